@@ -1,0 +1,199 @@
+//! The checked definitions that a running system is built from: names resolved, expressions compiled.
+//!
+//! The configuration crate makes them from TOML; nothing here reads a file. Two sets are compared by
+//! [`fingerprint`](TriggerDefinition::fingerprint), so that a reload touches only what changed.
+
+use hexafn_dsl::Program;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::Str;
+use crate::source::settings::WebhookSettings;
+use crate::source::timer::Schedule;
+use crate::source::verify::Verifier;
+use crate::supervision::strategy::RestartStrategy;
+use crate::target::{Target, TargetSettings};
+
+/// Everything that one configuration defines, by name.
+#[derive(Clone, Default)]
+pub struct Definitions {
+    /// Webhook and timer sources.
+    pub sources: BTreeMap<Str, Arc<SourceDefinition>>,
+    /// Topics with settings of their own; others get the defaults when first used.
+    pub topics: BTreeMap<Str, Arc<TopicDefinition>>,
+    /// Triggers.
+    pub triggers: BTreeMap<Str, Arc<TriggerDefinition>>,
+    /// Functions.
+    pub functions: BTreeMap<Str, Arc<FunctionDefinition>>,
+    /// Targets.
+    pub targets: BTreeMap<Str, Arc<TargetDefinition>>,
+}
+
+/// A source of events.
+pub struct SourceDefinition {
+    /// Its name: `/hooks/{name}` for a webhook.
+    pub name: Str,
+    /// What it is.
+    pub kind: SourceKind,
+    /// A hash of its definition text.
+    pub fingerprint: u64,
+}
+
+/// The kinds of source.
+pub enum SourceKind {
+    /// Receives HTTP requests.
+    Webhook {
+        /// As configured.
+        settings: WebhookSettings,
+        /// Checks signatures; holds the secrets.
+        verifier: Verifier,
+        /// The topic where it is computed from the event (`topic_expr`).
+        topic_expr: Option<Program>,
+    },
+    /// Makes an event at each tick.
+    Timer {
+        /// When.
+        schedule: Schedule,
+        /// Where its events go.
+        topic: Str,
+        /// The data of each event, as JSON; the tick's name and time when `None`.
+        data: Option<bytes::Bytes>,
+    },
+}
+
+/// How long records stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Records older than this go; `None` keeps them.
+    pub age: Option<Duration>,
+    /// At most this many records stay.
+    pub count: Option<u64>,
+    /// At most this many bytes stay.
+    pub bytes: Option<u64>,
+}
+
+impl Default for Retention {
+    /// Seven days or 1 GiB, whichever comes first: long enough to replay a weekend, bounded on a small disk.
+    fn default() -> Self {
+        Self { age: Some(Duration::from_secs(7 * 86_400)), count: None, bytes: Some(1 << 30) }
+    }
+}
+
+/// Where the records of a topic live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TopicDurability {
+    /// In the log, on disk before the answer.
+    #[default]
+    Disk,
+    /// In memory alone: a restart loses them, and the answer to a publisher says so.
+    Memory,
+}
+
+/// A topic's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TopicDefinition {
+    /// Its name.
+    pub name: Str,
+    /// Disk or memory.
+    pub durability: TopicDurability,
+    /// What is removed when.
+    pub retention: Retention,
+}
+
+/// The order in which a subscription's deliveries are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ordering {
+    /// In parallel, in any order.
+    #[default]
+    None,
+    /// Events of one key one after the other, also across retries.
+    Key,
+    /// One after the other.
+    Strict,
+}
+
+/// What a trigger listens to.
+#[derive(Debug, Clone)]
+pub enum On {
+    /// A topic or a pattern of topics.
+    Topic(Str),
+    /// A timer: its ticks are events of the topic `hexafn.timer.<trigger>`.
+    Timer(Schedule),
+    /// A change of a key-value entry: events of the topic `hexafn.kv.<namespace>`.
+    Kv {
+        /// The namespace.
+        namespace: Str,
+        /// Only keys with this prefix.
+        prefix: Str,
+    },
+}
+
+/// A trigger.
+pub struct TriggerDefinition {
+    /// Its name.
+    pub name: Str,
+    /// What it listens to.
+    pub on: On,
+    /// The condition; always true when `None`.
+    pub when: Option<Program>,
+    /// The function to run; the event's data is passed on unchanged when `None`.
+    pub run: Option<Str>,
+    /// The targets of the result.
+    pub to: Vec<Str>,
+    /// Of several triggers on one topic the higher is served first.
+    pub priority: i32,
+    /// Whether it starts enabled; a switch set at run time wins.
+    pub enabled: bool,
+    /// The order of events.
+    pub ordering: Ordering,
+    /// Retries of failed events; exhausted ones go to `hexafn.dead.<trigger>`.
+    pub retry: RestartStrategy,
+    /// Where it was defined, e.g. `config/triggers.toml:12`.
+    pub origin: Str,
+    /// A hash of its definition text: also the version in traces and dead letters.
+    pub fingerprint: u64,
+}
+
+/// A function.
+pub struct FunctionDefinition {
+    /// Its name.
+    pub name: Str,
+    /// The compiled body.
+    pub program: Program,
+    /// The longest a run may take.
+    pub timeout: Duration,
+    /// What runs when it fails or times out, in order.
+    pub fallback: Vec<Str>,
+    /// The environment variables it may read.
+    pub env: Vec<(Str, Str)>,
+    /// A hash of its text.
+    pub fingerprint: u64,
+}
+
+/// A target.
+pub struct TargetDefinition {
+    /// Its name.
+    pub name: Str,
+    /// As configured.
+    pub settings: TargetSettings,
+    /// What it does with an event.
+    pub kind: TargetKind,
+    /// Conditional delivery.
+    pub when: Option<Program>,
+    /// The schedule of a failed delivery.
+    pub retry: RestartStrategy,
+    /// The circuit breaker.
+    pub breaker: RestartStrategy,
+    /// A hash of its definition text.
+    pub fingerprint: u64,
+}
+
+/// The kinds of target.
+pub enum TargetKind {
+    /// Another topic: written in the trigger's own commit.
+    Topic(Str),
+    /// Something outside: through the outbox `hexafn.out.<name>` and a forwarder.
+    Outside(Arc<dyn Target>),
+}

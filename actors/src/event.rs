@@ -1,0 +1,405 @@
+//! The event: CloudEvents 1.0 attributes, the raw data bytes as received, a parsed view made at most once, a W3C
+//! trace context and the allow-listed headers.
+//!
+//! Its stored form (`encode`, `decode`) is forever: a golden test holds the bytes.
+
+use bytes::{Buf, BufMut, Bytes};
+use hexafn_dsl::json::{Doc, Limits};
+use std::sync::{Arc, OnceLock};
+
+use crate::clock::Wall;
+
+/// A shared string: names and attributes are cloned far more often than made.
+pub type Str = Arc<str>;
+
+/// A W3C trace context (<https://www.w3.org/TR/trace-context/>): the trace an event belongs to, and the span that
+/// caused it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    /// 32 lower-case hex digits, not all zero.
+    pub trace_id: Str,
+    /// The parent span, 16 lower-case hex digits.
+    pub span_id: Str,
+    /// The trace flags; bit 0 is "sampled".
+    pub flags: u8,
+    /// The `tracestate` header, passed on as received (at most 512 bytes).
+    pub state: Option<Str>,
+}
+
+impl TraceContext {
+    /// A fresh trace, sampled.
+    pub fn new() -> Self {
+        let (high, low, span): (u64, u64, u64) = (rand::random(), rand::random(), rand::random());
+        Self { trace_id: hex_str(&[high | 1, low]), span_id: hex_str(&[span | 1]), flags: 1, state: None }
+    }
+
+    /// Reads a `traceparent` header of version 00 (later versions are read by their first four fields, as the
+    /// specification asks). `None` when malformed: the caller then starts a fresh trace.
+    pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
+        let mut parts = traceparent.trim().split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_hex = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let known = is_hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+        let zero = |s: &str| s.bytes().all(|b| b == b'0');
+        if !known || !is_hex(trace, 32) || !is_hex(span, 16) || !is_hex(flags, 2) || zero(trace) || zero(span) {
+            return None;
+        }
+        Some(Self {
+            trace_id: trace.into(),
+            span_id: span.into(),
+            flags: u8::from_str_radix(flags, 16).ok()?,
+            state: tracestate.filter(|s| !s.is_empty() && s.len() <= 512).map(Into::into),
+        })
+    }
+
+    /// The `traceparent` header to send on, with this context's span as the parent.
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, self.flags)
+    }
+
+    /// The same trace with a fresh span: what an output of this event carries.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let span: u64 = rand::random();
+        Self { span_id: hex_str(&[span | 1]), ..self.clone() }
+    }
+}
+
+impl Default for TraceContext {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn hex_str(words: &[u64]) -> Str {
+    let mut buf = [0u8; 32];
+    let mut at = 0;
+    for word in words {
+        for shift in (0..16).rev() {
+            let digit = (word >> (shift * 4)) & 15;
+            buf[at] = b"0123456789abcdef"[digit as usize];
+            at += 1;
+        }
+    }
+    std::str::from_utf8(&buf[..at]).unwrap_or_default().into()
+}
+
+/// One event. Cheap to share in an `Arc`; the data bytes are shared with the buffer they were received or read in.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// CloudEvents `id`; unique together with `source`.
+    pub id: Str,
+    /// CloudEvents `source`.
+    pub source: Str,
+    /// CloudEvents `type`.
+    pub kind: Str,
+    /// CloudEvents `subject`.
+    pub subject: Option<Str>,
+    /// CloudEvents `time`: when it happened, or when it was accepted.
+    pub time: Wall,
+    /// CloudEvents `datacontenttype`.
+    pub content_type: Option<Str>,
+    /// CloudEvents extension attributes, in the order received.
+    pub extensions: Vec<(Str, Str)>,
+    /// The headers that the source's allow-list keeps, names in lower case.
+    pub headers: Vec<(Str, Str)>,
+    /// The ordering key: deliveries of one key keep their order where a subscription asks for it.
+    pub key: Option<Str>,
+    /// How many triggers led to this event; 16 is the end (a cycle).
+    pub hops: u8,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
+    /// The data, as received.
+    pub data: Bytes,
+    doc: OnceLock<Option<Doc>>,
+}
+
+/// What cannot be read back as an event.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end before the event does.
+    #[error("the stored event is cut short")]
+    Short,
+    /// Text that is not UTF-8.
+    #[error("the stored event holds text that is not UTF-8")]
+    Text,
+    /// Written by a later hexaFn.
+    #[error("stored event format {0} is unknown: it was written by a later hexaFn")]
+    Format(u8),
+}
+
+/// The version byte of the stored form.
+const FORMAT: u8 = 1;
+
+impl Event {
+    /// An event with the given identity and data; other attributes are empty, the time is now, the trace fresh.
+    pub fn new(source: impl Into<Str>, kind: impl Into<Str>, data: Bytes) -> Self {
+        Self {
+            id: new_id(),
+            source: source.into(),
+            kind: kind.into(),
+            subject: None,
+            time: Wall::now(),
+            content_type: Some("application/json".into()),
+            extensions: Vec::new(),
+            headers: Vec::new(),
+            key: None,
+            hops: 0,
+            trace: TraceContext::new(),
+            data,
+            doc: OnceLock::new(),
+        }
+    }
+
+    /// What a trigger makes of this event: the same trace with a fresh span, the same attributes, key and headers, one
+    /// hop further.
+    pub fn derive(&self, id: Str, source: Str, content_type: Option<Str>, data: Bytes) -> Self {
+        Self {
+            id,
+            source,
+            time: Wall::now(),
+            content_type,
+            hops: self.hops.saturating_add(1),
+            trace: self.trace.child(),
+            data,
+            doc: OnceLock::new(),
+            kind: self.kind.clone(),
+            subject: self.subject.clone(),
+            extensions: self.extensions.clone(),
+            headers: self.headers.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    /// Hands over the parsed view that the door made, so that nobody parses again.
+    #[must_use]
+    pub fn with_doc(self, doc: Doc) -> Self {
+        Self { doc: OnceLock::from(Some(doc)), ..self }
+    }
+
+    /// Whether the content type says JSON (`application/json`, `…+json`).
+    pub fn is_json(&self) -> bool {
+        self.content_type.as_deref().is_some_and(is_json_type)
+    }
+
+    /// The parsed view of JSON data: made at the first call. `None` when the data is not JSON.
+    pub fn doc(&self) -> Option<&Doc> {
+        self.doc
+            .get_or_init(|| if self.is_json() { Doc::parse(self.data.clone(), &Limits::default()).ok() } else { None })
+            .as_ref()
+    }
+
+    /// Appends the stored form. Strings and data are length-prefixed (LEB128); optional ones have length + 1.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(FORMAT);
+        for text in [&self.id, &self.source, &self.kind] {
+            put_bytes(out, text.as_bytes());
+        }
+        out.put_i64(self.time.0);
+        for text in [&self.subject, &self.content_type, &self.key] {
+            put_option(out, text.as_deref());
+        }
+        out.put_u8(self.hops);
+        put_bytes(out, self.trace.trace_id.as_bytes());
+        put_bytes(out, self.trace.span_id.as_bytes());
+        out.put_u8(self.trace.flags);
+        put_option(out, self.trace.state.as_deref());
+        for pairs in [&self.extensions, &self.headers] {
+            put_len(out, pairs.len());
+            for (name, value) in pairs {
+                put_bytes(out, name.as_bytes());
+                put_bytes(out, value.as_bytes());
+            }
+        }
+        put_bytes(out, &self.data);
+    }
+
+    /// Reads the stored form; the data shares `bytes`.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, DecodeError> {
+        let b = &mut bytes;
+        let format = get_u8(b)?;
+        if format != FORMAT {
+            return Err(DecodeError::Format(format));
+        }
+        let (id, source, kind) = (get_str(b)?, get_str(b)?, get_str(b)?);
+        let time = Wall(if b.remaining() >= 8 { b.get_i64() } else { return Err(DecodeError::Short) });
+        let (subject, content_type, key) = (get_option(b)?, get_option(b)?, get_option(b)?);
+        let hops = get_u8(b)?;
+        let trace =
+            TraceContext { trace_id: get_str(b)?, span_id: get_str(b)?, flags: get_u8(b)?, state: get_option(b)? };
+        let (extensions, headers) = (get_pairs(b)?, get_pairs(b)?);
+        let data = get_bytes(b)?;
+        Ok(Self {
+            id,
+            source,
+            kind,
+            subject,
+            time,
+            content_type,
+            extensions,
+            headers,
+            key,
+            hops,
+            trace,
+            data,
+            doc: OnceLock::new(),
+        })
+    }
+}
+
+/// Whether a media type is JSON: `application/json` or a `+json` suffix, parameters aside.
+pub fn is_json_type(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let suffix = essence.len().checked_sub(5).and_then(|at| essence.get(at..));
+    essence.eq_ignore_ascii_case("application/json") || suffix.is_some_and(|s| s.eq_ignore_ascii_case("+json"))
+}
+
+/// A fresh event id: a ULID, so that ids sort by time.
+pub fn new_id() -> Str {
+    let mut buf = [0u8; ulid::ULID_LEN];
+    let text: &str = ulid::Ulid::new().array_to_str(&mut buf);
+    text.into()
+}
+
+fn put_len(out: &mut Vec<u8>, mut n: usize) {
+    while n >= 0x80 {
+        out.push((n as u8 & 0x7f) | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_len(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+fn put_option(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        None => out.push(0),
+        Some(text) => {
+            put_len(out, text.len() + 1);
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+fn get_u8(b: &mut Bytes) -> Result<u8, DecodeError> {
+    if b.has_remaining() { Ok(b.get_u8()) } else { Err(DecodeError::Short) }
+}
+
+fn get_len(b: &mut Bytes) -> Result<usize, DecodeError> {
+    let mut n = 0usize;
+    for shift in (0..63).step_by(7) {
+        let byte = get_u8(b)?;
+        n |= ((byte & 0x7f) as usize) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(n);
+        }
+    }
+    Err(DecodeError::Short)
+}
+
+fn take(b: &mut Bytes, n: usize) -> Result<Bytes, DecodeError> {
+    if n > b.remaining() { Err(DecodeError::Short) } else { Ok(b.split_to(n)) }
+}
+
+fn get_bytes(b: &mut Bytes) -> Result<Bytes, DecodeError> {
+    let n = get_len(b)?;
+    take(b, n)
+}
+
+fn get_str(b: &mut Bytes) -> Result<Str, DecodeError> {
+    let raw = get_bytes(b)?;
+    std::str::from_utf8(&raw).map(Into::into).map_err(|_| DecodeError::Text)
+}
+
+fn get_option(b: &mut Bytes) -> Result<Option<Str>, DecodeError> {
+    match get_len(b)? {
+        0 => Ok(None),
+        n => {
+            let raw = take(b, n - 1)?;
+            std::str::from_utf8(&raw).map(|s| Some(s.into())).map_err(|_| DecodeError::Text)
+        }
+    }
+}
+
+fn get_pairs(b: &mut Bytes) -> Result<Vec<(Str, Str)>, DecodeError> {
+    let n = get_len(b)?;
+    // A pair takes at least two bytes, so a length beyond that is a cut or a lie; never reserve for it.
+    if n > b.remaining() / 2 {
+        return Err(DecodeError::Short);
+    }
+    (0..n).map(|_| Ok((get_str(b)?, get_str(b)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn sample() -> Event {
+        Event {
+            id: "01".into(),
+            subject: Some("s".into()),
+            time: Wall(7),
+            key: Some("k".into()),
+            hops: 3,
+            extensions: vec![("ext".into(), "1".into())],
+            headers: vec![("x-a".into(), "b".into())],
+            trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap(),
+            ..Event::new("src", "push", Bytes::from_static(b"{\"a\":1}"))
+        }
+    }
+
+    #[test]
+    fn stored_form_is_forever() {
+        let mut out = Vec::new();
+        sample().encode(&mut out);
+        let golden = "0102303103737263047075736800000000000000070273116170706c69636174696f6e2f6a736f6e026b03\
+                      20306166373635313931366364343364643834343865623231316338303331396310\
+                      6237616436623731363932303333333101000103657874013101\
+                      03782d61016207\
+                      7b2261223a317d"
+            .replace(' ', "");
+        assert_eq!(hex::encode(&out), golden);
+    }
+
+    #[test]
+    fn decode_gives_back_what_was_encoded_and_refuses_every_cut() {
+        let mut out = Vec::new();
+        sample().encode(&mut out);
+        let back = Event::decode(Bytes::from(out.clone())).unwrap();
+        let mut again = Vec::new();
+        back.encode(&mut again);
+        assert_eq!(again, out);
+        for cut in 0..out.len() {
+            assert!(Event::decode(Bytes::copy_from_slice(&out[..cut])).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn traceparent_follows_the_specification() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(TraceContext::parse(good, None).unwrap().traceparent(), good);
+        for bad in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        ] {
+            assert!(TraceContext::parse(bad, None).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn json_types() {
+        assert!(is_json_type("application/json; charset=utf-8"));
+        assert!(is_json_type("application/cloudevents+json"));
+        assert!(!is_json_type("text/plain"));
+        assert!(!is_json_type("json"));
+    }
+}

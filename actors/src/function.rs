@@ -1,0 +1,196 @@
+//! Functions: one input (event and context), one output, one error vocabulary. The language of hexaFn runs here in
+//! the trigger's handler, within a budget of steps that its timeout gives.
+
+use bytes::Bytes;
+use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, RuntimeError, Value};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::Wall;
+use crate::definitions::FunctionDefinition;
+use crate::event::Str;
+use crate::log::Record;
+use crate::metrics::FunctionMetrics;
+
+/// The largest output of a function, in bytes.
+pub const MAX_OUTPUT: usize = 256 << 10;
+
+/// Steps of the language that a millisecond of timeout buys: measured at about 30 million a second and halved, so
+/// that the budget ends a run before its wall-clock time does on a slow machine too.
+const STEPS_PER_MS: u64 = 15_000;
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The output, as JSON.
+    Output(Bytes),
+    /// The function decided that there is no output.
+    Drop,
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("function `{function}`: {message}")]
+pub struct Error {
+    /// The function.
+    pub function: Str,
+    /// A stable code: `HX…` of the language, or `output-too-large`, `timeout`.
+    pub code: Str,
+    /// What happened and where.
+    pub message: String,
+}
+
+/// One run, for the trace and the log.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// The function.
+    pub function: Str,
+    /// The version: the hash of its text.
+    pub version: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// `None` when it ended well.
+    pub error: Option<Error>,
+}
+
+/// A function with its series.
+#[derive(Clone)]
+pub struct Function {
+    /// The definition.
+    pub definition: Arc<FunctionDefinition>,
+    /// Its series.
+    pub metrics: FunctionMetrics,
+}
+
+/// What the expressions see of a record. The data is parsed only when somebody reads it.
+pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
+    let event = &record.event;
+    let data = match (reads_data, event.data.is_empty()) {
+        (false, _) | (_, true) => Data::None,
+        (true, false) => match event.doc() {
+            Some(doc) => Data::Json(doc),
+            None => match std::str::from_utf8(&event.data) {
+                Ok(text) => Data::Text(text),
+                Err(_) => Data::Bytes(&event.data),
+            },
+        },
+    };
+    EventView {
+        id: &event.id,
+        source: &event.source,
+        kind: &event.kind,
+        subject: event.subject.as_deref(),
+        time_us: event.time.0,
+        topic: &record.topic,
+        seq: record.seq,
+        key: event.key.as_deref(),
+        content_type: event.content_type.as_deref(),
+        trace_id: &event.trace.trace_id,
+        headers: &event.headers,
+        extensions: &event.extensions,
+        data,
+    }
+}
+
+/// A seed for the random built-ins that is the same when the same record is run again.
+pub fn seed(record: &Record) -> u64 {
+    (u64::from(record.topic_id.0) << 48) ^ record.seq.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Function {
+    /// Runs the function once.
+    pub fn run(&self, record: &Record, trigger: &str, attempt: u32, now: Wall) -> (Result<Outcome, Error>, Execution) {
+        let definition = &self.definition;
+        let started = Instant::now();
+        let ctx = CtxView {
+            trigger,
+            function: &definition.name,
+            attempt,
+            now_us: now.0,
+            env: &definition.env,
+            random_seed: seed(record),
+        };
+        let input = Input { event: view(record, definition.program.reads_data()), ctx };
+        let millis = u64::try_from(definition.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        let limits = Limits { steps: millis.saturating_mul(STEPS_PER_MS), ..Limits::default() };
+        let mut budget = Budget::new(limits);
+        let result = definition.program.eval(&input, &mut budget).map_err(|e| self.failed(&e)).and_then(|value| {
+            if matches!(value, Value::Drop) {
+                return Ok(Outcome::Drop);
+            }
+            let mut out = Vec::with_capacity(256);
+            value.write_json(&mut out, MAX_OUTPUT).map_err(|_| Error {
+                function: definition.name.clone(),
+                code: "output-too-large".into(),
+                message: format!("the output is larger than {MAX_OUTPUT} bytes"),
+            })?;
+            Ok(Outcome::Output(out.into()))
+        });
+        let took = started.elapsed();
+        let result = match result {
+            Ok(_) if took > definition.timeout => Err(Error {
+                function: definition.name.clone(),
+                code: "timeout".into(),
+                message: format!("took {took:?}, longer than its timeout of {:?}", definition.timeout),
+            }),
+            other => other,
+        };
+        self.metrics.seconds.observe(took.as_secs_f64());
+        match &result {
+            Ok(_) => self.metrics.ok.inc(),
+            Err(e) if &*e.code == "timeout" => self.metrics.timeout.inc(),
+            Err(_) => self.metrics.failed.inc(),
+        }
+        let execution = Execution {
+            function: definition.name.clone(),
+            version: definition.fingerprint,
+            took,
+            error: result.as_ref().err().cloned(),
+        };
+        (result, execution)
+    }
+
+    fn failed(&self, error: &RuntimeError) -> Error {
+        let code = if error.is_exhausted() { "timeout".into() } else { error.code.to_string().into() };
+        Error { function: self.definition.name.clone(), code, message: error.to_string() }
+    }
+}
+
+/// Tests a condition on a record.
+pub fn test(
+    condition: &hexafn_dsl::Program,
+    record: &Record,
+    trigger: &str,
+    attempt: u32,
+) -> Result<bool, RuntimeError> {
+    let ctx = CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], random_seed: seed(record) };
+    let input = Input { event: view(record, condition.reads_data()), ctx };
+    condition.test(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
+}
+
+/// Renders a template on a record.
+pub fn render(template: &hexafn_dsl::Program, record: &Record, attempt: u32) -> Result<String, RuntimeError> {
+    let ctx =
+        CtxView { trigger: "", function: "", attempt, now_us: Wall::now().0, env: &[], random_seed: seed(record) };
+    let input = Input { event: view(record, template.reads_data()), ctx };
+    template.render(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
+}
+
+/// Evaluates an expression that gives a text, such as a topic's name.
+pub fn text(expr: &hexafn_dsl::Program, record: &Record) -> Result<String, String> {
+    let ctx =
+        CtxView { trigger: "", function: "", attempt: 1, now_us: record.stored.0, env: &[], random_seed: seed(record) };
+    let input = Input { event: view(record, expr.reads_data()), ctx };
+    let mut budget = Budget::new(Limits { steps: 1_000_000, ..Limits::default() });
+    let value = expr.eval(&input, &mut budget).map_err(|e| e.to_string())?;
+    value.as_str().map(|s| s.to_owned()).ok_or_else(|| format!("expected a text, got {}", value.type_name()))
+}
+
+/// Which part of a condition decided, with the values: text for people. `None` when it cannot be evaluated.
+pub fn explain(condition: &hexafn_dsl::Program, record: &Record, trigger: &str) -> Option<String> {
+    let ctx =
+        CtxView { trigger, function: "", attempt: 1, now_us: record.stored.0, env: &[], random_seed: seed(record) };
+    let input = Input { event: view(record, condition.reads_data()), ctx };
+    let mut budget = Budget::new(Limits { steps: 1_000_000, ..Limits::default() });
+    condition.explain(&input, &mut budget).ok().map(|e| e.render())
+}

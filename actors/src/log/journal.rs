@@ -1,0 +1,339 @@
+//! The journal: the one writer of the log, an actor on a thread of its own.
+//!
+//! Owns: the commits that wait for the next group. Receives: [`Commit`], [`Barrier`]. Sends: the answers, then
+//! [`Published`] to the [`Sinks`]. Restart: at once; commits that had not been written are answered with a closed
+//! channel, which means "not acknowledged". A failed write is not restarted: see [`Error::Failed`].
+//!
+//! actix hands an actor every message of its mailbox before it polls what a handler spawned, so a flush that is
+//! spawned by the first commit runs when the mailbox is empty: everything that arrived during the last sync becomes
+//! one group with one sync. No timer, no waiting for more.
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+use crate::supervision::lifeline::{Busy, Lifeline, Stop};
+
+use super::{Appended, Batch, Commit, Durability, Error, EventLog, Op, Ops, Published, Receipt, Record, TopicId};
+
+mod sinks;
+mod stats;
+
+#[cfg(test)]
+mod tests;
+
+pub use sinks::{Sink, Sinks};
+pub use stats::{JournalStats, SYNC_BUCKETS};
+
+/// Answers when everything that was sent before it is on disk.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Barrier {
+    /// Where to answer.
+    pub reply: oneshot::Sender<Result<(), Error>>,
+}
+
+/// How the journal groups.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// The messages that its mailbox holds before `try_send` is refused.
+    pub mailbox: usize,
+    /// The most commits in one group.
+    pub max_group: usize,
+    /// The most data bytes in one group (one commit may be larger).
+    pub max_bytes: usize,
+    /// When nothing is synced meanwhile, lazy commits are synced after this time.
+    pub lazy_sync_after: Duration,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self { mailbox: 1024, max_group: 1024, max_bytes: 8 << 20, lazy_sync_after: Duration::from_millis(500) }
+    }
+}
+
+/// Called once when writing failed for good; the process exits from there with code 74.
+pub type OnFatal = Arc<dyn Fn(&Error) + Send + Sync>;
+
+/// What the journal works with; cloned into each restart.
+#[derive(Clone)]
+pub struct JournalParts {
+    /// The engine.
+    pub log: Arc<dyn EventLog>,
+    /// Who is told of new records.
+    pub sinks: Sinks,
+    /// Its statistics.
+    pub stats: Arc<JournalStats>,
+    /// True until writing fails for good.
+    pub healthy: Arc<AtomicBool>,
+    /// What to do then.
+    pub on_fatal: OnFatal,
+    /// How it groups.
+    pub options: JournalOptions,
+}
+
+impl JournalParts {
+    /// Parts with default options, fresh statistics and no sinks.
+    pub fn new(log: Arc<dyn EventLog>, on_fatal: OnFatal) -> Self {
+        Self {
+            log,
+            sinks: Sinks::default(),
+            stats: Arc::default(),
+            healthy: Arc::new(AtomicBool::new(true)),
+            on_fatal,
+            options: JournalOptions::default(),
+        }
+    }
+}
+
+/// The actor. Start it on an arbiter of its own: it blocks in the sync.
+pub struct Journal {
+    parts: JournalParts,
+    pending: Pending,
+    /// A flush is spawned.
+    flushing: bool,
+    /// A sync of lazy groups is due.
+    sync_due: bool,
+    /// The tie to the supervisor; none in tests and benchmarks.
+    life: Option<Lifeline>,
+    /// Told once it serves.
+    ready: Option<oneshot::Sender<()>>,
+}
+
+/// The commits of the next group.
+#[derive(Default)]
+struct Pending {
+    batches: Vec<Batch>,
+    /// The answer of each batch.
+    replies: Vec<Option<oneshot::Sender<Result<Receipt, Error>>>>,
+    barriers: Vec<oneshot::Sender<Result<(), Error>>>,
+    bytes: usize,
+    synced: bool,
+}
+
+impl Pending {
+    fn push(&mut self, ops: Ops, durability: Durability, reply: Option<oneshot::Sender<Result<Receipt, Error>>>) {
+        self.bytes += ops.iter().map(bytes_of).sum::<usize>();
+        self.synced |= durability == Durability::Synced;
+        self.batches.push(Batch { ops });
+        self.replies.push(reply);
+    }
+
+    fn is_full(&self, options: &JournalOptions) -> bool {
+        self.batches.len() >= options.max_group || self.bytes >= options.max_bytes
+    }
+}
+
+/// The bytes that an operation brings, for the size of a group.
+fn bytes_of(op: &Op) -> usize {
+    match op {
+        Op::Append { event, .. } => event.data.len(),
+        Op::Put { key, value, .. } => key.len() + value.len(),
+        Op::Delete { key, .. } => key.len(),
+        Op::Trim { .. } => 0,
+    }
+}
+
+impl Journal {
+    /// A journal over these parts.
+    pub fn new(parts: JournalParts) -> Self {
+        Self { parts, pending: Pending::default(), flushing: false, sync_due: false, life: None, ready: None }
+    }
+
+    /// A journal under the supervisor; `ready` is told when its fronts are open.
+    pub fn supervised(parts: JournalParts, life: Lifeline, ready: Option<oneshot::Sender<()>>) -> Self {
+        Self { life: Some(life), ready, ..Self::new(parts) }
+    }
+
+    /// An error when this incarnation was replaced and must do nothing.
+    fn enter(&self) -> Result<Option<Busy>, ()> {
+        match &self.life {
+            None => Ok(None),
+            Some(life) => life.enter().map(Some).ok_or(()),
+        }
+    }
+
+    fn flush_soon(&mut self, ctx: &mut Context<Self>) {
+        if self.pending.is_full(&self.parts.options) {
+            self.flush(ctx);
+        } else if !self.flushing {
+            self.flushing = true;
+            // Polled when the mailbox is empty.
+            ctx.spawn(std::future::ready(()).into_actor(self).map(|(), journal, ctx| {
+                journal.flushing = false;
+                journal.flush(ctx);
+            }));
+        }
+    }
+
+    fn flush(&mut self, ctx: &mut Context<Self>) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.batches.is_empty() && pending.barriers.is_empty() {
+            return;
+        }
+        let synced = pending.synced;
+        self.parts.write(pending);
+        if !synced && !self.sync_due {
+            self.sync_due = true;
+            ctx.run_later(self.parts.options.lazy_sync_after, |journal, ctx| {
+                journal.sync_due = false;
+                journal.pending.synced = true;
+                journal.flush_lazy(ctx);
+            });
+        }
+    }
+
+    /// Syncs what lazy groups left, together with what is pending.
+    fn flush_lazy(&mut self, ctx: &mut Context<Self>) {
+        if self.pending.batches.is_empty() {
+            let pending = std::mem::take(&mut self.pending);
+            self.parts.write(pending);
+        } else {
+            self.flush(ctx);
+        }
+    }
+}
+
+impl JournalParts {
+    /// Writes a group, answers everybody, and tells the topics.
+    fn write(&self, pending: Pending) {
+        let Pending { batches, replies, barriers, bytes, synced } = pending;
+        let stats = &*self.stats;
+        let commits = batches.len() as u64;
+        let started = Instant::now();
+        match self.log.commit(batches, synced) {
+            Ok(receipts) => {
+                if synced {
+                    stats.synced_in(started.elapsed());
+                }
+                stats.add(&stats.groups, 1);
+                stats.add(&stats.commits, commits);
+                stats.add(&stats.bytes, bytes as u64);
+                let topics = self.by_topic(&receipts);
+                for (reply, receipt) in replies.into_iter().zip(receipts) {
+                    answer(reply, Ok(receipt));
+                }
+                for barrier in barriers {
+                    answer(Some(barrier), Ok(()));
+                }
+                for (topic, records) in topics {
+                    self.sinks.publish(topic, Published { records });
+                }
+            }
+            Err(error) => {
+                for reply in replies {
+                    self.refuse(reply, &error);
+                }
+                for barrier in barriers {
+                    answer(Some(barrier), Err(error.clone()));
+                }
+                self.check_fatal(&error);
+            }
+        }
+    }
+
+    /// The new records of each topic, in order.
+    fn by_topic(&self, receipts: &[Receipt]) -> Vec<(TopicId, Vec<Arc<Record>>)> {
+        let mut topics: Vec<(TopicId, Vec<Arc<Record>>)> = Vec::new();
+        let (mut records, mut duplicates) = (0, 0);
+        for appended in receipts.iter().flat_map(|r| &r.appended) {
+            let Appended::Stored(record) = appended else {
+                duplicates += 1;
+                continue;
+            };
+            records += 1;
+            match topics.iter_mut().rev().find(|(id, _)| *id == record.topic_id) {
+                Some((_, list)) => list.push(record.clone()),
+                None => topics.push((record.topic_id, vec![record.clone()])),
+            }
+        }
+        self.stats.add(&self.stats.records, records);
+        self.stats.add(&self.stats.duplicates, duplicates);
+        topics
+    }
+
+    fn refuse(&self, reply: Option<oneshot::Sender<Result<Receipt, Error>>>, error: &Error) {
+        let counter = if matches!(error, Error::Full) { &self.stats.refused_full } else { &self.stats.failed };
+        self.stats.add(counter, 1);
+        answer(reply, Err(error.clone()));
+    }
+
+    /// After a failed write nothing is acknowledged any more; says so once.
+    fn check_fatal(&self, error: &Error) {
+        if matches!(error, Error::Failed(_)) && self.healthy.swap(false, Ordering::SeqCst) {
+            (self.on_fatal)(error);
+        }
+    }
+}
+
+/// Answers; whoever asked may have gone, which changes nothing about what is written.
+fn answer<T>(reply: Option<oneshot::Sender<T>>, value: T) {
+    if let Some(reply) = reply {
+        drop(reply.send(value));
+    }
+}
+
+impl Actor for Journal {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.parts.options.mailbox);
+        answer(self.ready.take(), ());
+    }
+
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
+        // After a panic the waiting commits get a closed channel; a second panic here would end the process.
+        if std::thread::panicking() {
+            return;
+        }
+        // An orderly stop leaves nothing unsynced.
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.synced = true;
+        self.parts.write(pending);
+    }
+}
+
+impl Handler<Commit> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, commit: Commit, ctx: &mut Self::Context) {
+        let Ok(_busy) = self.enter() else { return ctx.stop() };
+        fail::fail_point!("journal-panic");
+        let Commit { ops, durability, reply } = commit;
+        match self.parts.log.admits(&ops) {
+            Ok(()) => {
+                self.pending.push(ops, durability, reply);
+                self.flush_soon(ctx);
+            }
+            Err(error) => {
+                self.parts.refuse(reply, &error);
+                self.parts.check_fatal(&error);
+            }
+        }
+    }
+}
+
+impl Handler<Barrier> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, barrier: Barrier, ctx: &mut Self::Context) {
+        let Ok(_busy) = self.enter() else { return ctx.stop() };
+        self.pending.barriers.push(barrier.reply);
+        self.pending.synced = true;
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Stop> for Journal {
+    type Result = ();
+
+    /// What is pending is written and synced by `stopped`.
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        match &self.life {
+            Some(life) => life.finish(ctx),
+            None => ctx.stop(),
+        }
+    }
+}

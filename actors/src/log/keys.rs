@@ -1,0 +1,370 @@
+//! The layout of every stored key and value, in one place: stored bytes are forever.
+//!
+//! A key begins with its kind, one byte. A kind that is no longer written stays reserved, so that an old data
+//! directory is never misread. Numbers are big-endian, so keys sort as the numbers do. The golden test at the end
+//! holds the bytes; a change that breaks it is a new format version (and code that reads the old one).
+//!
+//! | column family | kind | rest of the key | value |
+//! |---|---|---|---|
+//! | `default` | 0x01 | | format version, u32 |
+//! | | 0x02 | | number of the last group, u64 |
+//! | | 0x03 | topic name | topic number, u32 |
+//! | | 0x04 | topic number u32 | [`Counters`] |
+//! | | 0x10 to 0x13 | key in the [`Table`] | as given |
+//! | `log` | 0x20 | topic number u32, sequence u64 | a record: [`encode_record`] |
+//! | `dedupe` | 0x30 | length of scope u8, scope, id | [`Seen`] |
+//! | | 0x31 | SHA-256 of the 0x30 key, when that is long | [`Seen`] |
+//!
+//! Reserved: 0x00 and 0xff (never used, so that every kind has a key range around it).
+
+use sha2::{Digest, Sha256};
+
+use super::{Bounds, DedupeKey, Record, Seq, Str, Table, TopicId};
+use crate::clock::Wall;
+use crate::event::Event;
+
+/// The format of a data directory written by this version.
+pub const FORMAT: u32 = 1;
+
+/// The column family of records.
+pub const CF_LOG: &str = "log";
+/// The column family of dedupe keys.
+pub const CF_DEDUPE: &str = "dedupe";
+/// The column family of everything else; RocksDB always has this one.
+pub const CF_STATE: &str = "default";
+
+/// Key of the format version.
+pub const KEY_FORMAT: [u8; 1] = [0x01];
+/// Key of the number of the last group.
+pub const KEY_GROUP: [u8; 1] = [0x02];
+const KIND_TOPIC_NAME: u8 = 0x03;
+const KIND_COUNTERS: u8 = 0x04;
+const KIND_RECORD: u8 = 0x20;
+const KIND_SEEN: u8 = 0x30;
+const KIND_SEEN_HASHED: u8 = 0x31;
+
+/// A dedupe key longer than this is stored as its SHA-256: an id comes from outside, a key must stay small.
+const SEEN_KEY_MAX: usize = 160;
+
+/// The bytes before the event in a stored record: checksum 4, sequence 8, stored time 8, offset 8.
+pub const RECORD_HEADER: usize = 28;
+
+/// The prefix of all topic names.
+pub const TOPIC_NAMES: [u8; 1] = [KIND_TOPIC_NAME];
+
+/// The key of a topic's name.
+pub fn topic_name(name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + name.len());
+    key.push(KIND_TOPIC_NAME);
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// The name in a [`topic_name`] key.
+pub fn name_of(key: &[u8]) -> Option<&str> {
+    let (kind, name) = key.split_first()?;
+    if *kind == KIND_TOPIC_NAME { std::str::from_utf8(name).ok() } else { None }
+}
+
+/// The key of a topic's counters.
+pub fn counters(topic: TopicId) -> [u8; 5] {
+    let mut key = [KIND_COUNTERS; 5];
+    key[1..].copy_from_slice(&topic.0.to_be_bytes());
+    key
+}
+
+/// The key of a record.
+pub fn record(topic: TopicId, seq: Seq) -> [u8; 13] {
+    let mut key = [KIND_RECORD; 13];
+    key[1..5].copy_from_slice(&topic.0.to_be_bytes());
+    key[5..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// The sequence in a [`record`] key.
+pub fn seq_of(key: &[u8]) -> Option<Seq> {
+    let seq: [u8; 8] = key.get(5..13)?.try_into().ok()?;
+    if key.len() == 13 && key[0] == KIND_RECORD { Some(u64::from_be_bytes(seq)) } else { None }
+}
+
+/// The first byte of a table's keys.
+pub fn table_kind(table: Table) -> u8 {
+    match table {
+        Table::Cursor => 0x10,
+        Table::Waiting => 0x11,
+        Table::State => 0x12,
+        Table::Kv => 0x13,
+    }
+}
+
+/// The stored key of a table's key, written over `out`.
+pub fn table(out: &mut Vec<u8>, table: Table, key: &[u8]) {
+    out.clear();
+    out.push(table_kind(table));
+    out.extend_from_slice(key);
+}
+
+/// The smallest key after all keys with this prefix; `None` when there is none.
+pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|b| *b != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// The stored key of a dedupe key.
+pub fn seen(key: &DedupeKey) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 + key.scope.len() + key.id.len());
+    out.push(KIND_SEEN);
+    // A scope beyond 255 bytes only occurs in the hashed form, where this length is still part of what is hashed.
+    out.push(u8::try_from(key.scope.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(key.scope.as_bytes());
+    out.extend_from_slice(key.id.as_bytes());
+    if out.len() > SEEN_KEY_MAX {
+        let hash = Sha256::new()
+            .chain_update((key.scope.len() as u64).to_be_bytes())
+            .chain_update(key.scope.as_bytes())
+            .chain_update(key.id.as_bytes())
+            .finalize();
+        out.clear();
+        out.push(KIND_SEEN_HASHED);
+        out.extend_from_slice(&hash);
+    }
+    out
+}
+
+/// Where an event with a dedupe key went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Until when the key is remembered.
+    pub expires: Wall,
+    /// The topic of the first event.
+    pub topic: TopicId,
+    /// Its place there.
+    pub seq: Seq,
+    /// Its event id.
+    pub event_id: Str,
+}
+
+impl Seen {
+    /// The stored form: expiry i64, topic u32, sequence u64, event id.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(20 + self.event_id.len());
+        out.extend_from_slice(&self.expires.0.to_be_bytes());
+        out.extend_from_slice(&self.topic.0.to_be_bytes());
+        out.extend_from_slice(&self.seq.to_be_bytes());
+        out.extend_from_slice(self.event_id.as_bytes());
+        out
+    }
+
+    /// Reads the stored form; `None` when it is not one.
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        Some(Self {
+            expires: expires_of(value)?,
+            topic: TopicId(u32::from_be_bytes(value.get(8..12)?.try_into().ok()?)),
+            seq: u64::from_be_bytes(value.get(12..20)?.try_into().ok()?),
+            event_id: std::str::from_utf8(value.get(20..)?).ok()?.into(),
+        })
+    }
+}
+
+/// The expiry of a stored [`Seen`], without reading the rest: what the compaction filter asks of every key.
+pub fn expires_of(value: &[u8]) -> Option<Wall> {
+    Some(Wall(i64::from_be_bytes(value.get(..8)?.try_into().ok()?)))
+}
+
+/// What is kept per topic beside its records, so that its bounds need no scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// The oldest record kept.
+    pub first: Seq,
+    /// The next sequence.
+    pub next: Seq,
+    /// The bytes of all records ever appended.
+    pub total: u64,
+    /// The bytes of the records trimmed.
+    pub trimmed: u64,
+    /// When the oldest kept record was stored; meaningless when empty.
+    pub oldest: Wall,
+    /// When the newest record was stored, kept when the topic becomes empty: stored times never go back.
+    pub newest: Wall,
+}
+
+impl Counters {
+    /// Those of a topic without a record.
+    pub const EMPTY: Self = Self { first: 1, next: 1, total: 0, trimmed: 0, oldest: Wall(0), newest: Wall(i64::MIN) };
+
+    /// The stored form: the six fields and the checksum of topic number and fields.
+    pub fn encode(&self, topic: TopicId) -> [u8; 52] {
+        let mut out = [0; 52];
+        let fields = [
+            self.first.to_be_bytes(),
+            self.next.to_be_bytes(),
+            self.total.to_be_bytes(),
+            self.trimmed.to_be_bytes(),
+            self.oldest.0.to_be_bytes(),
+            self.newest.0.to_be_bytes(),
+        ];
+        for (at, field) in fields.iter().enumerate() {
+            out[at * 8..at * 8 + 8].copy_from_slice(field);
+        }
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&topic.0.to_be_bytes()), &out[..48]);
+        out[48..].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    /// Reads the stored form; `None` when it is not one of this topic.
+    pub fn decode(topic: TopicId, value: &[u8]) -> Option<Self> {
+        let field = |at: usize| -> Option<[u8; 8]> { value.get(at * 8..at * 8 + 8)?.try_into().ok() };
+        let counters = Self {
+            first: u64::from_be_bytes(field(0)?),
+            next: u64::from_be_bytes(field(1)?),
+            total: u64::from_be_bytes(field(2)?),
+            trimmed: u64::from_be_bytes(field(3)?),
+            oldest: Wall(i64::from_be_bytes(field(4)?)),
+            newest: Wall(i64::from_be_bytes(field(5)?)),
+        };
+        if counters.encode(topic) == value && counters.first <= counters.next { Some(counters) } else { None }
+    }
+
+    /// The same as shown to others.
+    pub fn bounds(&self) -> Bounds {
+        let empty = self.first == self.next;
+        Bounds {
+            first: self.first,
+            next: self.next,
+            bytes: self.total.saturating_sub(self.trimmed),
+            oldest: if empty { None } else { Some(self.oldest) },
+            newest: if empty { None } else { Some(self.newest) },
+        }
+    }
+}
+
+/// The fixed part of a stored record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// When it was stored.
+    pub stored: Wall,
+    /// The bytes of the topic's records before it, ever: the size of a range is a subtraction.
+    pub offset: u64,
+}
+
+/// The stored form of a record, written over `out`: CRC-32C of the key and of all that follows, sequence, stored
+/// time, offset, event. The sequence is in the value as well, so that a value under a foreign key is noticed.
+pub fn encode_record(out: &mut Vec<u8>, topic: TopicId, seq: Seq, header: Header, event: &Event) {
+    out.clear();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&seq.to_be_bytes());
+    out.extend_from_slice(&header.stored.0.to_be_bytes());
+    out.extend_from_slice(&header.offset.to_be_bytes());
+    event.encode(out);
+    let crc = record_crc(topic, seq, &out[4..]);
+    out[..4].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Checks a stored record and reads its fixed part; says what does not match.
+pub fn check_record(topic: TopicId, seq: Seq, value: &[u8]) -> Result<Header, &'static str> {
+    let field = |at: usize| -> Option<[u8; 8]> { value.get(at..at + 8)?.try_into().ok() };
+    let (Some(crc), Some(own), Some(stored), Some(offset)) = (value.get(..4), field(4), field(12), field(20)) else {
+        return Err("cut short");
+    };
+    if record_crc(topic, seq, &value[4..]).to_be_bytes() != crc {
+        return Err("checksum mismatch");
+    }
+    if u64::from_be_bytes(own) != seq {
+        return Err("sequence mismatch");
+    }
+    Ok(Header { stored: Wall(i64::from_be_bytes(stored)), offset: u64::from_be_bytes(offset) })
+}
+
+/// Checks and decodes a stored record. Its data shares `value`.
+pub fn decode_record(name: &Str, topic: TopicId, seq: Seq, value: bytes::Bytes) -> Result<Record, String> {
+    let header = check_record(topic, seq, &value)?;
+    let event = Event::decode(value.slice(RECORD_HEADER..)).map_err(|e| e.to_string())?;
+    Ok(Record::new(name.clone(), topic, seq, header.stored, event))
+}
+
+fn record_crc(topic: TopicId, seq: Seq, rest: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&record(topic, seq)), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::event::TraceContext;
+    use std::time::Duration;
+
+    fn dedupe(scope: &str, id: &str) -> DedupeKey {
+        DedupeKey { scope: scope.into(), id: id.into(), window: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn stored_keys_are_forever() {
+        assert_eq!(KEY_FORMAT, [1]);
+        assert_eq!(KEY_GROUP, [2]);
+        assert_eq!(hex::encode(topic_name("a.b")), "03612e62");
+        assert_eq!(hex::encode(counters(TopicId(258))), "0400000102");
+        assert_eq!(hex::encode(record(TopicId(1), 515)), "20000000010000000000000203");
+        assert_eq!(hex::encode(seen(&dedupe("gh", "id1"))), "30026768696431");
+        let long = hex::encode(seen(&dedupe("gh", &"x".repeat(200))));
+        assert_eq!(long, "3115415910b5093f747659831264b0745f7b7de12547ab1db543adde5f5f31c2e5");
+        let mut key = Vec::new();
+        for (kind, first) in [(Table::Cursor, 0x10), (Table::Waiting, 0x11), (Table::State, 0x12), (Table::Kv, 0x13)] {
+            table(&mut key, kind, b"k");
+            assert_eq!(key, [first, b'k']);
+        }
+    }
+
+    #[test]
+    fn stored_values_are_forever() {
+        let counters = Counters { first: 2, next: 5, total: 300, trimmed: 100, oldest: Wall(7), newest: Wall(9) };
+        let bytes = counters.encode(TopicId(3));
+        assert_eq!(
+            hex::encode(bytes),
+            "00000000000000020000000000000005000000000000012c000000000000006400000000000000070000000000000009f4e8a19e"
+        );
+        assert_eq!(Counters::decode(TopicId(3), &bytes), Some(counters));
+        assert_eq!(Counters::decode(TopicId(4), &bytes), None, "counters of another topic");
+
+        let seen = Seen { expires: Wall(1), topic: TopicId(2), seq: 3, event_id: "e".into() };
+        assert_eq!(hex::encode(seen.encode()), "000000000000000100000002000000000000000365");
+        assert_eq!(Seen::decode(&seen.encode()), Some(seen));
+
+        let mut event = Event::new("src", "push", bytes::Bytes::from_static(b"{}"));
+        event.id = "01".into();
+        event.time = Wall(7);
+        event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap();
+        let (mut out, mut body) = (Vec::new(), Vec::new());
+        event.encode(&mut body);
+        encode_record(&mut out, TopicId(1), 2, Header { stored: Wall(3), offset: 4 }, &event);
+        assert_eq!(hex::encode(&out[..RECORD_HEADER]), "ebbd0c93000000000000000200000000000000030000000000000004");
+        assert_eq!(&out[RECORD_HEADER..], body);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_record_is_noticed() {
+        let mut out = Vec::new();
+        let event = Event::new("s", "t", bytes::Bytes::from_static(b"{\"a\":1}"));
+        encode_record(&mut out, TopicId(1), 2, Header { stored: Wall(3), offset: 4 }, &event);
+        assert!(check_record(TopicId(1), 2, &out).is_ok());
+        assert!(check_record(TopicId(2), 2, &out).is_err());
+        assert!(check_record(TopicId(1), 3, &out).is_err());
+        for bit in 0..out.len() * 8 {
+            out[bit / 8] ^= 1 << (bit % 8);
+            assert!(check_record(TopicId(1), 2, &out).is_err(), "bit {bit}");
+            out[bit / 8] ^= 1 << (bit % 8);
+        }
+        for cut in 0..out.len() {
+            assert!(check_record(TopicId(1), 2, &out[..cut]).is_err(), "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_prefix() {
+        assert_eq!(after_prefix(&[1, 2]), Some(vec![1, 3]));
+        assert_eq!(after_prefix(&[1, 0xff]), Some(vec![2]));
+        assert_eq!(after_prefix(&[0xff]), None);
+        assert_eq!(after_prefix(&[]), None);
+    }
+}

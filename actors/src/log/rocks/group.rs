@@ -1,0 +1,252 @@
+//! Turns a group of commits into one write batch, and shows it once it is written.
+
+use rocksdb::{ColumnFamily, DB, WriteBatch};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::{DROP_FILES_FROM, RocksLog, Topic, Writer, engine, family, keys, read_error, wal};
+use crate::clock::Wall;
+use crate::event::Event;
+use crate::log::keys::{Counters, Header, Seen};
+use crate::log::{Appended, Batch, DedupeKey, Error, Op, Receipt, Record, Seq, Str, TopicId};
+
+/// Buffers that are kept from group to group.
+#[derive(Default)]
+pub(super) struct Scratch {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    /// The size that the last batches took, so that the next one grows seldom.
+    batch_bytes: usize,
+}
+
+/// A topic that the group changes: the counters as they will be.
+struct Touched {
+    topic: Arc<Topic>,
+    counters: Counters,
+    /// The place of each record appended by this group, for a trim in the same group.
+    fresh: Vec<Header>,
+    /// The sequence before this group's first append.
+    next_before: Seq,
+    /// The bytes that a trim of this group frees.
+    freed: u64,
+}
+
+/// A group while its batch is built.
+struct Group<'a> {
+    log: &'a RocksLog,
+    db: &'a DB,
+    cf: Families<'a>,
+    scratch: &'a mut Scratch,
+    batch: WriteBatch,
+    now: Wall,
+    touched: Vec<Touched>,
+    seen: HashMap<Vec<u8>, Seen>,
+}
+
+struct Families<'a> {
+    state: &'a ColumnFamily,
+    log: &'a ColumnFamily,
+    dedupe: &'a ColumnFamily,
+}
+
+impl<'a> Families<'a> {
+    fn of(db: &'a DB) -> Result<Self, Error> {
+        Ok(Self {
+            state: family(db, keys::CF_STATE)?,
+            log: family(db, keys::CF_LOG)?,
+            dedupe: family(db, keys::CF_DEDUPE)?,
+        })
+    }
+}
+
+impl RocksLog {
+    /// One write batch and, when `synced`, one sync for all commits of the group. The counters in memory change only
+    /// when it succeeded.
+    pub(super) fn commit_group(
+        &self,
+        writer: &mut Writer,
+        commits: Vec<Batch>,
+        synced: bool,
+    ) -> Result<Vec<Receipt>, Error> {
+        let db = self.db();
+        let db = engine(&db)?;
+        if commits.is_empty() {
+            if synced && writer.synced < writer.group {
+                self.sync(writer, db)?;
+            }
+            return Ok(Vec::new());
+        }
+        let mut scratch = std::mem::take(&mut writer.scratch);
+        let (number, synced_before) = (writer.group + 1, writer.synced);
+        let mut group = Group::begin(self, db, &mut scratch, number, synced_before)?;
+        let receipts = commits.into_iter().map(|c| group.add(c)).collect::<Result<Vec<_>, _>>();
+        let done = receipts.and_then(|receipts| {
+            let (batch, touched) = group.finish(number);
+            self.write(writer, db, batch, synced)?;
+            Ok((receipts, touched))
+        });
+        writer.scratch = scratch;
+        let (receipts, touched) = done?;
+        for t in &touched {
+            t.topic.show(t.counters);
+        }
+        writer.in_doubt = false;
+        self.drop_files(db, &touched);
+        Ok(receipts)
+    }
+
+    /// Gives a new topic its number, durably.
+    pub(super) fn create_topic(&self, writer: &mut Writer, name: &str) -> Result<TopicId, Error> {
+        let db = self.db();
+        let db = engine(&db)?;
+        let highest = {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            topics.by_id.keys().max().copied().unwrap_or(0)
+        };
+        let id = TopicId(highest + 1);
+        let mut scratch = Scratch::default();
+        let number = writer.group + 1;
+        let mut group = Group::begin(self, db, &mut scratch, number, writer.synced)?;
+        group.batch.put_cf(group.cf.state, keys::topic_name(name), id.0.to_be_bytes());
+        group.batch.put_cf(group.cf.state, keys::counters(id), Counters::EMPTY.encode(id));
+        let (batch, _) = group.finish(number);
+        self.write(writer, db, batch, true)?;
+        let name: Str = name.into();
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.by_name.insert(name.clone(), id);
+        topics.by_id.insert(id.0, Topic::new(id, name, Counters::EMPTY));
+        writer.in_doubt = false;
+        Ok(id)
+    }
+
+    /// After a large trim: drops the files that hold nothing else at once. A failure only delays it.
+    fn drop_files(&self, db: &DB, touched: &[Touched]) {
+        for t in touched.iter().filter(|t| t.freed >= DROP_FILES_FROM) {
+            let Ok(log) = family(db, keys::CF_LOG) else { return };
+            let (from, to) = (keys::record(t.topic.id, 0), keys::record(t.topic.id, t.counters.first - 1));
+            if let Err(e) = db.delete_file_in_range_cf(log, from, to) {
+                tracing::warn!(error = %e, topic = %t.topic.name, "dropping trimmed files failed; compaction will");
+            }
+        }
+    }
+}
+
+impl<'a> Group<'a> {
+    fn begin(log: &'a RocksLog, db: &'a DB, scratch: &'a mut Scratch, number: u64, synced: u64) -> Result<Self, Error> {
+        let now = Wall::now();
+        log.now.store(now.0, Ordering::Relaxed);
+        let mut batch = WriteBatch::with_capacity_bytes(scratch.batch_bytes + scratch.batch_bytes / 4);
+        // First of all: `wal.rs` finds it there.
+        batch.put_log_data(wal::marker(number, synced));
+        let cf = Families::of(db)?;
+        Ok(Self { log, db, cf, scratch, batch, now, touched: Vec::new(), seen: HashMap::new() })
+    }
+
+    fn add(&mut self, commit: Batch) -> Result<Receipt, Error> {
+        let mut receipt = Receipt::default();
+        for op in commit.ops {
+            match op {
+                Op::Append { topic, event, dedupe } => receipt.appended.push(self.append(topic, *event, dedupe)?),
+                Op::Put { table, key, value } => {
+                    keys::table(&mut self.scratch.key, table, &key);
+                    self.batch.put_cf(self.cf.state, &self.scratch.key, value);
+                }
+                Op::Delete { table, key } => {
+                    keys::table(&mut self.scratch.key, table, &key);
+                    self.batch.delete_cf(self.cf.state, &self.scratch.key);
+                }
+                Op::Trim { topic, below } => self.trim(topic, below)?,
+            }
+        }
+        Ok(receipt)
+    }
+
+    fn append(&mut self, topic: TopicId, event: Event, dedupe: Option<DedupeKey>) -> Result<Appended, Error> {
+        let at = self.touch(topic)?;
+        let dedupe = dedupe.map(|d| (keys::seen(&d), d.window));
+        if let Some((key, _)) = &dedupe
+            && let Some(first) = self.known(key)?
+        {
+            let topic = self.log.topic_of(first.topic).map_or_else(|_| "(deleted)".into(), |t| t.name.clone());
+            return Ok(Appended::Duplicate { topic, seq: first.seq, event_id: first.event_id });
+        }
+        let t = &mut self.touched[at];
+        // Stored times never go back within a topic, whatever the wall clock does: `seq_at` searches by halves.
+        let stored = self.now.max(t.counters.newest);
+        let header = Header { stored, offset: t.counters.total };
+        let seq = t.counters.next;
+        keys::encode_record(&mut self.scratch.value, topic, seq, header, &event);
+        self.batch.put_cf(self.cf.log, keys::record(topic, seq), &self.scratch.value);
+        t.counters.next += 1;
+        t.counters.total += self.scratch.value.len() as u64;
+        t.counters.newest = stored;
+        if t.counters.first == seq {
+            t.counters.oldest = stored;
+        }
+        t.fresh.push(header);
+        if let Some((key, window)) = dedupe {
+            let seen = Seen { expires: self.now.plus(window), topic, seq, event_id: event.id.clone() };
+            self.batch.put_cf(self.cf.dedupe, &key, seen.encode());
+            self.seen.insert(key, seen);
+        }
+        let topic_name = self.touched[at].topic.name.clone();
+        Ok(Appended::Stored(Arc::new(Record::new(topic_name, topic, seq, stored, event))))
+    }
+
+    /// Where an event with this dedupe key went, when it is remembered still.
+    fn known(&self, key: &[u8]) -> Result<Option<Seen>, Error> {
+        if let Some(seen) = self.seen.get(key) {
+            return Ok(Some(seen.clone()));
+        }
+        let stored = self.db.get_pinned_cf(self.cf.dedupe, key).map_err(|e| read_error(&e))?;
+        Ok(stored.and_then(|value| Seen::decode(&value)).filter(|seen| seen.expires >= self.now))
+    }
+
+    fn trim(&mut self, topic: TopicId, below: Seq) -> Result<(), Error> {
+        let at = self.touch(topic)?;
+        let t = &self.touched[at];
+        let (first, below) = (t.counters.first, below.min(t.counters.next));
+        if below <= first {
+            return Ok(());
+        }
+        let kept = if below == t.counters.next {
+            // The topic becomes empty.
+            Header { stored: Wall(0), offset: t.counters.total }
+        } else if below >= t.next_before {
+            t.fresh[usize::try_from(below - t.next_before).unwrap_or(usize::MAX)]
+        } else {
+            self.log.stored_header(self.db, &t.topic, below)?
+        };
+        self.batch.delete_range_cf(self.cf.log, keys::record(topic, first), keys::record(topic, below));
+        let t = &mut self.touched[at];
+        t.freed += kept.offset.saturating_sub(t.counters.trimmed);
+        t.counters.first = below;
+        t.counters.trimmed = kept.offset;
+        t.counters.oldest = kept.stored;
+        Ok(())
+    }
+
+    /// The place of a topic in `touched`.
+    fn touch(&mut self, id: TopicId) -> Result<usize, Error> {
+        // A group has few topics, and mostly the one of the append before.
+        if let Some(at) = self.touched.iter().rposition(|t| t.topic.id == id) {
+            return Ok(at);
+        }
+        let topic = self.log.topic_of(id)?;
+        let counters = topic.counters();
+        self.touched.push(Touched { topic, counters, fresh: Vec::new(), next_before: counters.next, freed: 0 });
+        Ok(self.touched.len() - 1)
+    }
+
+    /// Adds what every group ends with: the counters of its topics and its number.
+    fn finish(mut self, number: u64) -> (WriteBatch, Vec<Touched>) {
+        for t in &self.touched {
+            let id = t.topic.id;
+            self.batch.put_cf(self.cf.state, keys::counters(id), t.counters.encode(id));
+        }
+        self.batch.put_cf(self.cf.state, keys::KEY_GROUP, number.to_be_bytes());
+        self.scratch.batch_bytes = self.batch.size_in_bytes();
+        (self.batch, self.touched)
+    }
+}

@@ -1,0 +1,341 @@
+//! The engine against faults: damaged bytes, torn and missing write-ahead files, a second process, a full disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::event::Event;
+use crate::log::{Appended, DedupeKey};
+use bytes::Bytes;
+use smallvec::smallvec;
+use std::os::unix::fs::FileExt;
+use tempfile::TempDir;
+
+mod model;
+
+fn event(data: &str) -> Event {
+    Event::new("test", "t", Bytes::copy_from_slice(data.as_bytes()))
+}
+
+fn append(topic: TopicId, data: &str) -> Batch {
+    Batch { ops: smallvec![Op::Append { topic, event: Box::new(event(data)), dedupe: None }] }
+}
+
+fn append_once(topic: TopicId, id: &str, window: Duration) -> Op {
+    let dedupe = Some(DedupeKey { scope: "s".into(), id: id.into(), window });
+    Op::Append { topic, event: Box::new(event(id)), dedupe }
+}
+
+fn open(dir: &TempDir) -> Result<RocksLog, Error> {
+    RocksLog::open(RocksOptions::new(dir.path()))
+}
+
+fn texts(log: &RocksLog, topic: TopicId) -> Vec<String> {
+    let records = log.read(topic, 1, usize::MAX, usize::MAX).unwrap();
+    records.iter().map(|r| String::from_utf8(r.event.data.to_vec()).unwrap()).collect()
+}
+
+fn is_stored(appended: &Appended) -> bool {
+    matches!(appended, Appended::Stored(_))
+}
+
+/// The newest write-ahead file.
+fn wal_file(dir: &TempDir) -> PathBuf {
+    let mut files: Vec<_> = fs::read_dir(dir.path().join("log"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "log"))
+        .collect();
+    files.sort();
+    files.pop().unwrap()
+}
+
+/// A directory with `n` synced groups of one record each, closed.
+fn filled(n: usize) -> (TempDir, TopicId) {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).unwrap();
+    let topic = log.topic("a").unwrap();
+    for i in 0..n {
+        log.commit(vec![append(topic, &format!("r{i}"))], true).unwrap();
+    }
+    (dir, topic)
+}
+
+#[test]
+fn records_come_back_after_a_reopen() {
+    let (dir, topic) = filled(3);
+    let log = open(&dir).unwrap();
+    assert_eq!(texts(&log, topic), ["r0", "r1", "r2"]);
+    let bounds = log.bounds(topic).unwrap();
+    assert_eq!((bounds.first, bounds.next), (1, 4));
+    assert!(bounds.bytes > 0 && bounds.oldest <= bounds.newest);
+    assert_eq!(log.high(topic).unwrap().load(Ordering::Acquire), 3);
+    assert_eq!(log.topics().unwrap(), [("a".into(), topic)]);
+    assert_eq!(log.topic("a").unwrap(), topic);
+    log.flush().unwrap();
+    drop(log);
+    assert_eq!(texts(&open(&dir).unwrap(), topic), ["r0", "r1", "r2"]);
+}
+
+#[test]
+fn reading_stops_at_its_limits_and_gives_at_least_one() {
+    let (dir, topic) = filled(5);
+    let log = open(&dir).unwrap();
+    let seqs = |from, records, bytes| -> Vec<Seq> {
+        log.read(topic, from, records, bytes).unwrap().iter().map(|r| r.seq).collect()
+    };
+    assert_eq!(seqs(2, 2, usize::MAX), [2, 3]);
+    assert_eq!(seqs(2, 9, 1), [2]);
+    assert_eq!(seqs(6, 9, usize::MAX), [] as [Seq; 0]);
+    assert_eq!(seqs(0, 0, usize::MAX), [] as [Seq; 0]);
+    assert!(matches!(log.read(TopicId(9), 1, 1, 1), Err(Error::NoTopic(9))));
+}
+
+#[test]
+fn a_repeated_id_is_appended_once_within_a_group_and_across_groups_and_reopens() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).unwrap();
+    let topic = log.topic("a").unwrap();
+    let hour = Duration::from_secs(3600);
+    let group = vec![
+        Batch { ops: smallvec![append_once(topic, "x", hour), append_once(topic, "y", hour)] },
+        Batch { ops: smallvec![append_once(topic, "x", hour), append_once(topic, "z", hour)] },
+    ];
+    let receipts = log.commit(group, true).unwrap();
+    assert!(receipts[0].appended.iter().all(is_stored));
+    assert!(matches!(&receipts[1].appended[0], Appended::Duplicate { topic, seq: 1, .. } if &**topic == "a"));
+    assert!(is_stored(&receipts[1].appended[1]));
+    drop(log);
+    let log = open(&dir).unwrap();
+    let again = log.commit(vec![Batch { ops: smallvec![append_once(topic, "z", hour)] }], true).unwrap();
+    let first = log.read(topic, 3, 1, usize::MAX).unwrap();
+    assert!(
+        matches!(&again[0].appended[0], Appended::Duplicate { seq: 3, event_id, .. } if *event_id == first[0].event.id)
+    );
+    assert_eq!(texts(&log, topic), ["x", "y", "z"]);
+}
+
+#[test]
+fn an_expired_id_is_appended_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).unwrap();
+    let topic = log.topic("a").unwrap();
+    // A window of zero has passed as soon as the clock moved on.
+    log.commit(vec![Batch { ops: smallvec![append_once(topic, "x", Duration::ZERO)] }], true).unwrap();
+    let start = Wall::now();
+    while Wall::now() <= start.plus(Duration::from_micros(1)) {
+        std::hint::spin_loop();
+    }
+    let again = log.commit(vec![Batch { ops: smallvec![append_once(topic, "x", Duration::ZERO)] }], true).unwrap();
+    assert!(is_stored(&again[0].appended[0]));
+}
+
+#[test]
+fn expired_ids_go_when_compacted() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).unwrap();
+    let topic = log.topic("a").unwrap();
+    let ops = |id: &str, window| Batch { ops: smallvec![append_once(topic, id, window)] };
+    log.commit(vec![ops("short", Duration::ZERO), ops("long", Duration::from_secs(3600))], true).unwrap();
+    log.now.store(Wall::now().0 + 1_000_000, Ordering::Relaxed);
+    log.flush().unwrap();
+    let db = log.db();
+    let db = engine(&db).unwrap();
+    let dedupe = family(db, keys::CF_DEDUPE).unwrap();
+    let mut options = rocksdb::CompactOptions::default();
+    options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+    db.compact_range_cf_opt(dedupe, None::<&[u8]>, None::<&[u8]>, &options);
+    let left = db.iterator_cf(dedupe, rocksdb::IteratorMode::Start).count();
+    assert_eq!(left, 1);
+}
+
+#[test]
+fn a_trim_moves_the_bounds_and_sequences_go_on() {
+    let (dir, topic) = filled(5);
+    let log = open(&dir).unwrap();
+    let before = log.bounds(topic).unwrap();
+    let trim = |below| Batch { ops: smallvec![Op::Trim { topic, below }] };
+    log.commit(vec![trim(3)], true).unwrap();
+    let bounds = log.bounds(topic).unwrap();
+    assert_eq!((bounds.first, bounds.next), (3, 6));
+    assert_eq!(bounds.bytes, before.bytes / 5 * 3);
+    assert_eq!(texts(&log, topic), ["r2", "r3", "r4"]);
+    // Appended and trimmed in one group; then past the end: the topic is empty, its numbering goes on.
+    log.commit(vec![append(topic, "r5"), trim(6)], true).unwrap();
+    assert_eq!(texts(&log, topic), ["r5"]);
+    log.commit(vec![trim(u64::MAX)], true).unwrap();
+    let empty = Bounds { first: 7, next: 7, ..Bounds::default() };
+    assert_eq!(log.bounds(topic).unwrap(), empty);
+    drop(log);
+    let log = open(&dir).unwrap();
+    assert_eq!(log.bounds(topic).unwrap(), empty);
+    log.commit(vec![append(topic, "r6")], true).unwrap();
+    assert_eq!(log.read(topic, 1, 9, usize::MAX).unwrap()[0].seq, 7);
+}
+
+#[test]
+fn finding_a_place_by_time_and_by_size() {
+    let (dir, topic) = filled(8);
+    let log = open(&dir).unwrap();
+    let records = log.read(topic, 1, 99, usize::MAX).unwrap();
+    for r in &records {
+        let at = log.seq_at(topic, r.stored).unwrap();
+        assert!(at <= r.seq && records[at as usize - 1].stored == r.stored);
+    }
+    assert_eq!(log.seq_at(topic, Wall(0)).unwrap(), 1);
+    assert_eq!(log.seq_at(topic, Wall(i64::MAX)).unwrap(), 9);
+    let one = log.bounds(topic).unwrap().bytes / 8;
+    assert_eq!(log.seq_keeping(topic, 3 * one).unwrap(), 6);
+    assert_eq!(log.seq_keeping(topic, 3 * one - 1).unwrap(), 7);
+    assert_eq!(log.seq_keeping(topic, 0).unwrap(), 9);
+    assert_eq!(log.seq_keeping(topic, u64::MAX).unwrap(), 1);
+}
+
+#[test]
+fn a_second_open_is_refused() {
+    let (dir, _) = filled(1);
+    let _first = open(&dir).unwrap();
+    assert!(matches!(open(&dir), Err(Error::Locked(_))));
+}
+
+#[test]
+fn an_unknown_topic_spoils_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).unwrap();
+    let topic = log.topic("a").unwrap();
+    let bad = append(TopicId(77), "x");
+    assert!(matches!(log.admits(&bad.ops), Err(Error::NoTopic(77))));
+    assert!(matches!(log.commit(vec![append(topic, "y"), bad], true), Err(Error::NoTopic(77))));
+    assert_eq!(log.bounds(topic).unwrap().next, 1);
+    log.commit(vec![append(topic, "z")], true).unwrap();
+    assert_eq!(texts(&log, topic), ["z"]);
+}
+
+#[test]
+fn a_later_format_is_refused() {
+    let (dir, _) = filled(1);
+    let log = open(&dir).unwrap();
+    {
+        let db = log.db();
+        let db = engine(&db).unwrap();
+        db.put_cf(family(db, keys::CF_STATE).unwrap(), keys::KEY_FORMAT, 9u32.to_be_bytes()).unwrap();
+    }
+    drop(log);
+    assert!(matches!(open(&dir), Err(Error::Format { found: 9, known: keys::FORMAT })));
+}
+
+#[test]
+fn a_damaged_record_is_named() {
+    let (dir, topic) = filled(3);
+    let log = open(&dir).unwrap();
+    {
+        let db = log.db();
+        let db = engine(&db).unwrap();
+        let cf = family(db, keys::CF_LOG).unwrap();
+        let mut value = db.get_cf(cf, keys::record(topic, 2)).unwrap().unwrap();
+        *value.last_mut().unwrap() ^= 1;
+        db.put_cf(cf, keys::record(topic, 2), value).unwrap();
+    }
+    let error = log.read(topic, 1, 9, usize::MAX).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "record 2 of topic `a` is damaged (checksum mismatch); restore it from a backup or trim the topic past it"
+    );
+    log.commit(vec![Batch { ops: smallvec![Op::Trim { topic, below: 3 }] }], true).unwrap();
+    assert_eq!(texts(&log, topic), ["r2"]);
+}
+
+/// Every place at which the write-ahead file can end.
+#[test]
+fn a_torn_unsynced_tail_is_cut_and_nothing_synced_is_missing() {
+    let (dir, topic) = filled(3);
+    let log = open(&dir).unwrap();
+    let synced = fs::metadata(wal_file(&dir)).unwrap().len();
+    log.commit(vec![append(topic, "lazy")], false).unwrap();
+    drop(log);
+    let path = wal_file(&dir);
+    let whole = fs::read(&path).unwrap();
+    assert!(whole.len() as u64 > synced);
+    for end in (synced as usize + 1..whole.len()).step_by(7) {
+        let copy = copy_of(&dir);
+        fs::OpenOptions::new().write(true).open(wal_file(&copy)).unwrap().set_len(end as u64).unwrap();
+        let log = open(&copy).unwrap();
+        assert_eq!(texts(&log, topic), ["r0", "r1", "r2"], "end {end}");
+        log.commit(vec![append(topic, "next")], true).unwrap();
+        drop(log);
+        assert_eq!(texts(&open(&copy).unwrap(), topic), ["r0", "r1", "r2", "next"]);
+        assert_eq!(fs::read_dir(copy.path().join("torn")).unwrap().count(), 1);
+    }
+    // Zeroed or garbled, as blocks that were allocated but never written are.
+    for fill in [0u8, 0x5a] {
+        let copy = copy_of(&dir);
+        let file = fs::OpenOptions::new().write(true).open(wal_file(&copy)).unwrap();
+        file.write_all_at(&vec![fill; whole.len() - synced as usize], synced).unwrap();
+        assert_eq!(texts(&open(&copy).unwrap(), topic), ["r0", "r1", "r2"], "fill {fill}");
+    }
+}
+
+fn copy_of(dir: &TempDir) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("log")).unwrap();
+    fs::copy(dir.path().join("log.mark"), copy.path().join("log.mark")).unwrap();
+    for entry in fs::read_dir(dir.path().join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join("log").join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// Any damage to what was synced refuses to open; accepting the loss opens with what is left.
+#[test]
+fn damage_to_synced_data_is_reported() {
+    let (dir, topic) = filled(6);
+    let path = wal_file(&dir);
+    let whole = fs::read(&path).unwrap();
+    let check = |name: &str, bytes: Option<&[u8]>| {
+        let copy = copy_of(&dir);
+        match bytes {
+            Some(bytes) => fs::write(wal_file(&copy), bytes).unwrap(),
+            None => fs::remove_file(wal_file(&copy)).unwrap(),
+        }
+        let Err(Error::Open(what)) = open(&copy) else { panic!("{name}: opened") };
+        assert!(what.contains("acknowledged data is missing"), "{name}: {what}");
+        let accepted = RocksLog::open(RocksOptions { accept_loss: true, ..RocksOptions::new(copy.path()) }).unwrap();
+        drop(accepted);
+        let log = open(&copy).expect(name);
+        let topic = log.topic("a").unwrap();
+        log.commit(vec![append(topic, "more")], true).unwrap();
+        assert_eq!(texts(&log, topic).pop().unwrap(), "more");
+    };
+    check("removed", None);
+    check("emptied", Some(&[]));
+    for cut in (7..whole.len()).step_by(whole.len() / 40) {
+        check(&format!("cut at {cut}"), Some(&whole[..cut]));
+    }
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        check(&format!("flipped at {at}"), Some(&bytes));
+        let mut bytes = whole.clone();
+        let end = (at + 64).min(bytes.len());
+        bytes[at..end].fill(0);
+        check(&format!("zeroed at {at}"), Some(&bytes));
+    }
+    let copy = copy_of(&dir);
+    fs::remove_dir_all(copy.path().join("log")).unwrap();
+    assert!(matches!(open(&copy), Err(Error::Open(_))));
+    assert_eq!(texts(&open(&dir).unwrap(), topic).len(), 6);
+}
+
+#[test]
+fn below_the_reserve_only_appends_are_refused() {
+    let (dir, topic) = filled(1);
+    let log = RocksLog::open(RocksOptions { reserve: u64::MAX, ..RocksOptions::new(dir.path()) }).unwrap();
+    let append = append(topic, "x");
+    assert!(matches!(log.admits(&append.ops), Err(Error::Full)));
+    let ack = Op::Put { table: Table::Cursor, key: b"c".to_vec(), value: b"1".to_vec() };
+    let trim = Op::Trim { topic, below: 2 };
+    log.admits(std::slice::from_ref(&ack)).unwrap();
+    log.commit(vec![Batch { ops: smallvec![ack, trim] }], true).unwrap();
+    assert_eq!(log.get(Table::Cursor, b"c").unwrap().unwrap(), b"1");
+    assert_eq!(log.bounds(topic).unwrap().first, 2);
+}

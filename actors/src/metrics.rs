@@ -1,0 +1,253 @@
+//! The metrics, in one place: every family with its labels. Components keep a handle to their own series, so that
+//! counting is one atomic addition; labels are names from the configuration, and topic names beyond
+//! [`MAX_TOPIC_SERIES`] share the series `other`, so cardinality is bounded.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Topics with a series of their own.
+pub const MAX_TOPIC_SERIES: usize = 500;
+
+/// Seconds, from 10 us to 10 s.
+const SECONDS: [f64; 14] =
+    [0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+/// All families and their registry.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests to webhook sources by outcome (`accepted`, `duplicate`, `unauthorized`, `invalid`, `limited`, `overloaded`, …).
+    pub source_requests: IntCounterVec,
+    /// Seconds from the whole body to the answer of an accepted request.
+    pub source_seconds: HistogramVec,
+    /// Records appended per topic.
+    pub topic_records: IntCounterVec,
+    /// Evaluations per trigger by outcome (`fired`, `skipped`, `dropped`, `failed`).
+    pub trigger_evaluations: IntCounterVec,
+    /// Runs per function by outcome (`ok`, `failed`, `timeout`).
+    pub function_runs: IntCounterVec,
+    /// Seconds per run of a function.
+    pub function_seconds: HistogramVec,
+    /// Delivery attempts per target by outcome (`delivered`, `failed`, `dead-lettered`).
+    pub target_attempts: IntCounterVec,
+    /// Seconds per delivery attempt.
+    pub target_seconds: HistogramVec,
+    /// The breaker of a target: 0 closed, 1 open, 2 half-open.
+    pub target_breaker: IntGaugeVec,
+    /// Records between the newest and the ack floor of a subscription.
+    pub subscription_lag: IntGaugeVec,
+    /// Deliveries with the subscriber.
+    pub subscription_in_flight: IntGaugeVec,
+    /// Deliveries that wait for another attempt.
+    pub subscription_waiting: IntGaugeVec,
+    /// Dead letters written per subscription.
+    pub dead_letters: IntCounterVec,
+    /// Live viewers over WebSocket.
+    pub viewers: IntGauge,
+    /// Viewers closed because they were too slow.
+    pub viewers_slow: IntCounter,
+    /// Steps of traces that were dropped because the recorder was busy.
+    pub trace_steps_dropped: IntCounter,
+    topics_seen: AtomicUsize,
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, c: prometheus::Result<C>) -> C {
+    // Names and labels are constants of this file and a test makes the whole set, so neither step can fail at run time.
+    #[expect(clippy::expect_used, reason = "constant names, proven by a test")]
+    let c = c.expect("a valid metric");
+    #[expect(clippy::expect_used, reason = "constant names, proven by a test")]
+    registry.register(Box::new(c.clone())).expect("a metric registered once");
+    c
+}
+
+impl Metrics {
+    /// A fresh set.
+    pub fn new() -> Self {
+        let r = Registry::new();
+        let counter = |n: &str, h: &str, l: &[&str]| register(&r, IntCounterVec::new(Opts::new(n, h), l));
+        let gauge = |n: &str, h: &str, l: &[&str]| register(&r, IntGaugeVec::new(Opts::new(n, h), l));
+        let seconds = |n: &str, h: &str, l: &[&str]| {
+            register(&r, HistogramVec::new(HistogramOpts::new(n, h).buckets(SECONDS.to_vec()), l))
+        };
+        Self {
+            source_requests: counter(
+                "hexafn_source_requests_total",
+                "Requests to webhook sources by outcome.",
+                &["source", "outcome"],
+            ),
+            source_seconds: seconds(
+                "hexafn_source_accept_seconds",
+                "Seconds from the whole body to the answer of an accepted request.",
+                &["source"],
+            ),
+            topic_records: counter("hexafn_topic_records_total", "Records appended.", &["topic"]),
+            trigger_evaluations: counter(
+                "hexafn_trigger_evaluations_total",
+                "Evaluations of triggers by outcome.",
+                &["trigger", "outcome"],
+            ),
+            function_runs: counter(
+                "hexafn_function_runs_total",
+                "Runs of functions by outcome.",
+                &["function", "outcome"],
+            ),
+            function_seconds: seconds("hexafn_function_run_seconds", "Seconds per run of a function.", &["function"]),
+            target_attempts: counter(
+                "hexafn_target_attempts_total",
+                "Delivery attempts by outcome.",
+                &["target", "outcome"],
+            ),
+            target_seconds: seconds("hexafn_target_attempt_seconds", "Seconds per delivery attempt.", &["target"]),
+            target_breaker: gauge(
+                "hexafn_target_breaker_state",
+                "Circuit breaker: 0 closed, 1 open, 2 half-open.",
+                &["target"],
+            ),
+            subscription_lag: gauge(
+                "hexafn_subscription_lag_records",
+                "Records between the newest and the ack floor.",
+                &["subscription", "topic"],
+            ),
+            subscription_in_flight: gauge(
+                "hexafn_subscription_in_flight_records",
+                "Deliveries with the subscriber.",
+                &["subscription", "topic"],
+            ),
+            subscription_waiting: gauge(
+                "hexafn_subscription_waiting_records",
+                "Deliveries that wait for another attempt.",
+                &["subscription", "topic"],
+            ),
+            dead_letters: counter("hexafn_dead_letters_total", "Dead letters written.", &["subscription"]),
+            viewers: register(&r, IntGauge::new("hexafn_viewers", "Live viewers over WebSocket.")),
+            viewers_slow: register(
+                &r,
+                IntCounter::new("hexafn_viewers_closed_slow_total", "Viewers closed because they were too slow."),
+            ),
+            trace_steps_dropped: register(
+                &r,
+                IntCounter::new("hexafn_trace_steps_dropped_total", "Trace steps dropped, the recorder being busy."),
+            ),
+            topics_seen: AtomicUsize::new(0),
+            registry: r,
+        }
+    }
+
+    /// The label of a topic's series: its name, or `other` beyond the bound. Ask once per topic.
+    pub fn topic_label<'a>(&self, topic: &'a str) -> &'a str {
+        if self.topics_seen.fetch_add(1, Ordering::Relaxed) < MAX_TOPIC_SERIES { topic } else { "other" }
+    }
+
+    /// Adds a further collector (the journal's, the process's).
+    pub fn add(&self, collector: Box<dyn prometheus::core::Collector>) -> prometheus::Result<()> {
+        self.registry.register(collector)
+    }
+
+    /// The exposition text (Prometheus text format 0.0.4).
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The series of one trigger.
+#[derive(Clone)]
+pub struct TriggerMetrics {
+    /// The condition held and the result went out.
+    pub fired: IntCounter,
+    /// The condition did not hold.
+    pub skipped: IntCounter,
+    /// The function dropped the event.
+    pub dropped: IntCounter,
+    /// The condition or the whole function chain failed.
+    pub failed: IntCounter,
+}
+
+impl Metrics {
+    /// The series of one trigger.
+    pub fn trigger(&self, name: &str) -> TriggerMetrics {
+        let of = |outcome| self.trigger_evaluations.with_label_values(&[name, outcome]);
+        TriggerMetrics { fired: of("fired"), skipped: of("skipped"), dropped: of("dropped"), failed: of("failed") }
+    }
+
+    /// The series of one function.
+    pub fn function(&self, name: &str) -> FunctionMetrics {
+        let of = |outcome| self.function_runs.with_label_values(&[name, outcome]);
+        FunctionMetrics {
+            ok: of("ok"),
+            failed: of("failed"),
+            timeout: of("timeout"),
+            seconds: self.function_seconds.with_label_values(&[name]),
+        }
+    }
+
+    /// The series of one target.
+    pub fn target(&self, name: &str) -> TargetMetrics {
+        let of = |outcome| self.target_attempts.with_label_values(&[name, outcome]);
+        TargetMetrics {
+            delivered: of("delivered"),
+            failed: of("failed"),
+            dead: of("dead-lettered"),
+            seconds: self.target_seconds.with_label_values(&[name]),
+            breaker: self.target_breaker.with_label_values(&[name]),
+        }
+    }
+}
+
+/// The series of one function.
+#[derive(Clone)]
+pub struct FunctionMetrics {
+    /// Ended with a value.
+    pub ok: IntCounter,
+    /// Ended with an error.
+    pub failed: IntCounter,
+    /// Ran out of time or steps.
+    pub timeout: IntCounter,
+    /// Seconds per run.
+    pub seconds: Histogram,
+}
+
+/// The series of one target.
+#[derive(Clone)]
+pub struct TargetMetrics {
+    /// Attempts that the target accepted.
+    pub delivered: IntCounter,
+    /// Attempts that failed.
+    pub failed: IntCounter,
+    /// Deliveries given up.
+    pub dead: IntCounter,
+    /// Seconds per attempt.
+    pub seconds: Histogram,
+    /// The breaker's state.
+    pub breaker: IntGauge,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_whole_set_registers_and_renders() {
+        let metrics = Metrics::new();
+        metrics.trigger("big-push").fired.inc();
+        let text = metrics.render().unwrap();
+        assert!(text.contains(r#"hexafn_trigger_evaluations_total{outcome="fired",trigger="big-push"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn topic_series_are_bounded() {
+        let metrics = Metrics::new();
+        for _ in 0..MAX_TOPIC_SERIES {
+            assert_eq!(metrics.topic_label("t"), "t");
+        }
+        assert_eq!(metrics.topic_label("t"), "other");
+    }
+}

@@ -1,0 +1,175 @@
+//! The file target as the forwarder uses it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::event::Event;
+use crate::log::TopicId;
+use crate::target::{Secrets, attempt, attempt_batch};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn get(&self, reference: &str) -> Result<Zeroizing<String>, String> {
+        Err(format!("`{reference}` is not set"))
+    }
+}
+
+fn build(base: &Path, toml: &str) -> Result<Box<dyn Target>, Error> {
+    let settings: TargetSettings = toml::from_str(&format!("name = \"t\"\nkind = \"file\"\n{toml}")).unwrap();
+    settings.build(&Context { base_dir: base, secrets: &NoSecrets, allow_networks: &[], lookup: None })
+}
+
+fn record(seq: u64, kind: &str, data: &str) -> Arc<Record> {
+    let event = Event::new("s", kind, bytes::Bytes::copy_from_slice(data.as_bytes()));
+    Arc::new(Record::new("t".into(), TopicId(1), seq, Wall(0), event))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_lands_in_the_files_it_names_in_order() {
+    let base = tempfile::tempdir().unwrap();
+    let target = build(base.path(), "path = \"out/${event.type}.jsonl\"").unwrap();
+    let batch =
+        [record(1, "a", "1"), record(2, "b", "2"), record(3, "a", "3"), record(4, "../x", "4"), record(5, "x\0", "5")];
+    let outcomes = attempt_batch(&*target, &batch, Wall(0)).await;
+    let delivered: Vec<bool> = outcomes.iter().map(Outcome::is_delivered).collect();
+    assert_eq!(delivered, [true, true, true, false, false]);
+    assert_eq!(read(base.path().join("out/a.jsonl")), "1\n3\n");
+    assert_eq!(read(base.path().join("out/b.jsonl")), "2\n");
+    assert_eq!(outcomes[0].detail().path.as_deref(), Some("out/a.jsonl"));
+    assert_eq!(outcomes[0].detail().sent, 2);
+    for outcome in &outcomes[3..] {
+        let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((failure.class, failure.verdict), (FailureClass::Refused, Verdict::DeadLetter), "{failure:?}");
+    }
+    assert!(!base.path().join("x.jsonl").exists());
+
+    let one = attempt(&*target, Delivery { record: &record(6, "a", "6"), attempt: 1, now: Wall(0) }).await;
+    assert!(one.is_delivered());
+    assert_eq!(read(base.path().join("out/a.jsonl")), "1\n3\n6\n");
+}
+
+#[tokio::test]
+async fn whole_events_and_syncing_at_close() {
+    let base = tempfile::tempdir().unwrap();
+    let target = build(base.path(), "path = \"e.jsonl\"\nformat = \"event\"\nfsync = \"interval\"").unwrap();
+    assert!(attempt_batch(&*target, &[record(1, "push", "{\"a\":1}")], Wall(0)).await[0].is_delivered());
+    target.close().await;
+    let value: serde_json::Value = serde_json::from_str(&read(base.path().join("e.jsonl"))).unwrap();
+    assert_eq!((&value["type"], &value["data"]["a"]), (&"push".into(), &1.into()));
+    assert!(value["traceparent"].is_string());
+}
+
+#[tokio::test]
+async fn a_template_that_fails_is_a_dead_letter() {
+    let base = tempfile::tempdir().unwrap();
+    let target = build(base.path(), "path = \"out/${1 / event.data.n}.jsonl\"").unwrap();
+    let outcomes = attempt_batch(&*target, &[record(1, "a", "{\"n\":0}")], Wall(0)).await;
+    let Outcome::Failed(failure) = &outcomes[0] else { panic!("delivered") };
+    assert_eq!((failure.class, failure.verdict), (FailureClass::Template, Verdict::DeadLetter), "{failure:?}");
+}
+
+#[tokio::test]
+async fn batches_called_at_once_are_written_one_after_another() {
+    let base = tempfile::tempdir().unwrap();
+    let target = build(base.path(), "path = \"a.jsonl\"\nfsync = \"never\"").unwrap();
+    let batches: Vec<_> = (0..20u64).map(|n| vec![record(n, "a", &n.to_string()); 50]).collect();
+    let all = futures_util::future::join_all(batches.iter().map(|b| attempt_batch(&*target, b, Wall(0)))).await;
+    assert!(all.iter().flatten().all(Outcome::is_delivered));
+    let text = read(base.path().join("a.jsonl"));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 1000);
+    assert!(lines.chunks(50).all(|chunk| chunk.iter().all(|line| *line == chunk[0])), "batches are not mixed");
+}
+
+#[test]
+fn settings_that_are_refused() {
+    let base = tempfile::tempdir().unwrap();
+    for (toml, said) in [
+        ("path = \"../a\"", "stays inside"),
+        ("path = \"/var/log/a\"", "absolute"),
+        ("path = \"\"", "0 bytes"),
+        ("path = \"${event.type}\"", "begin it with a directory"),
+        ("path = \"/x/${event.type}\"", "absolute"),
+        ("path = \"/${event.type}\"", "absolute"),
+        ("path = \"../${event.type}\"", "stays inside"),
+        ("path = \"a\"\nrotate = { keep = 3 }", "needs `size`"),
+        ("path = \"a\"\nrotate = { size = \"1B\" }", "at least 1KiB"),
+        ("path = \"a\"\nrotate = { age = \"1ms\" }", "at least 1s"),
+        ("path = \"a\"\ndirectory = \"${event.type}\"", "constant"),
+        ("path = \"a${\"", "HX"),
+    ] {
+        let error = build(base.path(), toml).expect_err(toml).to_string();
+        assert!(error.contains(said) && error.starts_with("target `t`"), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn unknown_settings_name_what_exists() {
+    for (toml, said) in [
+        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nfsnyc = \"never\"", "did you mean `fsync`?"),
+        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\ntimeuot = \"1s\"", "did you mean `timeout`?"),
+        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nurl = \"x\"", "expected one of `path`, `directory`"),
+        (
+            "name = \"t\"\nkind = \"flie\"\npath = \"a\"",
+            "unknown kind `flie`, did you mean `file`?; the kinds are `http`",
+        ),
+        ("name = \"t\"\nkind = \"http\"", "missing field `url`"),
+        ("kind = \"http\"", "missing field `name`"),
+        ("name = \"t\"", "missing field `kind`"),
+        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\ntimeout = \"soon\"", "is not a time"),
+        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nbreaker = { fails = 3 }", "unknown field `fails`"),
+        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nordering = \"some\"", "`key`"),
+    ] {
+        let error = toml::from_str::<TargetSettings>(toml).expect_err(toml).to_string();
+        assert!(error.contains(said), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_policies() {
+    let settings: TargetSettings = toml::from_str("name = \"t\"\nkind = \"topic\"").unwrap();
+    assert_eq!((settings.timeout.0, settings.concurrency), (Duration::from_secs(15), 16));
+    let total: Duration = settings.retry.schedule.iter().map(|s| s.0).sum();
+    assert_eq!((settings.retry.schedule.len(), total.as_secs()), (12, 272_556), "13 attempts, 75.7 h");
+    assert_eq!((settings.breaker.failures, settings.breaker.open_max.0), (5, Duration::from_secs(600)));
+    assert!(matches!(
+        settings.build(&Context { base_dir: Path::new("."), secrets: &NoSecrets, allow_networks: &[], lookup: None }),
+        Err(Error::Topic(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_backlog_is_written_in_batches() {
+    let base = tempfile::tempdir().unwrap();
+    let target = build(base.path(), "path = \"a.jsonl\"").unwrap();
+    let Mode::Batch { max_records, .. } = target.mode() else { panic!("a file takes batches") };
+    let batch: Vec<_> = (0..max_records as u64).map(|n| record(n, "a", "{\"a\":1}")).collect();
+    for _ in 0..10 {
+        assert!(attempt_batch(&*target, &batch, Wall(0)).await.iter().all(Outcome::is_delivered));
+    }
+    assert_eq!(read(base.path().join("a.jsonl")).lines().count(), 10 * max_records);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_event_leaves_the_directory(kind in "[a./\\\\\0~%é ]{0,16}") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outer = tempfile::tempdir().unwrap();
+        let base = outer.path().join("base");
+        let target = build(&base, "path = \"out/${event.type}\"\nfsync = \"never\"").unwrap();
+        let outcomes = runtime.block_on(attempt_batch(&*target, &[record(1, &kind, "1")], Wall(0)));
+        let outside: Vec<_> = std::fs::read_dir(outer.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        proptest::prop_assert!(outside.iter().all(|name| name == "base"));
+        if outcomes[0].is_delivered() {
+            let inside: Vec<_> = std::fs::read_dir(&base).unwrap().map(|e| e.unwrap().file_name()).collect();
+            proptest::prop_assert_eq!(inside, ["out"]);
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! The forwarder actor: one for each target outside, with a subscription and a breaker of its own, so that a target
+//! that fails or hangs stalls nobody else.
+//!
+//! Owns: the target, its breaker, the deliveries that are being attempted.
+//! Receives: deliveries of its outbox, results of attempts.
+//! Sends: attempts (an actor each), settlements, and its credit to the topic: none while the breaker is open, one for
+//! the probe.
+//! Strategy: `RestartStrategy::actor`. A restart loses the attempts that are being made: they are made again under the
+//! same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
+use crate::clock::{Tick, Wall};
+use crate::event::Str;
+use crate::log::{Ops, Record};
+use crate::metrics::TargetMetrics;
+use crate::supervision::breaker::{Breaker, Permit, Turn};
+use crate::supervision::decision::Phase;
+use crate::supervision::failure::{Failure, FailureKind};
+use crate::supervision::front::Front;
+use crate::supervision::lifeline::{Lifeline, Stop};
+use crate::supervision::strategy::RestartStrategy;
+use crate::topic::cast::Cast;
+use crate::topic::subscription::Verdict;
+use crate::topic::{Act, Deliveries, Delivery, Settlement, TopicMessage};
+use crate::trace::{Detail, Stage, Step, Steps};
+use crate::trigger::{record, settle};
+
+/// What a forwarder is made of; the same at every restart.
+#[derive(Clone)]
+pub struct ForwarderSpec {
+    /// The target's name.
+    pub name: Str,
+    /// Its subscription on its outbox.
+    pub subscription: Str,
+    /// What makes an attempt.
+    pub target: Arc<dyn Target>,
+    /// When the breaker opens and closes.
+    pub breaker: RestartStrategy,
+    /// Switched by hand or by the receiver, as stored.
+    pub enabled: Arc<AtomicBool>,
+    /// The registry, told at each start.
+    pub cast: Cast,
+    /// The front of the outbox.
+    pub outbox: Front<TopicMessage>,
+    /// The recorder.
+    pub traces: Front<Steps>,
+    /// Its series.
+    pub metrics: TargetMetrics,
+    /// Counts steps that the recorder could not take.
+    pub steps_dropped: prometheus::IntCounter,
+    /// Told when the target disables itself (410, five days of failure), so that it is stored and an alert is raised.
+    pub on_disabled: Arc<dyn Fn(&str, &str) + Send + Sync>,
+}
+
+/// The name of a target's subscription on its outbox.
+pub fn subscription_name(target: &str) -> Str {
+    format!("target.{target}").into()
+}
+
+/// The state of a target, for tables.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetStatus {
+    /// Its name.
+    pub name: Str,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Where it goes.
+    pub destination: String,
+    /// `closed`, `open`, `half-open` or `disabled`.
+    pub breaker: &'static str,
+    /// Seconds until the next probe, while open.
+    pub opens_in: Option<f64>,
+    /// Attempts being made.
+    pub attempting: usize,
+    /// Attempts accepted by the target, since the start.
+    pub delivered: u64,
+    /// Attempts failed, since the start.
+    pub failed: u64,
+    /// What the last attempt came to.
+    pub last: Option<String>,
+    /// When that was.
+    pub last_at: Option<String>,
+}
+
+/// What a forwarder can be told.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum ForwarderMessage {
+    /// Switch on (closes the breaker) or off (events are kept).
+    Switch(bool),
+    /// Close the breaker and make what waits due now.
+    Reset,
+    /// Describe the state.
+    Inspect(oneshot::Sender<TargetStatus>),
+}
+
+/// An attempt is over.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Done {
+    results: Vec<(Delivery, Outcome)>,
+    permit: Permit,
+    took: Duration,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Flush;
+
+/// The actor.
+pub struct Forwarder {
+    spec: ForwarderSpec,
+    life: Lifeline,
+    breaker: Breaker,
+    queue: VecDeque<Delivery>,
+    attempting: usize,
+    settled: Vec<Settlement>,
+    steps: Vec<Step>,
+    flushing: bool,
+    off: bool,
+    /// Asked to end: what is being attempted is finished first.
+    stopping: bool,
+    delivered: u64,
+    failed: u64,
+    last: Option<(String, Wall)>,
+}
+
+impl Forwarder {
+    /// A forwarder with a closed breaker.
+    pub fn new(spec: ForwarderSpec, life: Lifeline) -> Self {
+        Self {
+            breaker: Breaker::new(spec.breaker.clone()),
+            off: !spec.enabled.load(Ordering::Relaxed),
+            spec,
+            life,
+            queue: VecDeque::new(),
+            attempting: 0,
+            settled: Vec::new(),
+            steps: Vec::new(),
+            flushing: false,
+            stopping: false,
+            delivered: 0,
+            failed: 0,
+            last: None,
+        }
+    }
+
+    /// Starts what the mode, the breaker and the switch allow.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        let now = Tick::now();
+        let (slots, per_call, max_bytes) = match self.spec.target.mode() {
+            Mode::Each { concurrency } => (concurrency, 1, usize::MAX),
+            Mode::Batch { max_records, max_bytes } => (1, max_records, max_bytes),
+        };
+        while self.attempting < slots && !self.queue.is_empty() {
+            if self.off || self.stopping {
+                self.release();
+                return;
+            }
+            let permit = self.breaker.permit(now);
+            if matches!(permit, Permit::No { .. }) {
+                self.release();
+                return;
+            }
+            let per_call = if matches!(permit, Permit::Probe(_)) { 1 } else { per_call };
+            let mut batch = Vec::with_capacity(per_call.min(self.queue.len()));
+            let mut bytes = 0;
+            while batch.len() < per_call
+                && let Some(next) = self.queue.front()
+            {
+                bytes += next.record.event.data.len();
+                if !batch.is_empty() && bytes > max_bytes {
+                    break;
+                }
+                batch.extend(self.queue.pop_front());
+            }
+            self.attempting += 1;
+            let target = self.spec.target.clone();
+            Attempt { target, batch: Some(batch), permit, to: ctx.address().recipient() }.start();
+        }
+    }
+
+    /// Gives back what was not tried: no attempt is consumed.
+    fn release(&mut self) {
+        for delivery in self.queue.drain(..) {
+            self.settled.push(Settlement {
+                seq: delivery.record.seq,
+                attempt: delivery.attempt,
+                verdict: Verdict::Release,
+                ops: Ops::new(),
+            });
+        }
+    }
+
+    fn done(&mut self, done: Done, ctx: &mut Context<Self>) {
+        self.attempting -= 1;
+        self.spec.metrics.seconds.observe(done.took.as_secs_f64());
+        let (now, wall) = (Tick::now(), Wall::now());
+        let mut permit = done.permit;
+        for (delivery, outcome) in done.results {
+            let record = &delivery.record;
+            let said = describe(&outcome);
+            let mut step = Step::ended(&record.event, Stage::Attempted, self.spec.name.clone(), done.took)
+                .with(Detail::Attempt(delivery.attempt, said.clone()));
+            step.ok = outcome.is_delivered();
+            self.steps.push(step);
+            tracing::debug!(target = %self.spec.name, event_id = %record.event.id, trace_id = %record.event.trace.trace_id,
+                attempt = delivery.attempt, took_us = done.took.as_micros() as u64, result = %said, "delivery");
+            let (verdict, turn) = match outcome {
+                Outcome::Delivered { detail } => {
+                    self.delivered += 1;
+                    self.spec.metrics.delivered.inc();
+                    let turn = self.breaker.on_result(permit, Ok(()), now);
+                    if detail.disable_target {
+                        self.disable("the receiver asked for no more events", ctx);
+                    }
+                    (Verdict::Ack, turn)
+                }
+                Outcome::Failed(failure) => {
+                    self.failed += 1;
+                    self.spec.metrics.failed.inc();
+                    let kind = match failure.class {
+                        super::FailureClass::Timeout => FailureKind::Deadline,
+                        super::FailureClass::Panic => FailureKind::Panicked,
+                        _ => FailureKind::Reported,
+                    };
+                    let mut report = Failure::new(kind, format!("{}: {}", failure.class.name(), failure.message), wall);
+                    report.retry_after = failure.retry_after;
+                    let turn = if failure.class.counts_for_breaker() {
+                        self.breaker.on_result(permit, Err(&report), now)
+                    } else {
+                        self.breaker.hand_back(permit);
+                        None
+                    };
+                    let verdict = match failure.verdict {
+                        TargetVerdict::Retry => Verdict::Nak(report),
+                        TargetVerdict::DeadLetter => {
+                            self.spec.metrics.dead.inc();
+                            Verdict::Term(report)
+                        }
+                        TargetVerdict::DisableTarget => {
+                            self.disable(&failure.message, ctx);
+                            Verdict::Release
+                        }
+                    };
+                    (verdict, turn)
+                }
+            };
+            self.last = Some((said.to_string(), wall));
+            self.settled.push(Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops: Ops::new() });
+            self.turned(turn, ctx);
+            // A probe is one attempt: what else was in the same call counts as under no permit.
+            if matches!(permit, Permit::Probe(_)) {
+                permit = Permit::No { until: now };
+            }
+        }
+        self.advance(ctx);
+        self.schedule(ctx);
+    }
+
+    fn turned(&mut self, turn: Option<Turn>, ctx: &mut Context<Self>) {
+        match turn {
+            None => {}
+            Some(Turn::Opened { until }) => {
+                tracing::warn!(target = %self.spec.name, last = ?self.last.as_ref().map(|l| &l.0), "circuit breaker opened");
+                self.credit(Some(0));
+                self.release();
+                ctx.run_later(until.since(Tick::now()), |this, ctx| {
+                    let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+                    this.show_breaker();
+                    this.credit(Some(1));
+                });
+            }
+            Some(Turn::Closed) => {
+                tracing::info!(target = %self.spec.name, "circuit breaker closed");
+                self.credit(None);
+            }
+            Some(Turn::Disabled) => self.disable("it has failed for too long", ctx),
+        }
+        self.show_breaker();
+    }
+
+    fn disable(&mut self, why: &str, ctx: &mut Context<Self>) {
+        if self.off {
+            return;
+        }
+        tracing::error!(target = %self.spec.name, why, "target disabled; its events are kept");
+        (self.spec.on_disabled)(&self.spec.name, why);
+        self.switch(false, ctx);
+    }
+
+    fn switch(&mut self, on: bool, ctx: &mut Context<Self>) {
+        self.off = !on;
+        self.spec.enabled.store(on, Ordering::Relaxed);
+        if on {
+            self.breaker.reset();
+            self.credit(None);
+            self.advance(ctx);
+        } else {
+            self.credit(Some(0));
+            self.release();
+        }
+        self.show_breaker();
+        self.schedule(ctx);
+    }
+
+    fn credit(&self, credit: Option<usize>) {
+        let act = Act::Limit(if self.off { Some(0) } else { credit });
+        let message = TopicMessage::Act { subscription: self.spec.subscription.clone(), act, reply: None };
+        if let Err(error) = self.spec.outbox.try_send(message) {
+            // The topic is being restarted (its subscriptions start with full credit, and what it delivers is given
+            // back) or busy: the next result sets the credit again.
+            tracing::debug!(target = %self.spec.name, %error, "credit not set");
+        }
+    }
+
+    fn show_breaker(&self) {
+        let value = match (self.off, self.breaker.phase()) {
+            (true, _) | (_, Phase::Open { .. }) => 1,
+            (_, Phase::HalfOpen { .. }) => 2,
+            (_, Phase::Closed) => 0,
+        };
+        self.spec.metrics.breaker.set(value);
+    }
+
+    fn schedule(&mut self, ctx: &mut Context<Self>) {
+        if !self.flushing && (self.stopping || !(self.settled.is_empty() && self.steps.is_empty())) {
+            self.flushing = true;
+            ctx.notify(Flush);
+        }
+    }
+
+    fn status(&self) -> TargetStatus {
+        let (breaker, opens_in) = match (self.off || self.breaker.is_disabled(), self.breaker.phase()) {
+            (true, _) => ("disabled", None),
+            (_, Phase::Closed) => ("closed", None),
+            (_, Phase::HalfOpen { .. }) => ("half-open", None),
+            (_, Phase::Open { until }) => ("open", Some(until.since(Tick::now()).as_secs_f64())),
+        };
+        TargetStatus {
+            name: self.spec.name.clone(),
+            kind: self.spec.target.kind(),
+            destination: self.spec.target.destination(),
+            breaker,
+            opens_in,
+            attempting: self.attempting,
+            delivered: self.delivered,
+            failed: self.failed,
+            last: self.last.as_ref().map(|(what, _)| what.clone()),
+            last_at: self.last.as_ref().map(|(_, at)| at.rfc3339()),
+        }
+    }
+}
+
+/// What an attempt came to, in a line.
+fn describe(outcome: &Outcome) -> Str {
+    match outcome {
+        Outcome::Delivered { detail } => match (detail.status, &detail.path) {
+            (Some(204), _) => "delivered, status 204".into(),
+            (Some(200), _) => "delivered, status 200".into(),
+            (Some(status), _) => format!("delivered, status {status}").into(),
+            (None, Some(path)) => path.clone(),
+            (None, None) => "delivered".into(),
+        },
+        Outcome::Failed(failure) => format!("{}: {}", failure.class.name(), failure.message).into(),
+    }
+}
+
+impl Actor for Forwarder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(2048);
+        self.show_breaker();
+        self.credit(None);
+        self.spec.cast.restarted(&self.spec.subscription, None);
+    }
+}
+
+impl Handler<Deliveries> for Forwarder {
+    type Result = ();
+
+    fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        crate::failpoint!("forwarder-panic");
+        self.queue.extend(deliveries.items);
+        self.advance(ctx);
+        self.schedule(ctx);
+    }
+}
+
+impl Handler<Done> for Forwarder {
+    type Result = ();
+
+    fn handle(&mut self, done: Done, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
+        self.done(done, ctx);
+    }
+}
+
+impl Handler<Flush> for Forwarder {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
+        self.flushing = false;
+        record(&self.spec.traces, std::mem::take(&mut self.steps), &self.spec.steps_dropped);
+        let items = std::mem::take(&mut self.settled);
+        if !items.is_empty() {
+            crate::failpoint!("forwarder-before-ack");
+            let message = TopicMessage::Settle { subscription: self.spec.subscription.clone(), items };
+            settle(&self.spec.outbox.clone(), message, self, ctx);
+        }
+        if self.stopping && self.attempting == 0 {
+            self.life.finish(ctx);
+        }
+    }
+}
+
+impl Handler<Stop> for Forwarder {
+    type Result = ();
+
+    /// Attempts that are being made end first (the supervisor's deadline is longer than theirs), so that an orderly
+    /// stop repeats none.
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.stopping = true;
+        self.release();
+        if !self.flushing {
+            self.flushing = true;
+            ctx.notify(Flush);
+        }
+    }
+}
+
+impl Handler<ForwarderMessage> for Forwarder {
+    type Result = ();
+
+    fn handle(&mut self, message: ForwarderMessage, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        match message {
+            ForwarderMessage::Switch(on) => self.switch(on, ctx),
+            ForwarderMessage::Reset => {
+                self.switch(true, ctx);
+                let act =
+                    TopicMessage::Act { subscription: self.spec.subscription.clone(), act: Act::RetryNow, reply: None };
+                if let Err(error) = self.spec.outbox.try_send(act) {
+                    tracing::debug!(target = %self.spec.name, %error, "waits are not shortened");
+                }
+            }
+            ForwarderMessage::Inspect(reply) => {
+                if reply.send(self.status()).is_err() {
+                    tracing::debug!("nobody waits for the status");
+                }
+            }
+        }
+    }
+}
+
+/// One attempt: lives as long as it takes, and fails alone.
+struct Attempt {
+    target: Arc<dyn Target>,
+    batch: Option<Vec<Delivery>>,
+    permit: Permit,
+    to: Recipient<Done>,
+}
+
+impl Actor for Attempt {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        use actix::ActorFutureExt;
+        let (target, to, permit) = (self.target.clone(), self.to.clone(), self.permit);
+        let batch = self.batch.take().unwrap_or_default();
+        let made = async move {
+            let started = Instant::now();
+            let results = make(&*target, batch).await;
+            // The forwarder has room for every attempt that it started; when it was replaced, nobody needs the answer.
+            let sent = to.send(Done { results, permit, took: started.elapsed() }).await;
+            if sent.is_err() {
+                tracing::debug!("the forwarder was restarted during an attempt");
+            }
+        };
+        ctx.spawn(made.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+async fn make(target: &dyn Target, batch: Vec<Delivery>) -> Vec<(Delivery, Outcome)> {
+    let now = Wall::now();
+    if let Mode::Batch { .. } = target.mode() {
+        let records: Vec<Arc<Record>> = batch.iter().map(|d| d.record.clone()).collect();
+        let outcomes = super::attempt_batch(target, &records, now).await;
+        return batch.into_iter().zip(outcomes).collect();
+    }
+    let mut results = Vec::with_capacity(batch.len());
+    for delivery in batch {
+        let outcome =
+            super::attempt(target, super::Delivery { record: &delivery.record, attempt: delivery.attempt, now }).await;
+        results.push((delivery, outcome));
+    }
+    results
+}

@@ -1,0 +1,186 @@
+//! What the answer of a receiver means: status, `Retry-After`, `webhook-delivery`, and how much of it is read.
+
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use std::time::Duration;
+
+use crate::clock::Wall;
+use crate::event::Str;
+use crate::target::{FailureClass, Verdict};
+
+/// The longest `Retry-After` that is honoured.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// How much of an answer's body is kept for the delivery log, in bytes.
+const EXCERPT: usize = 512;
+
+/// What the head of an answer means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meaning {
+    /// 2xx: received.
+    Received {
+        /// And no more of them, please (`webhook-delivery: disable`).
+        disable_target: bool,
+    },
+    /// Anything else.
+    Failed {
+        /// The kind of failure.
+        class: FailureClass,
+        /// For people.
+        message: String,
+        /// A floor for the next attempt.
+        retry_after: Option<Duration>,
+        /// What may follow.
+        verdict: Verdict,
+    },
+}
+
+/// Reads the head of an answer. `retry_client_errors` says whether a 4xx other than 408, 410, 425 and 429 is tried
+/// again (receivers answer 401 and 404 while they are being deployed) or is a dead letter at once.
+pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retry_client_errors: bool) -> Meaning {
+    let wish = headers.get("webhook-delivery").and_then(|v| v.to_str().ok()).map(str::trim).unwrap_or_default();
+    let (disable, abort) = (wish.eq_ignore_ascii_case("disable"), wish.eq_ignore_ascii_case("abort-message"));
+    if status.is_success() {
+        return Meaning::Received { disable_target: disable };
+    }
+    let code = status.as_u16();
+    let (class, mut message) = if status.is_redirection() {
+        let to = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
+        let to: String = to.chars().take(200).flat_map(char::escape_debug).collect();
+        (
+            FailureClass::Redirect,
+            format!("answered {status} to {to}; redirects are not followed: set `url` to the final address"),
+        )
+    } else {
+        (FailureClass::Status(code), format!("answered {status}; expected 2xx"))
+    };
+    let temporary = matches!(code, 408 | 425 | 429 | 500..=599);
+    let verdict = if disable || code == 410 {
+        message.push_str("; the receiver wants no more events: the target is disabled, its events are kept");
+        Verdict::DisableTarget
+    } else if abort {
+        message.push_str("; the receiver wants this event not to be sent again");
+        Verdict::DeadLetter
+    } else if temporary || status.is_redirection() || retry_client_errors {
+        Verdict::Retry
+    } else {
+        Verdict::DeadLetter
+    };
+    let retry_after = headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|text| retry_after(text, now));
+    Meaning::Failed { class, message, retry_after: retry_after.filter(|_| verdict == Verdict::Retry), verdict }
+}
+
+/// Reads a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date in any of the three forms of HTTP. What lies in the
+/// past or is negative is zero; what lies further than 24 h ahead is 24 h; what is neither is `None`.
+pub fn retry_after(text: &str, now: Wall) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let integer = digits.split('.').next().unwrap_or_default();
+    if !integer.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        if text.starts_with('-') {
+            return Some(Duration::ZERO);
+        }
+        // A number beyond u64 is beyond the cap as well.
+        let seconds = integer.parse().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+    }
+    let until = http_date(text)?;
+    Some(until.since(now).min(MAX_RETRY_AFTER))
+}
+
+/// A date of HTTP: `Sun, 06 Nov 1994 08:49:37 GMT` and the two obsolete forms.
+fn http_date(text: &str) -> Option<Wall> {
+    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    FORMS.iter().find_map(|form| {
+        let civil = jiff::civil::DateTime::strptime(form, text).ok()?;
+        Some(Wall(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_microsecond()))
+    })
+}
+
+/// The beginning of an answer's body for the delivery log: text, control characters escaped.
+pub fn excerpt(body: &[u8]) -> Option<Str> {
+    let head = &body[..body.len().min(EXCERPT)];
+    let text = String::from_utf8_lossy(head);
+    let escape = |c: char| if c.is_control() { c.escape_default().collect::<String>() } else { c.to_string() };
+    let text: String = text.trim_end().chars().map(escape).collect();
+    (!text.is_empty()).then(|| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT
+    const THEN: Wall = Wall(784_111_777_000_000);
+
+    #[test]
+    fn retry_after_in_all_forms_and_absurd_values() {
+        let just_before = Wall(THEN.0 - 30_000_000);
+        for (text, now, expected) in [
+            ("0", THEN, Some(0)),
+            ("120", THEN, Some(120)),
+            (" 7 ", THEN, Some(7)),
+            ("1.5", THEN, Some(1)),
+            ("-5", THEN, Some(0)),
+            ("315360000", THEN, Some(86_400)),
+            ("99999999999999999999999999", THEN, Some(86_400)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", just_before, Some(30)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", just_before, Some(30)),
+            ("Sun Nov  6 08:49:37 1994", just_before, Some(30)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Wall(THEN.0 + 1_000_000), Some(0)),
+            ("Thu, 06 Nov 2104 08:49:37 GMT", THEN, Some(86_400)),
+            ("soon", THEN, None),
+            ("", THEN, None),
+            ("-", THEN, None),
+        ] {
+            assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    fn verdict_of(status: u16, wish: &str, retry_client_errors: bool) -> Option<Verdict> {
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-delivery", HeaderValue::from_str(wish).unwrap());
+        match meaning(StatusCode::from_u16(status).unwrap(), &headers, THEN, retry_client_errors) {
+            Meaning::Received { .. } => None,
+            Meaning::Failed { verdict, .. } => Some(verdict),
+        }
+    }
+
+    #[test]
+    fn verdicts() {
+        use Verdict::{DeadLetter, DisableTarget, Retry};
+        for (status, wish, retry_4xx, expected) in [
+            (200, "", true, None),
+            (204, "abort-message", true, None),
+            (302, "", false, Some(Retry)),
+            (400, "", true, Some(Retry)),
+            (400, "", false, Some(DeadLetter)),
+            (408, "", false, Some(Retry)),
+            (425, "", false, Some(Retry)),
+            (429, "", false, Some(Retry)),
+            (503, "", false, Some(Retry)),
+            (503, "Abort-Message", true, Some(DeadLetter)),
+            (503, "disable", true, Some(DisableTarget)),
+            (410, "", true, Some(DisableTarget)),
+            (700, "", true, Some(Retry)),
+        ] {
+            assert_eq!(verdict_of(status, wish, retry_4xx), expected, "{status} {wish}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_panics(text in ".{0,40}", now: i64) {
+            if let Some(pause) = retry_after(&text, Wall(now)) {
+                proptest::prop_assert!(pause <= MAX_RETRY_AFTER);
+            }
+        }
+
+        #[test]
+        fn excerpts_hold_no_control_characters(body: Vec<u8>) {
+            proptest::prop_assert!(excerpt(&body).is_none_or(|text| !text.chars().any(char::is_control)));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Topics (Cast): every topic is an actor that keeps the recent tail in memory, serves subscriptions by credit, and
+//! hands live viewers what is new. A slow subscriber costs disk, not memory, and slows no other.
+//!
+//! [`cast::Cast`] is the registry: names to topics, patterns to subscriptions.
+
+use actix::Message;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use tokio::sync::oneshot;
+
+use crate::clock::Wall;
+use crate::definitions::TopicDurability;
+use crate::event::{Event, Str};
+use crate::log::{Ops, Published, Record, Seq, TopicId};
+use crate::supervision::front::Front;
+use pattern::Pattern;
+use subscription::{Settings, Verdict};
+
+pub mod actor;
+pub mod cast;
+pub mod cursor;
+pub mod keys;
+pub mod pattern;
+pub mod subscription;
+pub mod tail;
+
+/// Where a new subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeliverFrom {
+    /// After the newest record.
+    #[default]
+    New,
+    /// At the oldest record kept.
+    All,
+    /// At a sequence.
+    Sequence(Seq),
+    /// At the first record stored at or after a time.
+    Time(Wall),
+}
+
+/// Who subscribes, and how.
+#[derive(Clone)]
+pub struct Subscriber {
+    /// The subscription's name, unique in the system.
+    pub name: Str,
+    /// The topics.
+    pub pattern: Pattern,
+    /// How it is served.
+    pub settings: Settings,
+    /// Only records for which this holds; others count as handled.
+    pub filter: Option<hexafn_dsl::Program>,
+    /// Where it begins when no cursor is stored.
+    pub from: DeliverFrom,
+    /// Whether its cursor is stored.
+    pub durable: bool,
+    /// Higher ones are served first.
+    pub priority: i32,
+    /// Where exhausted records go; `None` drops them (they are counted).
+    pub dead_letter: Option<TopicId>,
+    /// The version of what handles the records, for dead letters.
+    pub version: u64,
+    /// The actor that handles them.
+    pub to: Front<Deliveries>,
+}
+
+/// One record for a subscriber.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The record.
+    pub record: Arc<Record>,
+    /// 1 at the first attempt. The answer names it, so that a late one is recognised.
+    pub attempt: u32,
+}
+
+/// From a topic to a subscriber: at most as many as its credit allows.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Deliveries {
+    /// The topic.
+    pub topic: Str,
+    /// The topic's front, for the answers.
+    pub reply_to: Front<TopicMessage>,
+    /// The records, oldest first.
+    pub items: Vec<Delivery>,
+}
+
+/// What became of one delivery, and what to write in the same commit.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The record.
+    pub seq: Seq,
+    /// The attempt that it answers.
+    pub attempt: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Outputs and other writes that take effect with it, or not at all.
+    pub ops: Ops,
+}
+
+/// From a topic to a live viewer.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Live {
+    /// The new records, ascending.
+    pub records: Arc<[Arc<Record>]>,
+}
+
+/// A live viewer: sees what is new from now on, without acks. One that does not keep up is dropped and told.
+#[derive(Clone)]
+pub struct Viewer {
+    /// Identifies it.
+    pub id: u64,
+    /// Where to send.
+    pub to: actix::Recipient<Live>,
+    /// Raised when its mailbox was full, so that something is missing.
+    pub overrun: Arc<AtomicBool>,
+}
+
+/// What can be done to a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Stop deliveries by hand.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Deliver from another place on (replay).
+    Seek(DeliverFrom),
+    /// Make what waits due now.
+    RetryNow,
+    /// The subscriber's own limit on its credit.
+    Limit(Option<usize>),
+}
+
+/// The state of a subscription on one topic.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct SubscriptionStatus {
+    /// Its name.
+    pub name: Str,
+    /// The topic.
+    pub topic: Str,
+    /// Whether its cursor is stored.
+    pub durable: bool,
+    /// Stopped by hand.
+    pub paused: bool,
+    /// Everything up to and including this is handled.
+    pub ack_floor: Seq,
+    /// Records between the newest and the floor.
+    pub lag: u64,
+    /// Deliveries with the subscriber.
+    pub in_flight: usize,
+    /// Deliveries that wait for another attempt.
+    pub waiting: usize,
+    /// Delivered so far, since the start.
+    pub delivered: u64,
+    /// Dead letters so far, since the start.
+    pub dead_lettered: u64,
+    /// The first of those that wait.
+    pub next_attempts: Vec<WaitingStatus>,
+}
+
+/// A delivery that waits.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct WaitingStatus {
+    /// The record.
+    pub seq: Seq,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the next is due.
+    pub due: String,
+    /// Why the last failed.
+    pub cause: Str,
+}
+
+/// The state of a topic.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct TopicStatus {
+    /// Its name.
+    pub name: Str,
+    /// `disk` or `memory`.
+    pub durability: &'static str,
+    /// The oldest record kept.
+    pub first: Seq,
+    /// The newest record.
+    pub last: Seq,
+    /// Records kept.
+    pub records: u64,
+    /// Bytes kept.
+    pub bytes: u64,
+    /// Live viewers.
+    pub viewers: usize,
+    /// Its subscriptions.
+    pub subscriptions: Vec<SubscriptionStatus>,
+}
+
+/// Everything a topic actor is told.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum TopicMessage {
+    /// New records are durable.
+    Published(Published),
+    /// Publish to a memory topic.
+    Publish {
+        /// The event.
+        event: Box<Event>,
+        /// Answered with its place.
+        reply: Option<oneshot::Sender<Arc<Record>>>,
+    },
+    /// Deliveries are settled.
+    Settle {
+        /// The subscription.
+        subscription: Str,
+        /// One entry a delivery.
+        items: Vec<Settlement>,
+    },
+    /// Serve a subscription from now on; replaces one of the same name, which keeps its place.
+    Attach(Arc<Subscriber>),
+    /// Serve it no longer; `forget` also removes its cursor.
+    Detach {
+        /// The subscription.
+        subscription: Str,
+        /// Whether its stored cursor goes too.
+        forget: bool,
+    },
+    /// The subscriber's actor was started anew: what it had in flight is lost with it.
+    Restarted {
+        /// The subscription.
+        subscription: Str,
+        /// The record it was working on when it failed; that one's attempt counts.
+        culprit: Option<(Seq, Str)>,
+    },
+    /// Change a subscription.
+    Act {
+        /// The subscription.
+        subscription: Str,
+        /// What to do.
+        act: Act,
+        /// `true` when it is served here.
+        reply: Option<oneshot::Sender<bool>>,
+    },
+    /// Show new records to a viewer.
+    View {
+        /// Who.
+        viewer: Viewer,
+        /// Answered with the sequence after which it sees everything.
+        reply: oneshot::Sender<Seq>,
+    },
+    /// A viewer is gone.
+    Unview(u64),
+    /// Describe the state.
+    Inspect(oneshot::Sender<TopicStatus>),
+    /// Remove records below a sequence, by hand.
+    Trim(Seq),
+}
+
+impl std::fmt::Debug for TopicMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Published(_) => "Published",
+            Self::Publish { .. } => "Publish",
+            Self::Settle { .. } => "Settle",
+            Self::Attach(_) => "Attach",
+            Self::Detach { .. } => "Detach",
+            Self::Restarted { .. } => "Restarted",
+            Self::Act { .. } => "Act",
+            Self::View { .. } => "View",
+            Self::Unview(_) => "Unview",
+            Self::Inspect(_) => "Inspect",
+            Self::Trim(_) => "Trim",
+        })
+    }
+}
+
+/// What everybody else knows of a topic.
+#[derive(Clone)]
+pub struct TopicHandle {
+    /// Its name.
+    pub name: Str,
+    /// Its number in the log.
+    pub id: TopicId,
+    /// Disk or memory.
+    pub durability: TopicDurability,
+    /// The actor, wherever it lives after a restart.
+    pub front: Front<TopicMessage>,
+    /// The newest durable sequence: raised by the journal before it tells the topic, so that a message which found
+    /// the mailbox full is made up for.
+    pub newest: Arc<AtomicU64>,
+}

@@ -1,0 +1,809 @@
+//! The topic actor.
+//!
+//! Owns: the tail of its topic and the state of each subscription on it.
+//! Receives: new records from the journal (or, for a memory topic, from publishers), settlements from subscribers.
+//! Sends: deliveries to subscribers, new records to viewers, commits (cursor, outputs, dead letters) to the journal.
+//! Strategy: `RestartStrategy::actor`. A restart loses what was in flight, never what was stored: cursors are read
+//! back after a barrier in the journal, unsettled records are delivered again, and answers of before are stale.
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, SpawnHandle, WrapFuture,
+};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+use super::cast::Cast;
+use super::cursor::Cursor;
+use super::keys;
+use super::subscription::{Effect, Offer, Subscription, Verdict, Waiting};
+use super::tail::Tail;
+use super::{
+    Act, DeliverFrom, Deliveries, Delivery, Live, Settlement, Subscriber, SubscriptionStatus, TopicHandle,
+    TopicMessage, TopicStatus, Viewer, WaitingStatus,
+};
+use crate::clock::{Tick, Wall};
+use crate::definitions::TopicDurability;
+use crate::event::{Event, Str};
+use crate::log::journal::Barrier;
+use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Published, Record, Seq, Table};
+use crate::metrics::Metrics;
+use crate::supervision::failure::{Failure, FailureKind};
+use crate::supervision::front::{Front, SendError};
+use crate::supervision::lifeline::{Lifeline, Stop};
+
+/// Records handed to a subscriber in one message.
+const BATCH: usize = 256;
+/// Bytes read from disk at a time for one subscription.
+const READ_BYTES: usize = 1 << 20;
+/// How often retention, metrics and missed messages are looked after.
+const TICK: Duration = Duration::from_secs(1);
+/// The tail of a topic on disk, in bytes.
+const TAIL_DISK: usize = 4 << 20;
+
+/// What a topic actor is made of; the same at every restart.
+#[derive(Clone)]
+pub struct TopicSpec {
+    /// Name, number, front, watermark.
+    pub handle: TopicHandle,
+    /// The registry: settings and subscriptions.
+    pub cast: Cast,
+    /// Whether records go once every subscription has handled them (outboxes).
+    pub work_queue: bool,
+    /// The log, for reading.
+    pub log: Arc<dyn EventLog>,
+    /// The journal, for writing.
+    pub journal: Front<Commit>,
+    /// Bytes that a memory topic may hold.
+    pub memory_limit: usize,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// At a restart: what was sent to the journal before must be written before cursors are read.
+    pub barrier: Option<Front<Barrier>>,
+}
+
+struct Served {
+    spec: Arc<Subscriber>,
+    state: Subscription,
+    /// Records read ahead from disk.
+    ahead: std::collections::VecDeque<Arc<Record>>,
+    delivered: u64,
+    dead: u64,
+    dirty: bool,
+}
+
+/// The actor.
+pub struct Topic {
+    spec: TopicSpec,
+    life: Lifeline,
+    tail: Tail,
+    /// The sequence that the next record has.
+    next: Seq,
+    first: Seq,
+    served: Vec<Served>,
+    viewers: Vec<Viewer>,
+    fresh: Vec<Arc<Record>>,
+    pumping: bool,
+    wake: Option<(Tick, SpawnHandle)>,
+    label: String,
+    ready: Option<oneshot::Sender<()>>,
+}
+
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Pump;
+
+impl Topic {
+    /// A topic that has read nothing yet; `ready` is told once it serves.
+    pub fn new(spec: TopicSpec, life: Lifeline, ready: Option<oneshot::Sender<()>>) -> Self {
+        let on_disk = spec.handle.durability == TopicDurability::Disk;
+        Self {
+            tail: Tail::new(if on_disk { TAIL_DISK } else { spec.memory_limit }),
+            next: 1,
+            first: 1,
+            served: Vec::new(),
+            viewers: Vec::new(),
+            fresh: Vec::new(),
+            pumping: false,
+            wake: None,
+            label: spec.metrics.topic_label(&spec.handle.name).to_owned(),
+            ready,
+            life,
+            spec,
+        }
+    }
+
+    /// Reads back what the log knows of the topic.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let recovered = (|| {
+            if self.on_disk() {
+                let bounds = self.spec.log.bounds(self.spec.handle.id)?;
+                (self.first, self.next) = (bounds.first, bounds.next);
+            }
+            for subscriber in self.spec.cast.subscribers_of(&self.spec.handle.name) {
+                self.attach(subscriber)?;
+            }
+            Ok::<(), log::Error>(())
+        })();
+        match recovered {
+            Ok(()) => {
+                self.viewers = self.spec.cast.viewers_of(&self.spec.handle.name);
+                if let Some(ready) = self.ready.take()
+                    && ready.send(()).is_err()
+                {
+                    tracing::debug!("nobody waits for the topic");
+                }
+                self.schedule(ctx);
+            }
+            Err(error) => self.life.fail(ctx, Failure::new(FailureKind::Reported, error.to_string(), Wall::now())),
+        }
+    }
+
+    fn on_disk(&self) -> bool {
+        self.spec.handle.durability == TopicDurability::Disk
+    }
+
+    fn attach(&mut self, spec: Arc<Subscriber>) -> Result<(), log::Error> {
+        if let Some(served) = self.served.iter_mut().find(|s| s.spec.name == spec.name) {
+            served.state.configure(spec.settings.clone());
+            served.spec = spec;
+        } else {
+            let state = self.load(&spec)?;
+            self.served.push(Served { spec, state, ahead: Default::default(), delivered: 0, dead: 0, dirty: false });
+        }
+        self.served.sort_by_key(|s| std::cmp::Reverse(s.spec.priority));
+        Ok(())
+    }
+
+    /// The stored place of a subscription, or the one that it asks to begin at, which is stored at once.
+    fn load(&self, spec: &Subscriber) -> Result<Subscription, log::Error> {
+        let topic = self.spec.handle.id;
+        let stored = self.on_disk() && spec.durable;
+        let (mut cursor, mut waiting) = (None, Vec::new());
+        if stored {
+            cursor =
+                self.spec.log.get(Table::Cursor, &keys::cursor(&spec.name, topic))?.and_then(|b| Cursor::decode(&b));
+            let (now, wall) = (Tick::now(), Wall::now());
+            let prefix = keys::waiting_prefix(&spec.name, topic);
+            for (key, value) in self.spec.log.scan(Table::Waiting, &prefix, spec.settings.max_waiting)? {
+                if let (Some(seq), Some(entry)) = (keys::waiting_seq(&key), Waiting::decode(&value, now, wall)) {
+                    waiting.push((seq, entry));
+                }
+            }
+        }
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => Cursor::at(self.place(spec.from)?.saturating_sub(1)),
+        };
+        let mut state = Subscription::new(spec.settings.clone(), cursor, waiting);
+        state.skip_to(self.first);
+        if stored {
+            let op =
+                Op::Put { table: Table::Cursor, key: keys::cursor(&spec.name, topic), value: state.cursor().encode() };
+            let commit = Commit { ops: [op].into_iter().collect(), durability: Durability::Lazy, reply: None };
+            // The mailbox of the journal is never full of attachments; should it be, the place is stored with the
+            // first settlement.
+            if self.spec.journal.try_send(commit).is_err() {
+                tracing::debug!(subscription = %spec.name, "place is stored later");
+            }
+        }
+        Ok(state)
+    }
+
+    fn place(&self, from: DeliverFrom) -> Result<Seq, log::Error> {
+        Ok(match from {
+            DeliverFrom::New => self.next,
+            DeliverFrom::All => self.first,
+            DeliverFrom::Sequence(seq) => seq.clamp(self.first, self.next),
+            DeliverFrom::Time(time) if self.on_disk() => self.spec.log.seq_at(self.spec.handle.id, time)?,
+            DeliverFrom::Time(time) => (self.first..self.next)
+                .find(|s| self.tail.get(*s).is_some_and(|r| r.stored >= time))
+                .unwrap_or(self.next),
+        })
+    }
+
+    fn published(&mut self, published: Published) {
+        let count = published.records.len() as u64;
+        for record in published.records {
+            self.next = self.next.max(record.seq + 1);
+            if !self.viewers.is_empty() {
+                self.fresh.push(record.clone());
+            }
+            self.tail.push(record);
+        }
+        self.spec.metrics.topic_records.with_label_values(&[&self.label]).inc_by(count);
+    }
+
+    /// A message of the journal that found the mailbox full is made up for from its watermark.
+    fn catch_up(&mut self) {
+        let newest = self.spec.handle.newest.load(Ordering::Acquire);
+        if self.on_disk() && newest >= self.next {
+            let from = self.next;
+            self.next = newest + 1;
+            if !self.viewers.is_empty()
+                && let Ok(records) = self.spec.log.read(self.spec.handle.id, from, BATCH, READ_BYTES)
+            {
+                self.fresh.extend(records);
+            }
+        }
+    }
+
+    fn publish(&mut self, event: Event) -> Arc<Record> {
+        let handle = &self.spec.handle;
+        let record = Arc::new(Record::new(handle.name.clone(), handle.id, self.next, Wall::now(), event));
+        self.published(Published { records: vec![record.clone()] });
+        self.first = self.tail.first().unwrap_or(self.next);
+        record
+    }
+
+    fn show(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let records: Arc<[Arc<Record>]> = std::mem::take(&mut self.fresh).into();
+        self.viewers.retain(|viewer| match viewer.to.try_send(Live { records: records.clone() }) {
+            Ok(()) => true,
+            Err(_) => {
+                viewer.overrun.store(true, Ordering::Release);
+                false
+            }
+        });
+    }
+
+    /// Hands out what the credit of each subscription allows.
+    fn pump(&mut self) {
+        self.show();
+        let now = Tick::now();
+        for at in 0..self.served.len() {
+            while let Some(items) = self.collect(at, now) {
+                let served = &mut self.served[at];
+                let count = items.len() as u64;
+                let message = Deliveries {
+                    topic: self.spec.handle.name.clone(),
+                    reply_to: self.spec.handle.front.clone(),
+                    items,
+                };
+                match served.spec.to.try_send(message) {
+                    Ok(()) => served.delivered += count,
+                    Err(SendError::Full(message) | SendError::Closed(message)) => {
+                        // Offered again when something is settled, or when the subscriber has been restarted.
+                        for item in message.items {
+                            served.state.hand_back(item.record.seq);
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next deliveries of a subscription; `None` when there is nothing to do now.
+    fn collect(&mut self, at: usize, now: Tick) -> Option<Vec<Delivery>> {
+        let mut items = Vec::new();
+        while items.len() < BATCH {
+            let again = self.served[at].state.take_again(now);
+            let seq = match again {
+                Some(seq) => seq,
+                None if self.served[at].state.wants_new() && self.served[at].state.next() < self.next => {
+                    self.served[at].state.next()
+                }
+                None => break,
+            };
+            if again.is_none() && self.served[at].state.is_handled(seq) {
+                self.served[at].state.skip(seq);
+                continue;
+            }
+            let record = match self.fetch(at, seq, again.is_some()) {
+                Fetched::Record(record) => record,
+                Fetched::Gone(first) => {
+                    let served = &mut self.served[at];
+                    if again.is_some() {
+                        // Retention by hand removed what was waiting: it counts as handled.
+                        if let Offer::Deliver(attempt) = served.state.offer(seq, None, now) {
+                            served.state.settle(seq, attempt, Verdict::Ack, now, Wall::now(), 0.5);
+                        }
+                    } else {
+                        served.state.skip_to(first);
+                    }
+                    served.dirty = true;
+                    continue;
+                }
+                Fetched::Later => break,
+            };
+            let served = &mut self.served[at];
+            if again.is_none() && !passes(served.spec.filter.as_ref(), &record) {
+                served.state.skip(seq);
+                served.dirty = true;
+                continue;
+            }
+            match served.state.offer(seq, record.event.key.clone(), now) {
+                Offer::Deliver(attempt) => items.push(Delivery { record, attempt }),
+                Offer::Held => {}
+            }
+        }
+        (!items.is_empty()).then_some(items)
+    }
+
+    fn fetch(&mut self, at: usize, seq: Seq, single: bool) -> Fetched {
+        if let Some(record) = self.tail.get(seq) {
+            return Fetched::Record(record.clone());
+        }
+        if !self.on_disk() {
+            return Fetched::Gone(self.tail.first().unwrap_or(self.next));
+        }
+        let served = &mut self.served[at];
+        if !single {
+            while served.ahead.front().is_some_and(|r| r.seq < seq) {
+                served.ahead.pop_front();
+            }
+            if served.ahead.front().is_some_and(|r| r.seq == seq)
+                && let Some(record) = served.ahead.pop_front()
+            {
+                return Fetched::Record(record);
+            }
+        }
+        let count = if single { 1 } else { BATCH };
+        match self.spec.log.read(self.spec.handle.id, seq, count, READ_BYTES) {
+            Ok(records) => match records.first().map(|r| r.seq) {
+                Some(first) if first == seq => {
+                    let mut records = records.into_iter();
+                    let Some(record) = records.next() else { return Fetched::Later };
+                    if !single {
+                        served.ahead = records.collect();
+                    }
+                    Fetched::Record(record)
+                }
+                Some(first) => Fetched::Gone(first),
+                None => Fetched::Later,
+            },
+            Err(error) => {
+                // A damaged record: this subscription cannot pass it silently. It is said, counted as a dead letter
+                // by its place, and passed, so that what is behind it is served.
+                tracing::error!(topic = %self.spec.handle.name, seq, %error, "record cannot be read; it is passed over");
+                served.dead += 1;
+                self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
+                Fetched::Gone(seq + 1)
+            }
+        }
+    }
+
+    /// Applies settlements, and makes the one commit of what they change.
+    fn settle(&mut self, subscription: &str, items: Vec<Settlement>) -> Option<Commit> {
+        let (now, wall) = (Tick::now(), Wall::now());
+        let durable_topic = self.on_disk();
+        let topic = self.spec.handle.clone();
+        let served = self.served.iter_mut().find(|s| &*s.spec.name == subscription)?;
+        let stored = durable_topic && served.spec.durable;
+        let mut ops = Ops::new();
+        let mut changed = false;
+        for item in items {
+            let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
+            let key = || keys::waiting(&served.spec.name, topic.id, item.seq);
+            match effect {
+                Effect::Stale | Effect::Again => continue,
+                Effect::Done { waited } => {
+                    ops.extend(item.ops);
+                    if waited && stored {
+                        ops.push(Op::Delete { table: Table::Waiting, key: key() });
+                    }
+                }
+                Effect::Wait(entry) => {
+                    if stored {
+                        ops.push(Op::Put { table: Table::Waiting, key: key(), value: entry.encode() });
+                    }
+                }
+                Effect::Dead { attempts, cause, waited } => {
+                    served.dead += 1;
+                    self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
+                    if waited && stored {
+                        ops.push(Op::Delete { table: Table::Waiting, key: key() });
+                    }
+                    let record = self.tail.get(item.seq).cloned().or_else(|| {
+                        self.spec.log.read(topic.id, item.seq, 1, READ_BYTES).ok().and_then(|r| r.into_iter().next())
+                    });
+                    if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
+                        let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause));
+                        ops.push(Op::Append { topic: to, event, dedupe: None });
+                    }
+                }
+            }
+            changed = true;
+        }
+        if !changed {
+            return None;
+        }
+        if stored {
+            let value = served.state.cursor().encode();
+            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic.id), value });
+            served.dirty = false;
+        }
+        let appends = ops.iter().any(|op| matches!(op, Op::Append { .. }));
+        let durability = if appends { Durability::Synced } else { Durability::Lazy };
+        (!ops.is_empty()).then_some(Commit { ops, durability, reply: None })
+    }
+
+    /// Hands a commit to the journal, in order: when its mailbox is full the topic waits, which stops its intake. A
+    /// journal that is gone takes outputs with it, so the topic starts again from what is stored.
+    fn commit(&mut self, commit: Commit, ctx: &mut Context<Self>) {
+        match self.spec.journal.try_send(commit) {
+            Ok(()) => {}
+            Err(SendError::Full(commit)) => {
+                let sent = self.spec.journal.send(commit);
+                sent.into_actor(self)
+                    .map(|sent, this, ctx| {
+                        if sent.is_err() {
+                            this.journal_lost(ctx);
+                        }
+                    })
+                    .wait(ctx);
+            }
+            Err(SendError::Closed(_)) => self.journal_lost(ctx),
+        }
+    }
+
+    fn journal_lost(&mut self, ctx: &mut Context<Self>) {
+        let failure = Failure::new(FailureKind::Reported, "the journal is not running", Wall::now());
+        self.life.fail(ctx, failure.uncounted());
+    }
+
+    fn act(&mut self, subscription: &str, act: Act) -> bool {
+        let place = match act {
+            Act::Seek(from) => self.place(from).ok(),
+            _ => None,
+        };
+        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return false };
+        match act {
+            Act::Pause => served.state.pause(true),
+            Act::Resume => served.state.pause(false),
+            Act::RetryNow => served.state.retry_now(Tick::now()),
+            Act::Limit(credit) => served.state.limit(credit),
+            Act::Seek(_) => {
+                if let Some(place) = place {
+                    served.state.seek(place);
+                    served.ahead.clear();
+                    served.dirty = true;
+                }
+            }
+        }
+        true
+    }
+
+    /// What seeking leaves behind in the waiting table.
+    fn forget(&self, subscription: &str, cursor_too: bool) -> Option<Commit> {
+        if !self.on_disk() {
+            return None;
+        }
+        let topic = self.spec.handle.id;
+        let waiting =
+            self.spec.log.scan(Table::Waiting, &keys::waiting_prefix(subscription, topic), usize::MAX).ok()?;
+        let mut ops: Ops = waiting.into_iter().map(|(key, _)| Op::Delete { table: Table::Waiting, key }).collect();
+        if cursor_too {
+            ops.push(Op::Delete { table: Table::Cursor, key: keys::cursor(subscription, topic) });
+        }
+        Some(Commit { ops, durability: Durability::Synced, reply: None })
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.catch_up();
+        self.expire(ctx);
+        self.retain(ctx);
+        let topic = self.spec.handle.id;
+        let (next, on_disk) = (self.next, self.on_disk());
+        let mut ops = Ops::new();
+        for served in &mut self.served {
+            let labels = [&*served.spec.name, &self.label];
+            let lag = next.saturating_sub(served.state.cursor().floor() + 1);
+            self.spec.metrics.subscription_lag.with_label_values(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
+            self.spec.metrics.subscription_in_flight.with_label_values(&labels).set(served.state.in_flight() as i64);
+            self.spec.metrics.subscription_waiting.with_label_values(&labels).set(served.state.waiting().len() as i64);
+            if std::mem::take(&mut served.dirty) && on_disk && served.spec.durable {
+                let value = served.state.cursor().encode();
+                ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic), value });
+            }
+        }
+        if !ops.is_empty() {
+            self.commit(Commit { ops, durability: Durability::Lazy, reply: None }, ctx);
+        }
+    }
+
+    /// Deliveries that nobody settled in time have failed.
+    fn expire(&mut self, ctx: &mut Context<Self>) {
+        let now = Tick::now();
+        for at in 0..self.served.len() {
+            let expired = self.served[at].state.expired(now);
+            if expired.is_empty() {
+                continue;
+            }
+            let name = self.served[at].spec.name.clone();
+            let wait = self.served[at].spec.settings.ack_wait;
+            let items = expired.into_iter().map(|(seq, attempt)| Settlement {
+                seq,
+                attempt,
+                verdict: Verdict::Nak(Failure::new(
+                    FailureKind::Deadline,
+                    format!("not settled within {wait:?}"),
+                    Wall::now(),
+                )),
+                ops: Ops::new(),
+            });
+            if let Some(commit) = self.settle(&name, items.collect()) {
+                self.commit(commit, ctx);
+            }
+        }
+    }
+
+    /// Removes what age, count and bytes say, but nothing that a durable subscription still needs.
+    fn retain(&mut self, ctx: &mut Context<Self>) {
+        if !self.on_disk() {
+            self.first = self.tail.first().unwrap_or(self.next);
+            return;
+        }
+        let Ok(bounds) = self.spec.log.bounds(self.spec.handle.id) else { return };
+        let needed = self.served.iter().filter(|s| s.spec.durable).map(|s| s.state.needs_from()).min();
+        let mut below = bounds.first;
+        if self.spec.work_queue {
+            below = below.max(needed.unwrap_or(bounds.first));
+        } else {
+            let retention = self.spec.cast.retention(&self.spec.handle.name);
+            if let Some(count) = retention.count {
+                below = below.max(bounds.next.saturating_sub(count));
+            }
+            if let Some(limit) = retention.bytes.filter(|limit| bounds.bytes > *limit)
+                && let Ok(seq) = self.spec.log.seq_keeping(self.spec.handle.id, limit)
+            {
+                below = below.max(seq);
+            }
+            if let Some(age) = retention.age {
+                let oldest_kept = Wall(Wall::now().0.saturating_sub_unsigned(age.as_micros() as u64));
+                if bounds.oldest.is_some_and(|t| t < oldest_kept)
+                    && let Ok(seq) = self.spec.log.seq_at(self.spec.handle.id, oldest_kept)
+                {
+                    below = below.max(seq);
+                }
+            }
+            below = below.min(needed.unwrap_or(Seq::MAX));
+        }
+        if below > bounds.first {
+            self.trim(below, ctx);
+        }
+    }
+
+    fn trim(&mut self, below: Seq, ctx: &mut Context<Self>) {
+        let below = below.min(self.next);
+        self.first = self.first.max(below);
+        self.tail.trim(below);
+        let op = Op::Trim { topic: self.spec.handle.id, below };
+        self.commit(Commit { ops: [op].into_iter().collect(), durability: Durability::Lazy, reply: None }, ctx);
+    }
+
+    fn restarted(&mut self, subscription: &str, culprit: Option<(Seq, Str)>, ctx: &mut Context<Self>) {
+        let Some(served) = self.served.iter().find(|s| &*s.spec.name == subscription) else { return };
+        let items = served.state.flying().into_iter().map(|(seq, attempt)| {
+            let verdict = match &culprit {
+                Some((bad, cause)) if *bad == seq => {
+                    Verdict::Nak(Failure::new(FailureKind::Panicked, &**cause, Wall::now()))
+                }
+                _ => Verdict::Release,
+            };
+            Settlement { seq, attempt, verdict, ops: Ops::new() }
+        });
+        let items = items.collect();
+        if let Some(commit) = self.settle(subscription, items) {
+            self.commit(commit, ctx);
+        }
+    }
+
+    fn status(&self) -> TopicStatus {
+        let bounds = self.on_disk().then(|| self.spec.log.bounds(self.spec.handle.id).ok()).flatten();
+        let subscriptions = self.served.iter().map(|s| SubscriptionStatus {
+            name: s.spec.name.clone(),
+            topic: self.spec.handle.name.clone(),
+            durable: s.spec.durable,
+            paused: s.state.is_paused(),
+            ack_floor: s.state.cursor().floor(),
+            lag: self.next.saturating_sub(s.state.cursor().floor() + 1),
+            in_flight: s.state.in_flight(),
+            waiting: s.state.waiting().len(),
+            delivered: s.delivered,
+            dead_lettered: s.dead,
+            next_attempts: s
+                .state
+                .waiting()
+                .take(20)
+                .map(|(seq, w)| WaitingStatus {
+                    seq,
+                    attempts: w.attempts,
+                    due: w.due_wall.rfc3339(),
+                    cause: w.cause.clone(),
+                })
+                .collect(),
+        });
+        TopicStatus {
+            name: self.spec.handle.name.clone(),
+            durability: if self.on_disk() { "disk" } else { "memory" },
+            first: self.first,
+            last: self.next - 1,
+            records: self.next.saturating_sub(self.first),
+            bytes: bounds.map_or(self.tail.bytes() as u64, |b| b.bytes),
+            viewers: self.viewers.len(),
+            subscriptions: subscriptions.collect(),
+        }
+    }
+
+    /// Pumps once after everything that waits in the mailbox has been taken in.
+    fn schedule(&mut self, ctx: &mut Context<Self>) {
+        if !self.pumping {
+            self.pumping = true;
+            ctx.notify(Pump);
+        }
+    }
+
+    /// Wakes up for the earliest wait or deadline.
+    fn rearm(&mut self, ctx: &mut Context<Self>) {
+        let Some(next) = self.served.iter().filter_map(|s| s.state.next_wake()).min() else { return };
+        if self.wake.as_ref().is_some_and(|(at, _)| *at <= next && *at > Tick::now()) {
+            return;
+        }
+        if let Some((_, handle)) = self.wake.take() {
+            ctx.cancel_future(handle);
+        }
+        let handle = ctx.run_later(next.since(Tick::now()), |this, ctx| {
+            let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+            this.wake = None;
+            this.expire(ctx);
+            this.schedule(ctx);
+        });
+        self.wake = Some((next, handle));
+    }
+}
+
+enum Fetched {
+    Record(Arc<Record>),
+    /// Removed; the next that is there.
+    Gone(Seq),
+    /// Not readable yet.
+    Later,
+}
+
+fn passes(filter: Option<&hexafn_dsl::Program>, record: &Record) -> bool {
+    let Some(filter) = filter else { return true };
+    crate::function::test(filter, record, "", 1).unwrap_or_else(|error| {
+        // A filter that fails is one that does not hold; the subscriber's owner reads why in the log.
+        tracing::warn!(topic = %record.topic, seq = record.seq, %error, "filter failed; the record is passed over");
+        false
+    })
+}
+
+/// The dead letter of a record: the event as it was, and in extension attributes where, why and after how many attempts.
+fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &str) -> Event {
+    let mut event = record.event.clone();
+    for (name, value) in [
+        ("deadtopic", record.topic.to_string()),
+        ("deadseq", record.seq.to_string()),
+        ("deadby", subscriber.name.to_string()),
+        ("deadattempts", attempts.to_string()),
+        ("deadversion", format!("{:016x}", subscriber.version)),
+        ("deadcause", cause.chars().take(1_000).collect()),
+    ] {
+        event.extensions.retain(|(n, _)| &**n != name);
+        event.extensions.push((name.into(), value.into()));
+    }
+    event
+}
+
+impl Actor for Topic {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1024);
+        ctx.run_interval(TICK, |this, ctx| {
+            let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+            this.tick(ctx);
+            this.schedule(ctx);
+        });
+        match self.spec.barrier.clone() {
+            None => self.recover(ctx),
+            Some(barrier) => {
+                // The mailbox waits: nothing is handled before the place is known.
+                let (reply, answer) = oneshot::channel();
+                let sent =
+                    async move { barrier.send(Barrier { reply }).await.is_ok() && matches!(answer.await, Ok(Ok(()))) };
+                sent.into_actor(self)
+                    .map(|written, this, ctx| if written { this.recover(ctx) } else { this.journal_lost(ctx) })
+                    .wait(ctx);
+            }
+        }
+    }
+}
+
+impl Handler<Pump> for Topic {
+    type Result = ();
+
+    fn handle(&mut self, _: Pump, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
+        self.pumping = false;
+        self.pump();
+        self.rearm(ctx);
+    }
+}
+
+impl Handler<TopicMessage> for Topic {
+    type Result = ();
+
+    fn handle(&mut self, message: TopicMessage, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        crate::failpoint!("topic-panic");
+        match message {
+            TopicMessage::Published(published) => self.published(published),
+            TopicMessage::Publish { event, reply } => {
+                let record = self.publish(*event);
+                if let Some(reply) = reply
+                    && reply.send(record).is_err()
+                {
+                    tracing::debug!("a publisher did not wait for its answer");
+                }
+            }
+            TopicMessage::Settle { subscription, items } => {
+                if let Some(commit) = self.settle(&subscription, items) {
+                    self.commit(commit, ctx);
+                }
+            }
+            TopicMessage::Attach(spec) => {
+                if let Err(error) = self.attach(spec) {
+                    tracing::error!(topic = %self.spec.handle.name, %error, "subscription cannot be served");
+                    self.life.fail(ctx, Failure::new(FailureKind::Reported, error.to_string(), Wall::now()));
+                    return;
+                }
+            }
+            TopicMessage::Detach { subscription, forget } => {
+                self.served.retain(|s| s.spec.name != subscription);
+                if forget && let Some(commit) = self.forget(&subscription, true) {
+                    self.commit(commit, ctx);
+                }
+            }
+            TopicMessage::Restarted { subscription, culprit } => self.restarted(&subscription, culprit, ctx),
+            TopicMessage::Act { subscription, act, reply } => {
+                if matches!(act, Act::Seek(_))
+                    && let Some(commit) = self.forget(&subscription, false)
+                {
+                    self.commit(commit, ctx);
+                }
+                let found = self.act(&subscription, act);
+                if let Some(reply) = reply
+                    && reply.send(found).is_err()
+                {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            TopicMessage::View { viewer, reply } => {
+                // What is fresh is in the tail already: the viewer reads up to here by itself.
+                self.show();
+                if reply.send(self.next - 1).is_ok() {
+                    // Here already when the topic was started meanwhile.
+                    self.viewers.retain(|v| v.id != viewer.id);
+                    self.viewers.push(viewer);
+                }
+            }
+            TopicMessage::Unview(id) => self.viewers.retain(|v| v.id != id),
+            TopicMessage::Inspect(reply) => {
+                if reply.send(self.status()).is_err() {
+                    tracing::debug!("nobody waits for the status");
+                }
+            }
+            TopicMessage::Trim(below) => self.trim(below, ctx),
+        }
+        self.catch_up();
+        self.schedule(ctx);
+    }
+}
+
+impl Handler<Stop> for Topic {
+    type Result = ();
+
+    /// What was handled since the last settlement is stored; everything else is stored already.
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.tick(ctx);
+        self.life.finish(ctx);
+    }
+}

@@ -1,0 +1,353 @@
+//! Cast: the registry of topics and subscriptions. Names lead to topics, patterns to subscriptions; a topic that is
+//! used for the first time is numbered durably and started under the supervisor, with every subscription that matches.
+
+use actix::{Actor, Addr};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::oneshot;
+
+use super::actor::{Topic, TopicSpec};
+use super::pattern::Pattern;
+use super::{Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
+use crate::definitions::{Retention, TopicDefinition, TopicDurability};
+use crate::event::Str;
+use crate::log::journal::{Barrier, Sinks};
+use crate::log::{self, Commit, EventLog, Seq};
+use crate::metrics::Metrics;
+use crate::supervision::front::Front;
+use crate::supervision::lifeline::Started;
+use crate::supervision::{ChildSpec, Place, Spawn, Supervisor};
+
+/// The most topics: names can come from payloads, so their number is bounded.
+pub const MAX_TOPICS: usize = 10_000;
+
+/// What goes wrong with topics and subscriptions.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// The name is not one.
+    #[error(transparent)]
+    Name(#[from] super::pattern::Error),
+    /// Too many topics.
+    #[error("there are {MAX_TOPICS} topics already; delete some, or make fewer with `topic_expr`")]
+    TooMany,
+    /// No such topic.
+    #[error("there is no topic `{name}`; {near}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        near: String,
+    },
+    /// The supervisor does not answer.
+    #[error("the topic `{0}` could not be started; see `hexafn actors`")]
+    Start(Str),
+}
+
+struct Inner {
+    log: Arc<dyn EventLog>,
+    journal: Front<Commit>,
+    barrier: Front<Barrier>,
+    sinks: Sinks,
+    metrics: Arc<Metrics>,
+    supervisor: Addr<Supervisor>,
+    memory_limit: usize,
+    topics: RwLock<Arc<HashMap<Str, TopicHandle>>>,
+    settings: RwLock<HashMap<Str, Arc<TopicDefinition>>>,
+    subscribers: RwLock<Vec<Arc<Subscriber>>>,
+    creating: tokio::sync::Mutex<()>,
+    viewers: RwLock<Vec<(Pattern, Viewer)>>,
+    viewer_ids: AtomicU64,
+}
+
+/// The registry; cloning shares it.
+#[derive(Clone)]
+pub struct Cast(Arc<Inner>);
+
+/// What the registry works with.
+pub struct CastParts {
+    /// The log.
+    pub log: Arc<dyn EventLog>,
+    /// The journal.
+    pub journal: Front<Commit>,
+    /// The journal's barrier.
+    pub barrier: Front<Barrier>,
+    /// Where the journal hands over.
+    pub sinks: Sinks,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The supervisor.
+    pub supervisor: Addr<Supervisor>,
+    /// Bytes that one memory topic may hold.
+    pub memory_limit: usize,
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread of a topic and of everything that belongs to it: the same name, the same thread.
+pub fn slot(name: &str) -> Place {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    Place::Slot(usize::try_from(hasher.finish() >> 1).unwrap_or(0))
+}
+
+impl Cast {
+    /// An empty registry.
+    pub fn new(parts: CastParts) -> Self {
+        let CastParts { log, journal, barrier, sinks, metrics, supervisor, memory_limit } = parts;
+        Self(Arc::new(Inner {
+            log,
+            journal,
+            barrier,
+            sinks,
+            metrics,
+            supervisor,
+            memory_limit,
+            topics: RwLock::default(),
+            settings: RwLock::default(),
+            subscribers: RwLock::default(),
+            creating: tokio::sync::Mutex::default(),
+            viewers: RwLock::default(),
+            viewer_ids: AtomicU64::new(1),
+        }))
+    }
+
+    /// The topic, if it is known.
+    pub fn get(&self, name: &str) -> Option<TopicHandle> {
+        read(&self.0.topics).get(name).cloned()
+    }
+
+    /// All topics.
+    pub fn all(&self) -> Vec<TopicHandle> {
+        let mut all: Vec<TopicHandle> = read(&self.0.topics).values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// The topic, or an error that lists what there is.
+    pub fn find(&self, name: &str) -> Result<TopicHandle, Error> {
+        self.get(name).ok_or_else(|| {
+            let names: Vec<Str> = self.all().into_iter().map(|t| t.name).collect();
+            Error::Unknown { name: name.to_owned(), near: crate::names::near(name, names.iter().map(|n| &**n)) }
+        })
+    }
+
+    /// The settings of topics, as configured. Takes effect at the next look (within a second) where a topic runs.
+    pub fn configure(&self, settings: impl IntoIterator<Item = Arc<TopicDefinition>>) {
+        *write(&self.0.settings) = settings.into_iter().map(|t| (t.name.clone(), t)).collect();
+    }
+
+    /// What is removed when from a topic.
+    pub fn retention(&self, name: &str) -> Retention {
+        read(&self.0.settings).get(name).map(|t| t.retention.clone()).unwrap_or_default()
+    }
+
+    /// The topic; started, and numbered durably, when it is used for the first time.
+    pub async fn ensure(&self, name: &str) -> Result<TopicHandle, Error> {
+        if let Some(topic) = self.get(name) {
+            return Ok(topic);
+        }
+        let _one_at_a_time = self.0.creating.lock().await;
+        if let Some(topic) = self.get(name) {
+            return Ok(topic);
+        }
+        if read(&self.0.topics).len() >= MAX_TOPICS {
+            return Err(Error::TooMany);
+        }
+        Pattern::new(name)?;
+        let durability = read(&self.0.settings).get(name).map_or(TopicDurability::Disk, |t| t.durability);
+        let id = self.0.log.topic(name)?;
+        let handle = TopicHandle {
+            name: name.into(),
+            id,
+            durability,
+            front: Front::new(),
+            newest: if durability == TopicDurability::Disk { self.0.log.high(id)? } else { Arc::default() },
+        };
+        if durability == TopicDurability::Disk {
+            let front = handle.front.clone();
+            // A notice that finds the mailbox full, or no actor, is made up for from the watermark.
+            self.0.sinks.set(id, Arc::new(move |published| drop(front.try_send(TopicMessage::Published(published)))));
+        }
+        self.start(&handle).await?;
+        let mut topics = write(&self.0.topics);
+        Arc::make_mut(&mut topics).insert(handle.name.clone(), handle.clone());
+        Ok(handle)
+    }
+
+    async fn start(&self, handle: &TopicHandle) -> Result<(), Error> {
+        let (ready, is_ready) = oneshot::channel();
+        let ready = std::sync::Mutex::new(Some(ready));
+        let (cast, topic) = (self.clone(), handle.clone());
+        let starts = AtomicU64::new(0);
+        let child = ChildSpec::new(format!("/topics/{}", handle.name), "topic", move |life| {
+            let spec = TopicSpec {
+                handle: topic.clone(),
+                work_queue: topic.name.starts_with("hexafn.out."),
+                cast: cast.clone(),
+                log: cast.0.log.clone(),
+                journal: cast.0.journal.clone(),
+                barrier: (starts.fetch_add(1, Ordering::Relaxed) > 0).then(|| cast.0.barrier.clone()),
+                memory_limit: cast.0.memory_limit,
+                metrics: cast.0.metrics.clone(),
+            };
+            let ready = ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let addr = Topic::new(spec, life, ready).start();
+            Ok(Started::new(&addr).serves(&topic.front, &addr))
+        });
+        let spawned = self.0.supervisor.send(Spawn(child.place(slot(&handle.name)))).await;
+        match spawned {
+            Ok(Ok(_)) if is_ready.await.is_ok() => Ok(()),
+            _ => Err(Error::Start(handle.name.clone())),
+        }
+    }
+
+    /// Starts every topic that the log knows, so that patterns find them.
+    pub async fn open_all(&self) -> Result<(), Error> {
+        for (name, _) in self.0.log.topics()? {
+            self.ensure(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// The subscriptions that a topic serves.
+    pub fn subscribers_of(&self, topic: &str) -> Vec<Arc<Subscriber>> {
+        read(&self.0.subscribers).iter().filter(|s| s.pattern.matches(topic)).cloned().collect()
+    }
+
+    /// All subscriptions.
+    pub fn subscribers(&self) -> Vec<Arc<Subscriber>> {
+        read(&self.0.subscribers).clone()
+    }
+
+    /// Serves a subscription from now on; one of the same name is replaced and keeps its place.
+    pub async fn subscribe(&self, subscriber: Subscriber) -> Result<(), Error> {
+        let subscriber = Arc::new(subscriber);
+        {
+            let mut all = write(&self.0.subscribers);
+            all.retain(|s| s.name != subscriber.name);
+            all.push(subscriber.clone());
+        }
+        if let Some(name) = subscriber.pattern.literal() {
+            self.ensure(name).await?;
+        }
+        for topic in self.all() {
+            let known = subscriber.pattern.matches(&topic.name);
+            let message = if known {
+                TopicMessage::Attach(subscriber.clone())
+            } else {
+                // It may have matched before a reload.
+                TopicMessage::Detach { subscription: subscriber.name.clone(), forget: false }
+            };
+            // A topic that is being restarted takes its subscriptions from the registry.
+            topic.front.send(message).await.ok();
+        }
+        Ok(())
+    }
+
+    /// Serves a subscription no longer. `forget` also removes its cursor, so that one of the same name begins anew.
+    pub async fn unsubscribe(&self, name: &str, forget: bool) -> bool {
+        let known = {
+            let mut all = write(&self.0.subscribers);
+            let before = all.len();
+            all.retain(|s| &*s.name != name);
+            before != all.len()
+        };
+        for topic in self.all() {
+            topic.front.send(TopicMessage::Detach { subscription: name.into(), forget }).await.ok();
+        }
+        known
+    }
+
+    /// The subscriber's actor runs (again): its topics deliver, and what it had in flight is offered again. `culprit` is
+    /// the record it failed on, whose attempt counts.
+    pub fn restarted(&self, subscription: &Str, culprit: Option<(Seq, Str)>) {
+        for topic in read(&self.0.topics).values() {
+            let serves =
+                read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.pattern.matches(&topic.name));
+            if serves {
+                let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: culprit.clone() };
+                if let Err(error) = topic.front.try_send(message) {
+                    // `ack_wait` brings back what this leaves in flight.
+                    tracing::warn!(topic = %topic.name, %subscription, %error, "topic was not told of a restart");
+                }
+            }
+        }
+    }
+
+    /// Changes a subscription on every topic that serves it. `false` when there is none.
+    pub async fn act(&self, subscription: &str, act: Act) -> bool {
+        let mut found = false;
+        for topic in self.all() {
+            let (reply, answer) = oneshot::channel();
+            let message = TopicMessage::Act { subscription: subscription.into(), act, reply: Some(reply) };
+            if topic.front.send(message).await.is_ok() {
+                found |= answer.await.unwrap_or(false);
+            }
+        }
+        found
+    }
+
+    /// The state of a topic.
+    pub async fn status(&self, topic: &TopicHandle) -> Option<TopicStatus> {
+        let (reply, answer) = oneshot::channel();
+        topic.front.send(TopicMessage::Inspect(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// A number for a viewer.
+    pub fn viewer_id(&self) -> u64 {
+        self.0.viewer_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Shows a viewer what is new on every topic that matches, also on those that come later. Answers, for each topic
+    /// that is there, with the sequence after which the viewer sees everything.
+    pub async fn view(&self, pattern: &Pattern, viewer: Viewer) -> Vec<(TopicHandle, Seq)> {
+        write(&self.0.viewers).push((pattern.clone(), viewer.clone()));
+        let mut seen = Vec::new();
+        for topic in self.all().into_iter().filter(|t| pattern.matches(&t.name)) {
+            let (reply, answer) = oneshot::channel();
+            let sent = topic.front.send(TopicMessage::View { viewer: viewer.clone(), reply }).await;
+            if sent.is_ok()
+                && let Ok(seq) = answer.await
+            {
+                seen.push((topic, seq));
+            }
+        }
+        seen
+    }
+
+    /// A viewer is gone.
+    pub fn unview(&self, id: u64) {
+        write(&self.0.viewers).retain(|(_, v)| v.id != id);
+        for topic in read(&self.0.topics).values() {
+            // A topic that cannot be told finds the viewer gone at its next record.
+            drop(topic.front.try_send(TopicMessage::Unview(id)));
+        }
+    }
+
+    /// The viewers of a topic, for one that starts.
+    pub fn viewers_of(&self, topic: &str) -> Vec<Viewer> {
+        read(&self.0.viewers).iter().filter(|(p, _)| p.matches(topic)).map(|(_, v)| v.clone()).collect()
+    }
+
+    /// The log, for reading.
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.0.log
+    }
+
+    /// The journal, for writing.
+    pub fn journal(&self) -> &Front<Commit> {
+        &self.0.journal
+    }
+}

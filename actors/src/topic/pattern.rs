@@ -1,0 +1,124 @@
+//! Topic names and patterns: `orders.eu.paid`, `orders.*.paid` (one segment), `orders.>` (all the rest).
+
+use crate::event::Str;
+
+/// The longest topic name, in bytes.
+pub const MAX_NAME: usize = 200;
+
+/// Why a name or a pattern is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nothing there.
+    #[error("a topic name cannot be empty")]
+    Empty,
+    /// Longer than [`MAX_NAME`].
+    #[error("the topic name has {0} bytes; at most {MAX_NAME} are allowed")]
+    Long(usize),
+    /// A bad character or an empty segment.
+    #[error(
+        "`{0}` is not a topic name: segments of letters, digits, `_` and `-`, joined by single dots, e.g. `orders.eu.paid`"
+    )]
+    Malformed(String),
+    /// `>` not at the end.
+    #[error("in the pattern `{0}`, `>` matches all the rest and can only be the last segment")]
+    Tail(String),
+    /// Beginning with `hexafn.`.
+    #[error("`{0}`: names that begin with `hexafn.` are for hexaFn's own topics")]
+    Reserved(String),
+}
+
+/// Checks the name of a topic that users publish to.
+pub fn check_name(name: &str) -> Result<(), Error> {
+    check(name, false)?;
+    if name.starts_with("hexafn.") { Err(Error::Reserved(name.to_owned())) } else { Ok(()) }
+}
+
+fn check(name: &str, wildcards: bool) -> Result<(), Error> {
+    if name.is_empty() {
+        return Err(Error::Empty);
+    }
+    if name.len() > MAX_NAME {
+        return Err(Error::Long(name.len()));
+    }
+    let mut segments = name.split('.').peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "*" if wildcards => {}
+            ">" if wildcards && segments.peek().is_none() => {}
+            ">" if wildcards => return Err(Error::Tail(name.to_owned())),
+            _ => {
+                let plain = segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                if segment.is_empty() || !plain {
+                    return Err(Error::Malformed(name.to_owned()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A checked pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(Str);
+
+impl Pattern {
+    /// Checks a pattern; a plain name is one that matches itself.
+    pub fn new(text: &str) -> Result<Self, Error> {
+        check(text, true)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name, when it has no wildcard.
+    pub fn literal(&self) -> Option<&Str> {
+        (!self.0.contains(['*', '>'])).then_some(&self.0)
+    }
+
+    /// Whether a topic matches. Wildcards do not reach into `hexafn.` topics unless the pattern begins so.
+    pub fn matches(&self, topic: &str) -> bool {
+        if topic.starts_with("hexafn.") && !self.0.starts_with("hexafn.") {
+            return false;
+        }
+        let (mut pattern, mut name) = (self.0.split('.'), topic.split('.'));
+        loop {
+            match (pattern.next(), name.next()) {
+                (Some(">"), Some(_)) => return true,
+                (Some("*"), Some(_)) => {}
+                (Some(p), Some(n)) if p == n => {}
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn wildcards() {
+        let m = |p: &str, t: &str| Pattern::new(p).unwrap().matches(t);
+        assert!(m("orders.*", "orders.eu") && !m("orders.*", "orders") && !m("orders.*", "orders.eu.paid"));
+        assert!(m("orders.>", "orders.eu") && m("orders.>", "orders.eu.paid") && !m("orders.>", "orders"));
+        assert!(m(">", "a") && m(">", "a.b") && !m(">", "hexafn.alerts") && m("hexafn.>", "hexafn.alerts"));
+        assert!(m("*.paid", "eu.paid") && !m("*.paid", "eu.open") && m("a.b", "a.b") && !m("a.b", "a.bc"));
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        assert_eq!(check_name(""), Err(Error::Empty));
+        assert_eq!(check_name(&"a".repeat(201)), Err(Error::Long(201)));
+        for bad in ["a..b", ".a", "a.", "a b", "a/b", "ä", "a.*", ">"] {
+            assert!(matches!(check_name(bad), Err(Error::Malformed(_))), "{bad}");
+        }
+        assert!(matches!(check_name("hexafn.x"), Err(Error::Reserved(_))));
+        assert!(matches!(Pattern::new("a.>.b"), Err(Error::Tail(_))));
+        assert!(matches!(Pattern::new("a*"), Err(Error::Malformed(_))));
+    }
+}

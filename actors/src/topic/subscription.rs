@@ -1,0 +1,457 @@
+//! One subscription of one topic, as plain state: what to deliver next, what is in flight, what waits for another
+//! attempt, what is handled. The topic actor feeds it and carries out what it says.
+//!
+//! Invariant: every record above the cursor's floor is exactly one of handled, in flight, held for its key, ready to
+//! be offered again, or not yet offered; one that waits for another attempt is handled in the cursor and has an entry
+//! of its own that is kept until it is settled.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::cursor::Cursor;
+use crate::clock::{Tick, Wall};
+use crate::definitions::Ordering;
+use crate::event::Str;
+use crate::log::Seq;
+use crate::supervision::decision::{Decision, History, decide};
+use crate::supervision::failure::Failure;
+use crate::supervision::strategy::RestartStrategy;
+
+/// How a subscription is served.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// At most this many deliveries are unsettled at a time: the credit.
+    pub max_in_flight: usize,
+    /// A delivery not settled within this is a failure.
+    pub ack_wait: Duration,
+    /// The order of deliveries.
+    pub ordering: Ordering,
+    /// The schedule of failed deliveries, and when they are given up.
+    pub retry: RestartStrategy,
+    /// At most this many deliveries wait for another attempt; beyond it nothing new is taken.
+    pub max_waiting: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 256,
+            ack_wait: Duration::from_secs(30),
+            ordering: Ordering::None,
+            retry: RestartStrategy::delivery(),
+            max_waiting: 100_000,
+        }
+    }
+}
+
+/// Events of busy keys that are set aside before nothing new is taken.
+const MAX_HELD: usize = 10_000;
+
+/// A delivery that is with the subscriber.
+#[derive(Debug, Clone)]
+struct InFlight {
+    attempt: u32,
+    deadline: Tick,
+    key: Option<Str>,
+    retried: Option<Waiting>,
+}
+
+/// A delivery that waits for its next attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the first attempt failed.
+    pub since: Wall,
+    /// When the next attempt is due.
+    pub due: Tick,
+    /// The same on the wall clock: what is stored and shown.
+    pub due_wall: Wall,
+    /// Its ordering key.
+    pub key: Option<Str>,
+    /// Why the last attempt failed.
+    pub cause: Str,
+}
+
+/// What the subscriber says of a delivery.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Done.
+    Ack,
+    /// Failed: the strategy decides when to try again, or to give up.
+    Nak(Failure),
+    /// Never to be tried again: straight to the dead letters.
+    Term(Failure),
+    /// Not tried at all (the breaker opened, the actor was replaced): offered again, no attempt counted.
+    Release,
+}
+
+/// What settling a delivery changes, for the caller to store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// The delivery is over; `waited` says that its waiting entry must be deleted.
+    Done {
+        /// Whether a waiting entry exists.
+        waited: bool,
+    },
+    /// It waits: its entry must be stored.
+    Wait(Waiting),
+    /// Given up: a dead letter must be written, and its waiting entry deleted when `waited`.
+    Dead {
+        /// Attempts made.
+        attempts: u32,
+        /// The last cause.
+        cause: Str,
+        /// Whether a waiting entry exists.
+        waited: bool,
+    },
+    /// It will be offered again; nothing to store.
+    Again,
+    /// Not in flight with that attempt: a late or repeated answer, to be ignored with all that came with it.
+    Stale,
+}
+
+/// What to do with the next record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// Deliver it as this attempt.
+    Deliver(u32),
+    /// Its key is busy: it waits for its turn.
+    Held,
+}
+
+/// The state of a subscription.
+#[derive(Debug)]
+pub struct Subscription {
+    settings: Settings,
+    cursor: Cursor,
+    /// The next record never offered.
+    next: Seq,
+    in_flight: BTreeMap<Seq, InFlight>,
+    waiting: BTreeMap<Seq, Waiting>,
+    due: BTreeSet<(Tick, Seq)>,
+    /// Keys in flight or waiting, with the later events of the same key behind them.
+    busy: HashMap<Str, VecDeque<Seq>>,
+    held: usize,
+    /// To be offered before anything new: released deliveries, and held ones whose turn has come.
+    ready: BTreeMap<Seq, Option<Waiting>>,
+    /// The subscriber's own limit on the credit: 0 while its breaker is open, 1 for a probe.
+    credit: Option<usize>,
+    paused: bool,
+}
+
+impl Subscription {
+    /// A subscription at a cursor, with the deliveries that waited when it was stored.
+    pub fn new(settings: Settings, cursor: Cursor, waiting: Vec<(Seq, Waiting)>) -> Self {
+        let mut this = Self {
+            settings,
+            next: cursor.floor() + 1,
+            cursor,
+            in_flight: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            due: BTreeSet::new(),
+            busy: HashMap::new(),
+            held: 0,
+            ready: BTreeMap::new(),
+            credit: None,
+            paused: false,
+        };
+        for (seq, entry) in waiting {
+            this.wait(seq, entry);
+        }
+        this
+    }
+
+    /// The cursor, for storing.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// The next record never offered.
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// Deliveries with the subscriber.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Deliveries that wait for another attempt, by sequence.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = (Seq, &Waiting)> {
+        self.waiting.iter().map(|(seq, w)| (*seq, w))
+    }
+
+    /// The oldest record that this subscription may still ask for.
+    pub fn needs_from(&self) -> Seq {
+        let oldest_waiting = self.waiting.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);
+        let oldest_flying = self.in_flight.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);
+        let oldest_ready = self.ready.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);
+        (self.cursor.floor() + 1).min(oldest_waiting).min(oldest_flying).min(oldest_ready)
+    }
+
+    /// Whether deliveries are stopped by hand.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Stops or resumes deliveries by hand.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// The subscriber's own limit: 0 stops, 1 lets one probe through, `None` is the configured credit.
+    pub fn limit(&mut self, credit: Option<usize>) {
+        self.credit = credit;
+    }
+
+    /// Takes new settings at a reload.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Moves to another place of the topic (replay): everything from `next` on is offered again, what waited is
+    /// forgotten. What is in flight stays with the subscriber, and its answers are stale.
+    pub fn seek(&mut self, next: Seq) {
+        let settings = self.settings.clone();
+        let (credit, paused) = (self.credit, self.paused);
+        *self = Self { credit, paused, ..Self::new(settings, Cursor::at(next.saturating_sub(1)), Vec::new()) };
+    }
+
+    /// Skips what retention removed.
+    pub fn skip_to(&mut self, first: Seq) {
+        self.cursor.skip_to(first);
+        self.next = self.next.max(first);
+    }
+
+    fn has_credit(&self) -> bool {
+        let strict = if self.settings.ordering == Ordering::Strict { 1 } else { usize::MAX };
+        let limit = self.settings.max_in_flight.min(self.credit.unwrap_or(usize::MAX)).min(strict);
+        !self.paused && self.in_flight.len() < limit
+    }
+
+    /// Whether the next record, never offered, may be offered now.
+    pub fn wants_new(&self) -> bool {
+        let strict_wait =
+            self.settings.ordering == Ordering::Strict && !(self.waiting.is_empty() && self.ready.is_empty());
+        self.has_credit() && !strict_wait && self.waiting.len() < self.settings.max_waiting && self.held < MAX_HELD
+    }
+
+    /// The record to offer again now, if any: a released one, one whose key is free, or one whose wait is over.
+    pub fn take_again(&mut self, now: Tick) -> Option<Seq> {
+        if !self.has_credit() {
+            return None;
+        }
+        if let Some((&seq, _)) = self.ready.first_key_value() {
+            return Some(seq);
+        }
+        match self.due.first() {
+            Some(&(due, seq)) if due <= now => Some(seq),
+            _ => None,
+        }
+    }
+
+    /// When [`take_again`](Self::take_again) or [`expired`](Self::expired) has something to say next.
+    pub fn next_wake(&self) -> Option<Tick> {
+        let due = if self.paused || self.credit == Some(0) { None } else { self.due.first().map(|(t, _)| *t) };
+        // ack_wait is one value, so the oldest in flight is the first to expire but for redeliveries; the scan is
+        // bounded by the credit.
+        let deadline = self.in_flight.values().map(|f| f.deadline).min();
+        due.into_iter().chain(deadline).min()
+    }
+
+    /// Whether the next new record is handled already (in the cursor above the floor).
+    pub fn is_handled(&self, seq: Seq) -> bool {
+        self.cursor.is_handled(seq)
+    }
+
+    /// The next new record is not for this subscription (its filter says so, or it is handled).
+    pub fn skip(&mut self, seq: Seq) {
+        self.next = self.next.max(seq + 1);
+        self.cursor.mark(seq);
+    }
+
+    /// Takes a record: the next new one, or the one that `take_again` named.
+    pub fn offer(&mut self, seq: Seq, key: Option<Str>, now: Tick) -> Offer {
+        let retried = match self.ready.remove(&seq) {
+            Some(entry) => entry,
+            None => self.waiting.remove(&seq).inspect(|w| {
+                self.due.remove(&(w.due, seq));
+            }),
+        };
+        let is_new = seq >= self.next;
+        if is_new {
+            self.next = seq + 1;
+            if self.settings.ordering == Ordering::Key
+                && let Some(key) = &key
+            {
+                match self.busy.get_mut(key) {
+                    Some(behind) => {
+                        behind.push_back(seq);
+                        self.held += 1;
+                        return Offer::Held;
+                    }
+                    None => {
+                        self.busy.insert(key.clone(), VecDeque::new());
+                    }
+                }
+            }
+        }
+        let attempt = retried.as_ref().map_or(0, |w| w.attempts) + 1;
+        let deadline = now.plus(self.settings.ack_wait);
+        self.in_flight.insert(seq, InFlight { attempt, deadline, key, retried });
+        Offer::Deliver(attempt)
+    }
+
+    /// Takes back a delivery that could not be handed over (the mailbox was full or its actor is being restarted).
+    pub fn hand_back(&mut self, seq: Seq) {
+        if let Some(flight) = self.in_flight.remove(&seq) {
+            self.ready.insert(seq, flight.retried);
+        }
+    }
+
+    /// Settles a delivery of the given attempt.
+    pub fn settle(&mut self, seq: Seq, attempt: u32, verdict: Verdict, now: Tick, wall: Wall, random: f64) -> Effect {
+        let Some(flight) = self.in_flight.get(&seq).filter(|f| f.attempt == attempt) else {
+            return Effect::Stale;
+        };
+        let flight = flight.clone();
+        self.in_flight.remove(&seq);
+        let waited = flight.retried.is_some();
+        match verdict {
+            Verdict::Ack => {
+                self.cursor.mark(seq);
+                self.free(flight.key.as_ref());
+                Effect::Done { waited }
+            }
+            Verdict::Release => {
+                self.ready.insert(seq, flight.retried);
+                Effect::Again
+            }
+            Verdict::Term(failure) => {
+                self.cursor.mark(seq);
+                self.free(flight.key.as_ref());
+                Effect::Dead { attempts: attempt, cause: failure.message, waited }
+            }
+            Verdict::Nak(failure) => {
+                let since = flight.retried.as_ref().map_or(wall, |w| w.since);
+                let first =
+                    Tick(now.0.saturating_sub(u64::try_from(wall.since(since).as_micros()).unwrap_or(u64::MAX)));
+                let mut history = History::resumed(attempt - 1, first);
+                match decide(&self.settings.retry, &mut history, now, &failure, random) {
+                    Decision::RestartAt(due) | Decision::OpenUntil(due) => {
+                        let entry = Waiting {
+                            attempts: attempt,
+                            since,
+                            due,
+                            due_wall: wall.plus(due.since(now)),
+                            key: flight.key,
+                            cause: failure.message,
+                        };
+                        self.cursor.mark(seq);
+                        self.wait(seq, entry.clone());
+                        Effect::Wait(entry)
+                    }
+                    Decision::Quarantine | Decision::Escalate | Decision::DeadLetter => {
+                        self.cursor.mark(seq);
+                        self.free(flight.key.as_ref());
+                        Effect::Dead { attempts: attempt, cause: failure.message, waited }
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, seq: Seq, entry: Waiting) {
+        if self.settings.ordering == Ordering::Key
+            && let Some(key) = &entry.key
+        {
+            self.busy.entry(key.clone()).or_default();
+        }
+        self.due.insert((entry.due, seq));
+        self.waiting.insert(seq, entry);
+    }
+
+    /// The next event of a key may go once the one before it is over.
+    fn free(&mut self, key: Option<&Str>) {
+        if self.settings.ordering != Ordering::Key {
+            return;
+        }
+        let Some(key) = key else { return };
+        if let Some(behind) = self.busy.get_mut(key) {
+            match behind.pop_front() {
+                Some(seq) => {
+                    self.held -= 1;
+                    self.ready.insert(seq, None);
+                }
+                None => {
+                    self.busy.remove(key);
+                }
+            }
+        }
+    }
+
+    /// The deliveries whose `ack_wait` is over, with their attempts.
+    pub fn expired(&self, now: Tick) -> Vec<(Seq, u32)> {
+        self.in_flight.iter().filter(|(_, f)| f.deadline <= now).map(|(seq, f)| (*seq, f.attempt)).collect()
+    }
+
+    /// All deliveries with the subscriber, with their attempts: what a restart of it loses.
+    pub fn flying(&self) -> Vec<(Seq, u32)> {
+        self.in_flight.iter().map(|(seq, f)| (*seq, f.attempt)).collect()
+    }
+
+    /// Makes every waiting delivery due now (a reset of the target by hand).
+    pub fn retry_now(&mut self, now: Tick) {
+        let seqs: Vec<Seq> = self.waiting.keys().copied().collect();
+        for seq in seqs {
+            if let Some(entry) = self.waiting.get_mut(&seq) {
+                self.due.remove(&(entry.due, seq));
+                entry.due = now;
+                self.due.insert((now, seq));
+            }
+        }
+    }
+}
+
+/// The stored form of a waiting entry.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Stored {
+    attempts: u32,
+    since: Wall,
+    due: Wall,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Str>,
+    cause: Str,
+}
+
+impl Waiting {
+    /// The stored form: JSON, since it is rare and read by people when something went wrong.
+    pub fn encode(&self) -> Vec<u8> {
+        let stored = Stored {
+            attempts: self.attempts,
+            since: self.since,
+            due: self.due_wall,
+            key: self.key.clone(),
+            cause: self.cause.clone(),
+        };
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
+    /// Reads the stored form; the wall clock says how long is left to wait, at most what the schedule could ask for.
+    pub fn decode(bytes: &[u8], now: Tick, wall: Wall) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        let left = stored.due.since(wall).min(Duration::from_secs(86_400));
+        Some(Self {
+            attempts: stored.attempts,
+            since: stored.since,
+            due: now.plus(left),
+            due_wall: stored.due,
+            key: stored.key,
+            cause: stored.cause,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::supervision::failure::FailureKind;
+use crate::supervision::strategy::{Backoff, OnExhausted};
+use proptest::prelude::*;
+
+fn retry(max_attempts: u32) -> RestartStrategy {
+    RestartStrategy {
+        backoff: Backoff::Schedule { delays: vec![Duration::from_secs(1)], jitter_low: 1.0, jitter_high: 1.0 },
+        max_attempts: Some(max_attempts),
+        on_exhausted: OnExhausted::DeadLetter,
+        ..RestartStrategy::delivery()
+    }
+}
+
+fn subscription(ordering: Ordering) -> Subscription {
+    let settings = Settings { ordering, retry: retry(3), max_in_flight: 4, ..Settings::default() };
+    Subscription::new(settings, Cursor::at(0), Vec::new())
+}
+
+fn failure() -> Failure {
+    Failure::new(FailureKind::Reported, "no", Wall(0))
+}
+
+fn settle(s: &mut Subscription, seq: Seq, attempt: u32, verdict: Verdict, now: Tick) -> Effect {
+    s.settle(seq, attempt, verdict, now, Wall(i64::try_from(now.0).unwrap()), 0.5)
+}
+
+#[test]
+fn an_ack_moves_the_floor_and_a_second_one_is_stale() {
+    let mut s = subscription(Ordering::None);
+    let now = Tick(0);
+    for seq in 1..=3 {
+        assert_eq!(s.offer(seq, None, now), Offer::Deliver(1));
+    }
+    assert_eq!(settle(&mut s, 2, 1, Verdict::Ack, now), Effect::Done { waited: false });
+    assert_eq!((s.cursor().floor(), s.cursor().above()), (0, 1));
+    assert_eq!(settle(&mut s, 1, 1, Verdict::Ack, now), Effect::Done { waited: false });
+    assert_eq!(s.cursor().floor(), 2);
+    assert_eq!(settle(&mut s, 1, 1, Verdict::Ack, now), Effect::Stale);
+    assert_eq!(settle(&mut s, 3, 2, Verdict::Ack, now), Effect::Stale, "an attempt that was not made");
+}
+
+#[test]
+fn a_failed_delivery_waits_and_is_given_up_after_its_attempts() {
+    let mut s = subscription(Ordering::None);
+    s.offer(1, None, Tick(0));
+    let Effect::Wait(first) = settle(&mut s, 1, 1, Verdict::Nak(failure()), Tick(0)) else { panic!("waits") };
+    assert_eq!((first.attempts, first.due), (1, Tick(1_000_000)));
+    assert_eq!(s.cursor().floor(), 1, "what waits is handled in the cursor");
+    assert_eq!(s.take_again(Tick(999_999)), None);
+    assert_eq!(s.next_wake(), Some(Tick(1_000_000)));
+    assert_eq!(s.take_again(Tick(1_000_000)), Some(1));
+    assert_eq!(s.offer(1, None, Tick(1_000_000)), Offer::Deliver(2));
+    assert!(matches!(settle(&mut s, 1, 2, Verdict::Nak(failure()), Tick(1_000_000)), Effect::Wait(_)));
+    s.offer(1, None, Tick(3_000_000));
+    let Effect::Dead { attempts: 3, waited: true, .. } = settle(&mut s, 1, 3, Verdict::Nak(failure()), Tick(3_000_000))
+    else {
+        panic!("given up")
+    };
+    assert_eq!((s.waiting().len(), s.in_flight()), (0, 0));
+}
+
+#[test]
+fn a_release_consumes_no_attempt() {
+    let mut s = subscription(Ordering::None);
+    s.offer(1, None, Tick(0));
+    assert_eq!(settle(&mut s, 1, 1, Verdict::Release, Tick(0)), Effect::Again);
+    assert_eq!(s.take_again(Tick(0)), Some(1));
+    assert_eq!(s.offer(1, None, Tick(0)), Offer::Deliver(1));
+}
+
+#[test]
+fn the_credit_bounds_what_is_in_flight() {
+    let mut s = subscription(Ordering::None);
+    for seq in 1..=4 {
+        assert!(s.wants_new());
+        s.offer(seq, None, Tick(0));
+    }
+    assert!(!s.wants_new());
+    s.limit(Some(0));
+    settle(&mut s, 1, 1, Verdict::Ack, Tick(0));
+    assert!(!s.wants_new(), "an open breaker takes nothing");
+    s.limit(None);
+    assert!(s.wants_new());
+    s.pause(true);
+    assert!(!s.wants_new());
+}
+
+#[test]
+fn a_key_keeps_its_order_across_retries() {
+    let mut s = subscription(Ordering::Key);
+    let key = || Some(Str::from("k"));
+    assert_eq!(s.offer(1, key(), Tick(0)), Offer::Deliver(1));
+    assert_eq!(s.offer(2, key(), Tick(0)), Offer::Held);
+    assert_eq!(s.offer(3, Some("other".into()), Tick(0)), Offer::Deliver(1));
+    settle(&mut s, 1, 1, Verdict::Nak(failure()), Tick(0));
+    assert_eq!(s.take_again(Tick(0)), None, "2 waits behind 1");
+    s.offer(1, key(), Tick(1_000_000));
+    settle(&mut s, 1, 2, Verdict::Ack, Tick(1_000_000));
+    assert_eq!(s.take_again(Tick(1_000_000)), Some(2));
+    assert_eq!(s.offer(2, key(), Tick(1_000_000)), Offer::Deliver(1));
+}
+
+#[test]
+fn strict_order_is_one_at_a_time() {
+    let mut s = subscription(Ordering::Strict);
+    s.offer(1, None, Tick(0));
+    assert!(!s.wants_new());
+    settle(&mut s, 1, 1, Verdict::Nak(failure()), Tick(0));
+    assert!(!s.wants_new(), "nothing passes one that waits");
+    s.offer(1, None, Tick(1_000_000));
+    settle(&mut s, 1, 2, Verdict::Ack, Tick(1_000_000));
+    assert!(s.wants_new());
+}
+
+#[test]
+fn a_waiting_entry_survives_storage_and_its_due_time_is_relative_to_the_wall_clock() {
+    let entry = Waiting {
+        attempts: 2,
+        since: Wall(5),
+        due: Tick(9),
+        due_wall: Wall(30_000_000),
+        key: Some("k".into()),
+        cause: "x".into(),
+    };
+    let back = Waiting::decode(&entry.encode(), Tick(100), Wall(10_000_000)).unwrap();
+    assert_eq!(back, Waiting { due: Tick(20_000_100), ..entry.clone() });
+    let late = Waiting::decode(&entry.encode(), Tick(100), Wall(90_000_000)).unwrap();
+    assert_eq!(late.due, Tick(100), "overdue is due now");
+    assert!(Waiting::decode(b"nonsense", Tick(0), Wall(0)).is_none());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Take,
+    Settle(usize, u8),
+    Time(u64),
+    Restart,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Take),
+        3 => (0..8usize, 0..4u8).prop_map(|(n, v)| Step::Settle(n, v)),
+        1 => (0..3_000_000u64).prop_map(Step::Time),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    /// Whatever happens, in the end every record has been acked once or given up once, and none is lost; a reopened
+    /// subscription knows from its cursor and waiting entries what it needs.
+    #[test]
+    fn nothing_is_lost_and_nothing_is_settled_twice(
+        steps in proptest::collection::vec(step(), 1..200),
+        ordering in prop_oneof![Just(Ordering::None), Just(Ordering::Key), Just(Ordering::Strict)],
+    ) {
+        const RECORDS: Seq = 12;
+        let key = |seq: Seq| Some(Str::from(if seq % 3 == 0 { "a" } else { "b" }));
+        let mut s = subscription(ordering);
+        let mut now = Tick(0);
+        let mut flying: Vec<(Seq, u32)> = Vec::new();
+        let mut over: BTreeMap<Seq, u32> = BTreeMap::new();
+        let mut stored: BTreeMap<Seq, Waiting> = BTreeMap::new();
+        let apply = |s: &mut Subscription, seq, attempt, verdict, now, over: &mut BTreeMap<Seq, u32>, stored: &mut BTreeMap<Seq, Waiting>| {
+            match settle(s, seq, attempt, verdict, now) {
+                Effect::Done { .. } | Effect::Dead { .. } => {
+                    stored.remove(&seq);
+                    *over.entry(seq).or_default() += 1;
+                }
+                Effect::Wait(entry) => drop(stored.insert(seq, entry)),
+                Effect::Again | Effect::Stale => {}
+            }
+        };
+        let take = |s: &mut Subscription, now, flying: &mut Vec<(Seq, u32)>| {
+            loop {
+                let seq = match s.take_again(now) {
+                    Some(seq) => seq,
+                    None if s.wants_new() && s.next() <= RECORDS => s.next(),
+                    None => break,
+                };
+                if seq >= s.next() && s.is_handled(seq) {
+                    s.skip(seq);
+                    continue;
+                }
+                if let Offer::Deliver(attempt) = s.offer(seq, key(seq), now) {
+                    flying.push((seq, attempt));
+                }
+            }
+        };
+        for step in steps {
+            match step {
+                Step::Take => take(&mut s, now, &mut flying),
+                Step::Settle(n, what) => {
+                    if flying.is_empty() { continue; }
+                    let (seq, attempt) = flying.remove(n % flying.len());
+                    let verdict = match what { 0 => Verdict::Ack, 1 => Verdict::Nak(failure()), 2 => Verdict::Release, _ => Verdict::Term(failure()) };
+                    apply(&mut s, seq, attempt, verdict, now, &mut over, &mut stored);
+                }
+                Step::Time(by) => now = Tick(now.0 + by),
+                Step::Restart => {
+                    flying.clear();
+                    for (seq, attempt) in s.flying() {
+                        apply(&mut s, seq, attempt, Verdict::Release, now, &mut over, &mut stored);
+                    }
+                }
+                Step::Reopen => {
+                    flying.clear();
+                    let cursor = Cursor::decode(&s.cursor().encode()).unwrap();
+                    let settings = s.settings.clone();
+                    s = Subscription::new(settings, cursor, stored.iter().map(|(k, v)| (*k, v.clone())).collect());
+                }
+            }
+            prop_assert!(s.in_flight() <= 4);
+            if ordering == Ordering::Strict { prop_assert!(s.in_flight() <= 1); }
+            prop_assert!(over.values().all(|n| *n == 1), "settled twice: {:?}", over);
+        }
+        // Drain: everything is acked in the end.
+        for _ in 0..200 {
+            now = Tick(now.0 + 2_000_000);
+            take(&mut s, now, &mut flying);
+            for (seq, attempt) in std::mem::take(&mut flying) {
+                apply(&mut s, seq, attempt, Verdict::Ack, now, &mut over, &mut stored);
+            }
+        }
+        prop_assert_eq!(over.len() as u64, RECORDS, "lost: {:?}", over);
+        prop_assert!(over.values().all(|n| *n == 1));
+        prop_assert_eq!((s.cursor().floor(), s.cursor().above(), s.waiting().len()), (RECORDS, 0, 0));
+    }
+}

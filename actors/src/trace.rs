@@ -1,0 +1,292 @@
+//! The journey of events: every step with its time, kept for the newest traces, found by event id or trace id.
+//!
+//! Steps come in batches over a bounded mailbox; when it is full they are dropped and counted, never waited for.
+
+use actix::{Actor, ActorContext, Context, Handler, Message};
+use serde::Serialize;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+use crate::clock::Wall;
+use crate::event::Str;
+use crate::supervision::lifeline::{Lifeline, Stop};
+
+/// Steps kept of one trace; a trace that fans out further keeps its first ones and says how many are missing.
+const MAX_STEPS: usize = 200;
+
+/// Which of the six steps of the flow this was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Received at a source and verified.
+    Received,
+    /// On disk in a topic.
+    Stored,
+    /// A trigger's condition.
+    Evaluated,
+    /// A function ran.
+    Executed,
+    /// A result went to a topic or an outbox.
+    Produced,
+    /// A delivery attempt.
+    Attempted,
+    /// Given up.
+    DeadLettered,
+}
+
+/// One step of an event.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// The trace.
+    pub trace_id: Str,
+    /// The event.
+    pub event_id: Str,
+    /// When it began.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Wall,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// What it was.
+    pub stage: Stage,
+    /// Who did it: the source, topic, trigger, function or target.
+    pub name: Str,
+    /// Whether it went well.
+    pub ok: bool,
+    /// What there is to say: the topic and sequence, the failure, the attempt.
+    pub detail: Detail,
+}
+
+/// What there is to say of a step; text is made only when somebody looks.
+#[derive(Debug, Clone)]
+pub enum Detail {
+    /// Nothing.
+    None,
+    /// A place in a topic.
+    Place(Str, u64),
+    /// An attempt and what the target said.
+    Attempt(u32, Str),
+    /// Anything else.
+    Text(Str),
+}
+
+impl std::fmt::Display for Detail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Place(topic, seq) => write!(f, "{topic}#{seq}"),
+            Self::Attempt(n, what) => write!(f, "attempt {n}: {what}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for Detail {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+fn rfc3339<S: serde::Serializer>(at: &Wall, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&at.rfc3339())
+}
+
+impl Step {
+    /// A step that began `took` ago.
+    pub fn ended(event: &crate::event::Event, stage: Stage, name: Str, took: Duration) -> Self {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            trace_id: event.trace.trace_id.clone(),
+            event_id: event.id.clone(),
+            at: Wall(Wall::now().0.saturating_sub_unsigned(took_us)),
+            took_us,
+            stage,
+            name,
+            ok: true,
+            detail: Detail::None,
+        }
+    }
+
+    /// With something to say.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    /// It failed.
+    #[must_use]
+    pub fn failed(mut self, why: Detail) -> Self {
+        self.ok = false;
+        self.detail = why;
+        self
+    }
+}
+
+/// A whole trace, as found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trace {
+    /// The trace id.
+    pub trace_id: Str,
+    /// Its steps by time.
+    pub steps: Vec<Step>,
+    /// Steps beyond the bound.
+    pub dropped: u64,
+}
+
+/// The newest traces, as plain state.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    traces: HashMap<Str, (Vec<Step>, u64)>,
+    order: VecDeque<Str>,
+    limit: usize,
+}
+
+impl Recorder {
+    /// Keeps the newest `limit` traces.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Adds a step.
+    pub fn add(&mut self, step: Step) {
+        if self.limit == 0 {
+            return;
+        }
+        if let Some((steps, dropped)) = self.traces.get_mut(&step.trace_id) {
+            if steps.len() < MAX_STEPS {
+                steps.push(step)
+            } else {
+                *dropped += 1
+            }
+            return;
+        }
+        if self.order.len() >= self.limit
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.traces.remove(&oldest);
+        }
+        self.order.push_back(step.trace_id.clone());
+        let mut steps = Vec::with_capacity(6);
+        let id = step.trace_id.clone();
+        steps.push(step);
+        self.traces.insert(id, (steps, 0));
+    }
+
+    /// Finds a trace by its id or by the id of one of its events.
+    pub fn find(&self, id: &str) -> Option<Trace> {
+        let (trace_id, (steps, dropped)) = self
+            .traces
+            .get_key_value(id)
+            .or_else(|| self.traces.iter().find(|(_, (steps, _))| steps.iter().any(|s| &*s.event_id == id)))?;
+        let mut steps = steps.clone();
+        steps.sort_by_key(|s| s.at);
+        Some(Trace { trace_id: trace_id.clone(), steps, dropped: *dropped })
+    }
+
+    /// The newest traces, newest first: their first step and how many they have.
+    pub fn newest(&self, limit: usize) -> Vec<(Step, usize, bool)> {
+        let newest = self.order.iter().rev().take(limit);
+        newest
+            .filter_map(|id| {
+                let (steps, _) = self.traces.get(id)?;
+                let first = steps.iter().min_by_key(|s| s.at)?;
+                Some((first.clone(), steps.len(), steps.iter().all(|s| s.ok)))
+            })
+            .collect()
+    }
+}
+
+/// New steps.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Steps(pub Vec<Step>);
+
+/// Questions to the recorder.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum Ask {
+    /// One trace.
+    Find(String, oneshot::Sender<Option<Trace>>),
+    /// The newest ones.
+    Newest(usize, oneshot::Sender<Vec<(Step, usize, bool)>>),
+}
+
+/// The recorder's actor. A restart loses the traces kept so far: they are a view, the log is the truth.
+pub struct Traces {
+    recorder: Recorder,
+    life: Lifeline,
+}
+
+impl Traces {
+    /// Keeps the newest `limit` traces.
+    pub fn new(limit: usize, life: Lifeline) -> Self {
+        Self { recorder: Recorder::new(limit), life }
+    }
+}
+
+impl Actor for Traces {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(4096);
+    }
+}
+
+impl Handler<Steps> for Traces {
+    type Result = ();
+
+    fn handle(&mut self, Steps(steps): Steps, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        crate::failpoint!("traces-panic");
+        for step in steps {
+            self.recorder.add(step);
+        }
+    }
+}
+
+impl Handler<Ask> for Traces {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        let gone = match ask {
+            Ask::Find(id, reply) => reply.send(self.recorder.find(&id)).is_err(),
+            Ask::Newest(limit, reply) => reply.send(self.recorder.newest(limit)).is_err(),
+        };
+        if gone {
+            tracing::debug!("nobody waits for the trace");
+        }
+    }
+}
+
+impl Handler<Stop> for Traces {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.life.finish(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::event::Event;
+
+    #[test]
+    fn finds_by_event_and_by_trace_and_forgets_the_oldest() {
+        let mut recorder = Recorder::new(2);
+        let events: Vec<Event> = (0..3).map(|_| Event::new("s", "k", Default::default())).collect();
+        for event in &events {
+            recorder.add(Step::ended(event, Stage::Received, "a".into(), Duration::ZERO));
+            recorder
+                .add(Step::ended(event, Stage::Stored, "b".into(), Duration::ZERO).with(Detail::Place("t".into(), 1)));
+        }
+        assert!(recorder.find(&events[0].id).is_none());
+        let found = recorder.find(&events[2].id).unwrap();
+        assert_eq!(found.steps.len(), 2);
+        assert_eq!(recorder.find(&events[2].trace.trace_id).unwrap().steps.len(), 2);
+        assert_eq!(recorder.newest(10).len(), 2);
+    }
+}

@@ -1,0 +1,265 @@
+//! The trigger actor.
+//!
+//! Owns: one trigger, resolved ([`run::Runner`]), and how healthy it has been.
+//! Receives: deliveries of the topics it listens to.
+//! Sends: settlements, each with the outputs that take effect with it.
+//! Strategy: `RestartStrategy::actor`; quarantined when most of what it does fails. A restart loses nothing: what was
+//! in flight is delivered again, and the record it was working on counts as failed.
+
+use actix::{Actor, ActorContext, ActorFutureExt, Context, ContextFutureSpawner, Handler, WrapFuture};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Tick, Wall};
+use crate::event::Str;
+use crate::log::Ops;
+use crate::metrics::TriggerMetrics;
+use crate::reply::{Answer, Replies};
+use crate::supervision::decision::{Decision, History, decide};
+use crate::supervision::failure::{Failure, FailureKind};
+use crate::supervision::front::{Front, SendError};
+use crate::supervision::lifeline::{Lifeline, Stop};
+use crate::supervision::strategy::{OnExhausted, RestartStrategy};
+use crate::topic::cast::Cast;
+use crate::topic::subscription::Verdict;
+use crate::topic::{Deliveries, Settlement, TopicMessage};
+use crate::trace::{Detail, Stage, Step, Steps};
+use run::{End, Ran, Runner};
+
+pub mod dry;
+pub mod run;
+
+/// What is counted of a trigger, for tables; read by anybody at any time.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Fired.
+    pub fired: AtomicU64,
+    /// The condition did not hold.
+    pub skipped: AtomicU64,
+    /// Failed.
+    pub failed: AtomicU64,
+}
+
+/// What a trigger actor is made of; the same at every restart.
+#[derive(Clone)]
+pub struct TriggerSpec {
+    /// The trigger, resolved.
+    pub runner: Arc<Runner>,
+    /// Switched by hand; while off, events pass by.
+    pub enabled: Arc<AtomicBool>,
+    /// Whether requests wait for its results.
+    pub answers: bool,
+    /// The waiting requests.
+    pub replies: Arc<Replies>,
+    /// The registry, told at each start.
+    pub cast: Cast,
+    /// The recorder.
+    pub traces: Front<Steps>,
+    /// Its series.
+    pub metrics: TriggerMetrics,
+    /// Its counts.
+    pub counts: Arc<Counts>,
+    /// When it is quarantined.
+    pub health: RestartStrategy,
+    /// Counts steps that the recorder could not take.
+    pub steps_dropped: prometheus::IntCounter,
+    /// The record that is being worked on, plus one: outlives the actor, so that its successor knows the culprit.
+    pub working: Arc<AtomicU64>,
+}
+
+/// When a trigger is quarantined: ten failures in a row, or half of at least twenty within a minute.
+pub fn health() -> RestartStrategy {
+    RestartStrategy {
+        intensity: None,
+        consecutive: Some(10),
+        on_exhausted: OnExhausted::Quarantine,
+        ..RestartStrategy::breaker()
+    }
+}
+
+/// The actor.
+pub struct Trigger {
+    spec: TriggerSpec,
+    life: Lifeline,
+    history: History,
+    /// Why it is beyond help: said to the supervisor at the end of the batch.
+    gave_up: Option<String>,
+}
+
+impl Trigger {
+    /// A trigger that has not failed yet.
+    pub fn new(spec: TriggerSpec, life: Lifeline) -> Self {
+        Self { spec, life, history: History::default(), gave_up: None }
+    }
+
+    /// Runs one record and says how it is settled.
+    fn work(&mut self, record: &crate::log::Record, attempt: u32, steps: &mut Vec<Step>) -> (Verdict, Ops) {
+        let now = Wall::now();
+        let ran = self.spec.runner.run(record, attempt, now);
+        let name = &self.spec.runner.definition.name;
+        let event = &record.event;
+        tell(&ran, record, name, attempt);
+        if !matches!(ran.end, End::Skipped) || ran.condition > Duration::from_millis(1) {
+            let step = Step::ended(event, Stage::Evaluated, name.clone(), ran.condition);
+            steps.push(step.with(Detail::Place(record.topic.clone(), record.seq)));
+        }
+        for execution in &ran.executions {
+            let step = Step::ended(event, Stage::Executed, execution.function.clone(), execution.took);
+            steps.push(match &execution.error {
+                None => step,
+                Some(error) => step.failed(Detail::Text(error.message.as_str().into())),
+            });
+        }
+        let answer = |answer: &dyn Fn() -> Answer| {
+            if self.spec.answers {
+                self.spec.replies.answer(&event.id, name, answer);
+            }
+        };
+        match ran.end {
+            End::Skipped => {
+                self.spec.metrics.skipped.inc();
+                self.spec.counts.skipped.fetch_add(1, Ordering::Relaxed);
+                answer(&|| Answer::Nothing);
+                (Verdict::Ack, Ops::new())
+            }
+            End::Dropped => {
+                self.spec.metrics.dropped.inc();
+                answer(&|| Answer::Nothing);
+                self.well();
+                (Verdict::Ack, Ops::new())
+            }
+            End::Fired { output, to } => {
+                self.spec.metrics.fired.inc();
+                self.spec.counts.fired.fetch_add(1, Ordering::Relaxed);
+                answer(&|| Answer::Output(output.data.clone()));
+                for &index in &to {
+                    let target = &self.spec.runner.outputs[index];
+                    let step = Step::ended(&output, Stage::Produced, target.target.clone(), Duration::ZERO);
+                    steps.push(step.with(Detail::Text(target.topic_name.clone())));
+                }
+                self.well();
+                (Verdict::Ack, self.spec.runner.ops(&output, &to))
+            }
+            End::Failed { message, permanent } => {
+                self.spec.metrics.failed.inc();
+                self.spec.counts.failed.fetch_add(1, Ordering::Relaxed);
+                answer(&|| Answer::Failed(message.as_str().into()));
+                let kind = if permanent { FailureKind::Permanent } else { FailureKind::Reported };
+                let failure = Failure::new(kind, &message, now);
+                self.ill(&failure);
+                (if permanent { Verdict::Term(failure) } else { Verdict::Nak(failure) }, Ops::new())
+            }
+        }
+    }
+
+    fn well(&mut self) {
+        self.history.succeeded(&self.spec.health, Tick::now());
+    }
+
+    /// One bad event is its own business; when most of them fail, it is the trigger's.
+    fn ill(&mut self, failure: &Failure) {
+        if matches!(decide(&self.spec.health, &mut self.history, Tick::now(), failure, 0.5), Decision::Quarantine) {
+            self.gave_up = Some(format!("most of its events fail; the last: {}", failure.message));
+        }
+    }
+}
+
+/// The log line of an evaluation and of each run.
+fn tell(ran: &Ran, record: &crate::log::Record, trigger: &str, attempt: u32) {
+    let event = &record.event;
+    let status = match &ran.end {
+        End::Skipped => "skipped",
+        End::Dropped => "dropped",
+        End::Fired { .. } => "fired",
+        End::Failed { .. } => "failed",
+    };
+    let condition_us = ran.condition.as_micros() as u64;
+    if let End::Failed { message, .. } = &ran.end {
+        tracing::warn!(trigger, topic = %record.topic, seq = record.seq, attempt, event_id = %event.id,
+            trace_id = %event.trace.trace_id, status, condition_us, error = %message, "trigger");
+    } else {
+        tracing::debug!(trigger, topic = %record.topic, seq = record.seq, attempt, event_id = %event.id,
+            trace_id = %event.trace.trace_id, status, condition_us, "trigger");
+    }
+    for run in &ran.executions {
+        tracing::debug!(trigger, function = %run.function, version = %format_args!("{:016x}", run.version),
+            event_id = %event.id, trace_id = %event.trace.trace_id, took_us = run.took.as_micros() as u64,
+            status = if run.error.is_none() { "ok" } else { "failed" }, "function");
+    }
+}
+
+impl Actor for Trigger {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1024);
+        let culprit = self.spec.working.swap(0, Ordering::Relaxed).checked_sub(1);
+        let culprit = culprit.map(|seq| (seq, "the trigger's actor failed while working on it".into()));
+        self.spec.cast.restarted(&subscription_name(&self.spec.runner.definition.name), culprit);
+    }
+}
+
+impl Handler<Deliveries> for Trigger {
+    type Result = ();
+
+    fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        let mut steps = Vec::with_capacity(deliveries.items.len() * 3);
+        let mut items = Vec::with_capacity(deliveries.items.len());
+        let enabled = self.spec.enabled.load(Ordering::Relaxed);
+        for delivery in &deliveries.items {
+            let record = &delivery.record;
+            self.life.working_on(record.seq);
+            self.spec.working.store(record.seq + 1, Ordering::Relaxed);
+            crate::failpoint!("trigger-panic");
+            let (verdict, ops) =
+                if enabled { self.work(record, delivery.attempt, &mut steps) } else { (Verdict::Ack, Ops::new()) };
+            items.push(Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops });
+        }
+        self.spec.working.store(0, Ordering::Relaxed);
+        record(&self.spec.traces, steps, &self.spec.steps_dropped);
+        let message =
+            TopicMessage::Settle { subscription: subscription_name(&self.spec.runner.definition.name), items };
+        settle(&deliveries.reply_to, message, self, ctx);
+        if let Some(message) = self.gave_up.take() {
+            self.life.fail(ctx, Failure::new(FailureKind::Permanent, message, Wall::now()));
+        }
+    }
+}
+
+impl Handler<Stop> for Trigger {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.life.finish(ctx);
+    }
+}
+
+/// The name of a trigger's subscription.
+pub fn subscription_name(trigger: &str) -> Str {
+    format!("trigger.{trigger}").into()
+}
+
+/// Hands steps to the recorder, or counts them as dropped.
+pub fn record(traces: &Front<Steps>, steps: Vec<Step>, dropped: &prometheus::IntCounter) {
+    let count = steps.len() as u64;
+    if count > 0 && traces.try_send(Steps(steps)).is_err() {
+        dropped.inc_by(count);
+    }
+}
+
+/// Answers a topic. When its mailbox is full the subscriber waits, which stops its intake; when it is being restarted
+/// the answer is not needed, since everything unsettled is delivered again.
+pub fn settle<A>(topic: &Front<TopicMessage>, message: TopicMessage, actor: &A, ctx: &mut Context<A>)
+where
+    A: Actor<Context = Context<A>>,
+{
+    match topic.try_send(message) {
+        Ok(()) | Err(SendError::Closed(_)) => {}
+        Err(SendError::Full(message)) => {
+            let sent = topic.send(message);
+            sent.into_actor(actor).map(|_, _, _| ()).wait(ctx);
+        }
+    }
+}

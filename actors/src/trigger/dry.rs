@@ -1,0 +1,122 @@
+//! The dry run: what would fire, run and be forwarded for an event, without any effect. The same runner as the live one,
+//! on a throw-away set of metrics, so that live figures do not move.
+
+use serde::Serialize;
+use std::sync::Arc;
+
+use super::run::{End, Output, Runner};
+use crate::clock::Wall;
+use crate::definitions::{Definitions, TargetKind, TriggerDefinition};
+use crate::event::Str;
+use crate::function::{self, Function};
+use crate::log::{Record, TopicId};
+use crate::metrics::Metrics;
+use crate::system::{chain_of, topic_of};
+use crate::topic::pattern::Pattern;
+
+/// What one trigger would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct DryRun {
+    /// The trigger.
+    pub trigger: Str,
+    /// `fired`, `skipped`, `dropped`, `failed` or `disabled`.
+    pub outcome: &'static str,
+    /// Which part of the condition decided, with the values: a line for each sub-expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
+    /// Why it would fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The functions that would run, in order.
+    pub functions: Vec<DryFunction>,
+    /// The result, as JSON when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<serde_json::Value>,
+    /// Where it would go.
+    pub to: Vec<Str>,
+    /// Targets whose own condition would not hold.
+    pub not_to: Vec<Str>,
+}
+
+/// One run of a function.
+#[derive(Debug, Clone, Serialize)]
+pub struct DryFunction {
+    /// Its name.
+    pub name: Str,
+    /// How long it took.
+    pub took_us: u64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A runner that writes nowhere.
+fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
+    let chain = chain_of(definition, all)
+        .into_iter()
+        .map(|f| Function { metrics: metrics.function(&f.name), definition: f })
+        .collect();
+    let outputs = definition.to.iter().filter_map(|name| {
+        let target = all.targets.get(name)?;
+        let topic_name = match &target.kind {
+            TargetKind::Topic(topic) => topic.clone(),
+            TargetKind::Outside(_) => crate::system::outbox_of(name),
+        };
+        Some(Output { target: name.clone(), topic: TopicId(0), topic_name, when: target.when.clone(), memory: None })
+    });
+    Runner::new(definition.clone(), chain, outputs.collect())
+}
+
+/// What every trigger that listens to the record's topic would do, by priority. `disabled` says which are switched off.
+pub fn dry_run(all: &Definitions, record: &Record, disabled: impl Fn(&TriggerDefinition) -> bool) -> Vec<DryRun> {
+    let metrics = Metrics::new();
+    let mut listening: Vec<_> =
+        all.triggers.values().filter(|t| Pattern::new(&topic_of(t)).is_ok_and(|p| p.matches(&record.topic))).collect();
+    listening.sort_by_key(|t| std::cmp::Reverse(t.priority));
+    listening.into_iter().map(|t| one(&runner(t, all, &metrics), record, disabled(t))).collect()
+}
+
+fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
+    let definition = &runner.definition;
+    let mut dry = DryRun {
+        trigger: definition.name.clone(),
+        outcome: "disabled",
+        explanation: definition.when.as_ref().and_then(|when| function::explain(when, record, &definition.name)),
+        error: None,
+        functions: Vec::new(),
+        output: None,
+        to: Vec::new(),
+        not_to: Vec::new(),
+    };
+    if disabled {
+        return dry;
+    }
+    let ran = runner.run(record, 1, Wall::now());
+    dry.functions = ran
+        .executions
+        .iter()
+        .map(|run| DryFunction {
+            name: run.function.clone(),
+            took_us: u64::try_from(run.took.as_micros()).unwrap_or(u64::MAX),
+            error: run.error.as_ref().map(ToString::to_string),
+        })
+        .collect();
+    match ran.end {
+        End::Skipped => dry.outcome = "skipped",
+        End::Dropped => dry.outcome = "dropped",
+        End::Failed { message, .. } => {
+            dry.outcome = "failed";
+            dry.error = Some(message);
+        }
+        End::Fired { output, to } => {
+            dry.outcome = "fired";
+            let text = || serde_json::Value::String(String::from_utf8_lossy(&output.data).into_owned());
+            dry.output = Some(serde_json::from_slice(&output.data).unwrap_or_else(|_| text()));
+            for (index, target) in runner.outputs.iter().enumerate() {
+                let list = if to.contains(&index) { &mut dry.to } else { &mut dry.not_to };
+                list.push(target.target.clone());
+            }
+        }
+    }
+    dry
+}

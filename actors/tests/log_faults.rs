@@ -1,0 +1,164 @@
+//! The log and its journal under injected faults. A binary of its own: failpoints are global to a process.
+
+#![cfg(feature = "failpoints")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use actix::{Actor, Addr, Arbiter};
+use bytes::Bytes;
+use hexafn_actors::event::Event;
+use hexafn_actors::log::journal::{Journal, JournalParts};
+use hexafn_actors::log::rocks::{RocksLog, RocksOptions};
+use hexafn_actors::log::{Appended, Batch, Commit, DedupeKey, Durability, Error, EventLog, Op, Ops, Receipt, TopicId};
+use smallvec::smallvec;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// One test at a time sets failpoints; none is left set.
+struct Faults(#[allow(dead_code)] MutexGuard<'static, ()>);
+
+fn faults() -> Faults {
+    static ONE: Mutex<()> = Mutex::new(());
+    Faults(ONE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        for (name, _) in fail::list() {
+            fail::remove(name);
+        }
+    }
+}
+
+fn append(topic: TopicId, id: &str) -> Ops {
+    let data = Bytes::copy_from_slice(id.as_bytes());
+    let dedupe = Some(DedupeKey { scope: "s".into(), id: id.into(), window: Duration::from_secs(3600) });
+    smallvec![Op::Append { topic, event: Box::new(Event::new("s", "t", data)), dedupe }]
+}
+
+fn write(log: &RocksLog, topic: TopicId, id: &str) -> Result<Vec<Receipt>, Error> {
+    log.commit(vec![Batch { ops: append(topic, id) }], true)
+}
+
+fn open(path: &Path) -> (Arc<RocksLog>, TopicId) {
+    let log = RocksLog::open(RocksOptions::new(path)).unwrap();
+    let topic = log.topic("a").unwrap();
+    (Arc::new(log), topic)
+}
+
+fn texts(log: &dyn EventLog, topic: TopicId) -> Vec<String> {
+    let records = log.read(topic, 1, usize::MAX, usize::MAX).unwrap();
+    records.iter().map(|r| String::from_utf8(r.event.data.to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let _faults = faults();
+    let dir = tempfile::tempdir().unwrap();
+    let (log, topic) = open(dir.path());
+    write(&log, topic, "r0").unwrap();
+    let high = log.high(topic).unwrap();
+    fail::cfg("journal-disk-full", "return").unwrap();
+    assert!(matches!(write(&log, topic, "x"), Err(Error::Full)));
+    fail::cfg("journal-disk-full", "off").unwrap();
+    assert_eq!(texts(&*log, topic), ["r0"], "reading goes on");
+    // Between two attempts to reopen some time must pass; the answer is asked for until it changes.
+    while let Err(e) = write(&log, topic, "x") {
+        assert!(matches!(e, Error::Full), "{e}");
+        std::thread::yield_now();
+    }
+    assert_eq!(texts(&*log, topic), ["r0", "x"]);
+    assert_eq!(high.load(Ordering::Acquire), 2, "the shared watermark is the same object after the reopening");
+    drop(log);
+    assert_eq!(texts(&*open(dir.path()).0, topic), ["r0", "x"]);
+}
+
+#[test]
+fn a_failed_sync_is_final_and_shows_nothing() {
+    let _faults = faults();
+    let dir = tempfile::tempdir().unwrap();
+    let (log, topic) = open(dir.path());
+    write(&log, topic, "r0").unwrap();
+    fail::cfg("journal-sync-fails", "return").unwrap();
+    assert!(matches!(write(&log, topic, "x"), Err(Error::Failed(_))));
+    fail::cfg("journal-sync-fails", "off").unwrap();
+    assert!(matches!(write(&log, topic, "y"), Err(Error::Failed(_))));
+    assert!(matches!(log.admits(&[]), Err(Error::Failed(_))));
+    assert_eq!(texts(&*log, topic), ["r0"]);
+}
+
+struct Bench {
+    _dir: TempDir,
+    parts: JournalParts,
+    topic: TopicId,
+    fatal: Arc<AtomicU64>,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, topic) = open(dir.path());
+    let fatal = Arc::new(AtomicU64::new(0));
+    let count = fatal.clone();
+    let on_fatal = Arc::new(move |_: &Error| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    Bench { _dir: dir, parts: JournalParts::new(log, on_fatal), topic, fatal }
+}
+
+async fn start(parts: &JournalParts) -> Addr<Journal> {
+    let (parts, arbiter) = (parts.clone(), Arbiter::new());
+    let (tell, told) = oneshot::channel();
+    arbiter.spawn_fn(move || drop(tell.send(Journal::new(parts).start())));
+    told.await.unwrap()
+}
+
+fn commit(topic: TopicId, id: &str) -> (Commit, oneshot::Receiver<Result<Receipt, Error>>) {
+    let (reply, answer) = oneshot::channel();
+    (Commit { ops: append(topic, id), durability: Durability::Synced, reply: Some(reply) }, answer)
+}
+
+#[actix::test]
+async fn a_failed_sync_answers_everybody_and_calls_for_the_end_once() {
+    let _faults = faults();
+    let b = bench();
+    let journal = start(&b.parts).await;
+    fail::cfg("journal-sync-fails", "return").unwrap();
+    for id in ["x", "y", "z"] {
+        let (message, answer) = commit(b.topic, id);
+        journal.send(message).await.unwrap();
+        assert!(matches!(answer.await.unwrap(), Err(Error::Failed(_))));
+    }
+    assert!(!b.parts.healthy.load(Ordering::SeqCst));
+    assert_eq!(b.fatal.load(Ordering::SeqCst), 1);
+}
+
+#[actix::test]
+async fn after_a_panic_in_a_commit_a_fresh_journal_goes_on() {
+    let _faults = faults();
+    for place in ["journal-before-write", "journal-before-sync", "journal-after-sync", "journal-panic"] {
+        let b = bench();
+        let journal = start(&b.parts).await;
+        fail::cfg(place, "1*panic").unwrap();
+        let (message, answer) = commit(b.topic, "x");
+        // Whether the mailbox answers depends on where the panic is.
+        journal.send(message).await.unwrap_or_default();
+        assert!(answer.await.is_err(), "{place}: a closed channel says that nothing is acknowledged");
+        let fresh = start(&b.parts).await;
+        // The sender tries again: its event is stored once, whatever became of the first attempt.
+        let (message, answer) = commit(b.topic, "x");
+        fresh.send(message).await.unwrap();
+        let written = place == "journal-before-sync" || place == "journal-after-sync";
+        match &answer.await.unwrap().unwrap().appended[0] {
+            Appended::Stored(record) => assert!(!written && record.seq == 1, "{place}"),
+            Appended::Duplicate { seq, .. } => assert!(written && *seq == 1, "{place}"),
+        }
+        let (message, answer) = commit(b.topic, "y");
+        fresh.send(message).await.unwrap();
+        answer.await.unwrap().unwrap();
+        assert_eq!(texts(&*b.parts.log, b.topic), ["x", "y"], "{place}");
+        assert!(b.parts.healthy.load(Ordering::SeqCst));
+    }
+}

@@ -1,0 +1,187 @@
+//! The functions that every program has. A function is one row of its group's table: name, signature, documentation,
+//! examples, implementation. The examples run as tests, and the reference is printed from the rows.
+
+mod collections;
+mod convert;
+mod encode;
+mod lambdas;
+mod numbers;
+mod objects;
+mod strings;
+mod time;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use regex::Regex;
+
+pub use crate::check::Types;
+use crate::code::Lambda;
+use crate::eval::{Machine, Result};
+use crate::value::Value;
+
+pub(crate) type PureFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>]) -> Result<Value<'e>>;
+pub(crate) type PatternFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &Regex) -> Result<Value<'e>>;
+pub(crate) type LambdaFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &'p Lambda) -> Result<Value<'e>>;
+
+/// How a function is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Run {
+    /// From its arguments alone.
+    Pure(PureFn),
+    /// From the context as well, so that it is never computed ahead.
+    Context(PureFn),
+    /// With its second argument as a regular expression.
+    Pattern(PatternFn),
+    /// With a lambda as its last argument.
+    Lambda(LambdaFn),
+    /// With or without a lambda.
+    Either(PureFn, LambdaFn),
+}
+
+/// A row of a table.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) signature: &'static str,
+    pub(crate) doc: &'static str,
+    /// Programs and the JSON that they give.
+    pub(crate) examples: &'static [(&'static str, &'static str)],
+    pub(crate) run: Run,
+}
+
+/// A parameter.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// Its name, for documentation.
+    pub name: &'static str,
+    /// What it takes.
+    pub types: Types,
+    /// It may be left out.
+    pub optional: bool,
+    /// It takes all further arguments.
+    pub rest: bool,
+    /// It is a lambda with this many parameters.
+    pub lambda: Option<usize>,
+}
+
+/// A built-in function.
+#[derive(Clone, Debug)]
+pub struct Builtin {
+    /// Its name.
+    pub name: &'static str,
+    /// The group that it is documented in.
+    pub group: &'static str,
+    /// Parameters and result as text.
+    pub signature: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// Programs and the JSON that they give.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// The parameters.
+    pub params: Vec<Param>,
+    /// What it gives.
+    pub result: Types,
+    pub(crate) run: Run,
+}
+
+impl Builtin {
+    fn new(group: &'static str, row: &Row) -> Self {
+        let (params, result) = row.signature.rsplit_once("->").unwrap_or((row.signature, "any"));
+        let inside = params.trim().trim_start_matches('(').strip_suffix(')').unwrap_or_default();
+        Self {
+            name: row.name,
+            group,
+            signature: row.signature,
+            doc: row.doc,
+            examples: row.examples,
+            params: split_params(inside).into_iter().map(param).collect(),
+            result: Types::parse(result),
+            run: row.run,
+        }
+    }
+
+    /// The fewest and the most arguments; no most if it takes any number.
+    pub fn arity(&self) -> (usize, Option<usize>) {
+        let fewest = self.params.iter().filter(|param| !param.optional && !param.rest).count();
+        let most = if self.params.iter().any(|param| param.rest) { None } else { Some(self.params.len()) };
+        (fewest, most)
+    }
+
+    pub(crate) fn param(&self, at: usize) -> Option<&Param> {
+        self.params.get(at).or_else(|| self.params.last().filter(|param| param.rest))
+    }
+}
+
+/// Splits at the commas outside of parentheses.
+fn split_params(text: &'static str) -> Vec<&'static str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
+fn param(text: &'static str) -> Param {
+    let (name, types) = text.split_once(':').unwrap_or((text, "any"));
+    let (rest, name) = name.strip_prefix("...").map_or((false, name), |name| (true, name));
+    let (optional, name) = name.strip_suffix('?').map_or((false, name), |name| (true, name));
+    let types = types.trim();
+    let lambda = types.strip_prefix("fn(").map(|params| params.matches(',').count() + 1);
+    Param { name, types: Types::parse(types), optional, rest, lambda }
+}
+
+const GROUPS: [(&str, &[Row]); 8] = [
+    ("Strings", strings::ROWS),
+    ("Collections", collections::ROWS),
+    ("Collections with a function", lambdas::ROWS),
+    ("Objects", objects::ROWS),
+    ("Numbers", numbers::ROWS),
+    ("Types and conversions", convert::ROWS),
+    ("Time", time::ROWS),
+    ("Codings, hashes and networks", encode::ROWS),
+];
+
+/// All built-in functions, by group.
+pub fn builtins() -> &'static [Builtin] {
+    static ALL: OnceLock<Vec<Builtin>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let rows = GROUPS.iter().flat_map(|(group, rows)| rows.iter().map(|row| Builtin::new(group, row)));
+        rows.collect()
+    })
+}
+
+/// The built-in of a name.
+pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
+    static INDEX: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
+    let index = INDEX.get_or_init(|| builtins().iter().enumerate().map(|(at, builtin)| (builtin.name, at)).collect());
+    index.get(name).and_then(|at| builtins().get(*at))
+}
+
+/// Compiles a pattern within the size limits.
+pub(crate) fn pattern(text: &str) -> std::result::Result<Regex, String> {
+    const LARGEST: usize = 1 << 20;
+    regex::RegexBuilder::new(text).size_limit(LARGEST).dfa_size_limit(2 * LARGEST).nest_limit(64).build().map_err(
+        |why| {
+            match why {
+                regex::Error::CompiledTooBig(limit) => {
+                    format!("the pattern needs more than {limit} bytes when compiled")
+                }
+                // The last line says what is wrong; the lines before draw it, which the diagnostic does already.
+                why => why.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            }
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests;

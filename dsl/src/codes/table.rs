@@ -1,0 +1,334 @@
+//! Titles and texts of the codes.
+
+use super::*;
+
+const fn entry(
+    code: Code,
+    title: &'static str,
+    text: &'static str,
+    wrong: &'static str,
+    right: &'static str,
+) -> Explanation {
+    Explanation { code, title, text, wrong, right }
+}
+
+/// Every code that is or ever was given, in order.
+pub static ALL: &[Explanation] = &[
+    entry(
+        UNEXPECTED,
+        "unexpected token",
+        "The text is not a program at this place. The message says what was found and what could stand there. After an \
+         error the parser goes on at the next place that makes sense, so that one run reports several errors.",
+        "len(event.data.commits) > > 3",
+        "len(event.data.commits) > 3",
+    ),
+    entry(
+        UNKNOWN_CHARACTER,
+        "unknown character",
+        "The character has no meaning in the language. Text belongs into quotes.",
+        "event.type == “push”",
+        "event.type == \"push\"",
+    ),
+    entry(
+        UNTERMINATED,
+        "unterminated string",
+        "A string begins and the source ends before the string does.",
+        "event.type == \"push",
+        "event.type == \"push\"",
+    ),
+    entry(
+        BAD_ESCAPE,
+        "unknown escape",
+        "A string in double quotes knows the escapes `\\n \\t \\r \\0 \\\" \\\\ \\$ \\u{…}`. A string in single quotes has \
+         none: it is the place for regular expressions and Windows paths.",
+        "matches(event.subject, \"\\d+\")",
+        "matches(event.subject, '\\d+')",
+    ),
+    entry(
+        BAD_NUMBER,
+        "not a number",
+        "Numbers are integers of 64 bits (`1_000_000`), decimals of up to 28 digits (`0.15`, `1e-3`) and durations \
+         (`5m`, `1h30m`, `200ms`; units us, ms, s, m, h, d, w). A number of more digits is kept as text.",
+        "ctx.now - event.time < 5min",
+        "ctx.now - event.time < 5m",
+    ),
+    entry(
+        TOO_DEEP,
+        "nested too deep",
+        "Brackets nest up to 64 levels, and an expression together with the functions that it calls up to 256. The cap \
+         is what lets every program be checked, compiled and run within a fixed stack.",
+        "",
+        "",
+    ),
+    entry(
+        UNUSED_VALUE,
+        "unused value",
+        "A block is a sequence of `let` and one last expression, its value. Expressions have no effects, so one \
+         before the last does nothing. Often a line that was meant to continue the one before must begin with its \
+         operator.",
+        "upper(event.type)\nlower(event.type)",
+        "let kind = lower(event.type)\nkind",
+    ),
+    entry(TOO_LONG, "source too long", "A program has at most 256 KiB.", "", ""),
+    entry(
+        BIDI,
+        "bidirectional control character",
+        "Characters that change the direction of text make a program read differently from what it does (CVE-2021-42574). \
+         They are refused everywhere, in comments too; in a string, write the escape.",
+        "",
+        "event.subject == \"\\u{202e}abc\"",
+    ),
+    entry(
+        FOREIGN_OPERATOR,
+        "operator of another language",
+        "The operators for truth are words: `and`, `or`, `not`. Equality is `==` and `!=`.",
+        "event.type == \"push\" && !event.data.forced",
+        "event.type == \"push\" and not event.data.forced",
+    ),
+    entry(
+        UNCLOSED,
+        "bracket without partner",
+        "A bracket, or the `${` of a string, has no partner.",
+        "len(event.data.commits > 3",
+        "len(event.data.commits) > 3",
+    ),
+    entry(
+        NO_RESULT,
+        "no result",
+        "A program, a block and the body of a function end with an expression, which is its value.",
+        "let kind = event.type",
+        "let kind = event.type\nkind",
+    ),
+    entry(
+        UNKNOWN_NAME,
+        "unknown name",
+        "The name is neither a `let`, nor a parameter, nor `event` or `ctx`.",
+        "evnt.type == \"push\"",
+        "event.type == \"push\"",
+    ),
+    entry(
+        UNKNOWN_FIELD,
+        "unknown field of event or ctx",
+        "The fields of `event` and `ctx` are fixed. What the sender sent is below `event.data`.",
+        "event.commits",
+        "event.data.commits",
+    ),
+    entry(
+        UNKNOWN_FUNCTION,
+        "unknown function",
+        "Neither a built-in nor a function of this program has the name.",
+        "length(event.data.commits)",
+        "len(event.data.commits)",
+    ),
+    entry(
+        ARITY,
+        "wrong number of arguments",
+        "The function takes another number of arguments. In `x |> f(a)` the value `x` is the first argument.",
+        "split(event.subject)",
+        "split(event.subject, \"/\")",
+    ),
+    entry(
+        DEFINED_TWICE,
+        "defined twice",
+        "Two functions, or two parameters of a function, have the same name. A `let` may hide an earlier `let`, and a \
+         function a built-in.",
+        "fn f(a, a) = a\nf(1, 2)",
+        "fn f(a, b) = a\nf(1, 2)",
+    ),
+    entry(
+        RECURSION,
+        "recursion",
+        "A function that calls itself, directly or through others, might never end; every program of hexaFn ends. \
+         Collections are worked through with `map`, `filter` and `fold`, numbers with `range`.",
+        "fn f(n) = if n < 1 { 0 } else { n + f(n - 1) }\nf(3)",
+        "sum(range(1, 4))",
+    ),
+    entry(
+        MISPLACED_LAMBDA,
+        "lambda in the wrong place",
+        "A lambda such as `x => x + 1` is not a value. It is written directly as the argument of a function that calls \
+         it, such as `map`.",
+        "let f = x => x + 1\nmap([1], f)",
+        "fn f(x) = x + 1\nmap([1], f)",
+    ),
+    entry(
+        EXPECTED_LAMBDA,
+        "lambda expected",
+        "The function calls this argument: it needs a lambda, or the name of a function.",
+        "map(event.data.commits, \"id\")",
+        "map(event.data.commits, c => c.id)",
+    ),
+    entry(
+        UNUSED_BINDING,
+        "unused binding",
+        "The `let` is never read. The program runs; it probably means something else. A name that begins with `_` is \
+         not reported.",
+        "",
+        "",
+    ),
+    entry(
+        OUTER_BINDING,
+        "binding outside of the function",
+        "The body of a function sees its parameters, `event`, `ctx` and other functions. A `let` outside is handed to it \
+         as an argument.",
+        "let limit = 3\nfn big(xs) = len(xs) > limit\nbig([1])",
+        "fn big(xs, limit) = len(xs) > limit\nbig([1], 3)",
+    ),
+    entry(
+        FUNCTION_AS_VALUE,
+        "function used as a value",
+        "Functions are called, or handed by name to a function that calls its argument; they are no values.",
+        "len",
+        "len(event.data)",
+    ),
+    entry(DUPLICATE_KEY, "duplicate key", "An object literal gives the same key twice.", "{ a: 1, a: 2 }", "{ a: 2 }"),
+    entry(
+        MISPLACED_FUNCTION,
+        "function in a block",
+        "Functions are declared at the top of a program, not inside of blocks.",
+        "if true { fn f() = 1; f() } else { 2 }",
+        "fn f() = 1\nif event.seq > 1 { f() } else { 2 }",
+    ),
+    entry(
+        NOT_A_CONDITION,
+        "not a condition",
+        "A condition is true or false (null counts as false). This expression can never be either.",
+        "len(event.data.commits)",
+        "len(event.data.commits) > 0",
+    ),
+    entry(
+        IMPOSSIBLE_COMPARISON,
+        "impossible comparison",
+        "Values of these types are never equal, or have no order, so the comparison always gives the same answer.",
+        "event.type == 5",
+        "event.type == \"5\"",
+    ),
+    entry(
+        OPERAND_TYPE,
+        "wrong operand",
+        "The operator does not work on values of these types. `+` adds numbers, joins two strings or two arrays, and adds \
+         durations to times; text is made of other values by interpolation: `\"${x}\"`.",
+        "\"commits: \" + len(event.data.commits)",
+        "\"commits: ${len(event.data.commits)}\"",
+    ),
+    entry(
+        ARGUMENT_TYPE,
+        "wrong argument",
+        "The function does not take a value of this type there.",
+        "upper(5)",
+        "upper(\"five\")",
+    ),
+    entry(
+        NO_FIELDS,
+        "no fields",
+        "The value is never an object, so it has no fields.",
+        "event.type.name",
+        "event.data.name",
+    ),
+    entry(
+        CONSTANT_FAILS,
+        "constant expression fails",
+        "The expression does not depend on the event and always fails. It was computed when the program was checked.",
+        "1 / 0",
+        "1 / 2",
+    ),
+    entry(
+        BAD_PATTERN,
+        "bad regular expression",
+        "The pattern is not one of the `regex` crate (linear time, no look-around, no back-references), or it is too \
+         large when compiled.",
+        "matches(event.subject, '(a')",
+        "matches(event.subject, '(a)')",
+    ),
+    entry(
+        NOT_HERE,
+        "not in this kind of program",
+        "`drop` is the result of a function that drops its event; conditions and templates decide and render only.",
+        "",
+        "",
+    ),
+    entry(
+        CONSTANT_CONDITION,
+        "constant condition",
+        "The condition does not depend on the event. The program runs; a branch of it never does.",
+        "",
+        "",
+    ),
+    entry(
+        WRONG_TYPE,
+        "wrong type at run time",
+        "A value of the event has a type that the operation does not take. Convert it (`to_int`, `to_string`), test it \
+         (`is_string`), give a default (`??`), or reach into it carefully (`?.`).",
+        "",
+        "",
+    ),
+    entry(
+        OVERFLOW,
+        "number too large",
+        "The exact result does not fit: integers have 64 bits, decimals 28 digits. Nothing wraps around.",
+        "",
+        "",
+    ),
+    entry(DIVISION_BY_ZERO, "division by zero", "The divisor was zero.", "", ""),
+    entry(
+        NOT_EXACT,
+        "no exact result",
+        "The exact result has more than 28 digits, such as 10 / 3. Nothing is rounded silently: say how, with \
+         `div(a, b)` (whole part) or `ratio(a, b, digits)`.",
+        "",
+        "",
+    ),
+    entry(
+        KEPT_NUMBER,
+        "number is kept as text",
+        "The event holds a number that neither 64-bit integers nor 28-digit decimals hold exactly. It passes through \
+         unchanged and may be tested for equality; arithmetic and order would have to round it.",
+        "",
+        "",
+    ),
+    entry(
+        STEPS,
+        "step budget used up",
+        "An evaluation may take a limited number of steps (1,000,000 unless configured). Steps are counted per operation \
+         and per element, so the same input always ends at the same place.",
+        "",
+        "",
+    ),
+    entry(
+        SIZE,
+        "size budget used up",
+        "The values that an evaluation makes may take a limited number of bytes in total (32 MiB unless configured).",
+        "",
+        "",
+    ),
+    entry(
+        VALUE_DEPTH,
+        "value nested too deep",
+        "Arrays and objects that a program makes nest up to 64 levels unless configured.",
+        "",
+        "",
+    ),
+    entry(FAILED, "failed by the program", "The program reached `fail`; the message is its reason.", "", ""),
+    entry(
+        BAD_ARGUMENT,
+        "argument has no result",
+        "The type is right and the value is not: a text that is no number, an unknown time zone, a count beyond the \
+         limit. `??` catches null only; test first, for example with `matches`.",
+        "",
+        "",
+    ),
+    entry(
+        NOT_BOOLEAN,
+        "condition is not true or false",
+        "What is tested must be true, false or null, which counts as false. A number or a text is not a condition.",
+        "",
+        "",
+    ),
+    entry(
+        DROPPED,
+        "drop where a value is needed",
+        "`drop` ended the evaluation where only a value could be used.",
+        "",
+        "",
+    ),
+];

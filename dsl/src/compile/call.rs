@@ -1,0 +1,197 @@
+//! Calls: functions of the program, built-ins, lambdas and patterns.
+
+use super::{Compiler, Typed, constant};
+use crate::ast::{Expr, ExprKind, Name, Span};
+use crate::builtins::{Builtin, Param, Run, builtin, pattern};
+use crate::check::Types;
+use crate::code::{Args, Call, CallLambda, CallPattern, Lambda, Node, Op};
+use crate::codes;
+use crate::diagnostic::Diagnostic;
+use crate::value::Value;
+
+impl Compiler {
+    pub(super) fn call(&mut self, name: &Name, args: &[Expr], piped: bool, span: Span) -> Typed {
+        if let Some(index) = self.functions.iter().position(|function| function.name.text == name.text) {
+            return self.call_own(index, name, args, piped, span);
+        }
+        let Some(builtin) = builtin(&name.text) else {
+            let finding = self.unknown_function(name);
+            self.report(finding);
+            // Their own mistakes are worth a report all the same.
+            for arg in args {
+                if !matches!(arg.kind, ExprKind::Lambda { .. }) {
+                    self.expr(arg);
+                }
+            }
+            return Self::wrong(span);
+        };
+        let (fewest, most) = builtin.arity();
+        if args.len() < fewest || most.is_some_and(|most| args.len() > most) {
+            let finding = wrong_count(name, args.len(), fewest, most, piped)
+                .help(format!("{}{}", builtin.name, builtin.signature));
+            self.report(finding);
+            return Self::wrong(span);
+        }
+        self.call_builtin(builtin, args, span)
+    }
+
+    fn call_own(&mut self, index: usize, name: &Name, args: &[Expr], piped: bool, span: Span) -> Typed {
+        let (arity, result) = (self.functions[index].arity, self.functions[index].result);
+        if args.len() != arity {
+            self.report(wrong_count(name, args.len(), arity, Some(arity), piped));
+            return Self::wrong(span);
+        }
+        if !self.calls[self.current].contains(&index) {
+            self.calls[self.current].push(index);
+        }
+        let args = args.iter().map(|arg| self.expr(arg).0).collect();
+        (Node { span, op: Op::CallFunction { function: index as u16, args } }, result)
+    }
+
+    fn call_builtin(&mut self, builtin: &'static Builtin, args: &[Expr], span: Span) -> Typed {
+        let mut nodes = Vec::with_capacity(args.len());
+        let mut expected = Vec::with_capacity(args.len());
+        let mut lambda = None;
+        for (at, arg) in args.iter().enumerate() {
+            let Some(param) = builtin.param(at) else { continue };
+            if let Some(arity) = param.lambda {
+                match self.lambda(builtin, param, arity, arg) {
+                    Some(compiled) => lambda = Some(compiled),
+                    None => return (Self::wrong(span).0, builtin.result),
+                }
+                continue;
+            }
+            let (node, types) = self.expr(arg);
+            if types != Types::NEVER && !types.overlaps(param.types) {
+                self.report(wrong_argument(builtin, param, arg.span, types));
+                return (Self::wrong(span).0, builtin.result);
+            }
+            nodes.push(node);
+            expected.push(param.types);
+        }
+        let all_constant = nodes.iter().all(constant);
+        let call = Args { name: builtin.name, args: nodes.into(), expected: expected.into() };
+        let op = match (builtin.run, lambda) {
+            (Run::Pure(run) | Run::Either(run, _), None) => Op::Call(Box::new(Call { call, run })),
+            (Run::Context(run), None) => {
+                let op = Op::Call(Box::new(Call { call, run }));
+                return (Node { span, op }, builtin.result);
+            }
+            (Run::Pattern(run), None) => {
+                let regex = match self.constant_pattern(&call, args) {
+                    Ok(regex) => regex,
+                    Err(()) => return (Self::wrong(span).0, builtin.result),
+                };
+                Op::CallPattern(Box::new(CallPattern { call, run, regex }))
+            }
+            (Run::Lambda(run) | Run::Either(_, run), Some(lambda)) => {
+                Op::CallLambda(Box::new(CallLambda { call, run, lambda }))
+            }
+            _ => return Self::wrong(span),
+        };
+        let node = Node { span, op };
+        if all_constant { self.folded(node, builtin.result) } else { (node, builtin.result) }
+    }
+
+    fn constant_pattern(&mut self, call: &Args, args: &[Expr]) -> Result<Option<regex::Regex>, ()> {
+        let Some(Node { op: Op::Const(Value::Str(text)), span }) = call.args.get(1) else { return Ok(None) };
+        pattern(text).map(Some).map_err(|why| {
+            let in_quotes = args.get(1).is_some_and(|arg| matches!(arg.kind, ExprKind::Text(_)));
+            let finding = Diagnostic::new(codes::BAD_PATTERN, *span, format!("the pattern is not valid: {why}"))
+                .label("not a regular expression");
+            self.report(if in_quotes {
+                finding.help("patterns follow the `regex` crate: no look-around and no back-references, linear time")
+            } else {
+                finding
+            });
+        })
+    }
+
+    /// A lambda argument: written as one, or the name of a function.
+    fn lambda(&mut self, builtin: &Builtin, param: &Param, arity: usize, arg: &Expr) -> Option<Lambda> {
+        match &arg.kind {
+            ExprKind::Lambda { params, body } => {
+                if params.len() != arity {
+                    self.report(
+                        Diagnostic::new(
+                            codes::ARITY,
+                            arg.span,
+                            format!("`{}` calls its function with {}", builtin.name, counted(arity)),
+                        )
+                        .label(format!("takes {}", params.len()))
+                        .help(format!("{}{}", builtin.name, builtin.signature)),
+                    );
+                    return None;
+                }
+                let mark = self.frame.mark();
+                let params = params.iter().map(|param| self.frame.bind_param(param)).collect();
+                let (body, _) = self.expr(body);
+                self.release(mark);
+                Some(Lambda { params, body })
+            }
+            ExprKind::Name(name) if !self.is_local(name) && self.is_function(name) => {
+                // `map(xs, upper)` is `map(xs, x => upper(x))`; no program can write these names.
+                let mark = self.frame.mark();
+                let names: Vec<Name> =
+                    (0..arity).map(|at| Name { text: format!("argument {at}"), span: arg.span }).collect();
+                let params = names.iter().map(|param| self.frame.bind_param(param)).collect();
+                let args: Vec<Expr> = names
+                    .iter()
+                    .map(|param| Expr { span: arg.span, depth: 1, kind: ExprKind::Name(param.text.clone()) })
+                    .collect();
+                let (body, _) = self.call(&Name { text: name.clone(), span: arg.span }, &args, false, arg.span);
+                self.release(mark);
+                Some(Lambda { params, body })
+            }
+            _ => {
+                self.report(
+                    Diagnostic::new(
+                        codes::EXPECTED_LAMBDA,
+                        arg.span,
+                        format!("`{}` expects a function as `{}`", builtin.name, param.name),
+                    )
+                    .label("not a function")
+                    .help(if arity == 1 { "write `x => …`" } else { "write `(a, b) => …`" }),
+                );
+                None
+            }
+        }
+    }
+
+    fn is_function(&self, name: &str) -> bool {
+        builtin(name).is_some() || self.functions.iter().any(|function| function.name.text == name)
+    }
+}
+
+fn counted(count: usize) -> String {
+    match count {
+        0 => "no arguments".to_owned(),
+        1 => "1 argument".to_owned(),
+        many => format!("{many} arguments"),
+    }
+}
+
+fn wrong_count(name: &Name, given: usize, fewest: usize, most: Option<usize>, piped: bool) -> Diagnostic {
+    let takes = match most {
+        None => format!("at least {}", counted(fewest)),
+        Some(most) if most == fewest => counted(fewest),
+        Some(most) => format!("{fewest} to {}", counted(most)),
+    };
+    let how = if piped { ", the value before `|>` among them" } else { "" };
+    Diagnostic::new(codes::ARITY, name.span, format!("`{}` takes {takes}, not {given}{how}", name.text))
+        .label(format!("given {}", counted(given)))
+}
+
+fn wrong_argument(builtin: &Builtin, param: &Param, span: Span, types: Types) -> Diagnostic {
+    let finding = Diagnostic::new(
+        codes::ARGUMENT_TYPE,
+        span,
+        format!("`{}` of `{}` must be {}, not {types}", param.name, builtin.name, param.types),
+    )
+    .label(format!("this is {types}"));
+    if param.types == Types::STRING {
+        finding.help("make a text of it with `to_string(x)` or \"${x}\"")
+    } else {
+        finding.help(format!("{}{}", builtin.name, builtin.signature))
+    }
+}

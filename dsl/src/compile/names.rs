@@ -1,0 +1,210 @@
+//! Names: slots of a frame, `event`, `ctx`, functions; and what to say about the unknown ones.
+
+use super::{Compiler, Typed};
+use crate::ast::{Name, Span};
+use crate::builtins::{builtin, builtins};
+use crate::check::Types;
+use crate::code::{Field, Node, Op};
+use crate::codes;
+use crate::diagnostic::{Diagnostic, listed, nearest};
+
+/// The slots of one function, or of the main program.
+#[derive(Default)]
+pub(super) struct Frame {
+    bindings: Vec<Binding>,
+    next: u16,
+    size: u16,
+}
+
+struct Binding {
+    name: String,
+    span: Span,
+    slot: u16,
+    types: Types,
+    used: bool,
+    /// Reported when it is never read.
+    watched: bool,
+}
+
+impl Frame {
+    pub(super) fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    pub(super) fn mark(&self) -> usize {
+        self.bindings.len()
+    }
+
+    fn bind(&mut self, name: &Name, types: Types, watched: bool) -> u16 {
+        let slot = self.next;
+        // A source of 256 KiB has fewer bindings than there are slots.
+        self.next = self.next.saturating_add(1);
+        self.size = self.size.max(self.next);
+        self.bindings.push(Binding { name: name.text.clone(), span: name.span, slot, types, used: false, watched });
+        slot
+    }
+
+    pub(super) fn bind_param(&mut self, name: &Name) -> u16 {
+        self.bind(name, Types::ANY, false)
+    }
+
+    fn find(&mut self, name: &str) -> Option<(u16, Types)> {
+        let binding = self.bindings.iter_mut().rev().find(|binding| binding.name == name)?;
+        binding.used = true;
+        Some((binding.slot, binding.types))
+    }
+}
+
+impl Compiler {
+    pub(super) fn bind(&mut self, name: &Name, types: Types) -> u16 {
+        self.frame.bind(name, types, !name.text.starts_with('_'))
+    }
+
+    /// Ends the scope that began at `mark`.
+    pub(super) fn release(&mut self, mark: usize) {
+        for binding in self.frame.bindings.split_off(mark) {
+            if binding.watched && !binding.used {
+                self.findings.push(
+                    Diagnostic::warning(
+                        codes::UNUSED_BINDING,
+                        binding.span,
+                        format!("`{}` is never used", binding.name),
+                    )
+                    .label("bound here")
+                    .help(format!("remove it, or name it `_{}`", binding.name)),
+                );
+            }
+            self.frame.next = self.frame.next.min(binding.slot);
+        }
+    }
+
+    pub(super) fn local(&mut self, name: &str) -> Option<(u16, Types)> {
+        self.frame.find(name)
+    }
+
+    /// Whether the name is bound in this frame, without counting it as read.
+    pub(super) fn is_local(&self, name: &str) -> bool {
+        self.frame.bindings.iter().any(|binding| binding.name == name)
+    }
+
+    pub(super) fn name(&mut self, name: &str, span: Span) -> Typed {
+        if let Some((slot, types)) = self.local(name) {
+            return (Node { span, op: Op::Local(slot) }, types);
+        }
+        match name {
+            "event" => {
+                self.reads_data = true;
+                (Node { span, op: Op::Field(Field::Event) }, Types::OBJECT)
+            }
+            "ctx" => (Node { span, op: Op::Field(Field::Ctx) }, Types::OBJECT),
+            _ => {
+                let finding = self.unknown_name(name, span);
+                self.report(finding);
+                Self::wrong(span)
+            }
+        }
+    }
+
+    fn unknown_name(&self, name: &str, span: Span) -> Diagnostic {
+        if self.current < self.functions.len() && self.outer.iter().any(|outer| outer == name) {
+            return Diagnostic::new(codes::OUTER_BINDING, span, format!("a function does not see the outer `{name}`"))
+                .label("bound outside of the function")
+                .help("a function sees its parameters, `event`, `ctx` and other functions: hand the value over");
+        }
+        let function = self.functions.iter().any(|function| function.name.text == name);
+        if function || builtin(name).is_some() {
+            return Diagnostic::new(codes::FUNCTION_AS_VALUE, span, format!("`{name}` is a function, not a value"))
+                .label("call it")
+                .help(format!("write `{name}(…)`; a function can be handed to another one such as `map` by its name"));
+        }
+        let finding = Diagnostic::new(codes::UNKNOWN_NAME, span, format!("unknown name `{name}`"));
+        let names: Vec<&str> =
+            self.frame.bindings.iter().map(|binding| binding.name.as_str()).chain(["event", "ctx"]).collect();
+        if let Some(near) = nearest(name, names.iter().copied()) {
+            return finding.label("not known here").replace(span, near).help(format!("there is {}", listed(names)));
+        }
+        let finding = finding.label("not known here");
+        let fields = super::path::field_names("event");
+        if fields.contains(&name) {
+            return finding.replace(span, format!("event.{name}"));
+        }
+        finding
+            .help(format!("there is {}; text stands in quotes, fields of the event below `event.data`", listed(names)))
+    }
+
+    pub(super) fn unknown_function(&self, name: &Name) -> Diagnostic {
+        let finding = Diagnostic::new(codes::UNKNOWN_FUNCTION, name.span, format!("unknown function `{}`", name.text));
+        if self.is_local(&name.text) {
+            return finding.label("a value, not a function");
+        }
+        let own = self.functions.iter().map(|function| function.name.text.as_str());
+        let known = own.chain(builtins().iter().map(|builtin| builtin.name));
+        /// What other languages call it.
+        const ELSEWHERE: [(&str, &str); 27] = [
+            ("length", "len"),
+            ("size", "len"),
+            ("count_of", "count"),
+            ("includes", "contains"),
+            ("startswith", "starts_with"),
+            ("startsWith", "starts_with"),
+            ("endswith", "ends_with"),
+            ("endsWith", "ends_with"),
+            ("lowercase", "lower"),
+            ("to_lower", "lower"),
+            ("downcase", "lower"),
+            ("uppercase", "upper"),
+            ("to_upper", "upper"),
+            ("upcase", "upper"),
+            ("strip", "trim"),
+            ("reduce", "fold"),
+            ("str", "to_string"),
+            ("string", "to_string"),
+            ("int", "to_int"),
+            ("number", "to_decimal"),
+            ("uniq", "unique"),
+            ("distinct", "unique"),
+            ("match", "matches"),
+            ("concat", "join"),
+            ("encode_json", "to_json"),
+            ("json_decode", "parse_json"),
+            ("typeof", "type_of"),
+        ];
+        let near = ELSEWHERE
+            .iter()
+            .find(|(theirs, _)| *theirs == name.text)
+            .map(|(_, ours)| *ours)
+            .or_else(|| nearest(&name.text, known));
+        match near {
+            Some(near) => finding.label("not known").replace(name.span, near),
+            None => {
+                let mut finding = finding.label("not known");
+                let own: Vec<&str> = self.functions.iter().map(|function| function.name.text.as_str()).collect();
+                let all = builtins().iter().map(|builtin| builtin.name).collect::<Vec<_>>();
+                let lead = if own.is_empty() { String::new() } else { format!("this program has {}; ", listed(own)) };
+                finding = finding.help(format!("{lead}the built-ins are {}", wrapped(&all)));
+                finding
+            }
+        }
+    }
+}
+
+/// The names over several lines.
+fn wrapped(names: &[&str]) -> String {
+    const WIDTH: usize = 100;
+    let mut out = String::new();
+    let mut width = 0;
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+            if width + name.len() > WIDTH {
+                out.push('\n');
+                width = 0;
+            } else {
+                out.push(' ');
+            }
+        }
+        out.push_str(name);
+        width += name.len() + 2;
+    }
+    out
+}

@@ -1,0 +1,174 @@
+//! What is wrong with a program, for people: code, place, cause, and what to do.
+
+mod render;
+
+use std::ops::Range;
+
+use crate::codes::Code;
+
+pub use render::Style;
+
+/// Whether a diagnostic stops the program from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The program is not used.
+    Error,
+    /// The program is used; something in it is probably not meant.
+    Warning,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The stable code.
+    pub code: Code,
+    /// Error or warning.
+    pub severity: Severity,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// Where, in bytes of the program's text.
+    pub span: Range<usize>,
+    /// What to say under the carets.
+    pub label: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// A change of the text that removes the finding.
+    pub replacement: Option<(Range<usize>, String)>,
+}
+
+impl Diagnostic {
+    pub(crate) fn new(code: Code, span: impl Into<Range<usize>>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            span: span.into(),
+            label: String::new(),
+            help: None,
+            replacement: None,
+        }
+    }
+
+    pub(crate) fn warning(code: Code, span: impl Into<Range<usize>>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::new(code, span, message) }
+    }
+
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn replace(mut self, span: impl Into<Range<usize>>, text: impl Into<String>) -> Self {
+        self.replacement = Some((span.into(), text.into()));
+        self
+    }
+}
+
+/// The findings about one program, in the order of the text; at least one.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) list: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    pub(crate) fn new(name: &str, text: &str, mut list: Vec<Diagnostic>) -> Self {
+        /// More than this is noise that follows from the first ones.
+        const MOST: usize = 20;
+        list.sort_by_key(|finding| (finding.span.start, finding.severity));
+        list.dedup_by(|a, b| a.span == b.span && a.code == b.code);
+        list.truncate(MOST);
+        Self { name: name.to_owned(), text: text.to_owned(), list }
+    }
+
+    /// The name of the source, as it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The findings.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.list.iter()
+    }
+
+    /// The number of findings.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none: never for the error of [`crate::compile`].
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Line and column of a byte offset, both counted from 1, the column in characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        position(&self.text, offset)
+    }
+
+    /// The findings with source excerpts, carets, causes and suggestions.
+    pub fn render(&self, colour: bool) -> String {
+        render::all(self, if colour { Style::Ansi } else { Style::Plain })
+    }
+
+    /// The findings as a JSON array, for programs.
+    pub fn to_json(&self) -> String {
+        render::json(self)
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}
+
+impl std::fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
+    let mut at = offset.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let before = &text[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line, column)
+}
+
+/// The name nearest to `wanted`, if one is near enough to be a slip.
+pub(crate) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&wanted.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= (wanted.len().max(name.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// "`a`, `b` and `c`"; cut after a dozen.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 14;
+    let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        many if many.len() > MOST => format!("{} and {} more", many[..MOST].join(", "), many.len() - MOST),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}

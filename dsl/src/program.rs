@@ -1,0 +1,149 @@
+//! A compiled program and how it is run.
+
+use std::sync::Arc;
+
+use crate::budget::Budget;
+use crate::code::{Code, Op};
+use crate::codes;
+use crate::diagnostic::Diagnostics;
+use crate::eval::{Explanation, Machine, truth_of};
+use crate::fault::{Failure, Fault, RuntimeError};
+use crate::input::Input;
+use crate::value::Value;
+
+/// The text of a program and the name that diagnostics give it.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceText<'a> {
+    /// Such as `config/triggers.toml: trigger big-push, when`.
+    pub name: &'a str,
+    /// The program.
+    pub text: &'a str,
+}
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// True or false; null counts as false.
+    Condition,
+    /// Any value, or `drop`.
+    Function,
+    /// Text with `${…}`; `$${` is the text `${`. The result is a string.
+    Template,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) name: Box<str>,
+    pub(crate) text: Box<str>,
+    pub(crate) kind: ProgramKind,
+    pub(crate) code: Code,
+    pub(crate) reads_data: bool,
+    pub(crate) warnings: Diagnostics,
+}
+
+/// A checked program. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Program(pub(crate) Arc<Inner>);
+
+impl Program {
+    /// Whether `event.data` is touched at all. If not, the body of the event need not be parsed.
+    pub fn reads_data(&self) -> bool {
+        self.0.reads_data
+    }
+
+    /// The text of the program.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// The name of the source.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What the program is for.
+    pub fn kind(&self) -> ProgramKind {
+        self.0.kind
+    }
+
+    /// What is probably not meant, though the program runs; may be empty.
+    pub fn warnings(&self) -> &Diagnostics {
+        &self.0.warnings
+    }
+
+    /// The result, if it depends on nothing.
+    pub fn constant(&self) -> Option<&Value<'static>> {
+        match &self.0.code.main.op {
+            Op::Const(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Evaluates a condition.
+    ///
+    /// # Errors
+    /// When an operation fails, the budget is used up, or the result is neither true, false nor null.
+    pub fn test<'e>(&self, input: &Input<'e>, budget: &mut Budget) -> Result<bool, RuntimeError> {
+        let code = &self.0.code;
+        Machine::new(code, input, budget).test(&code.main).map_err(|fault| self.error(fault))
+    }
+
+    /// Evaluates the program. A function that drops its event gives [`Value::Drop`].
+    ///
+    /// # Errors
+    /// When an operation fails, the program says `fail`, or the budget is used up.
+    pub fn eval<'e>(&self, input: &Input<'e>, budget: &mut Budget) -> Result<Value<'e>, RuntimeError> {
+        let code = &self.0.code;
+        match Machine::new(code, input, budget).eval(&code.main) {
+            Ok(value) => Ok(value),
+            Err(Fault::Drop) => Ok(Value::Drop),
+            Err(fault) => Err(self.error(fault)),
+        }
+    }
+
+    /// Evaluates a template; another program gives its value as interpolation would write it.
+    ///
+    /// # Errors
+    /// As [`Program::eval`].
+    pub fn render<'e>(&self, input: &Input<'e>, budget: &mut Budget) -> Result<String, RuntimeError> {
+        let code = &self.0.code;
+        let mut machine = Machine::new(code, input, budget);
+        if let Op::Text(pieces) = &code.main.op {
+            return machine.text(pieces).map_err(|fault| self.error(fault.at(code.main.span)));
+        }
+        let value = machine.eval(&code.main).map_err(|fault| self.error(fault))?;
+        let mut out = String::new();
+        value
+            .write_text(&mut out, budget.bytes_left())
+            .map_err(|large| self.error(Fault::new(codes::SIZE, large.to_string()).at(code.main.span)))?;
+        Ok(out)
+    }
+
+    /// Evaluates a condition and tells what each of its parts gave. A failure is part of the explanation.
+    ///
+    /// # Errors
+    /// When the budget is used up before there is anything to tell.
+    pub fn explain<'e>(&self, input: &Input<'e>, budget: &mut Budget) -> Result<Explanation, RuntimeError> {
+        let code = &self.0.code;
+        let (explanation, result) = Machine::new(code, input, budget).explain(&code.main, &self.0.text);
+        match result
+            .and_then(|value| if self.0.kind == ProgramKind::Condition { truth_of(&value).map(drop) } else { Ok(()) })
+        {
+            Err(Fault::Error(failure)) if failure.code == codes::STEPS => Err(self.error(Fault::Error(failure))),
+            _ => Ok(explanation),
+        }
+    }
+
+    #[cold]
+    fn error(&self, fault: Fault) -> RuntimeError {
+        let failure = match fault {
+            Fault::Error(failure) => *failure,
+            Fault::Drop => Failure {
+                code: codes::DROPPED,
+                span: Some(self.0.code.main.span),
+                message: "`drop` ended the evaluation where a value is needed".to_owned(),
+            },
+        };
+        RuntimeError::new(failure, &self.0.name, &self.0.text)
+    }
+}

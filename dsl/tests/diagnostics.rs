@@ -1,0 +1,100 @@
+//! Every diagnostic as people see it: the program and the whole rendering, kept as snapshots.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use hexafn_dsl::{ProgramKind, SourceText, compile};
+
+const PROGRAMS: &[(&str, ProgramKind, &str)] = &[
+    ("unexpected_token", ProgramKind::Condition, "len(event.data.commits) > > 3"),
+    ("program_ends_early", ProgramKind::Condition, "event.type == "),
+    ("unknown_character", ProgramKind::Condition, "event.type == “push”"),
+    ("unterminated_string", ProgramKind::Condition, "event.type == \"push"),
+    ("unclosed_interpolation", ProgramKind::Template, "hello ${event.type"),
+    ("bad_escape", ProgramKind::Condition, "matches(event.type, \"\\d+\")"),
+    ("bad_number", ProgramKind::Condition, "ctx.now - event.time < 5min"),
+    ("long_number", ProgramKind::Function, "1.00000000000000000000000000000000001"),
+    ("too_many_brackets", ProgramKind::Function, "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1"),
+    ("unused_value", ProgramKind::Function, "upper(event.type)\nlower(event.type)"),
+    ("bidirectional", ProgramKind::Condition, "event.type == 'a\u{202e}b' # \u{2066}"),
+    ("foreign_operators", ProgramKind::Condition, "event.type === 'push' && !event.data.forced"),
+    ("unclosed_bracket", ProgramKind::Condition, "len(event.data.commits > 3"),
+    ("mismatched_bracket", ProgramKind::Condition, "first([1, 2) == 1"),
+    ("no_result", ProgramKind::Function, "let kind = event.type"),
+    ("unknown_name", ProgramKind::Function, "let commits = event.data.commits\nlen(comits)"),
+    ("name_of_a_field", ProgramKind::Condition, "subject == 'x'"),
+    ("unknown_event_field", ProgramKind::Condition, "event.tpe == 'push'"),
+    ("field_of_the_data", ProgramKind::Condition, "len(event.commits) > 3"),
+    ("unknown_ctx_field", ProgramKind::Condition, "ctx.user == 'x'"),
+    ("unknown_function", ProgramKind::Condition, "length(event.data.commits) > 3"),
+    ("function_of_nobody", ProgramKind::Condition, "frobnicate(event.data)"),
+    ("arity", ProgramKind::Function, "event.type |> split(',', 2, 3)"),
+    ("defined_twice", ProgramKind::Function, "fn f(a, a) = a\nfn f(b) = b\nfn len(x) = x\nf(1)"),
+    (
+        "recursion",
+        ProgramKind::Function,
+        "fn even(n) = if n == 0 { true } else { odd(n - 1) }\nfn odd(n) = even(n - 1)\nodd(3)",
+    ),
+    ("lambda_as_value", ProgramKind::Function, "let f = x => x + 1\nf"),
+    ("lambda_for_a_value", ProgramKind::Function, "upper(x => x)"),
+    ("value_for_a_lambda", ProgramKind::Function, "map(event.data.commits, 'id')"),
+    ("outer_binding", ProgramKind::Function, "let limit = 3\nfn big(xs) = len(xs) > limit\nbig([1])"),
+    ("function_as_value", ProgramKind::Function, "{ size: len }"),
+    ("duplicate_key", ProgramKind::Function, "{ a: 1, \"a\": 2 }"),
+    ("function_in_a_block", ProgramKind::Function, "let x = { fn f() = 1; f() }\nx"),
+    ("not_a_condition", ProgramKind::Condition, "len(event.data.commits)"),
+    ("text_in_an_and", ProgramKind::Condition, "event.type and event.data.x"),
+    ("impossible_comparison", ProgramKind::Condition, "event.seq == 'one'"),
+    ("time_against_text", ProgramKind::Condition, "event.time > '2026-01-01'"),
+    ("text_plus_number", ProgramKind::Function, "\"commits: \" + len(event.data.commits)"),
+    ("wrong_argument", ProgramKind::Function, "upper(len(event.type))"),
+    ("field_of_text", ProgramKind::Function, "event.type.name"),
+    ("constant_fails", ProgramKind::Function, "1 + 2 / 0"),
+    ("bad_pattern", ProgramKind::Condition, "matches(event.type, '(push')"),
+    ("drop_in_a_condition", ProgramKind::Condition, "if event.seq > 1 { drop } else { true }"),
+    ("several_errors", ProgramKind::Function, "let a = foo(1)\nlet b = (1 + )\n{ a: a, b: evnt.type, c: event.typ }"),
+    ("tabs_and_wide_text", ProgramKind::Condition, "\tevent.subject == 'größe 漢字' and\tevnt.x"),
+];
+
+#[test]
+fn rendered_diagnostics() {
+    for (name, kind, text) in PROGRAMS {
+        let source = SourceText { name: "config/triggers.toml: trigger big-push, when", text };
+        let findings = compile(&source, *kind).expect_err(name);
+        assert!(!findings.is_empty());
+        insta::assert_snapshot!(*name, format!("{text}\n\n{}", findings.render(false)));
+    }
+}
+
+#[test]
+fn rendered_warnings() {
+    let text = "let unused = 1\nlet _quiet = 2\nif 1 < 2 { 'a' } else { 'b' }";
+    let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    insta::assert_snapshot!("warnings", program.warnings().render(false));
+}
+
+#[test]
+fn colours_and_json() {
+    let findings = compile(&SourceText { name: "x", text: "event.typ" }, ProgramKind::Function).unwrap_err();
+    assert!(findings.render(true).contains("\u{1b}[1;31m"));
+    insta::assert_snapshot!("json", findings.to_json());
+    let parsed: serde_json::Value = serde_json::from_str(&findings.to_json()).unwrap();
+    assert_eq!(parsed[0]["code"], "HX0202");
+}
+
+#[test]
+fn suggestions_compile_when_applied() {
+    let repairable = [
+        "event.tpe == 'push'",
+        "event.type = 'push'",
+        "event.type === 'push'",
+        "length(event.type) > 1",
+        "subject == 'x'",
+    ];
+    for text in repairable {
+        let findings = compile(&SourceText { name: "x", text }, ProgramKind::Condition).unwrap_err();
+        let (span, replacement) = findings.iter().next().unwrap().replacement.clone().expect(text);
+        let mut repaired = text.to_owned();
+        repaired.replace_range(span, &replacement);
+        let again = compile(&SourceText { name: "x", text: &repaired }, ProgramKind::Condition);
+        assert!(again.is_ok(), "{text} -> {repaired}: {}", again.unwrap_err());
+    }
+}

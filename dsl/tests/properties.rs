@@ -1,0 +1,295 @@
+//! What holds for every input: no panic, budgets stop, documents agree with serde_json, values survive writing.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use bytes::Bytes;
+use hexafn_dsl::json::{Doc, Kind, Limits, NodeRef};
+use hexafn_dsl::{Budget, Data, Input, Limits as Spend, ProgramKind, SourceText, builtins, compile};
+use proptest::prelude::*;
+
+fn json_value() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<u64>().prop_map(serde_json::Value::from),
+        (-1e6f64..1e6).prop_map(serde_json::Value::from),
+        ".{0,12}".prop_map(serde_json::Value::from),
+        "[\"\\\\/a\u{0}-\u{1f}é😀]{0,12}".prop_map(serde_json::Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(serde_json::Value::from),
+            prop::collection::btree_map(".{0,6}", inner, 0..8)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn same(node: NodeRef<'_>, value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => node.kind() == Kind::Null,
+        serde_json::Value::Bool(truth) => node.as_bool() == Some(*truth),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(int) => node.as_i64() == Some(int),
+            None => node.raw() == number.to_string().as_bytes(),
+        },
+        serde_json::Value::String(text) => node.as_str().as_deref() == Some(text),
+        serde_json::Value::Array(items) => {
+            node.len() == items.len() && node.iter().zip(items).all(|(node, item)| same(node, item))
+        }
+        serde_json::Value::Object(members) => {
+            node.len() == members.len()
+                && members.iter().all(|(key, value)| node.get(key).is_some_and(|node| same(node, value)))
+        }
+    }
+}
+
+/// Texts that are nearly programs.
+fn tokens() -> impl Strategy<Value = String> {
+    let words: Vec<String> = [
+        "event",
+        "ctx",
+        ".",
+        "?.",
+        "data",
+        "type",
+        "x",
+        "y",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "?[",
+        "??",
+        ",",
+        ":",
+        ";",
+        "\n",
+        "=>",
+        "|>",
+        "==",
+        "!=",
+        "<",
+        ">=",
+        "=",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "and",
+        "or",
+        "not",
+        "in",
+        "if",
+        "else",
+        "let",
+        "fn",
+        "true",
+        "null",
+        "drop",
+        "fail",
+        "1",
+        "2.5",
+        "1h",
+        "\"a${x}\"",
+        "'b'",
+        "\"",
+        "${",
+        "...",
+        "0",
+        "9223372036854775807",
+        "&&",
+        "#c\n",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(builtins().iter().map(|builtin| builtin.name.to_owned()))
+    .collect();
+    prop::collection::vec(prop::sample::select(words), 0..40).prop_map(|words| words.join(" "))
+}
+
+/// Programs that are well formed by construction.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        (-50i64..1000).prop_map(|n| n.to_string()),
+        prop::sample::select(vec![
+            "event.data",
+            "event.data.a",
+            "event.data[0]",
+            "event.type",
+            "event.time",
+            "ctx.now",
+            "null",
+            "true",
+            "'text'",
+            "1.5",
+            "1h",
+            "[]",
+            "{}",
+            "[1, 2, 3]",
+            "9223372036854775807",
+            "event",
+            "'{\"a\":1}'",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(5, 40, 4, |inner| {
+        let names: Vec<&'static str> = builtins().iter().map(|builtin| builtin.name).collect();
+        prop_oneof![
+            (
+                inner.clone(),
+                prop::sample::select(vec!["+", "-", "*", "/", "%", "==", "<", "and", "or", "in", "??"]),
+                inner.clone()
+            )
+                .prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+            (prop::sample::select(names), prop::collection::vec(inner.clone(), 0..4))
+                .prop_map(|(name, args)| format!("{name}({})", args.join(", "))),
+            (
+                prop::sample::select(vec!["map", "filter", "sort_by", "group_by", "any", "sum", "unique"]),
+                inner.clone(),
+                inner.clone()
+            )
+                .prop_map(|(name, items, body)| format!("{name}({items} ?? [], x => {body})")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("if {a} {{ {b} }} else {{ {c} }}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{ a: {a}, b: [{b}], \"c\": \"${{{a}}}\" }}")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("fold([{a}, {b}], {a}, (t, x) => [t, x])")),
+        ]
+    })
+}
+
+fn run(text: &str, kind: ProgramKind) {
+    let source = SourceText { name: "property", text };
+    match compile(&source, kind) {
+        Err(findings) => {
+            assert!(!findings.is_empty());
+            assert!(!findings.render(true).is_empty());
+            serde_json::from_str::<serde_json::Value>(&findings.to_json()).unwrap();
+        }
+        Ok(program) => {
+            let doc =
+                Doc::parse(Bytes::from_static(br#"{"a":[1,"x",{"b":2.5}],"n":1e40}"#), &Limits::default()).unwrap();
+            let mut input = Input::EMPTY;
+            input.event.data = Data::Json(&doc);
+            let limits = Spend { steps: 20_000, bytes: 1 << 20, depth: 32 };
+            let mut budget = Budget::new(limits);
+            match program.eval(&input, &mut budget) {
+                Ok(value) => {
+                    let json = value.to_json(usize::MAX).unwrap();
+                    serde_json::from_str::<serde_json::Value>(&json).unwrap();
+                }
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+            // The same input, the same result.
+            let first = format!("{:?}", program.eval(&input, &mut Budget::new(limits)).map(|value| value.preview()));
+            let second = format!("{:?}", program.eval(&input, &mut Budget::new(limits)).map(|value| value.preview()));
+            assert_eq!(first, second);
+            if let Ok(explanation) = program.explain(&input, &mut Budget::new(limits)) {
+                assert!(!explanation.render().is_empty());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_accepted_or_refused(text in any::<String>()) {
+        for kind in [ProgramKind::Function, ProgramKind::Condition, ProgramKind::Template] {
+            run(&text, kind);
+        }
+    }
+
+    #[test]
+    fn any_tokens_are_accepted_or_refused(text in tokens()) {
+        run(&text, ProgramKind::Function);
+        run(&text, ProgramKind::Template);
+    }
+
+    #[test]
+    fn any_expression_ends(text in expression()) {
+        run(&text, ProgramKind::Function);
+    }
+
+    #[test]
+    fn documents_agree_with_serde_json(value in json_value()) {
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let doc = Doc::parse(Bytes::from(text.clone()), &Limits::default()).unwrap();
+            prop_assert!(same(doc.root(), &value), "{}", text);
+            prop_assert!(Doc::validate(text.as_bytes(), &Limits::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn damaged_documents_agree_with_serde_json(value in json_value(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = value.to_string().into_bytes();
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let ours = Doc::parse(Bytes::from(bytes.clone()), &Limits::default());
+        let checked = Doc::validate(&bytes, &Limits::default());
+        prop_assert_eq!(checked.is_ok(), ours.is_ok());
+        // serde_json keeps the last of duplicate keys; we refuse them.
+        let duplicate = ours.as_ref().is_err_and(|error| error.code() == "json-duplicate-key");
+        prop_assert!(duplicate || serde_json::from_slice::<serde_json::Value>(&bytes).is_ok() == ours.is_ok(), "{:?}", ours);
+    }
+
+    #[test]
+    fn what_passes_through_is_unchanged(value in json_value()) {
+        let text = value.to_string();
+        let doc = Doc::parse(Bytes::from(text.clone()), &Limits::default()).unwrap();
+        let mut input = Input::EMPTY;
+        input.event.data = Data::Json(&doc);
+        let program = compile(&SourceText { name: "p", text: "{ data: [event.data] }" }, ProgramKind::Function).unwrap();
+        let out = program.eval(&input, &mut Budget::default()).unwrap().to_json(1 << 20).unwrap();
+        if value.is_array() || value.is_object() {
+            prop_assert_eq!(out, format!("{{\"data\":[{text}]}}"));
+        } else if !value.is_f64() {
+            let back: serde_json::Value = serde_json::from_str(&out).unwrap();
+            prop_assert_eq!(&back["data"][0], &value);
+        }
+    }
+
+    #[test]
+    fn any_budget_stops(steps in 0u64..5000, bytes in 0usize..100_000) {
+        let text = "fold(range(0, 1000), [], (all, x) => fold(range(0, 100), all + [x], (a, y) => a + [\"${y}\"]))";
+        let program = compile(&SourceText { name: "p", text }, ProgramKind::Function).unwrap();
+        let mut budget = Budget::new(Spend { steps, bytes, depth: 16 });
+        let error = program.eval(&Input::EMPTY, &mut budget).unwrap_err();
+        prop_assert!(["HX0506", "HX0507"].contains(&error.code.to_string().as_str()), "{}", error);
+    }
+}
+
+#[test]
+fn the_deepest_programs_fit_a_small_stack() {
+    let chain = |count: usize| (0..count).map(|at| format!("event.data.a{at}")).collect::<Vec<_>>();
+    let mut programs = vec![
+        "(".repeat(63) + "1" + &")".repeat(63),
+        "[".repeat(63) + "1" + &"]".repeat(63),
+        "not ".repeat(250) + "true",
+        "- ".repeat(100_000) + "1",
+        chain(250).join(" + "),
+        chain(100_000 / 16).join(" ?? "),
+        chain(5_000).join(" == 1 or "),
+        chain(5_000).join(" == 1 and "),
+        (0..2_000).map(|at| format!("if event.seq == {at} {{ {at} }} else ")).collect::<String>() + "{ 0 }",
+        "a".to_owned() + &"[0]".repeat(5_000),
+        "event.data".to_owned() + &".a".repeat(200),
+        "\"${".repeat(40) + "1" + &"}\"".repeat(40),
+    ];
+    let functions: String = (1..200).map(|at| format!("fn f{at}(x) = 1 + (2 * f{}(x))\n", at - 1)).collect();
+    programs.push(format!("fn f0(x) = x\n{functions}f199(1)"));
+    let functions: String = (1..60).map(|at| format!("fn f{at}(x) = map([x], y => f{}(y))\n", at - 1)).collect();
+    programs.push(format!("fn f0(x) = x\n{functions}f59(1)"));
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+        for text in &programs {
+            run(text, ProgramKind::Function);
+        }
+    });
+    thread.unwrap().join().unwrap();
+}

@@ -1,0 +1,259 @@
+//! The command line: the same API as everybody's (`HEXAFN_SERVER`, `HEXAFN_TOKEN`), and what works without a service:
+//! `check`, `simulate`, `run`, `new`, `demo`, `token`, `explain`.
+//!
+//! Exit codes: 0 done; 1 it was refused or failed; 2 wrong usage; 69 the service cannot be reached; 77 not permitted;
+//! 78 the configuration is not valid. `serve` also ends with 70 (a part of it is beyond restarting) and 74 (the disk
+//! failed).
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod client;
+mod demo;
+mod live;
+mod offline;
+mod online;
+mod table;
+
+/// An event-function runtime: webhooks in, triggers decide, functions run, results are forwarded, nothing lost.
+#[derive(Debug, Parser)]
+#[command(name = "hexafn", version, about, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    /// The service to talk to.
+    #[arg(long, global = true, env = "HEXAFN_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    server: String,
+    /// A file that holds the token (or set HEXAFN_TOKEN; never on the command line, where others can read it).
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How to print.
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Config {
+    /// The folder of the configuration.
+    #[arg(long, short, default_value = "config", value_name = "DIR", env = "HEXAFN_CONFIG")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the service.
+    Serve {
+        #[command(flatten)]
+        config: Config,
+        /// Override a setting: `--set server.listen=127.0.0.1:9000`.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Print nothing but logs.
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Start in a temporary folder, send sample events and show what happens.
+    Demo,
+    /// Write a new configuration to start from.
+    New {
+        /// The folder; must be empty or absent.
+        dir: PathBuf,
+    },
+    /// Check a configuration: everything that is wrong, at once.
+    Check {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// What would fire, run and be forwarded for an event, without any effect.
+    Simulate(offline::Simulate),
+    /// Run one function on an event.
+    Run(offline::Run),
+    /// Publish an event to a topic.
+    Publish {
+        /// The topic.
+        topic: String,
+        /// The data: text, `@FILE`, or `-` for standard input.
+        #[arg(long, short)]
+        data: String,
+        /// Its type.
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        /// Its ordering key.
+        #[arg(long)]
+        key: Option<String>,
+        /// Its media type.
+        #[arg(long, default_value = "application/json")]
+        content_type: String,
+    },
+    /// Watch topics live.
+    Tail {
+        /// A topic or pattern: `orders.eu`, `orders.*`, `orders.>`, `>`.
+        pattern: String,
+        /// `new`, `all`, a sequence, or an RFC 3339 time.
+        #[arg(long, default_value = "new")]
+        from: String,
+        /// A condition in the language of hexaFn.
+        #[arg(long)]
+        filter: Option<String>,
+        /// Stop after so many events.
+        #[arg(long, short = 'n')]
+        count: Option<u64>,
+    },
+    /// Webhooks.
+    #[command(subcommand)]
+    Hook(offline::Hook),
+    /// Sources.
+    #[command(subcommand)]
+    Source(online::Ls),
+    /// Topics.
+    #[command(subcommand)]
+    Topic(online::Topic),
+    /// Subscriptions.
+    #[command(subcommand)]
+    Sub(online::Sub),
+    /// Triggers.
+    #[command(subcommand)]
+    Trigger(online::Trigger),
+    /// Functions.
+    #[command(subcommand)]
+    Function(online::Ls),
+    /// Targets.
+    #[command(subcommand)]
+    Target(online::Target),
+    /// Actors: the supervision tree.
+    #[command(subcommand)]
+    Actors(online::Actors),
+    /// Traces: the journeys of events.
+    #[command(subcommand)]
+    Trace(online::Trace),
+    /// Take over changes of the configuration: all of them, or none.
+    Reload,
+    /// Tokens for the API.
+    #[command(subcommand)]
+    Token(offline::Token),
+    /// What an error code means.
+    Explain {
+        /// E.g. HX0203.
+        code: String,
+    },
+    /// Print a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Why a command ended badly: an exit code, and what to say.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+    /// For `--output json`.
+    json: Option<serde_json::Value>,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), json: None }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Self::new(1, e.to_string())
+    }
+}
+
+type Done = Result<(), Failure>;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = cli.output;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&failure, output);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
+fn tell(failure: &Failure, output: Output) {
+    if failure.message.is_empty() {
+        return;
+    }
+    match output {
+        Output::Table => eprintln!("{}", failure.message.trim_end()),
+        Output::Json => {
+            let fallback = || serde_json::json!({ "error": failure.message, "exit": failure.code });
+            eprintln!("{}", failure.json.clone().unwrap_or_else(fallback));
+        }
+    }
+}
+
+fn run(cli: Cli) -> Done {
+    let client = client::Client::new(&cli.server, cli.token_file.as_deref(), cli.output);
+    match cli.command {
+        Command::Serve { config, set, quiet } => offline::serve(&config.config, &set, quiet),
+        Command::Demo => demo::run(),
+        Command::New { dir } => offline::new(&dir),
+        Command::Check { config } => offline::check(&config.config, cli.output),
+        Command::Simulate(args) => offline::simulate(args, cli.output),
+        Command::Run(args) => offline::run(args, cli.output),
+        Command::Publish { topic, data, kind, key, content_type } => {
+            online::publish(&client?, &topic, &data, kind, key, &content_type)
+        }
+        Command::Tail { pattern, from, filter, count } => live::tail(&client?, &pattern, &from, filter, count),
+        Command::Hook(hook) => offline::hook(hook, &client?),
+        Command::Source(ls) => online::ls(&client?, ls, "sources"),
+        Command::Topic(topic) => online::topic(&client?, topic),
+        Command::Sub(sub) => online::sub(&client?, sub),
+        Command::Trigger(trigger) => online::trigger(&client?, trigger),
+        Command::Function(ls) => online::ls(&client?, ls, "functions"),
+        Command::Target(target) => online::target(&client?, target),
+        Command::Actors(actors) => online::actors(&client?, actors),
+        Command::Trace(trace) => online::trace(&client?, trace),
+        Command::Reload => online::reload(&client?),
+        Command::Token(token) => offline::token(token),
+        Command::Explain { code } => offline::explain(&code),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "hexafn", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// Prints a line of output. A reader that has gone (`| head`) is no error.
+fn say(text: impl AsRef<str>) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{}", text.as_ref()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Data as given: text, `@FILE`, or `-` for standard input.
+fn data(given: &str) -> Result<Vec<u8>, Failure> {
+    use std::io::Read;
+    if given == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().take(26 << 20).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    match given.strip_prefix('@') {
+        None => Ok(given.as_bytes().to_vec()),
+        Some(path) => std::fs::read(path).map_err(|e| Failure::new(1, format!("{path}: {e}"))),
+    }
+}

@@ -1,0 +1,129 @@
+//! The client of the API.
+
+use serde_json::Value;
+use std::path::Path;
+
+use super::{Failure, Output};
+
+/// Talks to one service.
+pub struct Client {
+    base: String,
+    token: Option<String>,
+    runtime: tokio::runtime::Runtime,
+    http: reqwest::Client,
+    /// How to print.
+    pub output: Output,
+}
+
+impl Client {
+    /// A client of the service at `base`; the token comes from a file or from `HEXAFN_TOKEN`.
+    pub fn new(base: &str, token_file: Option<&Path>, output: Output) -> Result<Self, Failure> {
+        let token = match token_file {
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|e| Failure::new(1, format!("{}: {e}", path.display())))?;
+                Some(text.trim().to_owned())
+            }
+            None => std::env::var("HEXAFN_TOKEN").ok().filter(|t| !t.is_empty()),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .map_err(|e| Failure::new(1, format!("the HTTP client cannot be set up: {e}")))?;
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), token, runtime, http, output })
+    }
+
+    /// The service's address.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The token, for a WebSocket.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Runs a future to its end.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// GET.
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send(self.http.get(self.url(path)))
+    }
+
+    /// DELETE.
+    pub fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.send(self.http.delete(self.url(path)))
+    }
+
+    /// POST with a JSON body.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(self.http.post(self.url(path)).json(body))
+    }
+
+    /// PATCH with a JSON body.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(self.http.patch(self.url(path)).json(body))
+    }
+
+    /// POST of bytes with headers.
+    pub fn post_raw(&self, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Result<Value, Failure> {
+        let mut request = self.http.post(self.url(path)).body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.send(request)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        self.block_on(async {
+            let response = request.send().await.map_err(|e| {
+                let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+                let hint = "start it with `hexafn serve`, or name another with --server or HEXAFN_SERVER";
+                Failure::new(69, format!("the service at {} cannot be reached ({why}); {hint}", self.base))
+            })?;
+            let status = response.status();
+            let bytes = response.bytes().await.map_err(|e| Failure::new(69, e.to_string()))?;
+            let value: Value = serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+            if status.is_success() {
+                return Ok(value);
+            }
+            let code = match status.as_u16() {
+                401 | 403 => 77,
+                422 if value["code"] == "config-invalid" => 78,
+                _ => 1,
+            };
+            let message = match (value["code"].as_str(), value["detail"].as_str()) {
+                (Some(code), Some(detail)) => super::table::plain(&format!("{code}: {detail}")),
+                _ => format!("{status}: {}", super::table::cell(&value)),
+            };
+            Err(Failure { code, message, json: Some(value) })
+        })
+    }
+}
+
+/// A part of a path, percent-encoded.
+pub fn part(text: &str) -> String {
+    text.bytes()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-_.~*>".contains(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect::<String>()
+        .replace('>', "%3E")
+}

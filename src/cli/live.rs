@@ -1,0 +1,79 @@
+//! `hexafn tail`: a live stream, a line for each event.
+
+use futures_util::StreamExt;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::client::{Client, part};
+use super::table::{cell, plain};
+use super::{Done, Failure, Output, say};
+
+/// Watches until the stream ends or enough was seen.
+pub fn tail(client: &Client, pattern: &str, from: &str, filter: Option<String>, count: Option<u64>) -> Done {
+    let mut url =
+        format!("{}/ws/topics/{}?from={}", client.base().replacen("http", "ws", 1), part(pattern), part(from));
+    if let Some(filter) = filter {
+        url.push_str(&format!("&filter={}", part(&filter)));
+    }
+    client.block_on(watch(client, &url, count))
+}
+
+async fn watch(client: &Client, url: &str, count: Option<u64>) -> Done {
+    let mut request = url.into_client_request().map_err(|e| Failure::new(2, e.to_string()))?;
+    if let Some(token) = client.token() {
+        let value = format!("Bearer {token}").parse().map_err(|_| Failure::new(77, "the token is not text"))?;
+        request.headers_mut().insert("authorization", value);
+    }
+    let connected = tokio_tungstenite::connect_async(request).await;
+    let (mut stream, _) = connected.map_err(|e| refused(client, e))?;
+    let mut seen = 0;
+    while let Some(message) = stream.next().await {
+        match message.map_err(|e| Failure::new(69, format!("the stream broke: {e}")))? {
+            Message::Text(text) => {
+                show(client, &text);
+                seen += 1;
+                if count.is_some_and(|n| seen >= n) {
+                    // The service sees the connection end; nothing is lost with it.
+                    return Ok(());
+                }
+            }
+            Message::Close(reason) => {
+                let why = reason.map(|r| plain(&r.reason)).unwrap_or_default();
+                return Err(Failure::new(1, format!("the service closed the stream: {why}")));
+            }
+            _ => {}
+        }
+    }
+    Err(Failure::new(69, "the stream ended"))
+}
+
+fn refused(client: &Client, error: tokio_tungstenite::tungstenite::Error) -> Failure {
+    use tokio_tungstenite::tungstenite::Error;
+    match error {
+        Error::Http(response) => {
+            let code = if matches!(response.status().as_u16(), 401 | 403) { 77 } else { 1 };
+            let body = response.body().as_deref().unwrap_or_default();
+            let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+            let detail = value["detail"].as_str().map_or_else(|| response.status().to_string(), ToOwned::to_owned);
+            Failure { code, message: detail, json: Some(value) }
+        }
+        other => Failure::new(69, format!("the service at {} cannot be reached ({other})", client.base())),
+    }
+}
+
+fn show(client: &Client, text: &str) {
+    let value: serde_json::Value = match client.output {
+        Output::Json => return say(text),
+        Output::Table => serde_json::from_str(text).unwrap_or_default(),
+    };
+    let data = value.get("data").map(cell).unwrap_or_default();
+    let data: String = data.chars().take(200).collect();
+    say(format!(
+        "{}  {}#{}  {}  {}  {data}",
+        cell(&value["stored"]),
+        cell(&value["topic"]),
+        cell(&value["seq"]),
+        cell(&value["type"]),
+        cell(&value["id"]),
+    ));
+}

@@ -1,0 +1,332 @@
+//! The commands that need no service: they read the configuration, or nothing.
+
+use clap::{Args, Subcommand};
+use hexafn_actors::clock::Wall;
+use hexafn_actors::definitions::{Definitions, SourceKind};
+use hexafn_actors::event::new_id;
+use hexafn_actors::function::{Function, Outcome};
+use hexafn_actors::metrics::Metrics;
+use hexafn_actors::source::RequestParts;
+use hexafn_actors::source::secret::Environment;
+use hexafn_actors::source::verify::Delivery;
+use hexafn_actors::trigger::dry::dry_run;
+use std::path::{Path, PathBuf};
+
+use super::client::Client;
+use super::table;
+use super::{Config, Done, Failure, Output, say};
+use crate::config::{self, Loaded, Options, SecretMode};
+use crate::web::simulate::Trial;
+
+/// The files of the shipped example, as `hexafn new` and `hexafn demo` write them.
+pub const EXAMPLE: [(&str, &str); 7] = [
+    ("hexafn.toml", include_str!("../../config/hexafn.toml")),
+    ("sources.toml", include_str!("../../config/sources.toml")),
+    ("topics.toml", include_str!("../../config/topics.toml")),
+    ("triggers.toml", include_str!("../../config/triggers.toml")),
+    ("functions.toml", include_str!("../../config/functions.toml")),
+    ("targets.toml", include_str!("../../config/targets.toml")),
+    ("functions/summarize.hexa", include_str!("../../config/functions/summarize.hexa")),
+];
+
+/// Splits `key=value`.
+fn overrides(set: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    set.iter()
+        .map(|s| {
+            let (key, value) = s.split_once('=').ok_or_else(|| {
+                Failure::new(2, format!("--set {s}: write key=value, e.g. --set server.listen=127.0.0.1:9000"))
+            })?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// Starts the service.
+pub fn serve(dir: &Path, set: &[String], quiet: bool) -> Done {
+    let options = Options { overrides: overrides(set)?, ..Options::new(dir) };
+    crate::serve::run(options, quiet).map_err(|e| Failure::new(e.code, e.message))
+}
+
+fn load(dir: &Path) -> Result<Loaded, Failure> {
+    let options = Options { secrets: SecretMode::Optional, ..Options::new(dir) };
+    config::load(&options).map_err(|errors| Failure {
+        code: 78,
+        message: errors.render(false),
+        json: Some(errors.to_json()),
+    })
+}
+
+/// Checks a configuration.
+pub fn check(dir: &Path, output: Output) -> Done {
+    let loaded = load(dir)?;
+    let definitions = &loaded.definitions;
+    if output == Output::Json {
+        say(serde_json::json!({ "ok": true, "warnings": loaded.warnings.to_json() }).to_string());
+        return Ok(());
+    }
+    if !loaded.warnings.is_empty() {
+        say(loaded.warnings.render(false));
+    }
+    say(format!(
+        "{} is valid: {} sources, {} topics, {} triggers, {} functions, {} targets",
+        dir.display(),
+        definitions.sources.len(),
+        definitions.topics.len(),
+        definitions.triggers.len(),
+        definitions.functions.len(),
+        definitions.targets.len(),
+    ));
+    Ok(())
+}
+
+/// `hexafn simulate`
+#[derive(Debug, Args)]
+pub struct Simulate {
+    #[command(flatten)]
+    config: Config,
+    /// The topic that the event would be stored in.
+    #[arg(long)]
+    topic: String,
+    /// Its data: text, `@FILE`, or `-` for standard input.
+    #[arg(long, short)]
+    data: String,
+    /// Its type.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Its subject.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Its ordering key.
+    #[arg(long)]
+    key: Option<String>,
+}
+
+fn json_data(given: &str) -> Result<Box<serde_json::value::RawValue>, Failure> {
+    let bytes = super::data(given)?;
+    let doc = hexafn_dsl::json::Doc::parse(bytes.clone().into(), &hexafn_dsl::json::Limits::default());
+    doc.map_err(|e| Failure::new(1, format!("the data is not JSON that is accepted: {e}")))?;
+    let text = String::from_utf8(bytes).map_err(|e| Failure::new(1, e.to_string()))?;
+    serde_json::value::RawValue::from_string(text).map_err(|e| Failure::new(1, e.to_string()))
+}
+
+/// The dry run of an event.
+pub fn simulate(args: Simulate, output: Output) -> Done {
+    let loaded = load(&args.config.config)?;
+    let data = json_data(&args.data)?;
+    let trial = Trial { topic: args.topic.clone(), kind: args.kind, subject: args.subject, key: args.key, data };
+    let runs = dry_run(&loaded.definitions, &trial.record(), |t| !t.enabled);
+    if output == Output::Json {
+        say(serde_json::to_string(&runs).unwrap_or_default());
+        return Ok(());
+    }
+    if runs.is_empty() {
+        say(format!("no trigger listens to the topic `{}`", args.topic));
+    }
+    for run in runs {
+        say(format!("trigger {}: {}", run.trigger, run.outcome));
+        if let Some(explanation) = run.explanation {
+            explanation.lines().for_each(|line| say(format!("    {}", table::plain(line))));
+        }
+        if let Some(error) = run.error {
+            say(format!("  error     {}", table::plain(&error)));
+        }
+        for function in run.functions {
+            let result = function.error.map_or_else(|| "ok".to_owned(), |e| table::plain(&e));
+            say(format!("  function  {} ({} us): {result}", function.name, function.took_us));
+        }
+        if let Some(result) = run.output {
+            say(format!("  output    {result}"));
+        }
+        if !run.to.is_empty() {
+            say(format!("  to        {}", run.to.join(", ")));
+        }
+        if !run.not_to.is_empty() {
+            say(format!("  not to    {} (their own `when` does not hold)", run.not_to.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// `hexafn run`
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    config: Config,
+    /// The function, by name.
+    function: String,
+    /// The data of the event: text, `@FILE`, or `-` for standard input.
+    #[arg(long, short)]
+    data: String,
+    /// The type of the event.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+}
+
+/// Runs one function.
+pub fn run(args: Run, output: Output) -> Done {
+    let loaded = load(&args.config.config)?;
+    let functions = &loaded.definitions.functions;
+    let Some(definition) = functions.get(args.function.as_str()) else {
+        let near = hexafn_actors::names::near(&args.function, functions.keys().map(|k| &**k));
+        return Err(Failure::new(1, format!("there is no function `{}`; {near}", args.function)));
+    };
+    let trial = Trial { topic: "run".into(), kind: args.kind, subject: None, key: None, data: json_data(&args.data)? };
+    let metrics = Metrics::new().function(&definition.name);
+    let function = Function { definition: definition.clone(), metrics };
+    let (result, execution) = function.run(&trial.record(), "", 1, Wall::now());
+    let took = execution.took.as_micros();
+    match result.map_err(|e| Failure::new(1, e.to_string()))? {
+        Outcome::Output(bytes) => say(String::from_utf8_lossy(&bytes)),
+        Outcome::Drop => say(if output == Output::Json { "null" } else { "dropped: the function gives no output" }),
+    }
+    tracing::debug!(%took, "run");
+    Ok(())
+}
+
+/// Writes a new configuration.
+pub fn new(dir: &Path) -> Done {
+    let used = dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    if used {
+        return Err(Failure::new(1, format!("{} is not empty; name a folder that does not exist yet", dir.display())));
+    }
+    write_example(dir)?;
+    say(format!(
+        "wrote a configuration to {0}\n  hexafn check --config {0}\n  hexafn serve --config {0}",
+        dir.display()
+    ));
+    Ok(())
+}
+
+/// Writes the example and the secret that it refers to.
+pub fn write_example(dir: &Path) -> Done {
+    use std::io::Write;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let at = |path: PathBuf| move |e: std::io::Error| Failure::new(1, format!("{}: {e}", path.display()));
+    for (name, text) in EXAMPLE {
+        let path = dir.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(at(parent.to_path_buf()))?;
+        }
+        std::fs::write(&path, text).map_err(at(path.clone()))?;
+    }
+    let secrets = dir.join("secrets");
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&secrets).map_err(at(secrets.clone()))?;
+    let path = secrets.join("github");
+    let mut random = [0u8; 32];
+    getrandom::fill(&mut random).map_err(|e| Failure::new(1, format!("no randomness from the system: {e}")))?;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    file.and_then(|mut f| f.write_all(hex::encode(random).as_bytes())).map_err(at(path.clone()))
+}
+
+/// `hexafn hook`
+#[derive(Debug, Subcommand)]
+pub enum Hook {
+    /// Send a webhook to the service, signed as the source expects.
+    Send(Send),
+}
+
+/// `hexafn hook send`
+#[derive(Debug, Args)]
+pub struct Send {
+    #[command(flatten)]
+    config: Config,
+    /// The source.
+    source: String,
+    /// The body: text, `@FILE`, or `-` for standard input.
+    #[arg(long, short)]
+    data: String,
+    /// The event type, where the scheme has a header for it.
+    #[arg(long)]
+    event: Option<String>,
+    /// The delivery id; a fresh one when absent. The same id twice is delivered once.
+    #[arg(long)]
+    id: Option<String>,
+    /// The media type.
+    #[arg(long, default_value = "application/json")]
+    content_type: String,
+}
+
+/// Sends a signed webhook.
+pub fn hook(Hook::Send(send): Hook, client: &Client) -> Done {
+    let loaded = load(&send.config.config)?;
+    let body = super::data(&send.data)?;
+    let headers = signed(&loaded.definitions, &send, &body)?;
+    let answer = client.post_raw(&format!("/hooks/{}", super::client::part(&send.source)), &headers, body)?;
+    match (client.output, answer.as_object()) {
+        (Output::Table, Some(object)) => {
+            object.iter().for_each(|(name, value)| say(format!("{name:11} {}", table::cell(value))));
+        }
+        _ => say(answer.to_string()),
+    }
+    Ok(())
+}
+
+fn signed(definitions: &Definitions, send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
+    let webhooks = definitions.sources.values().filter_map(|s| match &s.kind {
+        SourceKind::Webhook { settings, .. } => Some((&*s.name, settings)),
+        SourceKind::Timer { .. } => None,
+    });
+    let all: Vec<_> = webhooks.collect();
+    let Some((_, settings)) = all.iter().find(|(name, _)| *name == send.source) else {
+        let near = hexafn_actors::names::near(&send.source, all.iter().map(|(name, _)| *name));
+        return Err(Failure::new(1, format!("there is no webhook source `{}`; {near}", send.source)));
+    };
+    let secrets = Environment { folder: send.config.config.clone() };
+    let signer = settings.verify.build_signer(&secrets).map_err(|e| Failure::new(1, e.to_string()))?;
+    let id = send.id.clone().unwrap_or_else(|| new_id().to_string());
+    let mut headers = vec![("content-type".to_owned(), send.content_type.clone())];
+    let before = headers.clone();
+    let request = RequestParts::post(&before);
+    let delivery = Delivery { id: &id, kind: send.event.as_deref(), now: Wall::now(), request, body };
+    headers.extend(signer.sign(&delivery));
+    Ok(headers)
+}
+
+/// `hexafn token`
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token: the `[[token]]` to add to the configuration on standard output, the token itself, once, on
+    /// standard error.
+    New {
+        /// A name for people.
+        name: String,
+        /// What it may do: resource:verb:namespace, e.g. `topics:read:*`.
+        #[arg(long, default_value = "*:*:*")]
+        scope: Vec<crate::auth::Scope>,
+        /// The moment from which on it is refused, e.g. 2027-01-31T00:00:00Z.
+        #[arg(long)]
+        expires: Option<jiff::Timestamp>,
+    },
+}
+
+/// Makes a token.
+#[expect(clippy::print_stderr, reason = "the token is shown apart from what goes into the configuration")]
+pub fn token(Token::New { name, scope, expires }: Token) -> Done {
+    let (text, hash) =
+        crate::auth::create().map_err(|e| Failure::new(1, format!("no randomness from the system: {e}")))?;
+    let scopes: Vec<String> = scope.iter().map(ToString::to_string).collect();
+    say("\n[[token]]");
+    say(format!("name = {}", serde_json::json!(name)));
+    say(format!("sha256 = \"{hash}\""));
+    say(format!("scopes = {}", serde_json::json!(scopes)));
+    if let Some(expires) = expires {
+        say(format!("expires = \"{expires}\""));
+    }
+    eprintln!("the token, shown this once; give it to HEXAFN_TOKEN or a file of mode 0600:\n{text}");
+    Ok(())
+}
+
+/// Explains an error code.
+pub fn explain(code: &str) -> Done {
+    let wanted = code.trim().to_ascii_uppercase();
+    let language = hexafn_dsl::codes::explain(&wanted).map(|e| e.page());
+    if let Some(text) = language.or_else(|| config::codes::page(&wanted)) {
+        say(text);
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` is not a code of hexaFn; they look like HX0203 (the language) and HX1001 (the configuration)",
+        table::plain(code)
+    );
+    Err(Failure::new(1, message))
+}

@@ -1,0 +1,475 @@
+//! The commands that ask a running service.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::client::{Client, part};
+use super::table::{self, cell};
+use super::{Done, Output, say};
+
+type Columns<'a> = &'a [(&'a str, &'a str)];
+
+/// Prints rows as a table or as JSON.
+fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
+    match client.output {
+        Output::Json => say(value.to_string()),
+        Output::Table => {
+            let one = std::slice::from_ref(value);
+            let list = value.as_array().map_or(one, Vec::as_slice);
+            if list.is_empty() { say("nothing there") } else { say(table::of(list, columns)) }
+        }
+    }
+    Ok(())
+}
+
+/// Prints an object field by field.
+fn fields(client: &Client, value: &Value) -> Done {
+    match (client.output, value.as_object()) {
+        (Output::Table, Some(object)) => {
+            let width = object.keys().map(String::len).max().unwrap_or(0);
+            for (name, value) in object {
+                say(format!("{name:width$}  {}", cell(value)));
+            }
+        }
+        _ => say(value.to_string()),
+    }
+    Ok(())
+}
+
+/// A list alone.
+#[derive(Debug, Subcommand)]
+pub enum Ls {
+    /// List them.
+    Ls,
+}
+
+/// Sources or functions.
+pub fn ls(client: &Client, Ls::Ls: Ls, what: &str) -> Done {
+    let columns: Columns<'_> = match what {
+        "sources" => &[
+            ("NAME", "name"),
+            ("KIND", "kind"),
+            ("PATH", "path"),
+            ("SCHEME", "scheme"),
+            ("TOPIC", "topic"),
+            ("ACCEPTED", "accepted"),
+            ("DUPLICATES", "duplicates"),
+            ("UNAUTHORIZED", "unauthorized"),
+            ("INVALID", "invalid"),
+            ("NEXT", "next"),
+        ],
+        _ => &[
+            ("NAME", "name"),
+            ("RUNTIME", "runtime"),
+            ("TIMEOUT ms", "timeout_ms"),
+            ("FALLBACK", "fallback"),
+            ("OK", "ok"),
+            ("FAILED", "failed"),
+            ("TIMED OUT", "timed_out"),
+            ("VERSION", "version"),
+        ],
+    };
+    rows(client, &client.get(&format!("/admin/{what}"))?, columns)
+}
+
+/// Publishes an event.
+pub fn publish(
+    client: &Client,
+    topic: &str,
+    data: &str,
+    kind: Option<String>,
+    key: Option<String>,
+    content_type: &str,
+) -> Done {
+    let mut path = format!("/admin/topics/{}/events?", part(topic));
+    for (name, value) in [("type", kind), ("key", key)] {
+        if let Some(value) = value {
+            path.push_str(&format!("{name}={}&", part(&value)));
+        }
+    }
+    let headers = [("content-type".to_owned(), content_type.to_owned())];
+    let answer = client.post_raw(path.trim_end_matches(['&', '?']), &headers, super::data(data)?)?;
+    fields(client, &answer)
+}
+
+/// `hexafn topic`
+#[derive(Debug, Subcommand)]
+pub enum Topic {
+    /// List topics.
+    Ls,
+    /// One topic with its subscriptions.
+    Show {
+        /// The topic.
+        name: String,
+    },
+    /// Read events.
+    Events {
+        /// The topic.
+        name: String,
+        /// The first sequence.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Remove the events below a sequence.
+    Trim {
+        /// The topic.
+        name: String,
+        /// The first event that stays.
+        #[arg(long)]
+        below: u64,
+    },
+}
+
+const SUBSCRIPTION: Columns<'static> = &[
+    ("SUBSCRIPTION", "name"),
+    ("TOPIC", "topic"),
+    ("LAG", "lag"),
+    ("IN FLIGHT", "in_flight"),
+    ("WAITING", "waiting"),
+    ("DELIVERED", "delivered"),
+    ("DEAD", "dead_lettered"),
+    ("PAUSED", "paused"),
+    ("ACK FLOOR", "ack_floor"),
+];
+
+/// Topics.
+pub fn topic(client: &Client, topic: Topic) -> Done {
+    match topic {
+        Topic::Ls => {
+            let columns: Columns<'_> = &[
+                ("TOPIC", "name"),
+                ("RECORDS", "records"),
+                ("BYTES", "bytes"),
+                ("FIRST", "first"),
+                ("LAST", "last"),
+                ("STORED", "durability"),
+                ("VIEWERS", "viewers"),
+            ];
+            rows(client, &client.get("/admin/topics")?, columns)
+        }
+        Topic::Show { name } => {
+            let value = client.get(&format!("/admin/topics/{}", part(&name)))?;
+            if client.output == Output::Json {
+                return fields(client, &value);
+            }
+            for field in ["name", "durability", "first", "last", "records", "bytes", "viewers"] {
+                say(format!("{field:11} {}", cell(&value[field])));
+            }
+            rows(client, &value["subscriptions"], SUBSCRIPTION)
+        }
+        Topic::Events { name, from, limit } => {
+            let value = client.get(&format!("/admin/topics/{}/events?from={from}&limit={limit}", part(&name)))?;
+            let columns: Columns<'_> =
+                &[("SEQ", "seq"), ("STORED", "stored"), ("TYPE", "type"), ("ID", "id"), ("DATA", "data")];
+            rows(client, &value["events"], columns)
+        }
+        Topic::Trim { name, below } => {
+            client.delete(&format!("/admin/topics/{}/events?below={below}", part(&name)))?;
+            say(format!("events below {below} of {name} are removed"));
+            Ok(())
+        }
+    }
+}
+
+/// `hexafn sub`
+#[derive(Debug, Subcommand)]
+pub enum Sub {
+    /// List subscriptions with their lag.
+    Ls,
+    /// One subscription, and what waits for another attempt.
+    Show {
+        /// The subscription.
+        name: String,
+    },
+    /// Stop deliveries; events are kept.
+    Pause {
+        /// The subscription.
+        name: String,
+    },
+    /// Go on.
+    Resume {
+        /// The subscription.
+        name: String,
+    },
+    /// Make what waits for another attempt due now.
+    Retry {
+        /// The subscription.
+        name: String,
+    },
+    /// Deliver again from a place on.
+    Replay {
+        /// The subscription.
+        name: String,
+        /// `all`, `new`, a sequence, or an RFC 3339 time.
+        #[arg(long)]
+        from: String,
+    },
+    /// Forget one that nothing uses any more.
+    Rm {
+        /// The subscription.
+        name: String,
+    },
+}
+
+/// Subscriptions.
+pub fn sub(client: &Client, sub: Sub) -> Done {
+    let act = |name: &str, act: &str, body: Value| {
+        client.post(&format!("/admin/subscriptions/{}/{act}", part(name)), &body)?;
+        say(format!("{name}: {act}"));
+        Ok(())
+    };
+    match sub {
+        Sub::Ls => rows(client, &client.get("/admin/subscriptions")?, SUBSCRIPTION),
+        Sub::Show { name } => {
+            let value = client.get(&format!("/admin/subscriptions/{}", part(&name)))?;
+            rows(client, &value, SUBSCRIPTION)?;
+            if client.output == Output::Table {
+                for row in value.as_array().into_iter().flatten() {
+                    let waiting = &row["next_attempts"];
+                    if waiting.as_array().is_some_and(|w| !w.is_empty()) {
+                        let columns: Columns<'_> =
+                            &[("SEQ", "seq"), ("ATTEMPTS", "attempts"), ("NEXT", "due"), ("CAUSE", "cause")];
+                        rows(client, waiting, columns)?;
+                    }
+                }
+            }
+            Ok(())
+        }
+        Sub::Pause { name } => act(&name, "pause", json!({})),
+        Sub::Resume { name } => act(&name, "resume", json!({})),
+        Sub::Retry { name } => act(&name, "retry", json!({})),
+        Sub::Replay { name, from } => act(&name, "replay", json!({ "from": from })),
+        Sub::Rm { name } => {
+            client.delete(&format!("/admin/subscriptions/{}", part(&name)))?;
+            say(format!("{name} is forgotten"));
+            Ok(())
+        }
+    }
+}
+
+/// `hexafn trigger`
+#[derive(Debug, Subcommand)]
+pub enum Trigger {
+    /// List triggers.
+    Ls,
+    /// One trigger.
+    Show {
+        /// The trigger.
+        name: String,
+    },
+    /// Switch it on; also brings back one that was quarantined.
+    Enable {
+        /// The trigger.
+        name: String,
+    },
+    /// Switch it off: events pass by.
+    Disable {
+        /// The trigger.
+        name: String,
+    },
+    /// Change its place among the triggers of a topic.
+    Priority {
+        /// The trigger.
+        name: String,
+        /// Higher is served first.
+        #[arg(allow_negative_numbers = true)]
+        priority: i32,
+    },
+}
+
+/// Triggers.
+pub fn trigger(client: &Client, trigger: Trigger) -> Done {
+    let path = |name: &str| format!("/admin/triggers/{}", part(name));
+    match trigger {
+        Trigger::Ls => {
+            let columns: Columns<'_> = &[
+                ("NAME", "name"),
+                ("ON", "on"),
+                ("RUN", "run"),
+                ("TO", "to"),
+                ("PRIORITY", "priority"),
+                ("ENABLED", "enabled"),
+                ("FIRED", "fired"),
+                ("SKIPPED", "skipped"),
+                ("FAILED", "failed"),
+                ("DEFINED IN", "origin"),
+            ];
+            rows(client, &client.get("/admin/triggers")?, columns)
+        }
+        Trigger::Show { name } => fields(client, &client.get(&path(&name))?),
+        Trigger::Enable { name } => fields(client, &client.post(&format!("{}/enable", path(&name)), &json!({}))?),
+        Trigger::Disable { name } => fields(client, &client.post(&format!("{}/disable", path(&name)), &json!({}))?),
+        Trigger::Priority { name, priority } => {
+            fields(client, &client.patch(&path(&name), &json!({ "priority": priority }))?)
+        }
+    }
+}
+
+/// `hexafn target`
+#[derive(Debug, Subcommand)]
+pub enum Target {
+    /// List targets.
+    Ls,
+    /// One target.
+    Show {
+        /// The target.
+        name: String,
+    },
+    /// Switch it on.
+    Enable {
+        /// The target.
+        name: String,
+    },
+    /// Switch it off; its events are kept.
+    Disable {
+        /// The target.
+        name: String,
+    },
+    /// Close its breaker and try now what waits.
+    Reset {
+        /// The target.
+        name: String,
+    },
+}
+
+/// Targets.
+pub fn target(client: &Client, target: Target) -> Done {
+    let act = |name: &str, act: &str| client.post(&format!("/admin/targets/{}/{act}", part(name)), &json!({}));
+    match target {
+        Target::Ls => {
+            let columns: Columns<'_> = &[
+                ("NAME", "name"),
+                ("KIND", "kind"),
+                ("BREAKER", "breaker"),
+                ("ATTEMPTING", "attempting"),
+                ("DELIVERED", "delivered"),
+                ("FAILED", "failed"),
+                ("DESTINATION", "destination"),
+                ("LAST", "last"),
+            ];
+            rows(client, &client.get("/admin/targets")?, columns)
+        }
+        Target::Show { name } => fields(client, &client.get(&format!("/admin/targets/{}", part(&name)))?),
+        Target::Enable { name } => fields(client, &act(&name, "enable")?),
+        Target::Disable { name } => fields(client, &act(&name, "disable")?),
+        Target::Reset { name } => fields(client, &act(&name, "reset")?),
+    }
+}
+
+/// `hexafn actors`
+#[derive(Debug, Subcommand)]
+pub enum Actors {
+    /// The tree with states, restarts and last failures.
+    Ls,
+    /// Stop in order, then start.
+    Restart {
+        /// E.g. /triggers/big-push, or /triggers for all of them.
+        path: String,
+    },
+    /// Stop, and stay down.
+    Stop {
+        /// The path.
+        path: String,
+    },
+    /// Start what was stopped.
+    Start {
+        /// The path.
+        path: String,
+    },
+    /// Forget failures, and start what is quarantined or waits.
+    Reset {
+        /// The path.
+        path: String,
+    },
+}
+
+/// Actors.
+pub fn actors(client: &Client, actors: Actors) -> Done {
+    let columns: Columns<'_> = &[
+        ("PATH", "path"),
+        ("KIND", "kind"),
+        ("STATE", "state"),
+        ("RESTARTS", "restarts"),
+        ("FAILURES", "failures_total"),
+        ("MAILBOX", "mailbox.depth"),
+        ("THREAD", "thread"),
+        ("LAST FAILURE", "last_failure.message"),
+    ];
+    let (path, verb) = match actors {
+        Actors::Ls => return rows(client, &client.get("/admin/actors")?, columns),
+        Actors::Restart { path } => (path, "restart"),
+        Actors::Stop { path } => (path, "stop"),
+        Actors::Start { path } => (path, "start"),
+        Actors::Reset { path } => (path, "reset"),
+    };
+    rows(client, &client.post("/admin/actors/control", &json!({ "path": path, "verb": verb }))?, columns)
+}
+
+/// `hexafn trace`
+#[derive(Debug, Subcommand)]
+pub enum Trace {
+    /// The newest traces.
+    Ls {
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Every step of one event, with its times.
+    Show {
+        /// An event id or a trace id.
+        id: String,
+    },
+}
+
+/// Traces.
+pub fn trace(client: &Client, trace: Trace) -> Done {
+    match trace {
+        Trace::Ls { limit } => {
+            let columns: Columns<'_> = &[
+                ("AT", "at"),
+                ("SOURCE", "source"),
+                ("EVENT", "event_id"),
+                ("TRACE", "trace_id"),
+                ("STEPS", "steps"),
+                ("OK", "ok"),
+            ];
+            rows(client, &client.get(&format!("/admin/traces?limit={limit}"))?, columns)
+        }
+        Trace::Show { id } => {
+            let value = client.get(&format!("/admin/traces/{}", part(&id)))?;
+            if client.output == Output::Json {
+                return fields(client, &value);
+            }
+            say(format!("trace {}", cell(&value["trace_id"])));
+            let columns: Columns<'_> = &[
+                ("AT", "at"),
+                ("TOOK us", "took_us"),
+                ("STEP", "stage"),
+                ("BY", "name"),
+                ("OK", "ok"),
+                ("EVENT", "event_id"),
+                ("DETAIL", "detail"),
+            ];
+            rows(client, &value["steps"], columns)
+        }
+    }
+}
+
+/// Reloads the configuration.
+pub fn reload(client: &Client) -> Done {
+    let applied = client.post("/admin/reload", &json!({})).map_err(|mut failure| {
+        // The problems as the configuration shows them, with file and line.
+        if let Some(errors) = failure.json.as_ref().and_then(|j| j["errors"].as_array()) {
+            for error in errors {
+                if let Some(text) = error["rendered"].as_str().or(error["message"].as_str()) {
+                    failure.message.push_str(&format!("\n{text}"));
+                }
+            }
+        }
+        failure
+    })?;
+    fields(client, &applied)
+}

@@ -1,0 +1,68 @@
+//! The one way to show a table. What comes from outside is escaped, so that no event can write to the terminal.
+
+/// Text without control characters.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// A value as one cell.
+pub fn cell(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => "-".to_owned(),
+        serde_json::Value::String(s) => plain(s),
+        serde_json::Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
+        other => plain(&other.to_string()),
+    }
+}
+
+/// Rows of JSON objects as a table of the named fields: `(heading, field)`; a field may be a path `a.b`.
+pub fn of(rows: &[serde_json::Value], columns: &[(&str, &str)]) -> String {
+    let get = |row: &serde_json::Value, path: &str| {
+        let value = path.split('.').try_fold(row, |v, key| v.get(key));
+        cell(value.unwrap_or(&serde_json::Value::Null))
+    };
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| columns.iter().map(|(_, field)| get(row, field)).collect()).collect();
+    let headings: Vec<String> = columns.iter().map(|(h, _)| (*h).to_owned()).collect();
+    let mut widths: Vec<usize> = headings.iter().map(|h| h.chars().count()).collect();
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count().min(60));
+        }
+    }
+    let line = |row: &[String]| {
+        let mut text = String::new();
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let last = at + 1 == row.len();
+            let shown: String = if last || cell.chars().count() <= 60 {
+                cell.clone()
+            } else {
+                cell.chars().take(59).chain(['…']).collect()
+            };
+            text.push_str(&shown);
+            if !last {
+                text.extend(std::iter::repeat_n(' ', width.saturating_sub(shown.chars().count()) + 2));
+            }
+        }
+        text.trim_end().to_owned()
+    };
+    let mut out = vec![line(&headings)];
+    out.extend(cells.iter().map(|row| line(row)));
+    out.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_escapes_are_shown() {
+        let rows =
+            [serde_json::json!({"a": "x", "b": {"c": 1}}), serde_json::json!({"a": "long\u{1b}[31m", "b": null})];
+        assert_eq!(of(&rows, &[("A", "a"), ("C", "b.c")]), "A               C\nx               1\nlong\\u{1b}[31m  -");
+    }
+}

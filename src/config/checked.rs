@@ -1,0 +1,176 @@
+//! From raw tables to checked definitions: names resolved, expressions compiled, secrets found.
+//!
+//! A definition that is wrong is reported and left out; the others are checked all the same, so that one run tells
+//! everything.
+
+mod absent;
+mod function;
+mod graph;
+mod source;
+mod target;
+mod token;
+mod topic;
+mod trigger;
+
+use hexafn_actors::definitions::Definitions;
+use hexafn_actors::event::Str;
+use hexafn_dsl::{Program, ProgramKind, SourceText};
+use ipnet::IpNet;
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::embedded::Embedded;
+use super::layers::Layers;
+use super::names::Names;
+use super::problem::{Problem, Problems, Severity};
+use super::secrets::Vault;
+use super::texts::{Span, Texts};
+use super::tree::{Node, Step};
+
+pub use token::TokenSettings;
+
+/// What checking a definition needs.
+pub struct Checker<'a> {
+    /// The folder of the configuration.
+    pub dir: &'a Path,
+    /// The folder that relative paths of data start from.
+    pub base_dir: &'a Path,
+    /// All texts; function files are added.
+    pub texts: &'a mut Texts,
+    /// What is wrong.
+    pub problems: &'a mut Problems,
+    /// Where secrets and environment variables come from.
+    pub vault: &'a Vault,
+    /// `allow_networks` of `[targets]`.
+    pub allow_networks: &'a [IpNet],
+    /// Whether other machines reach this one.
+    pub open: bool,
+    names: AllNames,
+    function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
+}
+
+#[derive(Default)]
+struct AllNames {
+    functions: Names,
+    targets: Names,
+    topics: Names,
+    triggers: Names,
+}
+
+/// What came out.
+#[derive(Default)]
+pub struct Checked {
+    /// The definitions.
+    pub definitions: Definitions,
+    /// `[[token]]`.
+    pub tokens: Vec<TokenSettings>,
+    /// The function files that were read.
+    pub function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
+}
+
+impl<'a> Checker<'a> {
+    /// A checker without names.
+    pub fn new(
+        dir: &'a Path,
+        base_dir: &'a Path,
+        texts: &'a mut Texts,
+        problems: &'a mut Problems,
+        vault: &'a Vault,
+        allow_networks: &'a [IpNet],
+        open: bool,
+    ) -> Self {
+        let (names, function_files) = (AllNames::default(), Vec::new());
+        Self { dir, base_dir, texts, problems, vault, allow_networks, open, names, function_files }
+    }
+
+    /// Checks everything.
+    pub fn check(mut self, layers: &Layers) -> Checked {
+        let mut names = |kind| Names::collect(kind, layers.of_kind(kind), self.problems);
+        let (_sources, _tokens) = (names("source"), names("token"));
+        self.names = AllNames {
+            functions: names("function"),
+            targets: names("target"),
+            topics: names("topic"),
+            triggers: names("trigger"),
+        };
+        let mut out = Checked::default();
+        let definitions = &mut out.definitions;
+        for node in layers.of_kind("topic") {
+            insert(&mut definitions.topics, self.topic(node), |d| &d.name);
+        }
+        for node in layers.of_kind("function") {
+            insert(&mut definitions.functions, self.function(node), |d| &d.name);
+        }
+        for node in layers.of_kind("target") {
+            insert(&mut definitions.targets, self.target(node), |d| &d.name);
+        }
+        for node in layers.of_kind("source") {
+            insert(&mut definitions.sources, self.source(node), |d| &d.name);
+        }
+        for node in layers.of_kind("trigger") {
+            insert(&mut definitions.triggers, self.trigger(node), |d| &d.name);
+        }
+        out.tokens = layers.of_kind("token").iter().filter_map(|node| self.token(node)).collect();
+        graph::check(&out.definitions, layers, self.problems);
+        out.function_files = self.function_files;
+        out
+    }
+
+    /// Compiles the expression that is written at `path` of `node`. What is wrong with it is reported at its place.
+    fn compile(&mut self, node: &Node, path: &[Step<'_>], kind: ProgramKind, who: &str) -> Option<Program> {
+        let value = node.at(path)?;
+        let text = value.text()?;
+        let at = Embedded::new(self.texts, &value.span, text);
+        self.compile_text(text, &at, kind, who)
+    }
+
+    fn compile_text(&mut self, text: &str, at: &Embedded, kind: ProgramKind, who: &str) -> Option<Program> {
+        let problem = |d: &hexafn_dsl::Diagnostic| Problem {
+            code: Cow::Owned(d.code.to_string()),
+            severity: match d.severity {
+                hexafn_dsl::Severity::Error => Severity::Error,
+                hexafn_dsl::Severity::Warning => Severity::Warning,
+            },
+            span: Some(at.span(&d.span)),
+            message: format!("{who}: {}", d.message),
+            label: Some(d.label.clone()).filter(|l| !l.is_empty()),
+            related: Vec::new(),
+            help: d.help.iter().cloned().collect(),
+            replacement: d.replacement.as_ref().map(|(span, text)| (at.span(span), text.clone())),
+        };
+        match hexafn_dsl::compile(&SourceText { name: who, text }, kind) {
+            Ok(program) => {
+                program.warnings().iter().for_each(|d| self.problems.push(problem(d)));
+                Some(program)
+            }
+            Err(diagnostics) => {
+                diagnostics.iter().for_each(|d| self.problems.push(problem(d)));
+                None
+            }
+        }
+    }
+
+    /// Where a definition stands, e.g. `config/triggers.toml:12`.
+    fn origin(&self, span: &Span) -> Str {
+        self.texts.place(span.start).map_or_else(String::new, |p| format!("{}:{}", p.name, p.line)).into()
+    }
+}
+
+/// Keeps a checked definition; of two with one name (an error already) the first.
+fn insert<T>(
+    into: &mut std::collections::BTreeMap<Str, std::sync::Arc<T>>,
+    definition: Option<T>,
+    name: impl Fn(&T) -> &Str,
+) {
+    if let Some(definition) = definition {
+        into.entry(name(&definition).clone()).or_insert_with(|| std::sync::Arc::new(definition));
+    }
+}
+
+/// How people know a definition: `trigger "big-push"`.
+fn who(kind: &str, node: &Node) -> String {
+    match node.get("name").and_then(Node::text) {
+        Some(name) => format!("{kind} `{}`", name.chars().take(64).collect::<String>()),
+        None => format!("this {kind}"),
+    }
+}

@@ -1,0 +1,176 @@
+//! What only shows when all definitions are seen together: functions that fall back in a circle, triggers that feed
+//! each other, topics that nobody writes to, definitions that nobody uses.
+
+use hexafn_actors::definitions::{Definitions, On, SourceKind, TargetKind};
+use hexafn_actors::topic::pattern::Pattern;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::codes;
+use crate::config::layers::Layers;
+use crate::config::problem::{Problem, Problems};
+use crate::config::read::closest;
+use crate::config::texts::Span;
+use crate::config::tree::{Node, Step};
+
+/// Checks the whole set.
+pub fn check(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    fallback_cycles(layers, problems);
+    trigger_cycles(definitions, layers, problems);
+    silent_topics(definitions, layers, problems);
+    unused(layers, problems);
+}
+
+/// The table that defines a name.
+fn table<'a>(layers: &'a Layers, kind: &str, name: &str) -> Option<&'a Node> {
+    layers.of_kind(kind).iter().find(|n| n.get("name").and_then(Node::text) == Some(name))
+}
+
+fn place(layers: &Layers, kind: &str, name: &str, key: &str) -> Span {
+    table(layers, kind, name).map_or(0..0, |node| node.span_of(&[Step::Key(key)]))
+}
+
+/// The strings of an array, or one string.
+fn words(node: Option<&Node>) -> impl Iterator<Item = (&str, Span)> {
+    let one = node.filter(|n| n.text().is_some());
+    let all = node.map_or(&[][..], Node::items).iter().chain(one);
+    all.filter_map(|n| Some((n.text()?, n.span.clone())))
+}
+
+fn fallback_cycles(layers: &Layers, problems: &mut Problems) {
+    let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for node in layers.of_kind("function") {
+        let Some(name) = node.get("name").and_then(Node::text) else { continue };
+        edges.entry(name).or_default().extend(words(node.get("fallback")).map(|(to, _)| to));
+    }
+    for cycle in cycles(&edges) {
+        let path = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" -> ");
+        let span = place(layers, "function", cycle[0], "fallback");
+        let message = format!("functions fall back in a circle: {path}");
+        problems.push(
+            Problem::error(&codes::FALLBACK_CYCLE, span, message)
+                .label("here the circle begins")
+                .help("the last resort must be a function without `fallback`"),
+        );
+    }
+}
+
+fn trigger_cycles(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    let listens: Vec<(&str, Pattern)> = definitions
+        .triggers
+        .values()
+        .filter_map(|t| match &t.on {
+            On::Topic(text) => Some((&*t.name, Pattern::new(text).ok()?)),
+            _ => None,
+        })
+        .collect();
+    let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for trigger in definitions.triggers.values() {
+        let out = edges.entry(&trigger.name).or_default();
+        for target in trigger.to.iter().filter_map(|t| definitions.targets.get(t)) {
+            let TargetKind::Topic(topic) = &target.kind else { continue };
+            out.extend(listens.iter().filter(|(_, p)| p.matches(topic)).map(|(name, _)| *name));
+        }
+    }
+    for cycle in cycles(&edges) {
+        let path = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" -> ");
+        let span = place(layers, "trigger", cycle[0], "to");
+        let message = format!("triggers feed each other in a circle: {path}");
+        problems.push(
+            Problem::warning(&codes::TRIGGER_CYCLE, span, message).label("here the circle begins").help(
+                "an event that goes round 16 times ends in the dead letters; `when` should end the circle before",
+            ),
+        );
+    }
+}
+
+/// Each circle once, beginning with its least name.
+fn cycles<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut found = Vec::new();
+    for start in edges.keys() {
+        if done.contains(start) {
+            continue;
+        }
+        // The way from `start` back to itself, breadth first: the shortest circle that it is part of.
+        let mut before: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut queue = std::collections::VecDeque::from([*start]);
+        while let Some(at) = queue.pop_front() {
+            for next in edges.get(at).into_iter().flatten() {
+                if next == start {
+                    let mut path = vec![at];
+                    let mut back = at;
+                    while back != *start {
+                        let Some(previous) = before.get(back) else { break };
+                        back = previous;
+                        path.push(back);
+                    }
+                    path.reverse();
+                    done.extend(&path);
+                    found.push(path);
+                    queue.clear();
+                    break;
+                }
+                if !before.contains_key(next) {
+                    before.insert(next, at);
+                    queue.push_back(next);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A trigger on a topic that nothing in the configuration writes to: publishing by hand is possible, a slip likelier.
+fn silent_topics(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    let mut topics: BTreeSet<&str> = BTreeSet::new();
+    let mut computed = false;
+    for source in definitions.sources.values() {
+        match &source.kind {
+            SourceKind::Webhook { topic_expr, .. } => computed |= topic_expr.is_some(),
+            SourceKind::Timer { topic, .. } => _ = topics.insert(topic),
+        }
+    }
+    // Also those of sources and targets with another error: they are not to blame.
+    for kind in ["source", "target"] {
+        for node in layers.of_kind(kind) {
+            topics.extend(node.get("topic").and_then(Node::text));
+        }
+    }
+    topics.extend(layers.of_kind("topic").iter().filter_map(|n| n.get("name")?.text()));
+    for trigger in definitions.triggers.values() {
+        let On::Topic(text) = &trigger.on else { continue };
+        let Ok(pattern) = Pattern::new(text) else { continue };
+        if computed || text.starts_with("hexafn.") || topics.iter().any(|t| pattern.matches(t)) {
+            continue;
+        }
+        let known: Vec<&str> = topics.iter().copied().collect();
+        let span = place(layers, "trigger", &trigger.name, "on");
+        let message = format!("nothing here writes to `{text}`, which trigger `{}` listens to", trigger.name);
+        let problem = Problem::warning(&codes::UNKNOWN_NAME, span, message);
+        let problem = match closest(text, &known) {
+            Some(close) => problem.label(format!("did you mean `{close}`?")).replace(format!("\"{close}\"")),
+            None => problem,
+        };
+        problems.push(problem.help(format!("topics that are written to: {}", crate::config::de::list(&known))));
+    }
+}
+
+/// Functions and targets that nobody names.
+fn unused(layers: &Layers, problems: &mut Problems) {
+    let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for node in layers.of_kind("trigger") {
+        used.extend(words(node.get("run")).map(|(n, _)| ("function", n)));
+        used.extend(words(node.get("to")).map(|(n, _)| ("target", n)));
+    }
+    for node in layers.of_kind("function") {
+        used.extend(words(node.get("fallback")).map(|(n, _)| ("function", n)));
+    }
+    for (kind, does) in [("function", "runs"), ("target", "sends to")] {
+        for node in layers.of_kind(kind) {
+            let Some(value) = node.get("name") else { continue };
+            let Some(name) = value.text().filter(|name| !used.contains(&(kind, *name))) else { continue };
+            let message = format!("no trigger {does} the {kind} `{name}`");
+            problems.push(Problem::warning(&codes::UNUSED, value.span.clone(), message));
+        }
+    }
+}

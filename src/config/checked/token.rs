@@ -1,0 +1,70 @@
+//! `[[token]]`: who may use the API. Only the hash of a token stands here; `hexafn token new` prints both once.
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::{Checker, who};
+use crate::config::codes;
+use crate::config::problem::Problem;
+use crate::config::read::read;
+use crate::config::tree::{Node, Step};
+
+/// A token of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSettings {
+    /// Its name: what logs and the console show.
+    pub name: String,
+    /// The SHA-256 of the token.
+    #[serde(deserialize_with = "hash")]
+    pub sha256: [u8; 32],
+    /// What it may do: `resource:verb:namespace`, each part a word or `*`.
+    pub scopes: Vec<String>,
+    /// The moment (RFC 3339) from which on it is refused; never when `None`.
+    #[serde(default, deserialize_with = "moment")]
+    pub expires: Option<jiff::Timestamp>,
+}
+
+fn hash<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    let text = String::deserialize(from)?;
+    let mut out = [0; 32];
+    hex::decode_to_slice(&text, &mut out).map_err(|_| {
+        de::Error::custom("not a SHA-256 in 64 hex digits; `hexafn token new` prints the line to put here")
+    })?;
+    Ok(out)
+}
+
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse()
+        .map(Some)
+        .map_err(|_| de::Error::custom("not a moment; write date, time and zone, e.g. 2027-01-31T00:00:00Z"))
+}
+
+impl Checker<'_> {
+    pub(super) fn token(&mut self, node: &Node) -> Option<TokenSettings> {
+        let who = who("token", node);
+        let token: TokenSettings = read(node, &who, self.problems)?;
+        for (index, scope) in token.scopes.iter().enumerate() {
+            let word = |part: &str| {
+                part == "*"
+                    || (!part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)))
+            };
+            let parts: Vec<&str> = scope.split(':').collect();
+            if parts.len() != 3 || !parts.iter().all(|p| word(p)) {
+                let span = node.span_of(&[Step::Key("scopes"), Step::Index(index)]);
+                self.problems
+                    .push(Problem::error(&codes::VALUE, span, format!("{who}: `{scope}` is not a scope")).help(
+                        "write resource:verb:namespace, each a word or `*`, e.g. \"topics:read:*\" or \"*:*:*\"",
+                    ));
+            }
+        }
+        if token.scopes.is_empty() {
+            let span = node.span_of(&[Step::Key("scopes")]);
+            self.problems.push(
+                Problem::error(&codes::VALUE, span, format!("{who} may do nothing: its scopes are empty"))
+                    .help("for example scopes = [\"*:read:*\"], or [\"*:*:*\"] for everything"),
+            );
+        }
+        Some(token)
+    }
+}

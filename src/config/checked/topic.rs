@@ -1,0 +1,108 @@
+//! `[[topic]]`: settings of a topic. A topic without a table of its own has the defaults.
+
+use hexafn_actors::definitions::{Retention, TopicDefinition, TopicDurability};
+use serde::{Deserialize, Deserializer, de};
+use std::time::Duration;
+
+use super::{Checker, who};
+use crate::config::read::read;
+use crate::config::settings;
+use crate::config::size::Size;
+use crate::config::tree::Node;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTopic {
+    name: String,
+    #[serde(default)]
+    durability: RawDurability,
+    #[serde(default)]
+    retention: RawRetention,
+    #[serde(default, rename = "description")]
+    _description: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum RawDurability {
+    #[default]
+    Disk,
+    Memory,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawRetention {
+    age: Option<Bound<Age>>,
+    count: Option<Bound<Count>>,
+    size: Option<Bound<Size>>,
+}
+
+struct Age(Duration);
+
+impl<'de> Deserialize<'de> for Age {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        settings::length(from).map(Self)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Count(u64);
+
+/// A bound, or the word `unlimited`.
+enum Bound<T> {
+    Unlimited,
+    Some(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bound<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = Bound<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a bound with its unit, or \"unlimited\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text == "unlimited" {
+                    return Ok(Bound::Unlimited);
+                }
+                T::deserialize(de::value::StrDeserializer::new(text)).map(Bound::Some)
+            }
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Self::Value, E> {
+                T::deserialize(de::value::I64Deserializer::new(n)).map(Bound::Some)
+            }
+        }
+        from.deserialize_any(Visitor(std::marker::PhantomData))
+    }
+}
+
+impl<T> Bound<T> {
+    fn or<U>(this: Option<Self>, default: Option<U>, value: impl Fn(T) -> U) -> Option<U> {
+        match this {
+            None => default,
+            Some(Self::Unlimited) => None,
+            Some(Self::Some(bound)) => Some(value(bound)),
+        }
+    }
+}
+
+impl Checker<'_> {
+    pub(super) fn topic(&mut self, node: &Node) -> Option<TopicDefinition> {
+        let raw: RawTopic = read(node, &who("topic", node), self.problems)?;
+        let default = Retention::default();
+        Some(TopicDefinition {
+            name: raw.name.into(),
+            durability: match raw.durability {
+                RawDurability::Disk => TopicDurability::Disk,
+                RawDurability::Memory => TopicDurability::Memory,
+            },
+            retention: Retention {
+                age: Bound::or(raw.retention.age, default.age, |a| a.0),
+                count: Bound::or(raw.retention.count, default.count, |c| c.0),
+                bytes: Bound::or(raw.retention.size, default.bytes, |s| s.0),
+            },
+        })
+    }
+}

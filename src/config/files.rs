@@ -1,0 +1,105 @@
+//! Files that definitions name, kept within the configuration's folder: no `..`, no absolute path, no symbolic link
+//! that leads out. Who may write a definition must not thereby read the disk.
+
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::codes;
+use super::problem::Problem;
+use super::texts::Span;
+
+/// The longest function file, in bytes.
+pub const MAX_FUNCTION: u64 = 256 << 10;
+
+/// Reads the text file `name` within `dir`. `span` is where it is named, `who` names it to people.
+pub fn read_within(dir: &Path, name: &str, span: &Span, who: &str) -> Result<(PathBuf, String), Box<Problem>> {
+    let path = Path::new(name);
+    let outside = |why: &str| {
+        Problem::error(&codes::FILE_OUTSIDE, span.clone(), format!("{who}: `{name}` {why}"))
+            .help("name a file within the configuration folder, relative to it, e.g. \"functions/summarize.hexa\"")
+            .boxed()
+    };
+    if path.is_absolute() {
+        return Err(outside("is an absolute path"));
+    }
+    if !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        return Err(outside("leads out of the configuration folder (`..`)"));
+    }
+    let full = dir.join(path);
+    let fail = |why: String| {
+        Problem::error(&codes::FUNCTION_FILE, span.clone(), format!("{who}: {} cannot be read: {why}", full.display()))
+    };
+    let real = std::fs::canonicalize(&full).map_err(|e| {
+        let problem = fail(e.to_string());
+        match beside(&full) {
+            Some(names) if e.kind() == std::io::ErrorKind::NotFound => {
+                problem.help(format!("that folder holds {}", super::de::list(&names)))
+            }
+            _ => problem,
+        }
+    })?;
+    let root = std::fs::canonicalize(dir).map_err(|e| fail(e.to_string()))?;
+    if !real.starts_with(&root) {
+        return Err(outside("is a symbolic link out of the configuration folder"));
+    }
+    // Looked at before opening: opening a FIFO would wait for its writer.
+    let meta = std::fs::metadata(&real).map_err(|e| fail(e.to_string()))?;
+    if !meta.is_file() {
+        return Err(fail("it is not a regular file".into()).boxed());
+    }
+    let file = std::fs::File::open(&real).map_err(|e| fail(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FUNCTION + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
+    if bytes.len() as u64 > MAX_FUNCTION {
+        return Err(fail(format!("it is larger than {MAX_FUNCTION} bytes")).boxed());
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|e| fail(format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
+    Ok((full, text))
+}
+
+/// What lies beside a file that is not there.
+fn beside(path: &Path) -> Option<Vec<String>> {
+    let mut names: Vec<String> = std::fs::read_dir(path.parent()?)
+        .ok()?
+        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .filter(|n| n.ends_with(".hexa"))
+        .take(10)
+        .collect();
+    names.sort();
+    (!names.is_empty()).then_some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn files_stay_within_the_folder() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("config");
+        std::fs::create_dir_all(dir.join("functions")).unwrap();
+        std::fs::write(temp.path().join("secret"), "x").unwrap();
+        std::fs::write(dir.join("functions/a.hexa"), "1").unwrap();
+        std::fs::write(dir.join("big.hexa"), vec![b' '; MAX_FUNCTION as usize + 1]).unwrap();
+        std::fs::write(dir.join("latin.hexa"), b"\xe9").unwrap();
+        std::os::unix::fs::symlink(temp.path().join("secret"), dir.join("link.hexa")).unwrap();
+        std::os::unix::fs::symlink(dir.join("functions/a.hexa"), dir.join("inner.hexa")).unwrap();
+        let read = |name: &str| read_within(&dir, name, &(0..1), "function `f`");
+        assert_eq!(read("functions/a.hexa").unwrap().1, "1");
+        assert_eq!(read("inner.hexa").unwrap().1, "1", "a link that stays within is fine");
+        for (name, code) in [
+            ("../secret", "HX1015"),
+            ("functions/../../secret", "HX1015"),
+            ("/etc/hostname", "HX1015"),
+            ("link.hexa", "HX1015"),
+            ("functions", "HX1016"),
+            ("functions/b.hexa", "HX1016"),
+            ("big.hexa", "HX1016"),
+            ("latin.hexa", "HX1016"),
+        ] {
+            assert_eq!(read(name).unwrap_err().code, code, "{name}");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Wrong configurations: the snapshot holds the files and the whole report.
+
+use super::*;
+
+/// Compares what a person is told with the snapshot of that name.
+fn refused(name: &str, case: &Case, files: &[(&str, &str)]) {
+    let shown: Vec<String> = files.iter().map(|(name, text)| format!("# {name}\n{}", text.trim_end())).collect();
+    let flags: Vec<String> = case.options.overrides.iter().map(|(k, v)| format!("# --set {k}={v}")).collect();
+    let env: Vec<String> = case.options.env.iter().map(|(k, v)| format!("# {k}={v}")).collect();
+    let input = [env, flags, shown].concat().join("\n\n");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        insta::assert_snapshot!(format!("wrong_{name}"), format!("{input}\n\n{}\n{}", "-".repeat(80), case.told()))
+    });
+}
+
+fn toml(name: &str, text: &str) {
+    refused(name, &Case::toml(text), &[("hexafn.toml", text)]);
+}
+
+fn files(name: &str, files: &[(&str, &str)]) {
+    refused(name, &Case::new(files), files);
+}
+
+/// A source, a target and a function that are right, for cases about something else.
+const RIGHT: &str = r#"
+[[source]]
+name = "demo"
+kind = "webhook"
+topic = "demo"
+verify = { scheme = "none" }
+
+[[function]]
+name = "plain"
+code = 'event.data'
+
+[[target]]
+name = "pushes"
+kind = "topic"
+topic = "pushes"
+"#;
+
+fn beside_right(name: &str, text: &str) {
+    let all = [("a.toml", RIGHT), ("b.toml", text)];
+    refused(name, &Case::new(&all), &[("b.toml (beside a right a.toml)", text)]);
+}
+
+#[test]
+fn empty_and_absent_folders() {
+    files("no_files", &[("readme.md", "nothing")]);
+    let mut case = Case::toml("");
+    case.options.dir = case.folder.path().join("elsewhere");
+    refused("no_folder", &case, &[]);
+}
+
+#[test]
+fn syntax() {
+    toml("syntax", "[server]\nlisten = \"127.0.0.1:1\nworkers = 4 4\n\n[[source]\nname = 'x'\n");
+}
+
+#[test]
+fn unknown_sections_and_settings() {
+    toml("unknown_section", "[sever]\nlisten = 1\n\n[[triggers]]\nname = 'a'\n\n[source]\nname = 'b'\n");
+    toml(
+        "unknown_setting",
+        "[server]\nlissen = \"127.0.0.1:1\"\nzzz = 1\nlimits = { heads = \"5s\" }\n[storage]\nsyncc = 'always'\n",
+    );
+}
+
+#[test]
+fn values_that_do_not_fit() {
+    toml(
+        "values",
+        r#"[server]
+listen = "localhost"
+workers = "four"
+drain = "5 parsecs"
+allowed_hosts = ["https://example.org", "ok.example.org"]
+[server.limits]
+max_connections = 0
+head = 5
+max_body = "1GB"
+[storage]
+sync = "sometimes"
+memory = "1KiB"
+[log]
+level = "loud"
+format = true
+[targets]
+allow_networks = ["10.0.0.0/33", "::1"]
+[supervision]
+actor = { backoff = { factor = 0.5 } }
+"#,
+    );
+}
+
+#[test]
+fn overrides() {
+    let text = "[server]\nlisten = \"127.0.0.1:1\"\n";
+    let case = Case::toml(text)
+        .env("HEXAFN_SERVER__LISTEN", "nowhere")
+        .env("HEXAFN_SEVER__LISTEN", "127.0.0.1:1")
+        .env("HEXAFN_LOG__", "x")
+        .env("HEXAFN_TOKEN", "not a setting")
+        .flag("server.limits.max_conections", "7")
+        .flag("source.github", "x");
+    refused("overrides", &case, &[("hexafn.toml", text)]);
+}
+
+#[test]
+fn set_twice() {
+    files(
+        "set_twice",
+        &[
+            ("a.toml", "[server]\nlisten = \"127.0.0.1:1\"\n[server.limits]\nhead = \"1s\"\n"),
+            ("b.toml", "[server]\nlisten = \"127.0.0.1:2\"\nlimits = { body = \"1s\" }\n"),
+        ],
+    );
+}
+
+#[test]
+fn names() {
+    beside_right(
+        "duplicate_names",
+        "[[function]]\nname = 'plain'\ncode = '1'\n\n[[target]]\nname = \"pushes\"\nkind = \"topic\"\ntopic = \"other\"\n",
+    );
+    toml(
+        "malformed_names",
+        "[[topic]]\nname = 'orders..paid'\n\n[[topic]]\nname = 'hexafn.mine'\n\n[[function]]\nname = 'my function!'\ncode = '1'\n\n[[function]]\nname = ''\ncode = '1'\n",
+    );
+}
+
+#[test]
+fn names_that_nothing_defines() {
+    beside_right(
+        "unknown_names",
+        "[[trigger]]\nname = 'a'\non = 'demo'\nrun = 'plian'\nto = ['pushes', 'pushs', 'mail']\n\n[[topic]]\nname = 'mail'\n\n[[function]]\nname = 'f'\ncode = '1'\nfallback = ['g']\n",
+    );
+    beside_right("silent_topic", "[[trigger]]\nname = 'a'\non = 'dmo'\nrun = 'plain'\nto = 'pushes'\n");
+}
+
+#[test]
+fn circles() {
+    toml(
+        "fallback_cycle",
+        "[[function]]\nname = 'a'\ncode = '1'\nfallback = ['b']\n\n[[function]]\nname = 'b'\ncode = '1'\nfallback = ['c', 'a']\n\n[[function]]\nname = 'c'\ncode = '1'\nfallback = ['c']\n",
+    );
+    beside_right(
+        "trigger_cycle",
+        "[[trigger]]\nname = 'there'\non = 'demo'\nrun = 'plain'\nto = ['pushes']\n\n[[trigger]]\nname = 'back'\non = 'pushes'\nto = ['demo']\n\n[[target]]\nname = 'demo'\nkind = 'topic'\ntopic = 'demo'\n",
+    );
+}
+
+#[test]
+fn triggers() {
+    beside_right(
+        "trigger_values",
+        r#"[[trigger]]
+name = "a"
+on = "orders..x"
+to = "pushes"
+priority = "high"
+ordering = "sorted"
+
+[[trigger]]
+name = "b"
+on = 5
+to = ["pushes", "pushes"]
+
+[[trigger]]
+name = "c"
+on = { cron = "99 * * * *" }
+to = ["pushes"]
+
+[[trigger]]
+name = "d"
+on = { every = "5s", tz = "Europe/Berlin" }
+to = ["pushes"]
+retry = { backoff = { delays = [] }, max_attempt = 3 }
+
+[[trigger]]
+on = "demo"
+
+[[trigger]]
+name = "e"
+when = 'true'
+"#,
+    );
+}
+
+#[test]
+fn expressions() {
+    beside_right(
+        "expressions",
+        "[[trigger]]\nname = \"a\"\non = \"demo\"\nwhen = 'event.typo == \"push\"'\nto = ['pushes']\n\n[[trigger]]\nname = \"b\"\non = \"demo\"\nwhen = \"event.data.name == \\\"x\\\" and event.typo == 1\"\nto = ['pushes']\n\n[[function]]\nname = \"c\"\ncode = '''\nlet a = 1\n  let b = event.typo\na + b\n'''\n",
+    );
+    let all = [
+        ("functions/bad.hexa", "let a = 1\nlet ä = event.typo\n"),
+        ("hexafn.toml", "[[function]]\nname = 'f'\nfile = 'functions/bad.hexa'\n"),
+    ];
+    files("function_file", &all);
+}
+
+#[test]
+fn functions() {
+    let all = [
+        ("functions/summarize.hexa", "1"),
+        (
+            "hexafn.toml",
+            "[[function]]\nname = 'a'\nfile = '../secret'\n\n[[function]]\nname = 'b'\nfile = '/etc/passwd'\n\n[[function]]\nname = 'c'\nfile = 'functions/sumarize.hexa'\n\n[[function]]\nname = 'd'\n\n[[function]]\nname = 'e'\ncode = '1'\nfile = 'functions/summarize.hexa'\n\n[[function]]\nname = 'f'\ncode = '1'\ntimeout = '31s'\nruntime = 'wasm'\n\n[[function]]\nname = 'g'\ncode = '1'\nenv = ['REGION', 'API_TOKEN']\n\n[[function]]\nname = 'h'\ncode = '1'\ntimeout = '10m'\n",
+        ),
+    ];
+    files("functions", &all);
+}
+
+#[test]
+fn sources() {
+    toml(
+        "sources",
+        r#"[[source]]
+name = "a"
+kind = "webhok"
+
+[[source]]
+name = "b"
+
+[[source]]
+name = "c"
+kind = "webhook"
+topik = "c"
+verify = { scheme = "githb", secrets = ["env:X"] }
+
+[[source]]
+name = "d"
+kind = "webhook"
+topic = "d"
+verify = { scheme = "none", tolerance = "5m" }
+limits = { body = "1GB", depths = 3 }
+
+[[source]]
+name = "e"
+kind = "webhook"
+topic = "e..f"
+topic_expr = '"x"'
+verify = { scheme = "none" }
+methods = ["TRACE"]
+
+[[source]]
+name = "f"
+kind = "timer"
+topic = "f"
+cron = "0 9 * * MONDAY"
+every = "5m"
+
+[[source]]
+name = "g"
+kind = "webhook"
+topic = "g"
+verify = { scheme = "none" }
+reply = { trigger = "nobody" }
+"#,
+    );
+}
+
+const LITERAL: &str = r#"[[source]]
+name = "github"
+kind = "webhook"
+topic = "github"
+verify = { scheme = "github", secrets = ["hunter2-hunter2-hunter2"] }
+
+[[source]]
+name = "stripe"
+kind = "webhook"
+topic = "stripe"
+verify = { scheme = "stripe", secret = "whsec_hush" }
+"#;
+
+#[test]
+fn a_secret_is_never_written_down_nor_shown() {
+    let case = Case::toml(LITERAL);
+    let errors = case.load().err().unwrap();
+    for text in [errors.render(true), errors.to_json().to_string(), format!("{errors}")] {
+        assert!(!text.contains("hunter2") && !text.contains("whsec_hush"), "{text}");
+    }
+    let shown = LITERAL.replace("hunter2-hunter2-hunter2", "…").replace("whsec_hush", "…");
+    refused("secret_literal", &case, &[("hexafn.toml", &shown)]);
+}
+
+const ABSENT: &str = r#"[[source]]
+name = "github"
+kind = "webhook"
+topic = "github"
+verify = { scheme = "github", secrets = ["env:GITHUB_WEBHOOK_SECRET", "file:secrets/github"] }
+
+[[source]]
+name = "short"
+kind = "webhook"
+topic = "short"
+verify = { scheme = "github", secrets = ["env:SHORT"] }
+
+[[source]]
+name = "open"
+kind = "webhook"
+topic = "open"
+verify = { scheme = "github", secrets = ["file:open"] }
+"#;
+
+#[test]
+fn secrets_that_are_absent_or_unfit() {
+    use std::os::unix::fs::PermissionsExt;
+    let case =
+        Case::new(&[("hexafn.toml", ABSENT), ("open", "0123456789012345678901234567890123456789")]).env("SHORT", "abc");
+    let open = case.options.dir.join("open");
+    std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refused("secret_absent", &case, &[("hexafn.toml", ABSENT)]);
+}
+
+#[test]
+fn listening_beyond_this_machine() {
+    toml("open_listen", "[server]\nlisten = \"0.0.0.0:8080\"\n");
+    let text = "[server]\nlisten = \"[::]:8080\"\nallow_remote_without_tokens = true\n\n[[source]]\nname = \"demo\"\nkind = \"webhook\"\ntopic = \"demo\"\nverify = { scheme = \"none\" }\n";
+    toml("open_allowed", text);
+    let case = Case::toml("").flag("server.listen", "0.0.0.0:80");
+    refused("open_flag", &case, &[("hexafn.toml", "")]);
+}
+
+#[test]
+fn tokens() {
+    toml(
+        "tokens",
+        "[[token]]\nname = 'ops'\nsha256 = 'abc'\nscopes = ['*:*:*']\n\n[[token]]\nname = 'two'\nsha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\nscopes = ['topics:read', '']\nexpires = 'soon'\n\n[[token]]\nname = 'three'\nsha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\nscopes = []\n",
+    );
+}
+
+#[test]
+fn topics() {
+    toml(
+        "topics",
+        "[[topic]]\nname = 'a'\ndurability = 'ram'\nretention = { age = '7 days', count = -1, size = '1 GB', bites = 3 }\n",
+    );
+}
+
+#[test]
+fn control_characters_are_shown_and_not_obeyed() {
+    toml("control_characters", "[server]\n# \u{202e}txt\nli\u{1b}[31m = 1\n");
+    toml("bidi_in_name", "[[function]]\nname = 'a\u{202e}b'\ncode = '1'\n");
+}
+
+#[test]
+fn targets() {
+    toml(
+        "targets",
+        r#"[[target]]
+name = "a"
+kind = "htp"
+
+[[target]]
+name = "b"
+kind = "http"
+url = "http://127.0.0.1:8099/"
+
+[[target]]
+name = "c"
+kind = "http"
+ulr = "https://example.org"
+timeout = "15 seconds"
+when = 'event.typo == 1'
+
+[[target]]
+name = "d"
+kind = "http"
+url = "https://example.org/${event.typo}"
+headers = { authorization = "Bearer hunter2", x-a = "b" }
+method = "POKE"
+
+[[target]]
+name = "e"
+kind = "file"
+path = "../e.jsonl"
+
+[[target]]
+name = "f"
+kind = "topic"
+topic = "hexafn.alerts"
+retry = { schedule = [], max_attempts = 3 }
+breaker = { open = "0s" }
+"#,
+    );
+}
+
+/// Cuts, lost characters and strange ones, all over a configuration with every setting: an answer each time, no panic.
+#[test]
+fn damaged_configurations_are_answered() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let text = std::fs::read_to_string(folder.join("reference.toml.example")).unwrap();
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    for at in starts.into_iter().step_by(53) {
+        let (before, after) = text.split_at(at);
+        let rest = after.get(1..).unwrap_or_default();
+        for damaged in [before.to_owned(), format!("{before}{rest}"), format!("{before}\u{0}\u{202e}é\"{after}")] {
+            let case = Case::toml(&damaged);
+            if let Err(errors) = case.load() {
+                assert!(!errors.problems().is_empty());
+                assert!(!errors.render(true).is_empty() && errors.to_json()["errors"].is_array());
+            }
+        }
+    }
+}

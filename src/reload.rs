@@ -1,0 +1,133 @@
+//! Reload: by REST, CLI, SIGHUP and file change. The whole set is read and checked before anything is touched; only
+//! what changed is replaced, so live traffic and the cursors of what is unchanged go on.
+
+use hexafn_actors::clock::Wall;
+use hexafn_actors::system::Applied;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{self, Loaded, Options};
+use crate::web::App;
+use crate::web::hooks::Sources;
+use crate::web::problem::Problem;
+
+/// Reads the configuration anew, and applies it.
+pub struct Reloader {
+    options: Options,
+    state: Mutex<Status>,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+/// What is loaded, and how the last reload went.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Status {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Every file that was read, with a hash of its text.
+    pub files: Vec<FileStatus>,
+    /// Reloads that were applied.
+    pub reloads: u64,
+    /// The last one, applied or not.
+    pub last: Option<LastReload>,
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileStatus {
+    /// Its path.
+    pub path: PathBuf,
+    /// A hash of its text.
+    pub hash: String,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastReload {
+    /// When.
+    pub at: String,
+    /// Who asked: `REST`, `SIGHUP`, `file change`.
+    pub by: String,
+    /// Whether it was applied.
+    pub applied: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<serde_json::Value>,
+}
+
+impl Reloader {
+    /// A reloader of what was loaded at the start.
+    pub fn new(options: Options, loaded: &Loaded) -> Self {
+        let status = Status { dir: options.dir.clone(), files: files_of(loaded), ..Status::default() };
+        Self { options, state: Mutex::new(status), one_at_a_time: tokio::sync::Mutex::default() }
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.options.dir
+    }
+
+    /// What is loaded.
+    pub fn status(&self) -> Status {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, by: &str, applied: bool, errors: Option<serde_json::Value>, files: Option<Vec<FileStatus>>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(files) = files {
+            state.files = files;
+            state.reloads += 1;
+        }
+        state.last = Some(LastReload { at: Wall::now().rfc3339(), by: by.to_owned(), applied, errors });
+    }
+
+    /// Whether a file differs from what is loaded.
+    fn has_changed(&self, loaded: &Loaded) -> bool {
+        self.status().files != files_of(loaded)
+    }
+
+    /// All or nothing.
+    pub async fn reload(&self, app: &App, by: &str) -> Result<Applied, Problem> {
+        let _guard = self.one_at_a_time.lock().await;
+        let options = self.options.clone();
+        let loaded = tokio::task::spawn_blocking(move || config::load(&options)).await;
+        let loaded = loaded.map_err(|e| Problem::new(500, "thread", e.to_string()))?;
+        let loaded = loaded.map_err(|errors| {
+            let json = errors.to_json();
+            tracing::error!(by, "reload refused; nothing was changed\n{}", errors.render(false));
+            self.note(by, false, Some(json.clone()), None);
+            Problem::new(422, "config-invalid", "the configuration is not valid; nothing was changed").errors(json)
+        })?;
+        if by == "file change" && !self.has_changed(&loaded) {
+            return Ok(Applied::default());
+        }
+        let applied = self.apply(app, &loaded).await.inspect_err(|problem| {
+            tracing::error!(by, %problem, "reload failed");
+            self.note(by, false, Some(serde_json::json!(problem)), None);
+        })?;
+        self.note(by, true, None, Some(files_of(&loaded)));
+        tracing::info!(
+            by,
+            added = applied.added.len(),
+            changed = applied.changed.len(),
+            removed = applied.removed.len(),
+            unchanged = applied.unchanged,
+            "reloaded"
+        );
+        Ok(applied)
+    }
+
+    /// Puts a checked configuration in place: triggers and targets before the sources that feed them.
+    pub async fn apply(&self, app: &App, loaded: &Loaded) -> Result<Applied, Problem> {
+        let applied = app.system.apply(loaded.definitions.clone()).await?;
+        let sources = Arc::new(Sources::build(&app.system, &loaded.definitions).await?);
+        *app.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
+        app.auth.replace(&loaded.tokens);
+        crate::telemetry::set_level(&loaded.log.level);
+        Ok(applied)
+    }
+}
+
+fn files_of(loaded: &Loaded) -> Vec<FileStatus> {
+    loaded.files.iter().map(|(path, hash)| FileStatus { path: path.clone(), hash: format!("{hash:016x}") }).collect()
+}

@@ -1,0 +1,231 @@
+//! `hexafn serve`: opens the log, starts the tree, applies the definitions, listens, and drains at SIGTERM.
+
+use actix_web::{App as WebApp, HttpServer, web};
+use hexafn_actors::log::rocks::RocksOptions;
+use hexafn_actors::system::{System, SystemOptions};
+use notify::{RecursiveMode, Watcher};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::auth::Auth;
+use crate::config::{self, Loaded, Options};
+use crate::reload::Reloader;
+use crate::web::hooks::Sources;
+use crate::web::{self as surface, App};
+
+/// Why the service ended, as an exit code of `sysexits.h` and a sentence.
+#[derive(Debug)]
+pub struct Failed {
+    /// The exit code.
+    pub code: u8,
+    /// What happened.
+    pub message: String,
+}
+
+impl Failed {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Traces kept in memory.
+const TRACES: usize = 10_000;
+/// The wait after a file change: editors write in several steps.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Runs until it is told to stop. Returns after an orderly drain.
+pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
+    let loaded = config::load(&options).map_err(|errors| Failed::new(78, errors.render(false)))?;
+    crate::telemetry::start(&loaded.log);
+    if !loaded.warnings.is_empty() {
+        tracing::warn!("configuration\n{}", loaded.warnings.render(false));
+    }
+    // Bound first: a port that is taken is known before the log is opened.
+    let listener = TcpListener::bind(loaded.server.listen).map_err(|e| {
+        Failed::new(
+            69,
+            format!("cannot listen on {}: {e}; is another hexaFn running? Set server.listen", loaded.server.listen),
+        )
+    })?;
+    let runtime = actix_web::rt::System::new();
+    runtime.block_on(serve(options, loaded, listener, quiet))
+}
+
+async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: bool) -> Result<(), Failed> {
+    let fatal: Arc<Mutex<Option<(i32, String)>>> = Arc::default();
+    let (fatal_tx, mut fatal_rx) = tokio::sync::mpsc::unbounded_channel();
+    let first = fatal.clone();
+    let on_fatal = Arc::new(move |code: i32, why: &str| {
+        tracing::error!(code, why, "the service cannot go on");
+        first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert((code, why.to_owned()));
+        // The main task is gone only when the process is ending anyway.
+        fatal_tx.send(()).ok();
+    });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let system = System::start(SystemOptions {
+        data: loaded.storage.path.clone(),
+        rocks: rocks(&loaded),
+        threads: (cores / 2).max(1),
+        traces: TRACES,
+        memory_topic: 64 << 20,
+        actor: loaded.supervision.actor.clone(),
+        parent: loaded.supervision.parent.clone(),
+        on_fatal,
+    })
+    .await
+    .map_err(|e| Failed::new(74, e.to_string()))?;
+    let failed = |e: &dyn std::fmt::Display| Failed::new(70, e.to_string());
+    system.watch().await.map_err(|e| failed(&e))?;
+    system.cast().configure(loaded.definitions.topics.values().cloned());
+    system.cast().open_all().await.map_err(|e| failed(&e))?;
+    let no_sources = Sources::build(&system, &Default::default()).await.map_err(|e| failed(&e))?;
+    let app = web::Data::new(App {
+        auth: Auth::default(),
+        server: loaded.server.clone(),
+        sources: RwLock::new(Arc::new(no_sources)),
+        reloader: Reloader::new(options, &loaded),
+        draining: AtomicBool::new(false),
+        ready: AtomicBool::new(false),
+        streams: AtomicUsize::new(0),
+        system,
+    });
+    app.reloader.apply(&app, &loaded).await.map_err(|e| failed(&e))?;
+    app.ready.store(true, Ordering::Release);
+
+    let server = listen(&app, &loaded, listener).map_err(|e| Failed::new(69, e.to_string()))?;
+    let handle = server.handle();
+    let running = actix_web::rt::spawn(server);
+    let _watcher = watch_files(&app);
+    reload_on_hangup(&app)?;
+    if !quiet {
+        announce(&app, &loaded);
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| failed(&e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| failed(&e))?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("interrupted: draining"),
+        _ = fatal_rx.recv() => {}
+    }
+    app.draining.store(true, Ordering::Release);
+    let drained = tokio::time::timeout(app.server.drain, handle.stop(true)).await;
+    if drained.is_err() {
+        tracing::warn!("requests were still running at the end of server.drain");
+    }
+    let forced = app.system.shutdown(app.server.drain).await;
+    if !forced.is_empty() {
+        tracing::warn!(?forced, "actors did not stop in time");
+    }
+    running.abort();
+    let fatal = fatal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    match fatal {
+        None => {
+            tracing::info!("drained");
+            Ok(())
+        }
+        Some((code, why)) => Err(Failed::new(u8::try_from(code).unwrap_or(70), why)),
+    }
+}
+
+fn rocks(loaded: &Loaded) -> RocksOptions {
+    let storage = &loaded.storage;
+    RocksOptions { reserve: storage.min_free.0, ..RocksOptions::new(&storage.path) }
+}
+
+fn listen(app: &web::Data<App>, loaded: &Loaded, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
+    let shared = app.clone();
+    let server = &loaded.server;
+    let workers = match server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let http = HttpServer::new(move || WebApp::new().configure(|c| surface::configure(c, shared.clone())))
+        .workers(workers)
+        .max_connections(server.limits.max_connections.div_ceil(workers))
+        .client_request_timeout(server.limits.head)
+        .keep_alive(Duration::from_secs(75))
+        .shutdown_timeout(server.drain.as_secs())
+        .disable_signals()
+        // Without this a push over WebSocket waits 20 to 40 ms for the peer's delayed ack.
+        .on_connect(|connection, _| {
+            if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
+                && let Err(error) = stream.set_nodelay(true)
+            {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+        })
+        .listen(listener)?;
+    Ok(http.run())
+}
+
+/// A change of a file in the configuration folder reloads, once the writes have settled.
+fn watch_files(app: &web::Data<App>) -> Option<notify::RecommendedWatcher> {
+    let (tx, mut rx) = tokio::sync::mpsc::channel::<()>(1);
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let relevant = event.is_ok_and(|e| !matches!(e.kind, notify::EventKind::Access(_)));
+        // A full channel holds a change already.
+        if relevant {
+            tx.try_send(()).ok();
+        }
+    });
+    let watched = watcher.and_then(|mut w| w.watch(app.reloader.dir(), RecursiveMode::Recursive).map(|()| w));
+    let watcher = match watched {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::warn!(%error, "file changes are not noticed; use `hexafn reload`");
+            return None;
+        }
+    };
+    let app = app.clone();
+    actix_web::rt::spawn(async move {
+        while rx.recv().await.is_some() {
+            while tokio::time::timeout(SETTLE, rx.recv()).await.is_ok_and(|e| e.is_some()) {}
+            // What is wrong was logged, and is shown by `GET /admin/config`.
+            drop(app.reloader.reload(&app, "file change").await);
+        }
+    });
+    Some(watcher)
+}
+
+fn reload_on_hangup(app: &web::Data<App>) -> Result<(), Failed> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| Failed::new(70, e.to_string()))?;
+    let app = app.clone();
+    actix_web::rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            drop(app.reloader.reload(&app, "SIGHUP").await);
+        }
+    });
+    Ok(())
+}
+
+/// What to try first.
+#[expect(clippy::print_stdout, reason = "the person who started it reads this")]
+fn announce(app: &App, loaded: &Loaded) {
+    let base = format!("http://{}", loaded.server.listen);
+    println!("hexaFn {} listens on {base}", env!("CARGO_PKG_VERSION"));
+    println!("  configuration  {}", app.reloader.dir().display());
+    println!("  data           {}", loaded.storage.path.display());
+    println!("  API            {base}/admin/openapi.json   metrics {base}/metrics   health {base}/health/ready");
+    let sources = app.sources();
+    for name in sources.names() {
+        println!("  webhook        POST {base}/hooks/{name}");
+    }
+    let config = shell_word(app.reloader.dir());
+    println!("Try:");
+    println!("  hexafn hook send github --event push --data @tests/fixtures/github/push.json --config {config}");
+    println!("  hexafn tail '>'                 # watch what arrives and what comes of it, live");
+    println!("  hexafn trace ls                 # and then: hexafn trace show <event-id>");
+}
+
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,238 @@
+//! The HTTP and WebSocket surface: extraction, mapping and wiring. What it does is done by the actors.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use hexafn_actors::system::System;
+use hexafn_actors::trace::{Step, Steps};
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::auth::{Auth, Refusal};
+use crate::config::settings::ServerSettings;
+use crate::reload::Reloader;
+use problem::Problem;
+
+pub mod admin;
+pub mod hooks;
+pub mod openapi;
+pub mod problem;
+pub mod simulate;
+pub mod ws;
+
+/// What every worker shares.
+pub struct App {
+    /// The running system.
+    pub system: System,
+    /// Who may do what.
+    pub auth: Auth,
+    /// `[server]` as it was at the start.
+    pub server: ServerSettings,
+    /// The sources, replaced as a whole by a reload.
+    pub sources: RwLock<Arc<hooks::Sources>>,
+    /// Reloads the configuration.
+    pub reloader: Reloader,
+    /// Raised at the beginning of the drain: readiness says no, hooks say 503.
+    pub draining: AtomicBool,
+    /// Raised once definitions are applied.
+    pub ready: AtomicBool,
+    /// Open WebSocket streams.
+    pub streams: AtomicUsize,
+}
+
+impl App {
+    /// The sources now.
+    pub fn sources(&self) -> Arc<hooks::Sources> {
+        self.sources.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// May the request do this? The token's name, where one is needed.
+    pub fn allow(
+        &self,
+        request: &HttpRequest,
+        resource: &str,
+        verb: &str,
+        namespace: &str,
+    ) -> Result<Option<String>, Problem> {
+        self.check_host(request)?;
+        if request.query_string().split('&').any(|p| p.starts_with("token=") || p.starts_with("access_token=")) {
+            return Err(Problem::new(
+                400,
+                "token-in-query",
+                "a token in the query ends up in logs; send it as `Authorization: Bearer …`",
+            ));
+        }
+        let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let bearer = bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
+        let from: Option<IpAddr> = request.peer_addr().map(|a| a.ip());
+        self.auth.check(bearer.map(str::trim), from, (resource, verb, namespace)).map_err(|refusal| match refusal {
+            Refusal::Unknown => Problem::new(
+                401,
+                "token-required",
+                "send a valid token as `Authorization: Bearer …`; make one with `hexafn token new NAME`",
+            ),
+            Refusal::Scope(needed) => {
+                Problem::new(403, "scope-missing", format!("this token may not do that; it needs the scope {needed}"))
+            }
+            Refusal::Limited(wait) => {
+                Problem::new(429, "too-many-failures", "too many requests with a wrong token from this address")
+                    .retry_after(wait)
+            }
+        })
+    }
+
+    /// A foreign `Host` is the mark of a DNS rebinding attack; a foreign `Origin` that of a page that is not ours.
+    pub fn check_host(&self, request: &HttpRequest) -> Result<(), Problem> {
+        let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let name = strip_port(host);
+        let listen = self.server.listen.ip();
+        let local = listen.is_loopback() || listen.is_unspecified();
+        let is_local = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
+        let ours = (local && is_local)
+            || name.trim_matches(['[', ']']) == listen.to_string()
+            || self.server.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(name) || h.eq_ignore_ascii_case(host));
+        if !ours {
+            let message = format!("the Host `{}` is not served here; add it to server.allowed_hosts", printable(host));
+            return Err(Problem::new(421, "host-unknown", message));
+        }
+        if let Some(origin) = request.headers().get(header::ORIGIN) {
+            let origin = origin.to_str().unwrap_or_default();
+            let own = [format!("http://{host}"), format!("https://{host}")];
+            let known = own.iter().any(|o| o == origin) || self.server.allowed_origins.iter().any(|o| o == origin);
+            if !known {
+                let message =
+                    format!("pages of `{}` may not call this; add it to server.allowed_origins", printable(origin));
+                return Err(Problem::new(403, "origin-unknown", message));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn strip_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(at) if !host[at..].contains(']') => &host[..at],
+        _ => host,
+    }
+}
+
+/// At most 100 characters without control characters: what came from outside is shown, never interpreted.
+pub fn printable(text: &str) -> String {
+    text.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// What one worker keeps for itself: trace steps on their way to the recorder, handed over in batches.
+#[derive(Default)]
+pub struct Worker {
+    steps: RefCell<Vec<Step>>,
+}
+
+/// Steps that are handed over at once.
+const STEP_BATCH: usize = 128;
+/// How long a step waits for others.
+const STEP_WAIT: Duration = Duration::from_millis(20);
+
+impl Worker {
+    /// Adds steps of a request.
+    pub fn record(&self, app: &App, steps: impl IntoIterator<Item = Step>) {
+        let mut waiting = self.steps.borrow_mut();
+        waiting.extend(steps);
+        if waiting.len() >= STEP_BATCH {
+            flush(app, std::mem::take(&mut waiting));
+        }
+    }
+}
+
+fn flush(app: &App, steps: Vec<Step>) {
+    let count = steps.len() as u64;
+    if count > 0 && app.system.traces().try_send(Steps(steps)).is_err() {
+        app.system.metrics().trace_steps_dropped.inc_by(count);
+    }
+}
+
+/// The routes, for each worker.
+pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
+    let worker = std::rc::Rc::new(Worker::default());
+    let (of_worker, of_app) = (std::rc::Rc::downgrade(&worker), app.clone());
+    actix_web::rt::spawn(async move {
+        let mut interval = actix_web::rt::time::interval(STEP_WAIT);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let Some(worker) = of_worker.upgrade() else { return };
+            let steps = std::mem::take(&mut *worker.steps.borrow_mut());
+            flush(&of_app, steps);
+        }
+    });
+    config
+        .app_data(app)
+        .app_data(
+            web::JsonConfig::default()
+                .limit(4 << 20)
+                .error_handler(|e, _| Problem::new(400, "body-invalid", e.to_string()).into()),
+        )
+        .app_data(
+            web::QueryConfig::default().error_handler(|e, _| Problem::new(400, "query-invalid", e.to_string()).into()),
+        )
+        .app_data(
+            web::PathConfig::default().error_handler(|e, _| Problem::new(400, "path-invalid", e.to_string()).into()),
+        )
+        .app_data(worker)
+        .service(web::resource("/hooks/{source}").to(hooks::receive))
+        .service(web::resource("/health/live").route(web::get().to(live)))
+        .service(web::resource("/health/ready").route(web::get().to(ready)))
+        .service(web::resource("/metrics").route(web::get().to(metrics)))
+        .service(web::resource("/").route(web::get().to(index)))
+        .configure(ws::configure)
+        .configure(admin::configure)
+        .default_service(web::to(nothing_here));
+}
+
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
+}
+
+async fn ready(app: web::Data<App>) -> HttpResponse {
+    let reason = if app.draining.load(Ordering::Acquire) {
+        "draining"
+    } else if !app.ready.load(Ordering::Acquire) {
+        "starting"
+    } else if !app.system.is_healthy() {
+        "the journal does not write"
+    } else {
+        return HttpResponse::Ok().json(serde_json::json!({ "status": "ready" }));
+    };
+    HttpResponse::ServiceUnavailable().json(serde_json::json!({ "status": "not ready", "reason": reason }))
+}
+
+async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "metrics", "read", "*")?;
+    let text = app.system.metrics().render().map_err(|e| Problem::new(500, "metrics", e.to_string()))?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
+
+async fn index(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.check_host(&request)?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({
+        "service": "hexafn",
+        "version": env!("CARGO_PKG_VERSION"),
+        "hooks": "/hooks/{source}",
+        "api": "/admin/openapi.json",
+        "streams": ["/ws/topics/{pattern}", "/ws/actors"],
+        "health": ["/health/live", "/health/ready"],
+        "metrics": "/metrics",
+    })))
+}
+
+async fn nothing_here(request: HttpRequest) -> Problem {
+    if matches!(request.method().as_str(), "TRACE" | "CONNECT") {
+        return Problem::new(405, "method-not-allowed", "this method is never accepted");
+    }
+    Problem::new(
+        404,
+        "not-found",
+        format!("there is nothing at {}; see / for what there is", printable(request.path())),
+    )
+}

@@ -1,0 +1,108 @@
+//! `/admin/…`: everything that can be seen and done, as JSON; errors are problem details. The CLI calls the same.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use hexafn_actors::supervision::{Control, Snapshot, Verb};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::App;
+use super::problem::Problem;
+
+mod flow;
+mod topics;
+
+/// The routes.
+pub fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/admin/openapi.json").route(web::get().to(openapi)))
+        .service(web::resource("/admin/actors").route(web::get().to(actors)))
+        .service(web::resource("/admin/actors/control").route(web::post().to(control)))
+        .service(web::resource("/admin/tickets").route(web::post().to(ticket)))
+        .service(web::resource("/admin/config").route(web::get().to(show_config)))
+        .service(web::resource("/admin/reload").route(web::post().to(reload)))
+        .service(web::resource("/admin/simulate").route(web::post().to(super::simulate::simulate)))
+        .configure(topics::configure)
+        .configure(flow::configure);
+}
+
+async fn openapi(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.check_host(&request)?;
+    Ok(HttpResponse::Ok().json(super::openapi::document()))
+}
+
+async fn actors(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "actors", "read", "*")?;
+    let nodes = app.system.supervisor().send(Snapshot).await;
+    let nodes = nodes.map_err(|_| Problem::new(503, "supervisor-gone", "the supervisor has ended"))?;
+    Ok(HttpResponse::Ok().json(nodes))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlBody {
+    path: String,
+    verb: Verb,
+}
+
+async fn control(
+    app: web::Data<App>,
+    request: HttpRequest,
+    body: web::Json<ControlBody>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "actors", "write", "*")?;
+    let ControlBody { path, verb } = body.into_inner();
+    tracing::info!(path, verb = verb.name(), "control by hand");
+    let node = app.system.supervisor().send(Control { path, verb }).await;
+    let node = node.map_err(|_| Problem::new(503, "supervisor-gone", "the supervisor has ended"))??;
+    Ok(HttpResponse::Ok().json(node))
+}
+
+/// How long a ticket can be used.
+const TICKET: Duration = Duration::from_secs(30);
+/// Tickets that may be open at a time.
+const MAX_TICKETS: usize = 10_000;
+
+static TICKETS: LazyLock<Mutex<HashMap<String, (Instant, Option<String>)>>> = LazyLock::new(Mutex::default);
+
+/// A single-use ticket for a WebSocket, which a browser cannot give a header: a token in a query would end up in logs.
+async fn ticket(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "topics", "read", "*")?;
+    let header = request.headers().get(actix_web::http::header::AUTHORIZATION);
+    let bearer = header.and_then(|v| v.to_str().ok()).and_then(|v| v.get(7..)).map(|v| v.trim().to_owned());
+    let mut random = [0u8; 24];
+    getrandom::fill(&mut random).map_err(|e| Problem::new(500, "random", e.to_string()))?;
+    let ticket = hex::encode(random);
+    let mut tickets = TICKETS.lock().unwrap_or_else(PoisonError::into_inner);
+    tickets.retain(|_, (made, _)| made.elapsed() < TICKET);
+    if tickets.len() >= MAX_TICKETS {
+        return Err(Problem::new(503, "too-many-tickets", "too many tickets are open").retry_after(30));
+    }
+    tickets.insert(ticket.clone(), (Instant::now(), bearer));
+    Ok(HttpResponse::Created().json(serde_json::json!({ "ticket": ticket, "expires_in": TICKET.as_secs() })))
+}
+
+/// Uses a ticket up: the token that it stands for.
+pub fn redeem(ticket: &str) -> Result<Option<String>, Problem> {
+    let taken = TICKETS.lock().unwrap_or_else(PoisonError::into_inner).remove(ticket);
+    match taken {
+        Some((made, bearer)) if made.elapsed() < TICKET => Ok(bearer),
+        _ => Err(Problem::new(
+            401,
+            "ticket-unknown",
+            "the ticket is used, expired or unknown; get one by POST /admin/tickets",
+        )),
+    }
+}
+
+async fn show_config(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "config", "read", "*")?;
+    Ok(HttpResponse::Ok().json(app.reloader.status()))
+}
+
+async fn reload(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "config", "write", "*")?;
+    let applied = app.reloader.reload(&app, "REST").await?;
+    Ok(HttpResponse::Ok().json(applied))
+}

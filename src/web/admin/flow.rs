@@ -1,0 +1,213 @@
+//! Sources, triggers, functions, targets and traces.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use hexafn_actors::definitions::{SourceKind, TargetKind};
+use hexafn_actors::trace::Ask;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::super::problem::Problem;
+use super::super::{App, printable};
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/admin/sources").route(web::get().to(sources)))
+        .service(web::resource("/admin/triggers").route(web::get().to(triggers)))
+        .service(
+            web::resource("/admin/triggers/{name}")
+                .route(web::get().to(trigger))
+                .route(web::patch().to(change_trigger)),
+        )
+        .service(web::resource("/admin/triggers/{name}/{act}").route(web::post().to(switch_trigger)))
+        .service(web::resource("/admin/functions").route(web::get().to(functions)))
+        .service(web::resource("/admin/targets").route(web::get().to(targets)))
+        .service(web::resource("/admin/targets/{name}").route(web::get().to(target)))
+        .service(web::resource("/admin/targets/{name}/{act}").route(web::post().to(switch_target)))
+        .service(web::resource("/admin/traces").route(web::get().to(traces)))
+        .service(web::resource("/admin/traces/{id}").route(web::get().to(trace)));
+}
+
+async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "sources", "read", "*")?;
+    let definitions = app.system.definitions();
+    let counted = |name: &str, outcome| app.system.metrics().source_requests.with_label_values(&[name, outcome]).get();
+    let rows: Vec<serde_json::Value> = definitions
+        .sources
+        .values()
+        .map(|source| match &source.kind {
+            SourceKind::Webhook { settings, .. } => serde_json::json!({
+                "name": source.name,
+                "kind": "webhook",
+                "path": format!("/hooks/{}", source.name),
+                "scheme": settings.verify.name(),
+                "topic": settings.topic.as_deref().or(settings.topic_expr.as_deref()),
+                "accepted": counted(&source.name, "accepted"),
+                "duplicates": counted(&source.name, "duplicate"),
+                "unauthorized": counted(&source.name, "unauthorized"),
+                "invalid": counted(&source.name, "invalid"),
+                "limited": counted(&source.name, "limited"),
+                "overloaded": counted(&source.name, "overloaded"),
+            }),
+            SourceKind::Timer { schedule, topic, .. } => serde_json::json!({
+                "name": source.name,
+                "kind": "timer",
+                "topic": topic,
+                "next": schedule.next(hexafn_actors::clock::Wall::now()).map(|t| t.rfc3339()),
+            }),
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(rows))
+}
+
+async fn triggers(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "triggers", "read", "*")?;
+    Ok(HttpResponse::Ok().json(app.system.triggers()))
+}
+
+async fn trigger(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "triggers", "read", &name)?;
+    Ok(HttpResponse::Ok().json(app.system.trigger(&name)?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    priority: i32,
+}
+
+async fn change_trigger(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    change: web::Json<Change>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "triggers", "write", &name)?;
+    Ok(HttpResponse::Ok().json(app.system.prioritise(&name, change.priority).await?))
+}
+
+fn on_or_off(act: &str, more: &str) -> Result<bool, Problem> {
+    match act {
+        "enable" => Ok(true),
+        "disable" => Ok(false),
+        _ => {
+            let message = format!("`{}` cannot be done here; there are enable, disable{more}", printable(act));
+            Err(Problem::new(404, "act-unknown", message))
+        }
+    }
+}
+
+async fn switch_trigger(
+    app: web::Data<App>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (name, act) = path.into_inner();
+    app.allow(&request, "triggers", "write", &name)?;
+    let on = on_or_off(&act, "")?;
+    Ok(HttpResponse::Ok().json(app.system.switch_trigger(&name, on).await?))
+}
+
+async fn functions(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "functions", "read", "*")?;
+    let definitions = app.system.definitions();
+    let counted = |name: &str, outcome| app.system.metrics().function_runs.with_label_values(&[name, outcome]).get();
+    let rows: Vec<serde_json::Value> = definitions
+        .functions
+        .values()
+        .map(|f| {
+            serde_json::json!({
+                "name": f.name,
+                "runtime": "dsl",
+                "timeout_ms": u64::try_from(f.timeout.as_millis()).unwrap_or(u64::MAX),
+                "fallback": f.fallback,
+                "env": f.env.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+                "version": format!("{:016x}", f.fingerprint),
+                "ok": counted(&f.name, "ok"),
+                "failed": counted(&f.name, "failed"),
+                "timed_out": counted(&f.name, "timeout"),
+            })
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(rows))
+}
+
+async fn targets(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "targets", "read", "*")?;
+    let mut rows: Vec<serde_json::Value> =
+        app.system.targets().await.iter().filter_map(|t| serde_json::to_value(t).ok()).collect();
+    for target in app.system.definitions().targets.values() {
+        if let TargetKind::Topic(topic) = &target.kind {
+            rows.push(serde_json::json!({
+                "name": target.name, "kind": "topic", "destination": topic, "breaker": "closed", "attempting": 0,
+            }));
+        }
+    }
+    rows.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    Ok(HttpResponse::Ok().json(rows))
+}
+
+async fn target(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "targets", "read", &name)?;
+    Ok(HttpResponse::Ok().json(app.system.target(&name).await?))
+}
+
+async fn switch_target(
+    app: web::Data<App>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (name, act) = path.into_inner();
+    app.allow(&request, "targets", "write", &name)?;
+    let status = if act == "reset" {
+        app.system.reset_target(&name).await?
+    } else {
+        app.system.switch_target(&name, on_or_off(&act, ", reset")?).await?
+    };
+    Ok(HttpResponse::Ok().json(status))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Newest {
+    limit: Option<usize>,
+}
+
+async fn traces(app: web::Data<App>, request: HttpRequest, query: web::Query<Newest>) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "traces", "read", "*")?;
+    let limit = query.limit.unwrap_or(50);
+    if limit == 0 || limit > 1_000 {
+        return Err(Problem::new(400, "limit-invalid", format!("limit={limit}: 1 to 1000 traces can be asked for")));
+    }
+    let (reply, answer) = oneshot::channel();
+    let newest = ask(&app, Ask::Newest(limit, reply), answer).await?;
+    let rows: Vec<serde_json::Value> = newest
+        .into_iter()
+        .map(|(first, steps, ok)| {
+            serde_json::json!({
+                "trace_id": first.trace_id, "event_id": first.event_id, "at": first.at.rfc3339(), "source": first.name,
+                "steps": steps, "ok": ok,
+            })
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(rows))
+}
+
+async fn trace(app: web::Data<App>, request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "traces", "read", "*")?;
+    let (reply, answer) = oneshot::channel();
+    let found = ask(&app, Ask::Find(id.to_string(), reply), answer).await?;
+    let found = found.ok_or_else(|| {
+        let message = format!(
+            "no trace or event `{}` is among the newest ones that are kept; `hexafn trace ls` lists some",
+            printable(&id)
+        );
+        Problem::new(404, "trace-unknown", message)
+    })?;
+    Ok(HttpResponse::Ok().json(found))
+}
+
+async fn ask<T>(app: &App, ask: Ask, answer: oneshot::Receiver<T>) -> Result<T, Problem> {
+    let gone = || Problem::new(503, "recorder-restarting", "the recorder of traces is being restarted").retry_after(1);
+    app.system.ask().send(ask).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())
+}

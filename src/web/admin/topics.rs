@@ -1,0 +1,265 @@
+//! Topics, their events, and subscriptions.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use hexafn_actors::clock::Wall;
+use hexafn_actors::definitions::TopicDurability;
+use hexafn_actors::event::{Event, is_json_type};
+use hexafn_actors::topic::{Act, DeliverFrom, SubscriptionStatus, TopicMessage, pattern};
+use hexafn_dsl::json;
+use serde::Deserialize;
+
+use super::super::problem::Problem;
+use super::super::{App, printable, ws};
+
+/// The most events of one answer.
+const MAX_LIMIT: usize = 1_000;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/admin/topics").route(web::get().to(list)))
+        .service(web::resource("/admin/topics/{name}").route(web::get().to(show)))
+        .service(
+            web::resource("/admin/topics/{name}/events")
+                .route(web::get().to(events))
+                .route(web::post().to(publish))
+                .route(web::delete().to(trim)),
+        )
+        .service(web::resource("/admin/subscriptions").route(web::get().to(subscriptions)))
+        .service(
+            web::resource("/admin/subscriptions/{name}")
+                .route(web::get().to(subscription))
+                .route(web::delete().to(remove)),
+        )
+        .service(web::resource("/admin/subscriptions/{name}/{act}").route(web::post().to(act)));
+}
+
+async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "topics", "read", "*")?;
+    let mut all = Vec::new();
+    for topic in app.system.cast().all() {
+        all.extend(app.system.cast().status(&topic).await);
+    }
+    Ok(HttpResponse::Ok().json(all))
+}
+
+async fn show(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "topics", "read", &name)?;
+    let topic = app.system.cast().find(&name)?;
+    let status = app.system.cast().status(&topic).await;
+    let status =
+        status.ok_or_else(|| Problem::new(503, "topic-restarting", "the topic is being restarted").retry_after(1))?;
+    Ok(HttpResponse::Ok().json(status))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    from: Option<u64>,
+    limit: Option<usize>,
+}
+
+async fn events(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    page: web::Query<Page>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "topics", "read", &name)?;
+    let topic = app.system.cast().find(&name)?;
+    let limit = page.limit.unwrap_or(100);
+    if limit == 0 || limit > MAX_LIMIT {
+        return Err(Problem::new(
+            400,
+            "limit-invalid",
+            format!("limit={limit}: 1 to {MAX_LIMIT} events can be asked for"),
+        ));
+    }
+    if topic.durability == TopicDurability::Memory {
+        return Err(Problem::new(
+            409,
+            "topic-in-memory",
+            "a topic in memory keeps nothing to read; watch it at /ws/topics/",
+        ));
+    }
+    let log = app.system.cast().log().clone();
+    let from = page.from.unwrap_or(1).max(1);
+    let read = web::block(move || log.read(topic.id, from, limit, 8 << 20)).await;
+    let records = read.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
+    let mut body = b"{\"events\":[".to_vec();
+    for (at, record) in records.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        ws::json(record, &mut body);
+    }
+    let next = records.last().map_or(from, |r| r.seq + 1);
+    body.extend_from_slice(format!("],\"next\":{next}}}").as_bytes());
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attributes {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    subject: Option<String>,
+    key: Option<String>,
+}
+
+async fn publish(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    attributes: web::Query<Attributes>,
+    body: Bytes,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "events", "write", &name)?;
+    pattern::check_name(&name).map_err(|e| Problem::new(400, "topic-name", e.to_string()))?;
+    let content_type = request.headers().get(actix_web::http::header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or("application/json").to_owned();
+    let attributes = attributes.into_inner();
+    let mut event = Event::new("/admin", attributes.kind.as_deref().unwrap_or("published"), body);
+    if is_json_type(&content_type) {
+        let doc = json::Doc::parse(event.data.clone(), &json::Limits::default());
+        let doc = doc.map_err(|e| Problem::new(400, e.code(), e.to_string()))?;
+        event = event.with_doc(doc);
+    }
+    event.content_type = Some(content_type.into());
+    event.subject = attributes.subject.map(Into::into);
+    event.key = attributes.key.map(Into::into);
+    let topic = app.system.cast().ensure(&name).await?;
+    let record = app.system.publish(&topic, event).await?;
+    let durability = if topic.durability == TopicDurability::Memory { "memory" } else { "disk" };
+    Ok(HttpResponse::Accepted().json(serde_json::json!({
+        "id": record.event.id, "trace_id": record.event.trace.trace_id, "topic": record.topic, "seq": record.seq,
+        "durability": durability,
+    })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Below {
+    below: u64,
+}
+
+async fn trim(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    below: web::Query<Below>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "topics", "write", &name)?;
+    let topic = app.system.cast().find(&name)?;
+    let sent = topic.front.send(TopicMessage::Trim(below.below)).await;
+    sent.map_err(|e| Problem::new(503, "topic-restarting", e.to_string()).retry_after(1))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The subscriptions on all topics; those of one name on several topics are several rows.
+async fn all(app: &App) -> Vec<SubscriptionStatus> {
+    let mut all = Vec::new();
+    for topic in app.system.cast().all() {
+        all.extend(app.system.cast().status(&topic).await.into_iter().flat_map(|t| t.subscriptions));
+    }
+    all
+}
+
+async fn subscriptions(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "read", "*")?;
+    Ok(HttpResponse::Ok().json(all(&app).await))
+}
+
+fn unknown(app: &App, name: &str) -> Problem {
+    let subscribers = app.system.cast().subscribers();
+    let near = hexafn_actors::names::near(name, subscribers.iter().map(|s| &*s.name));
+    Problem::new(404, "subscription-unknown", format!("there is no subscription `{}`; {near}", printable(name)))
+}
+
+async fn subscription(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "read", &name)?;
+    let rows: Vec<_> = all(&app).await.into_iter().filter(|s| *s.name == **name).collect();
+    if rows.is_empty() { Err(unknown(&app, &name)) } else { Ok(HttpResponse::Ok().json(rows)) }
+}
+
+async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "write", &name)?;
+    let used = name.strip_prefix("trigger.").is_some_and(|t| app.system.trigger(t).is_ok())
+        || name.strip_prefix("target.").is_some_and(|t| app.system.target_definition(t).is_some());
+    if used {
+        let message = format!(
+            "`{}` belongs to a trigger or target that is configured; remove that, or pause the subscription",
+            printable(&name)
+        );
+        return Err(Problem::new(409, "subscription-in-use", message));
+    }
+    // One of a trigger that was removed is not served any more, but its cursor is kept until now.
+    app.system.cast().unsubscribe(&name, true).await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplayBody {
+    /// `all`, `new`, a sequence, or an RFC 3339 time.
+    from: Option<serde_json::Value>,
+}
+
+async fn act(
+    app: web::Data<App>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    body: Bytes,
+) -> Result<HttpResponse, Problem> {
+    let (name, what) = path.into_inner();
+    app.allow(&request, "subscriptions", "write", &name)?;
+    let act = match what.as_str() {
+        "pause" => Act::Pause,
+        "resume" => Act::Resume,
+        "retry" => Act::RetryNow,
+        "replay" => {
+            let body: ReplayBody = if body.is_empty() {
+                ReplayBody::default()
+            } else {
+                serde_json::from_slice(&body).map_err(|e| Problem::new(400, "body-invalid", e.to_string()))?
+            };
+            Act::Seek(place(body.from)?)
+        }
+        _ => {
+            let message = format!(
+                "`{}` cannot be done to a subscription; there are pause, resume, replay, retry",
+                printable(&what)
+            );
+            return Err(Problem::new(404, "act-unknown", message));
+        }
+    };
+    if app.system.cast().act(&name, act).await {
+        tracing::info!(subscription = name, act = what, "by hand");
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    Err(unknown(&app, &name))
+}
+
+fn place(from: Option<serde_json::Value>) -> Result<DeliverFrom, Problem> {
+    let bad = || Problem::new(400, "from-invalid", "`from` is \"all\", \"new\", a sequence, or an RFC 3339 time");
+    Ok(match from {
+        None => DeliverFrom::All,
+        Some(serde_json::Value::Number(n)) => DeliverFrom::Sequence(n.as_u64().ok_or_else(bad)?),
+        Some(serde_json::Value::String(text)) => match text.as_str() {
+            "all" => DeliverFrom::All,
+            "new" => DeliverFrom::New,
+            text => match text.parse::<u64>() {
+                Ok(seq) => DeliverFrom::Sequence(seq),
+                Err(_) => {
+                    let time: jiff::Timestamp = text.parse().map_err(|_| bad())?;
+                    DeliverFrom::Time(Wall(time.as_microsecond()))
+                }
+            },
+        },
+        Some(_) => return Err(bad()),
+    })
+}

@@ -1,0 +1,451 @@
+//! `POST /hooks/{source}`: the door. Cheapest and least trusting first: method and size, rate, signature over the raw
+//! bytes, and only then what parses. Answered 2xx after the event is on disk.
+
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, StreamExt};
+use hexafn_actors::clock::{Tick, Wall};
+use hexafn_actors::definitions::{Definitions, SourceDefinition, SourceKind, TopicDurability};
+use hexafn_actors::event::Str;
+use hexafn_actors::log::{Appended, DedupeKey, Op, Ops, Record, TopicId};
+use hexafn_actors::reply::Answer;
+use hexafn_actors::source::door::DoorError;
+use hexafn_actors::source::normalise::{Arrival, Arrivals, Incoming, Normaliser};
+use hexafn_actors::source::rate::Bucket;
+use hexafn_actors::source::settings::WebhookSettings;
+use hexafn_actors::source::verify::{Verified, Verifier};
+use hexafn_actors::source::{Headers, RequestParts, cloudevents};
+use hexafn_actors::topic::{TopicHandle, pattern};
+use hexafn_actors::trace::{Detail, Stage, Step};
+use prometheus::{Histogram, IntCounter};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::problem::Problem;
+use super::{App, Worker};
+
+/// The webhook sources, as one reload made them.
+pub struct Sources {
+    by_name: HashMap<Str, Arc<Source>>,
+    /// Answers for sources that do not exist, in the time that a wrong signature takes.
+    nobody: Verifier,
+}
+
+/// One webhook source, ready to receive.
+pub struct Source {
+    definition: Arc<SourceDefinition>,
+    name: Str,
+    normaliser: Normaliser,
+    bucket: Option<Mutex<Bucket>>,
+    topic: Option<TopicHandle>,
+    /// Whether anybody reads the parsed data.
+    read: bool,
+    reply: Option<(Str, Duration)>,
+    accepted: IntCounter,
+    duplicate: IntCounter,
+    unauthorized: IntCounter,
+    invalid: IntCounter,
+    limited: IntCounter,
+    overloaded: IntCounter,
+    seconds: Histogram,
+}
+
+impl Sources {
+    /// Makes the sources of a set of definitions.
+    pub async fn build(system: &hexafn_actors::system::System, definitions: &Definitions) -> Result<Self, Problem> {
+        let read = definitions.triggers.values().any(|t| {
+            let functions = hexafn_actors::system::chain_of(t, definitions);
+            t.when.as_ref().is_some_and(|w| w.reads_data()) || functions.iter().any(|f| f.program.reads_data())
+        });
+        let mut by_name = HashMap::new();
+        for definition in definitions.sources.values() {
+            let SourceKind::Webhook { settings, verifier, topic_expr } = &definition.kind else { continue };
+            let topic = match &settings.topic {
+                Some(topic) => Some(system.cast().ensure(topic).await?),
+                None => None,
+            };
+            let name = definition.name.clone();
+            let outcome = |o| system.metrics().source_requests.with_label_values(&[&*name, o]);
+            let source = Source {
+                normaliser: Normaliser::new(settings, verifier),
+                bucket: settings.rate.map(|limit| Mutex::new(Bucket::new(limit))),
+                topic,
+                read: read || topic_expr.as_ref().is_some_and(|p| p.reads_data()),
+                reply: settings.reply.as_ref().map(|r| (r.trigger.as_str().into(), r.timeout)),
+                accepted: outcome("accepted"),
+                duplicate: outcome("duplicate"),
+                unauthorized: outcome("unauthorized"),
+                invalid: outcome("invalid"),
+                limited: outcome("limited"),
+                overloaded: outcome("overloaded"),
+                seconds: system.metrics().source_seconds.with_label_values(&[&*name]),
+                definition: definition.clone(),
+                name: name.clone(),
+            };
+            by_name.insert(name, Arc::new(source));
+        }
+        let nobody = Verifier::decoy().map_err(|e| Problem::new(500, "random", e.to_string()))?;
+        Ok(Self { by_name, nobody })
+    }
+
+    /// The names of the sources.
+    pub fn names(&self) -> Vec<Str> {
+        let mut names: Vec<Str> = self.by_name.keys().cloned().collect();
+        names.sort();
+        names
+    }
+}
+
+/// The headers of actix as the door reads them.
+struct Of<'a>(&'a HeaderMap);
+
+impl Headers for Of<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&str, &[u8])) {
+        for (name, value) in self.0 {
+            visit(name.as_str(), value.as_bytes());
+        }
+    }
+}
+
+/// What an accepted request is told of each event.
+#[derive(Serialize)]
+struct Accepted<'a> {
+    id: &'a str,
+    trace_id: &'a str,
+    topic: &'a str,
+    seq: u64,
+    /// `disk`: it survives a crash; `memory`: it does not.
+    durability: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+/// The handler.
+pub async fn receive(
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let sources = app.sources();
+    let source = sources.by_name.get(name.as_str()).cloned();
+    let limits = source.as_ref().map(|s| s.settings().limits);
+    let headers = Of(request.headers());
+    let parts = RequestParts { method: request.method().as_str(), query: request.query_string(), headers: &headers };
+    if let Some(source) = &source {
+        let method = request.method().as_str();
+        if method == "OPTIONS" {
+            return handshake(source, &parts);
+        }
+        if !source.settings().methods.iter().any(|m| m == method) {
+            source.invalid.inc();
+            let allowed = source.settings().methods.join(", ");
+            let mut response = Problem::from(DoorError::method(&source.settings().methods)).response();
+            if let Ok(value) = actix_web::http::header::HeaderValue::from_str(&allowed) {
+                response.headers_mut().insert(actix_web::http::header::ALLOW, value);
+            }
+            return Ok(response);
+        }
+        source.normaliser.head(&parts).inspect_err(|_| source.invalid.inc())?;
+    }
+    if app.draining.load(Ordering::Relaxed) {
+        return Err(Problem::new(503, "draining", "the service is shutting down; try another instance or again soon")
+            .retry_after(2));
+    }
+    let limits = limits.unwrap_or_default();
+    let limit = usize::try_from(limits.body).unwrap_or(usize::MAX);
+    let body = read_body(payload, limit, limits.body_time).await.inspect_err(|_| {
+        if let Some(source) = &source {
+            source.invalid.inc();
+        }
+    })?;
+    let began = Instant::now();
+    let now = Wall::now();
+    let Some(source) = source else {
+        // The same answer, and the same work, as for a wrong signature: names of sources are not given away.
+        return match sources.nobody.check(&parts, &body, now) {
+            Ok(_) | Err(_) => Err(DoorError::unauthorized().into()),
+        };
+    };
+    if let Some(bucket) = &source.bucket
+        && let Err(wait) = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now())
+    {
+        source.limited.inc();
+        return Err(DoorError::too_many(wait).into());
+    }
+    let verifier = source.verifier();
+    let verified = verifier.check(&parts, &body, now).map_err(|refusal| {
+        source.unauthorized.inc();
+        tracing::info!(source = %source.name, reason = refusal.code(), "webhook refused");
+        DoorError::unauthorized()
+    })?;
+    if let Some(text) = verifier.challenge(&body) {
+        return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
+    }
+    let arrivals = arrivals(&source, parts, body, &verified, now).inspect_err(|_| source.invalid.inc())?;
+    let received = began.elapsed();
+    let result = accept(&app, &source, arrivals, received).await;
+    match &result {
+        Ok(_) => source.seconds.observe(began.elapsed().as_secs_f64()),
+        Err(_) => source.overloaded.inc(),
+    }
+    let (response, steps) = result?;
+    if let Some(worker) = request.app_data::<Rc<Worker>>() {
+        worker.record(&app, steps);
+    }
+    Ok(response)
+}
+
+impl Source {
+    fn settings(&self) -> &WebhookSettings {
+        self.kind().0
+    }
+
+    fn verifier(&self) -> &Verifier {
+        self.kind().1
+    }
+
+    fn topic_expr(&self) -> Option<&hexafn_dsl::Program> {
+        self.kind().2
+    }
+
+    fn kind(&self) -> (&WebhookSettings, &Verifier, Option<&hexafn_dsl::Program>) {
+        match &self.definition.kind {
+            SourceKind::Webhook { settings, verifier, topic_expr } => (settings, verifier, topic_expr.as_ref()),
+            SourceKind::Timer { .. } => unreachable!("`Sources::build` takes webhooks only"),
+        }
+    }
+}
+
+/// The CloudEvents web hook handshake (OPTIONS with `WebHook-Request-Origin`).
+fn handshake(source: &Source, parts: &RequestParts<'_>) -> Result<HttpResponse, Problem> {
+    let per_minute = source.settings().rate.map(|r| u64::from(r.per_second) * 60);
+    let Some(headers) = cloudevents::handshake(parts, per_minute) else {
+        return Err(DoorError::method(&source.settings().methods).into());
+    };
+    let mut response = HttpResponse::Ok();
+    for header in headers {
+        response.insert_header(header);
+    }
+    Ok(response.finish())
+}
+
+/// The whole body within the size and the time. What is there already is taken without a timer.
+async fn read_body(mut payload: web::Payload, limit: usize, within: Duration) -> Result<Bytes, Problem> {
+    let too_large = || Problem::from(DoorError::too_large(limit as u64));
+    let broken = |e: actix_web::error::PayloadError| {
+        Problem::new(400, "body-broken", format!("the body could not be read: {e}"))
+    };
+    let Some(Some(first)) = payload.next().now_or_never() else {
+        return match tokio::time::timeout(within, collect(payload, BytesMut::new(), limit)).await {
+            Ok(body) => body,
+            Err(_) => Err(late(within)),
+        };
+    };
+    let first = first.map_err(broken)?;
+    if first.len() > limit {
+        return Err(too_large());
+    }
+    match payload.next().now_or_never() {
+        Some(None) => Ok(first),
+        Some(Some(second)) => {
+            let mut body = BytesMut::with_capacity(first.len() * 2);
+            body.extend_from_slice(&first);
+            body.extend_from_slice(&second.map_err(broken)?);
+            finish(payload, body, limit, within).await
+        }
+        None => finish(payload, BytesMut::from(&first[..]), limit, within).await,
+    }
+}
+
+async fn finish(payload: web::Payload, body: BytesMut, limit: usize, within: Duration) -> Result<Bytes, Problem> {
+    tokio::time::timeout(within, collect(payload, body, limit)).await.unwrap_or_else(|_| Err(late(within)))
+}
+
+fn late(within: Duration) -> Problem {
+    Problem::new(408, "body-timeout", format!("the body did not arrive within {within:?}"))
+}
+
+async fn collect(mut payload: web::Payload, mut body: BytesMut, limit: usize) -> Result<Bytes, Problem> {
+    loop {
+        if body.len() > limit {
+            return Err(DoorError::too_large(limit as u64).into());
+        }
+        match payload.next().await {
+            None => return Ok(body.freeze()),
+            Some(Ok(chunk)) => body.extend_from_slice(&chunk),
+            Some(Err(e)) => return Err(Problem::new(400, "body-broken", format!("the body could not be read: {e}"))),
+        }
+    }
+}
+
+fn arrivals(
+    source: &Source,
+    request: RequestParts<'_>,
+    body: Bytes,
+    verified: &Verified,
+    now: Wall,
+) -> Result<Arrivals, Problem> {
+    Ok(source.normaliser.events(Incoming { request, body, verified, now, read: source.read })?)
+}
+
+/// The topic of an event: fixed, or computed from it.
+async fn topic_for(app: &App, source: &Source, arrival: Arrival) -> Result<(TopicHandle, Arrival), Problem> {
+    if let Some(topic) = &source.topic {
+        return Ok((topic.clone(), arrival));
+    }
+    let Some(expr) = source.topic_expr() else {
+        return Err(Problem::new(500, "topic-missing", "the source has no topic; this is a defect of hexaFn"));
+    };
+    let record = Record::new("".into(), TopicId(0), 0, Wall::now(), arrival.event);
+    let name = hexafn_actors::function::text(expr, &record).map_err(|e| {
+        Problem::new(422, "topic-expression", format!("the topic expression of this source failed on the event: {e}"))
+    })?;
+    pattern::check_name(&name).map_err(|e| {
+        Problem::new(422, "topic-expression", format!("the topic expression of this source gave no topic name: {e}"))
+    })?;
+    let topic = app.system.cast().ensure(&name).await?;
+    Ok((topic, Arrival { event: record.event, dedupe: arrival.dedupe }))
+}
+
+/// Stores the events of a request, all or none, and makes the answer.
+async fn accept(
+    app: &App,
+    source: &Source,
+    arrivals: Arrivals,
+    received: Duration,
+) -> Result<(HttpResponse, Vec<Step>), Problem> {
+    let single = arrivals.len() == 1;
+    let began = Instant::now();
+    let mut ops = Ops::new();
+    let mut in_memory: Vec<Arc<Record>> = Vec::new();
+    let mut waiting = None;
+    for arrival in arrivals {
+        let (topic, arrival) = topic_for(app, source, arrival).await?;
+        if single && let Some((trigger, timeout)) = &source.reply {
+            let id = arrival.event.id.clone();
+            waiting = Some((app.system.replies().wait(id.clone(), trigger.clone()), id, *timeout));
+        }
+        if topic.durability == TopicDurability::Memory {
+            in_memory.push(app.system.publish(&topic, arrival.event).await?);
+            continue;
+        }
+        let window = source.settings().dedupe_window;
+        let dedupe = arrival.dedupe.map(|id| DedupeKey { scope: source.name.clone(), id, window });
+        ops.push(Op::Append { topic: topic.id, event: Box::new(arrival.event), dedupe });
+    }
+    let mut appended = Vec::new();
+    if !ops.is_empty() {
+        match app.system.commit(ops).await {
+            Ok(receipt) => appended.extend(receipt.appended),
+            Err(error) => {
+                if let Some((_, id, _)) = &waiting {
+                    app.system.replies().forget(id);
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    let stored = began.elapsed();
+    let mut steps = Vec::with_capacity(2 * (appended.len() + in_memory.len()));
+    let fresh = appended.iter().filter_map(|a| if let Appended::Stored(r) = a { Some(r) } else { None });
+    for record in fresh.chain(&in_memory) {
+        let place = Detail::Place(record.topic.clone(), record.seq);
+        let mut step = Step::ended(&record.event, Stage::Received, source.name.clone(), received);
+        step.at = Wall(step.at.0.saturating_sub_unsigned(stored.as_micros() as u64));
+        steps.push(step);
+        steps.push(Step::ended(&record.event, Stage::Stored, record.topic.clone(), stored).with(place));
+    }
+    let repeated = !appended.is_empty()
+        && in_memory.is_empty()
+        && appended.iter().all(|a| matches!(a, Appended::Duplicate { .. }));
+    if repeated {
+        source.duplicate.inc()
+    } else {
+        source.accepted.inc()
+    }
+    if let Some((answer, id, timeout)) = waiting {
+        if repeated {
+            app.system.replies().forget(&id);
+        } else {
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(Ok(answer)) => return Ok((answered(&answer, &id), steps)),
+                // Too late, or the trigger's actor was restarted: the event is stored, and is worked on.
+                Ok(Err(_)) | Err(_) => app.system.replies().forget(&id),
+            }
+        }
+    }
+    let status = if repeated { actix_web::http::StatusCode::OK } else { actix_web::http::StatusCode::ACCEPTED };
+    Ok((told(status, single, &appended, &in_memory), steps))
+}
+
+/// The result of a trigger as the answer.
+fn answered(answer: &Answer, id: &str) -> HttpResponse {
+    let mut response = match answer {
+        Answer::Output(_) => HttpResponse::Ok(),
+        Answer::Nothing => HttpResponse::NoContent(),
+        Answer::Failed(why) => {
+            let detail = format!("the event {id} is stored, but its function failed and is tried again: {why}");
+            return Problem::new(502, "function-failed", detail).response();
+        }
+    };
+    if let Ok(value) = actix_web::http::header::HeaderValue::from_str(id) {
+        response.insert_header(("hexafn-event-id", value));
+    }
+    match answer {
+        Answer::Output(body) => response.content_type("application/json").body(body.clone()),
+        _ => response.finish(),
+    }
+}
+
+fn told(
+    status: actix_web::http::StatusCode,
+    single: bool,
+    appended: &[Appended],
+    in_memory: &[Arc<Record>],
+) -> HttpResponse {
+    let of_record = |r: &'_ Arc<Record>, durability| -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Accepted {
+            id: &r.event.id,
+            trace_id: &r.event.trace.trace_id,
+            topic: &r.topic,
+            seq: r.seq,
+            durability,
+            duplicate: false,
+        })
+    };
+    let mut parts: Vec<Vec<u8>> = Vec::with_capacity(appended.len() + in_memory.len());
+    for one in appended {
+        let part = match one {
+            Appended::Stored(r) => of_record(r, "disk"),
+            Appended::Duplicate { topic, seq, event_id } => serde_json::to_vec(&Accepted {
+                id: event_id,
+                trace_id: "",
+                topic,
+                seq: *seq,
+                durability: "disk",
+                duplicate: true,
+            }),
+        };
+        parts.extend(part);
+    }
+    parts.extend(in_memory.iter().filter_map(|r| of_record(r, "memory").ok()));
+    let body = if single {
+        parts.pop().unwrap_or_default()
+    } else {
+        let mut body = b"{\"events\":[".to_vec();
+        body.extend(parts.join(&b','));
+        body.extend_from_slice(b"]}");
+        body
+    };
+    HttpResponse::build(status).content_type("application/json").body(body)
+}

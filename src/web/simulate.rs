@@ -1,0 +1,59 @@
+//! `POST /admin/simulate`: the dry run over the live definitions.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use hexafn_actors::clock::Wall;
+use hexafn_actors::event::Event;
+use hexafn_actors::log::{Record, TopicId};
+use hexafn_actors::trigger::dry::dry_run;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::App;
+use super::problem::Problem;
+
+/// The event to try, as the CLI and the API take it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// The topic that it would be stored in.
+    pub topic: String,
+    /// Its type.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Its subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its data, any JSON; numbers stay as they are written.
+    pub data: Box<RawValue>,
+}
+
+impl Trial {
+    /// The record that the triggers would see.
+    pub fn record(self) -> Record {
+        let data = self.data.get().to_owned().into_bytes();
+        let mut event = Event::new("/simulate", self.kind.as_deref().unwrap_or("simulated"), data.into());
+        event.subject = self.subject.map(Into::into);
+        event.key = self.key.map(Into::into);
+        Record::new(self.topic.into(), TopicId(0), 0, Wall::now(), event)
+    }
+}
+
+/// The handler.
+pub async fn simulate(
+    app: web::Data<App>,
+    request: HttpRequest,
+    trial: web::Json<Trial>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "triggers", "read", "*")?;
+    let record = trial.into_inner().record();
+    let system = app.system.clone();
+    let runs = web::block(move || {
+        let off: Vec<_> = system.triggers().into_iter().filter(|t| !t.enabled).map(|t| t.name).collect();
+        dry_run(&system.definitions(), &record, |t| off.contains(&t.name))
+    });
+    let runs = runs.await.map_err(|e| Problem::new(500, "thread", e.to_string()))?;
+    Ok(HttpResponse::Ok().json(runs))
+}
