@@ -63,6 +63,32 @@ locked_cargo() {
   flock --close "$lock" cargo "$@"
 }
 
+# with_rocksdb: links RocksDB as built once for this machine, and builds it when it is not there yet. One build serves the
+# debug and the release profile, clippy and every clone; without it each of them compiles RocksDB for ten minutes.
+with_rocksdb() {
+  local version dir
+  version="$(awk '/^name = "librocksdb-sys"/ { getline; gsub(/[^0-9.+]/, ""); print }' Cargo.lock)"
+  [[ -n "$version" ]] || die "Cargo.lock names no librocksdb-sys"
+  dir="$cache_dir/rocksdb/$version"
+  export ROCKSDB_LIB_DIR="$dir" ROCKSDB_STATIC=1
+  [[ ! -f "$dir/librocksdb.a" ]] || return 0
+  say "building RocksDB $version once (about ten minutes on two cores)"
+  local target="$cache_dir/rocksdb/build" lib
+  (
+    unset ROCKSDB_LIB_DIR ROCKSDB_STATIC
+    CARGO_TARGET_DIR="$target" locked_cargo build --release --manifest-path scripts/rocksdb/Cargo.toml >&2
+  )
+  lib="$(find "$target/release/build" -path '*librocksdb-sys-*' -name librocksdb.a -print -quit)"
+  [[ -n "$lib" ]] || die "the build of RocksDB left no librocksdb.a in $target"
+  grep -q "\"$version\"" scripts/rocksdb/Cargo.lock ||
+    die "scripts/rocksdb builds another version than Cargo.lock has ($version); set the version in scripts/rocksdb/Cargo.toml"
+  mkdir -p "$dir"
+  # In one step: a library that is there is complete.
+  cp "$lib" "$dir/librocksdb.a.new"
+  mv "$dir/librocksdb.a.new" "$dir/librocksdb.a"
+  rm -rf "$target"
+}
+
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
   manual "scripts/lib.sh"
 fi

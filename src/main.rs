@@ -4,5 +4,8 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // Reads FAILPOINTS from the environment; lives as long as the process.
+    #[cfg(feature = "failpoints")]
+    let _failpoints = hexafn_actors::fail::FailScenario::setup();
     hexafn::cli::main()
 }

@@ -39,7 +39,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// Runs until it is told to stop. Returns after an orderly drain.
 pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
-    let loaded = config::load(&options).map_err(|errors| Failed::new(78, errors.render(false)))?;
+    let mut loaded = config::load(&options).map_err(|errors| Failed::new(78, errors.render(false)))?;
     crate::telemetry::start(&loaded.log);
     if !loaded.warnings.is_empty() {
         tracing::warn!("configuration\n{}", loaded.warnings.render(false));
@@ -51,6 +51,8 @@ pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
             format!("cannot listen on {}: {e}; is another hexaFn running? Set server.listen", loaded.server.listen),
         )
     })?;
+    // Port 0 asks for any free one; what is announced is the one that was given.
+    loaded.server.listen = listener.local_addr().map_err(|e| Failed::new(69, e.to_string()))?;
     let runtime = actix_web::rt::System::new();
     runtime.block_on(serve(options, loaded, listener, quiet))
 }

@@ -41,6 +41,7 @@ pub struct SourceDefinition {
 }
 
 /// The kinds of source.
+#[expect(clippy::large_enum_variant, reason = "made once for each source and shared by reference")]
 pub enum SourceKind {
     /// Receives HTTP requests.
     Webhook {

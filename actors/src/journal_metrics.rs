@@ -11,14 +11,22 @@ use crate::metrics::Metrics;
 
 /// Adds the journal's and the process's families.
 pub fn register(metrics: &Metrics, stats: Arc<JournalStats>) {
-    for collector in [Box::new(JournalCollector(stats)) as Box<dyn Collector>, Box::new(ProcessCollector)] {
+    for collector in [
+        Box::new(JournalCollector(stats, desc("hexafn_journal_groups_total", "Groups written."))) as Box<dyn Collector>,
+        Box::new(ProcessCollector(desc("process_resident_memory_bytes", "Resident memory size in bytes."))),
+    ] {
         if let Err(error) = metrics.add(collector) {
             tracing::error!(%error, "metrics are missing");
         }
     }
 }
 
-struct JournalCollector(Arc<JournalStats>);
+/// A description, so that the registry tells collectors apart.
+fn desc(name: &str, help: &str) -> Vec<Desc> {
+    Desc::new(name.to_owned(), help.to_owned(), Vec::new(), Default::default()).into_iter().collect()
+}
+
+struct JournalCollector(Arc<JournalStats>, Vec<Desc>);
 
 impl JournalCollector {
     fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 7] {
@@ -37,7 +45,7 @@ impl JournalCollector {
 
 impl Collector for JournalCollector {
     fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
+        self.1.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -82,11 +90,11 @@ impl JournalCollector {
 }
 
 /// `process_resident_memory_bytes`, `process_open_fds`: the names that dashboards know.
-struct ProcessCollector;
+struct ProcessCollector(Vec<Desc>);
 
 impl Collector for ProcessCollector {
     fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
+        self.0.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {

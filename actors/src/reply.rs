@@ -19,9 +19,12 @@ pub enum Answer {
     Failed(Str),
 }
 
+/// Who waits, by event id: for which trigger, and where to answer.
+type Shard = Mutex<HashMap<Str, (Str, oneshot::Sender<Answer>)>>;
+
 /// The waiting requests, by event id. Many small locks, so that workers seldom meet; nobody waits while holding one.
 pub struct Replies {
-    shards: [Mutex<HashMap<Str, (Str, oneshot::Sender<Answer>)>>; 16],
+    shards: [Shard; 16],
     waiting: AtomicUsize,
 }
 
@@ -32,7 +35,7 @@ impl Default for Replies {
 }
 
 impl Replies {
-    fn shard(&self, id: &str) -> &Mutex<HashMap<Str, (Str, oneshot::Sender<Answer>)>> {
+    fn shard(&self, id: &str) -> &Shard {
         // The last characters of an id are its random part.
         let at = id.bytes().rev().take(4).fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(b as usize));
         &self.shards[at % self.shards.len()]

@@ -44,6 +44,9 @@ use crate::trace::{Ask, Steps, Traces};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::{self, Counts, Trigger, TriggerSpec};
 
+/// Called once when the process must end: the exit code and why.
+pub type OnFatal = Arc<dyn Fn(i32, &str) + Send + Sync>;
+
 /// How a system is set up.
 pub struct SystemOptions {
     /// The data folder.
@@ -61,7 +64,7 @@ pub struct SystemOptions {
     /// The strategy of a group of actors.
     pub parent: RestartStrategy,
     /// Called once when the process must end: the exit code and why.
-    pub on_fatal: Arc<dyn Fn(i32, &str) + Send + Sync>,
+    pub on_fatal: OnFatal,
 }
 
 /// What goes wrong with the system.

@@ -64,7 +64,10 @@ const TICKET: Duration = Duration::from_secs(30);
 /// Tickets that may be open at a time.
 const MAX_TICKETS: usize = 10_000;
 
-static TICKETS: LazyLock<Mutex<HashMap<String, (Instant, Option<String>)>>> = LazyLock::new(Mutex::default);
+/// Open tickets: when each was made, and the token that it stands for.
+type Tickets = HashMap<String, (Instant, Option<String>)>;
+
+static TICKETS: LazyLock<Mutex<Tickets>> = LazyLock::new(Mutex::default);
 
 /// A single-use ticket for a WebSocket, which a browser cannot give a header: a token in a query would end up in logs.
 async fn ticket(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {

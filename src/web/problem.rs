@@ -10,9 +10,13 @@ use hexafn_actors::{system, topic};
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// A problem: what a client is told.
+/// A problem: what a client is told. Boxed, since errors are rare and results are passed on at every step.
 #[derive(Debug, Clone, Serialize)]
-pub struct Problem {
+#[serde(transparent)]
+pub struct Problem(Box<Fields>);
+
+#[derive(Debug, Clone, Serialize)]
+struct Fields {
     status: u16,
     /// Stable, for programs.
     code: Cow<'static, str>,
@@ -30,29 +34,30 @@ impl Problem {
     /// A problem with the title of its status.
     pub fn new(status: u16, code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Problem");
-        Self { status, code: code.into(), title: title.into(), detail: detail.into(), retry_after: None, errors: None }
+        let (code, title, detail) = (code.into(), title.into(), detail.into());
+        Self(Box::new(Fields { status, code, title, detail, retry_after: None, errors: None }))
     }
 
     /// With `Retry-After`, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds);
+        self.0.retry_after = Some(seconds);
         self
     }
 
     /// With a list of what is wrong where.
     #[must_use]
     pub fn errors(mut self, errors: serde_json::Value) -> Self {
-        self.errors = Some(errors);
+        self.0.errors = Some(errors);
         self
     }
 
     /// The answer.
     pub fn response(&self) -> HttpResponse {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.0.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         response.body(serde_json::to_vec(self).unwrap_or_default())
@@ -61,13 +66,13 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.code, self.detail)
+        write!(f, "{}: {}", self.0.code, self.0.detail)
     }
 }
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn error_response(&self) -> HttpResponse {
@@ -86,7 +91,10 @@ impl actix_web::Responder for Problem {
 impl From<DoorError> for Problem {
     fn from(e: DoorError) -> Self {
         let retry_after = e.retry_after_seconds();
-        Self { title: e.title.into(), retry_after, ..Self::new(e.status, e.code, e.detail) }
+        let mut problem = Self::new(e.status, e.code, e.detail);
+        problem.0.title = e.title.into();
+        problem.0.retry_after = retry_after;
+        problem
     }
 }
 

@@ -186,12 +186,11 @@ impl MessageBody for Body {
     }
 }
 
+/// The pieces of a session.
+type Opened = (HttpResponse, Session, actix_ws::MessageStream, Rc<RefCell<Outbox>>);
+
 /// Takes a place among the open streams and makes the session's pieces.
-fn open(
-    app: &web::Data<App>,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<(HttpResponse, Session, actix_ws::MessageStream, Rc<RefCell<Outbox>>), Problem> {
+fn open(app: &web::Data<App>, request: &HttpRequest, payload: web::Payload) -> Result<Opened, Problem> {
     if app.streams.fetch_add(1, Ordering::Relaxed) >= app.server.limits.max_streams {
         app.streams.fetch_sub(1, Ordering::Relaxed);
         return Err(Problem::new(

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+use crate::clock::Wall;
+use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::lifeline::{Busy, Lifeline, Stop};
 
 use super::{Appended, Batch, Commit, Durability, Error, EventLog, Op, Ops, Published, Receipt, Record, TopicId};
@@ -174,7 +176,9 @@ impl Journal {
             return;
         }
         let synced = pending.synced;
-        self.parts.write(pending);
+        if !self.parts.write(pending) {
+            return self.lost(ctx);
+        }
         if !synced && !self.sync_due {
             self.sync_due = true;
             ctx.run_later(self.parts.options.lazy_sync_after, |journal, ctx| {
@@ -185,11 +189,22 @@ impl Journal {
         }
     }
 
+    /// Settlements were not written: topics are ahead of the disk. A restart of the journal takes the topics along, and
+    /// they begin again from what is stored.
+    fn lost(&mut self, ctx: &mut Context<Self>) {
+        if let Some(life) = &self.life {
+            let why = "settlements of topics could not be written; topics start again from what is stored";
+            life.fail(ctx, Failure::new(FailureKind::Reported, why, Wall::now()).uncounted());
+        }
+    }
+
     /// Syncs what lazy groups left, together with what is pending.
     fn flush_lazy(&mut self, ctx: &mut Context<Self>) {
         if self.pending.batches.is_empty() {
             let pending = std::mem::take(&mut self.pending);
-            self.parts.write(pending);
+            if !self.parts.write(pending) {
+                self.lost(ctx);
+            }
         } else {
             self.flush(ctx);
         }
@@ -197,9 +212,11 @@ impl Journal {
 }
 
 impl JournalParts {
-    /// Writes a group, answers everybody, and tells the topics.
-    fn write(&self, pending: Pending) {
+    /// Writes a group, answers everybody, and tells the topics. `false` when something was not written that nobody waits
+    /// for.
+    fn write(&self, pending: Pending) -> bool {
         let Pending { batches, replies, barriers, bytes, synced } = pending;
+        let unawaited = replies.iter().any(Option::is_none);
         let stats = &*self.stats;
         let commits = batches.len() as u64;
         let started = Instant::now();
@@ -230,8 +247,10 @@ impl JournalParts {
                     answer(Some(barrier), Err(error.clone()));
                 }
                 self.check_fatal(&error);
+                return !unawaited;
             }
         }
+        true
     }
 
     /// The new records of each topic, in order.
@@ -303,6 +322,12 @@ impl Handler<Commit> for Journal {
         fail::fail_point!("journal-panic");
         let Commit { ops, durability, reply } = commit;
         match self.parts.log.admits(&ops) {
+            // What nobody waits for are settlements of topics: the reserve is there for them, so that deliveries go on
+            // while the door is shut.
+            Err(Error::Full) if reply.is_none() => {
+                self.pending.push(ops, durability, reply);
+                self.flush_soon(ctx);
+            }
             Ok(()) => {
                 self.pending.push(ops, durability, reply);
                 self.flush_soon(ctx);

@@ -33,6 +33,9 @@ use crate::topic::{Act, Deliveries, Delivery, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use crate::trigger::{record, settle};
 
+/// Told the target's name and why it disabled itself.
+pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 /// What a forwarder is made of; the same at every restart.
 #[derive(Clone)]
 pub struct ForwarderSpec {
@@ -57,7 +60,7 @@ pub struct ForwarderSpec {
     /// Counts steps that the recorder could not take.
     pub steps_dropped: prometheus::IntCounter,
     /// Told when the target disables itself (410, five days of failure), so that it is stored and an alert is raised.
-    pub on_disabled: Arc<dyn Fn(&str, &str) + Send + Sync>,
+    pub on_disabled: OnDisabled,
 }
 
 /// The name of a target's subscription on its outbox.

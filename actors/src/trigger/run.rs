@@ -64,7 +64,7 @@ pub enum End {
     /// There is a result, and where it goes.
     Fired {
         /// The result, as it will be stored.
-        output: Event,
+        output: Box<Event>,
         /// Indexes into the runner's outputs.
         to: Vec<usize>,
     },
@@ -173,7 +173,7 @@ impl Runner {
                 }
             }
         }
-        End::Fired { output, to }
+        End::Fired { output: Box::new(output), to }
     }
 
     /// The appends of a result. What goes to a topic in memory is sent at once, and lost where that topic is too busy:

@@ -159,7 +159,7 @@ proptest! {
         ordering in prop_oneof![Just(Ordering::None), Just(Ordering::Key), Just(Ordering::Strict)],
     ) {
         const RECORDS: Seq = 12;
-        let key = |seq: Seq| Some(Str::from(if seq % 3 == 0 { "a" } else { "b" }));
+        let key = |seq: Seq| Some(Str::from(if seq.is_multiple_of(3) { "a" } else { "b" }));
         let mut s = subscription(ordering);
         let mut now = Tick(0);
         let mut flying: Vec<(Seq, u32)> = Vec::new();
