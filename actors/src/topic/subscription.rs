@@ -273,13 +273,15 @@ impl Subscription {
 
     /// Takes a record: the next new one, or the one that `take_again` named.
     pub fn offer(&mut self, seq: Seq, key: Option<Str>, now: Tick) -> Offer {
-        let retried = match self.ready.remove(&seq) {
-            Some(entry) => entry,
-            None => self.waiting.remove(&seq).inspect(|w| {
+        // One that was offered before is not the next new one, even when it is beyond it: after a restart the waiting
+        // entries are known before the records in front of them have been offered again.
+        let again = self.ready.remove(&seq);
+        let is_new = again.is_none() && !self.waiting.contains_key(&seq);
+        let retried = again.unwrap_or_else(|| {
+            self.waiting.remove(&seq).inspect(|w| {
                 self.due.remove(&(w.due, seq));
-            }),
-        };
-        let is_new = seq >= self.next;
+            })
+        });
         if is_new {
             self.next = seq + 1;
             if self.settings.ordering == Ordering::Key
