@@ -1,0 +1,177 @@
+//! A panic in each kind of actor: a fresh one serves, the event is not lost, neighbours keep running, the process lives.
+//!
+//! Needs `--features failpoints`. Failpoints are global to a process, so the kinds are tried one after the other.
+#![cfg(feature = "failpoints")]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use hexafn_actors::definitions::{
+    Definitions, FunctionDefinition, On, Ordering, TargetDefinition, TargetKind, TriggerDefinition,
+};
+use hexafn_actors::event::{Event, Str};
+use hexafn_actors::log::rocks::RocksOptions;
+use hexafn_actors::supervision::{Change, Node, RestartStrategy, Snapshot, Watch};
+use hexafn_actors::system::{System, SystemOptions};
+use hexafn_actors::target::{Context, Secrets, TargetSettings};
+use hexafn_dsl::{ProgramKind, SourceText, compile};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn get(&self, reference: &str) -> Result<zeroize::Zeroizing<String>, String> {
+        Err(format!("{reference} is not there"))
+    }
+}
+
+fn definitions(dir: &Path) -> Definitions {
+    let program = |text: &str, kind| compile(&SourceText { name: "test", text }, kind).unwrap();
+    let settings: TargetSettings =
+        toml::from_str("name = \"audit\"\nkind = \"file\"\npath = \"out/audit.jsonl\"").unwrap();
+    let context = Context { base_dir: dir, secrets: &NoSecrets, allow_networks: &[], lookup: None };
+    let file: Arc<dyn hexafn_actors::target::Target> = settings.build(&context).unwrap().into();
+    let mut all = Definitions::default();
+    let function = FunctionDefinition {
+        name: "double".into(),
+        program: program("{ id: event.id, n: event.data.n * 2 }", ProgramKind::Function),
+        timeout: Duration::from_secs(1),
+        fallback: Vec::new(),
+        env: Vec::new(),
+        fingerprint: 1,
+    };
+    all.functions.insert("double".into(), Arc::new(function));
+    let target = |name: &str, kind| {
+        Arc::new(TargetDefinition {
+            name: name.into(),
+            settings: settings.clone(),
+            kind,
+            when: None,
+            retry: RestartStrategy::delivery(),
+            breaker: RestartStrategy::breaker(),
+            fingerprint: 1,
+        })
+    };
+    all.targets.insert("audit".into(), target("audit", TargetKind::Outside(file)));
+    all.targets.insert("results".into(), target("results", TargetKind::Topic("results".into())));
+    for name in ["first", "neighbour"] {
+        let trigger = TriggerDefinition {
+            name: name.into(),
+            on: On::Topic("in".into()),
+            when: Some(program("event.data.n > 0", ProgramKind::Condition)),
+            run: Some("double".into()),
+            to: vec!["results".into(), "audit".into()],
+            priority: if name == "first" { 1 } else { 0 },
+            enabled: true,
+            ordering: Ordering::None,
+            retry: RestartStrategy::delivery(),
+            origin: "test".into(),
+            fingerprint: 1,
+        };
+        all.triggers.insert(name.into(), Arc::new(trigger));
+    }
+    all
+}
+
+async fn nodes(system: &System) -> Vec<Node> {
+    system.supervisor().send(Snapshot).await.unwrap()
+}
+
+fn restarts(nodes: &[Node], path: &str) -> u64 {
+    nodes.iter().find(|n| &*n.path == path).unwrap_or_else(|| panic!("{path} is there")).restarts
+}
+
+/// Waits for the outputs of an event: one for each of the two triggers, in the topic and in the file.
+async fn outputs(system: &System, dir: &Path, id: &Str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let results = system.cast().get("results").unwrap();
+        let records = system.cast().log().read(results.id, 1, 10_000, 64 << 20).unwrap();
+        let in_topic = records.iter().filter(|r| r.event.id.starts_with(&format!("{id}-"))).count();
+        let text = std::fs::read_to_string(dir.join("out/audit.jsonl")).unwrap_or_default();
+        let in_file = text.lines().filter(|l| l.contains(&**id)).count();
+        assert!(in_topic <= 2, "an output was written twice");
+        if in_topic == 2 && in_file >= 2 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{id}: {in_topic} outputs in the topic, {in_file} in the file");
+        // Other actors run meanwhile; there is nothing else to wait on across a topic and a file.
+        tokio::time::timeout(Duration::from_millis(5), std::future::pending::<()>()).await.ok();
+    }
+}
+
+async fn publish(system: &System, n: i64) -> Option<Str> {
+    let topic = system.cast().ensure("in").await.unwrap();
+    let event = Event::new("test", "number", format!("{{\"n\":{n}}}").into());
+    let id = event.id.clone();
+    system.publish(&topic, event).await.ok().map(|_| id)
+}
+
+#[actix::test]
+async fn a_panic_in_each_kind_of_actor_is_contained() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let system = System::start(SystemOptions {
+        data: dir.path().join("data"),
+        rocks: RocksOptions::new(dir.path().join("data")),
+        threads: 1,
+        traces: 100,
+        memory_topic: 1 << 20,
+        actor: RestartStrategy::actor(),
+        parent: RestartStrategy::parent(),
+        on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
+    })
+    .await
+    .unwrap();
+    system.watch().await.unwrap();
+    system.apply(definitions(dir.path())).await.unwrap();
+    let id = publish(&system, 1).await.expect("accepted");
+    outputs(&system, dir.path(), &id).await;
+
+    let kinds = [
+        ("trigger-panic", "/triggers/first"),
+        ("topic-panic", "/topics/in"),
+        ("forwarder-panic", "/forwarders/audit"),
+        ("traces-panic", "/watch/traces"),
+        ("journal-panic", "/journal"),
+    ];
+    for (number, (failpoint, path)) in (2..).zip(kinds) {
+        let before = nodes(&system).await;
+        let mut watching = system.supervisor().send(Watch).await.unwrap();
+        fail::cfg(failpoint, "1*panic(by a test)").unwrap();
+        let mut accepted = publish(&system, number).await;
+        // The actor that panicked runs again.
+        let failed_at = Instant::now();
+        let back = tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                if let Ok(Change::Node(node)) = watching.changes.recv().await
+                    && &*node.path == path
+                    && node.state == "running"
+                    && node.restarts > restarts(&before, path)
+                {
+                    return node;
+                }
+            }
+        });
+        let node = back.await.unwrap_or_else(|_| panic!("{path} was not restarted after {failpoint}"));
+        let took = failed_at.elapsed();
+        fail::remove(failpoint);
+        assert!(node.last_failure.as_ref().unwrap().message.contains("by a test"), "{:?}", node.last_failure);
+        // What was not acknowledged may be sent again; what was, arrives without being sent again.
+        while accepted.is_none() {
+            accepted = publish(&system, number).await;
+        }
+        outputs(&system, dir.path(), &accepted.unwrap()).await;
+        let after = nodes(&system).await;
+        for neighbour in ["/triggers/neighbour", "/triggers/first", "/forwarders/audit", "/topics/results"] {
+            let with_it = neighbour == path || (path == "/journal" && neighbour.starts_with("/topics"));
+            if !with_it {
+                assert_eq!(restarts(&after, neighbour), restarts(&before, neighbour), "{neighbour} after {failpoint}");
+            }
+        }
+        assert!(took < Duration::from_millis(250) || cfg!(debug_assertions), "{path} took {took:?}");
+    }
+    assert!(system.is_healthy());
+    assert!(system.shutdown(Duration::from_secs(5)).await.is_empty());
+    scenario.teardown();
+}
