@@ -4,6 +4,8 @@
 //! Without a token the service answers to loopback only, and to everybody there. With the first token every request to
 //! the API needs one. A reload puts new tokens in place and ends those that are gone.
 
+use hexafn_actors::clock::Tick;
+use hexafn_actors::source::rate::{Bucket, Limit};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -92,6 +94,8 @@ pub enum Refusal {
     Unknown,
     /// A token that may not do this.
     Scope(String),
+    /// More requests a second than a token may make; seconds to wait.
+    Busy(u64),
     /// Too many failures from this address; seconds to wait.
     Limited(u64),
 }
@@ -101,6 +105,7 @@ struct Token {
     sha256: [u8; 32],
     scopes: Vec<Scope>,
     expires: Option<jiff::Timestamp>,
+    bucket: Mutex<Bucket>,
 }
 
 /// The door of the API.
@@ -112,13 +117,15 @@ pub struct Auth {
 
 impl Auth {
     /// Lets these tokens in, and no others.
-    pub fn replace(&self, tokens: &[TokenSettings]) {
+    pub fn replace(&self, tokens: &[TokenSettings], rate: u32) {
+        let limit = Limit { per_second: rate, burst: None };
         let tokens = tokens.iter().map(|t| Token {
             name: t.name.clone(),
             sha256: t.sha256,
             // The configuration was checked; a scope that this version does not know grants nothing.
             scopes: t.scopes.iter().filter_map(|s| s.parse().ok()).collect(),
             expires: t.expires,
+            bucket: Mutex::new(Bucket::new(limit)),
         });
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.collect();
     }
@@ -154,6 +161,9 @@ impl Auth {
             }
             return Err(Refusal::Unknown);
         };
+        if let Err(wait) = token.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now()) {
+            return Err(Refusal::Busy(wait.as_secs().max(1)));
+        }
         if token.scopes.iter().any(|s| s.covers(resource, verb, namespace)) {
             return Ok(Some(token.name.clone()));
         }
@@ -218,7 +228,7 @@ mod tests {
         assert_eq!(auth.check(None, None, ("topics", "read", "a")), Ok(None));
         let (text, ci) = token("ci", &["topics:read:*"], None);
         let (old, expired) = token("old", &["*:*:*"], Some("2020-01-01T00:00:00Z"));
-        auth.replace(&[ci, expired.clone()]);
+        auth.replace(&[ci, expired.clone()], 100);
         assert_eq!(auth.check(Some(&text), None, ("topics", "read", "a")), Ok(Some("ci".into())));
         assert_eq!(
             auth.check(Some(&text), None, ("topics", "write", "a")),
@@ -226,7 +236,7 @@ mod tests {
         );
         assert_eq!(auth.check(Some(&old), None, ("topics", "read", "a")), Err(Refusal::Unknown));
         assert_eq!(auth.check(None, None, ("topics", "read", "a")), Err(Refusal::Unknown));
-        auth.replace(&[expired]);
+        auth.replace(&[expired], 100);
         assert_eq!(auth.check(Some(&text), None, ("topics", "read", "a")), Err(Refusal::Unknown));
     }
 
@@ -234,7 +244,7 @@ mod tests {
     fn ten_failures_a_minute_are_enough() {
         let auth = Auth::default();
         let (good, stored) = token("a", &["*:*:*"], None);
-        auth.replace(&[stored]);
+        auth.replace(&[stored], 100);
         let ip = Some("192.0.2.1".parse().unwrap());
         for _ in 0..10 {
             assert_eq!(auth.check(Some("wrong"), ip, ("topics", "read", "a")), Err(Refusal::Unknown));

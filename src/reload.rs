@@ -122,7 +122,7 @@ impl Reloader {
         let applied = app.system.apply(loaded.definitions.clone()).await?;
         let sources = Arc::new(Sources::build(&app.system, &loaded.definitions).await?);
         *app.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
-        app.auth.replace(&loaded.tokens);
+        app.auth.replace(&loaded.tokens, loaded.server.limits.token_rate);
         crate::telemetry::set_level(&loaded.log.level);
         Ok(applied)
     }

@@ -1,6 +1,7 @@
 //! `hexafn serve`: opens the log, starts the tree, applies the definitions, listens, and drains at SIGTERM.
 
 use actix_web::{App as WebApp, HttpServer, web};
+use hexafn_actors::log::Durability;
 use hexafn_actors::log::rocks::RocksOptions;
 use hexafn_actors::system::{System, SystemOptions};
 use notify::{RecursiveMode, Watcher};
@@ -74,6 +75,11 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         threads: (cores / 2).max(1),
         traces: TRACES,
         memory_topic: 64 << 20,
+        durability: match loaded.storage.sync {
+            config::Sync::Always => Durability::Synced,
+            config::Sync::Lazy => Durability::Lazy,
+        },
+        max_bytes: loaded.storage.max_size.map(|s| s.0),
         actor: loaded.supervision.actor.clone(),
         parent: loaded.supervision.parent.clone(),
         on_fatal,
@@ -135,7 +141,11 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
 
 fn rocks(loaded: &Loaded) -> RocksOptions {
     let storage = &loaded.storage;
-    RocksOptions { reserve: storage.min_free.0, ..RocksOptions::new(&storage.path) }
+    RocksOptions {
+        reserve: storage.min_free.0,
+        memtable: usize::try_from(storage.memory.0).unwrap_or(usize::MAX),
+        ..RocksOptions::new(&storage.path)
+    }
 }
 
 fn listen(app: &web::Data<App>, loaded: &Loaded, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {

@@ -73,6 +73,10 @@ impl App {
                 "token-required",
                 "send a valid token as `Authorization: Bearer …`; make one with `hexafn token new NAME`",
             ),
+            Refusal::Busy(wait) => {
+                Problem::new(429, "token-rate", "this token asks more often than server.limits.token_rate allows")
+                    .retry_after(wait)
+            }
             Refusal::Scope(needed) => {
                 Problem::new(403, "scope-missing", format!("this token may not do that; it needs the scope {needed}"))
             }
@@ -166,11 +170,12 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
             flush(&of_app, steps);
         }
     });
+    let max_body = usize::try_from(app.server.limits.max_body.0).unwrap_or(usize::MAX);
     config
         .app_data(app)
         .app_data(
             web::JsonConfig::default()
-                .limit(4 << 20)
+                .limit(max_body)
                 .error_handler(|e, _| Problem::new(400, "body-invalid", e.to_string()).into()),
         )
         .app_data(
@@ -180,6 +185,7 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
             web::PathConfig::default().error_handler(|e, _| Problem::new(400, "path-invalid", e.to_string()).into()),
         )
         .app_data(worker)
+        .app_data(web::PayloadConfig::new(max_body))
         .service(web::resource("/hooks/{source}").to(hooks::receive))
         .service(web::resource("/health/live").route(web::get().to(live)))
         .service(web::resource("/health/ready").route(web::get().to(ready)))

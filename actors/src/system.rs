@@ -59,6 +59,10 @@ pub struct SystemOptions {
     pub traces: usize,
     /// Bytes that one memory topic may hold.
     pub memory_topic: usize,
+    /// When an accepted event is answered: once it is on disk, or before.
+    pub durability: Durability,
+    /// The bytes that all records together may take; beyond, nothing new is accepted.
+    pub max_bytes: Option<u64>,
     /// The strategy of an actor.
     pub actor: RestartStrategy,
     /// The strategy of a group of actors.
@@ -92,6 +96,9 @@ pub enum Error {
     /// Too busy: answer 503.
     #[error("the journal has as much to do as it may hold; try again in a second")]
     Busy,
+    /// Records take more than `storage.max_size`: answer 507.
+    #[error("all records together take more than storage.max_size allows; raise it, or let topics keep less")]
+    OverSize,
     /// Something ended in between.
     #[error("{0}")]
     Gone(&'static str),
@@ -134,6 +141,9 @@ struct Inner {
     traces: Front<Steps>,
     ask: Front<Ask>,
     actor: RestartStrategy,
+    durability: Durability,
+    max_bytes: Option<u64>,
+    over_size: AtomicBool,
     running: RwLock<Running>,
     applying: tokio::sync::Mutex<()>,
     alerts: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -254,6 +264,9 @@ impl System {
             traces,
             ask,
             actor: options.actor,
+            durability: options.durability,
+            max_bytes: options.max_bytes,
+            over_size: AtomicBool::new(false),
             running: RwLock::default(),
             applying: tokio::sync::Mutex::default(),
             alerts: Mutex::new(None),
@@ -301,10 +314,28 @@ impl System {
         read(&self.0.running).definitions.clone()
     }
 
-    /// Writes, and answers when it is on disk.
+    /// Whether an answered event is on disk.
+    pub fn is_synced(&self) -> bool {
+        self.0.durability == Durability::Synced
+    }
+
+    /// Whether records take more than they may, as seen within the last second.
+    fn weigh(&self) {
+        let Some(limit) = self.0.max_bytes else { return };
+        let bytes: u64 = self.0.cast.all().iter().filter_map(|t| self.0.log.bounds(t.id).ok()).map(|b| b.bytes).sum();
+        let over = bytes > limit;
+        if self.0.over_size.swap(over, Ordering::Relaxed) != over {
+            tracing::warn!(bytes, limit, over, "records and storage.max_size");
+        }
+    }
+
+    /// Writes, and answers when it is on disk (or before, with `storage.sync = "lazy"`).
     pub async fn commit(&self, ops: Ops) -> Result<Receipt, Error> {
+        if self.0.over_size.load(Ordering::Relaxed) && ops.iter().any(|op| matches!(op, Op::Append { .. })) {
+            return Err(Error::OverSize);
+        }
         let (reply, answer) = oneshot::channel();
-        match self.0.journal.try_send(Commit { ops, durability: Durability::Synced, reply: Some(reply) }) {
+        match self.0.journal.try_send(Commit { ops, durability: self.0.durability, reply: Some(reply) }) {
             Ok(()) => {}
             Err(SendError::Full(_)) => return Err(Error::Busy),
             Err(SendError::Closed(_)) => return Err(log::Error::Stopped.into()),
@@ -763,7 +794,19 @@ impl System {
         let watch = crate::supervision::Watch;
         let watching = self.0.supervisor.send(watch).await.map_err(|_| Error::Gone("the supervisor ended"))?;
         let system = self.clone();
-        let task = actix_rt::spawn(async move { crate::alerts::run(system, watching).await });
+        let task = actix_rt::spawn(async move {
+            let weigh = async {
+                let mut interval = tokio::time::interval(Duration::from_secs(1));
+                loop {
+                    interval.tick().await;
+                    system.weigh();
+                }
+            };
+            tokio::select! {
+                () = crate::alerts::run(system.clone(), watching) => {}
+                () = weigh => {}
+            }
+        });
         if let Some(old) = self.0.alerts.lock().unwrap_or_else(PoisonError::into_inner).replace(task) {
             old.abort();
         }

@@ -117,6 +117,8 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
         threads: 1,
         traces: 100,
         memory_topic: 1 << 20,
+        durability: hexafn_actors::log::Durability::Synced,
+        max_bytes: None,
         actor: RestartStrategy::actor(),
         parent: RestartStrategy::parent(),
         on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),

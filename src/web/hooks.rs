@@ -123,7 +123,7 @@ struct Accepted<'a> {
     trace_id: &'a str,
     topic: &'a str,
     seq: u64,
-    /// `disk`: it survives a crash; `memory`: it does not.
+    /// `disk`: it is on disk; `disk-later` (`storage.sync = "lazy"`): soon; `memory`: never.
     durability: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
@@ -385,7 +385,8 @@ async fn accept(
         }
     }
     let status = if repeated { actix_web::http::StatusCode::OK } else { actix_web::http::StatusCode::ACCEPTED };
-    Ok((told(status, single, &appended, &in_memory), steps))
+    let on_disk = if app.system.is_synced() { "disk" } else { "disk-later" };
+    Ok((told(status, single, &appended, &in_memory, on_disk), steps))
 }
 
 /// The result of a trigger as the answer.
@@ -412,6 +413,7 @@ fn told(
     single: bool,
     appended: &[Appended],
     in_memory: &[Arc<Record>],
+    on_disk: &'static str,
 ) -> HttpResponse {
     let of_record = |r: &'_ Arc<Record>, durability| -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&Accepted {
@@ -426,13 +428,13 @@ fn told(
     let mut parts: Vec<Vec<u8>> = Vec::with_capacity(appended.len() + in_memory.len());
     for one in appended {
         let part = match one {
-            Appended::Stored(r) => of_record(r, "disk"),
+            Appended::Stored(r) => of_record(r, on_disk),
             Appended::Duplicate { topic, seq, event_id } => serde_json::to_vec(&Accepted {
                 id: event_id,
                 trace_id: "",
                 topic,
                 seq: *seq,
-                durability: "disk",
+                durability: on_disk,
                 duplicate: true,
             }),
         };
