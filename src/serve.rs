@@ -214,23 +214,29 @@ fn reload_on_hangup(app: &web::Data<App>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What to try first.
-#[expect(clippy::print_stdout, reason = "the person who started it reads this")]
+/// What to try first. A reader that has gone (a closed pipe) is no reason to end the service.
 fn announce(app: &App, loaded: &Loaded) {
+    use std::io::Write;
     let base = format!("http://{}", loaded.server.listen);
-    println!("hexaFn {} listens on {base}", env!("CARGO_PKG_VERSION"));
-    println!("  configuration  {}", app.reloader.dir().display());
-    println!("  data           {}", loaded.storage.path.display());
-    println!("  API            {base}/admin/openapi.json   metrics {base}/metrics   health {base}/health/ready");
-    let sources = app.sources();
-    for name in sources.names() {
-        println!("  webhook        POST {base}/hooks/{name}");
+    let mut text = format!("hexaFn {} listens on {base}\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |l: String| {
+        text.push_str(&l);
+        text.push('\n');
+    };
+    line(format!("  configuration  {}", app.reloader.dir().display()));
+    line(format!("  data           {}", loaded.storage.path.display()));
+    line(format!("  API            {base}/admin/openapi.json   metrics {base}/metrics   health {base}/health/ready"));
+    for name in app.sources().names() {
+        line(format!("  webhook        POST {base}/hooks/{name}"));
     }
     let config = shell_word(app.reloader.dir());
-    println!("Try:");
-    println!("  hexafn hook send github --event push --data @tests/fixtures/github/push.json --config {config}");
-    println!("  hexafn tail '>'                 # watch what arrives and what comes of it, live");
-    println!("  hexafn trace ls                 # and then: hexafn trace show <event-id>");
+    line("Try:".to_owned());
+    line(format!("  hexafn hook send github --event push --data @tests/fixtures/github/push.json --config {config}"));
+    line("  hexafn tail '>'                 # watch what arrives and what comes of it, live".to_owned());
+    line("  hexafn trace ls                 # and then: hexafn trace show <event-id>".to_owned());
+    if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
+        tracing::debug!(%error, "nobody reads the announcement");
+    }
 }
 
 fn shell_word(path: &Path) -> String {
