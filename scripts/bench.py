@@ -86,7 +86,8 @@ def start_hexafn(job, folder):
 
 
 def start_raw(name, job, folder):
-    environment = os.environ | {"PORT": str(RAW_PORT), "DATA": f"{folder}/data", "SINK": f"http://127.0.0.1:{SINK_PORT}/sink"}
+    environment = os.environ | {"PORT": str(RAW_PORT), "DATA": f"{folder}/data"}
+    environment |= {"SINK": f"http://127.0.0.1:{SINK_PORT}/sink"}
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen([f"{os.environ['RAW_BIN']}/{name}"], cwd=folder, stdin=subprocess.DEVNULL,
                                    stdout=log, stderr=log, env=environment)
@@ -141,6 +142,9 @@ def one_run(name, job, options, perf=None):
                 result["lag"] = max(0, wanted + result["requests"] - before)
                 result["delivered"] = settle(wanted + result["requests"]) - wanted
                 result["drain"] = time.monotonic() - ended
+            if process.poll() is not None:
+                sys.exit(f"bench: {name} ended in a run of {job} with status {process.returncode}:\n"
+                         + (folder / "server.log").read_text(errors="replace")[-2000:])
             used = cpu(process.pid) - own
             elapsed = time.monotonic() - since
             load = kids() - children
@@ -150,8 +154,9 @@ def one_run(name, job, options, perf=None):
             result["cpu"] = used * 1e6 / max(1, result["requests"])
             result["peak"] = peak(process.pid)
             result["noise"] = max(0.0, busy() - all_ - used - load) / elapsed * 100
-            if result["bad"] or result["errors"]:
-                print(f"bench: {job} {name}: {result['bad']} answers were not 2xx, {result['errors']} errors", file=sys.stderr)
+            result["wrong"] = {k: result[k] for k in ("bad", "connect", "read", "write", "timeout") if result[k]}
+            if result["wrong"]:
+                print(f"bench: {job} {name}: errors that wrk counted: {result['wrong']}", file=sys.stderr)
             return result
         finally:
             stop(process)
@@ -239,6 +244,9 @@ def main():
             ratios = f"{m['rate'] / ours['rate']:.2f} | {m['cpu'] / ours['cpu']:.2f}" if name != "hexafn" else "1 | 1"
             lines.append(f"| {job} | {name} | {m['rate']:,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) | {m['p50'] / 1000:.2f} /"
                          f" {m['p99'] / 1000:.2f} | {m['cpu']:.1f} | {m['peak']:.0f} | {m['noise']:.0f} | {ratios} |")
+            wrong = [str(r["wrong"]) for r in results[name] if r["wrong"]]
+            if wrong:
+                remarks.append(f"{job} {name}: errors that wrk counted: {', '.join(wrong)}")
             if job == "DB":
                 behind = [f"{r['delivered']:,} of {r['requests']:,} ({r['lag']:,} behind at the end, {r['drain']:.1f} s to drain)"
                           for r in results[name]]

@@ -19,7 +19,7 @@ end
 
 function done(summary, latency)
   local errors = summary.errors
-  io.write(string.format('JSON {"requests":%d,"us":%d,"p50":%d,"p99":%d,"bad":%d,"errors":%d}\n',
+  io.write(string.format('JSON {"requests":%d,"us":%d,"p50":%d,"p99":%d,"bad":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d}\n',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), errors.status,
-    errors.connect + errors.read + errors.write + errors.timeout))
+    errors.connect, errors.read, errors.write, errors.timeout))
 end

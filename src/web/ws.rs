@@ -396,7 +396,9 @@ impl Actor for TopicSession {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(256);
+        // A message holds a reference for each record; what a viewer may be behind is bounded by bytes in its outbox, so the
+        // mailbox only has to outlast the moments in which its worker is busy with others.
+        ctx.set_mailbox_capacity(4096);
         let viewer = Viewer { id: self.id, to: ctx.address().recipient(), overrun: self.overrun.clone() };
         let (cast, pattern, from, me) =
             (self.app.system.cast().clone(), self.pattern.clone(), self.from, ctx.address());
