@@ -232,7 +232,7 @@ def main():
                     result = one_run(name, job, options)
                     if result["noise"] <= QUIET:
                         break
-                    print(f"{job} {name}: {result['noise']:.0f} % of a processor went to others; once more", file=sys.stderr)
+                    print(f"{job} {name}: {result['noise']:.0f} % of a processor went to others", file=sys.stderr)
                 results[name].append(result)
                 print(f"{job} {name}: {result['rate']:.0f}/s, {result['cpu']:.1f} µs CPU, noise {result['noise']:.0f} %",
                       file=sys.stderr)

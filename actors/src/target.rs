@@ -276,7 +276,7 @@ pub struct Context<'a> {
     pub base_dir: &'a std::path::Path,
     /// Where secrets come from.
     pub secrets: &'a dyn Secrets,
-    /// `allow_networks` of `[server]`: private networks that every HTTP target may reach.
+    /// `allow_networks` of `[targets]`: private networks that every HTTP target may reach.
     pub allow_networks: &'a [IpNet],
     /// Who resolves names; the system when `None`.
     pub lookup: Option<&'a Arc<dyn Lookup>>,

@@ -101,7 +101,10 @@ impl Trigger {
         let event = &record.event;
         tell(&ran, record, name, attempt);
         if !matches!(ran.end, End::Skipped) || ran.condition > Duration::from_millis(1) {
-            let step = Step::ended(event, Stage::Evaluated, name.clone(), ran.condition);
+            let mut step = Step::ended(event, Stage::Evaluated, name.clone(), ran.condition);
+            // It is told after the functions have run, and began before them.
+            let after: Duration = ran.executions.iter().map(|e| e.took).sum();
+            step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0) + 1));
             steps.push(step.with(Detail::Place(record.topic.clone(), record.seq)));
         }
         for execution in &ran.executions {

@@ -63,7 +63,8 @@ fn refused(client: &Client, error: tokio_tungstenite::tungstenite::Error) -> Fai
 
 fn show(client: &Client, text: &str) {
     let value: serde_json::Value = match client.output {
-        Output::Json => return say(text),
+        // A line for each event: a raw line end in JSON is white space, never part of a string.
+        Output::Json => return say(text.replace(['\n', '\r'], " ")),
         Output::Table => serde_json::from_str(text).unwrap_or_default(),
     };
     let data = value.get("data").map(cell).unwrap_or_default();
