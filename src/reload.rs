@@ -93,7 +93,7 @@ impl Reloader {
         let loaded = tokio::task::spawn_blocking(move || config::load(&options)).await;
         let loaded = loaded.map_err(|e| Problem::new(500, "thread", e.to_string()))?;
         let loaded = loaded.map_err(|errors| {
-            let json = errors.to_json();
+            let json = errors.to_json()["errors"].take();
             tracing::error!(by, "reload refused; nothing was changed\n{}", errors.render(false));
             self.note(by, false, Some(json.clone()), None);
             Problem::new(422, "config-invalid", "the configuration is not valid; nothing was changed").errors(json)

@@ -464,8 +464,12 @@ pub fn reload(client: &Client) -> Done {
         // The problems as the configuration shows them, with file and line.
         if let Some(errors) = failure.json.as_ref().and_then(|j| j["errors"].as_array()) {
             for error in errors {
-                if let Some(text) = error["rendered"].as_str().or(error["message"].as_str()) {
-                    failure.message.push_str(&format!("\n{text}"));
+                let place = &error["place"];
+                let at = format!("{}:{}:{}", cell(&place["file"]), cell(&place["line"]), cell(&place["column"]));
+                let (code, message) = (cell(&error["code"]), cell(&error["message"]));
+                failure.message.push_str(&format!("\n{at}: error[{code}]: {message}"));
+                if let Some(label) = error["label"].as_str() {
+                    failure.message.push_str(&format!(" ({})", table::plain(label)));
                 }
             }
         }

@@ -12,7 +12,7 @@ mod token;
 mod topic;
 mod trigger;
 
-use hexafn_actors::definitions::Definitions;
+use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::Str;
 use hexafn_dsl::{Program, ProgramKind, SourceText};
 use ipnet::IpNet;
@@ -47,6 +47,8 @@ pub struct Checker<'a> {
     pub open: bool,
     names: AllNames,
     function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
+    /// Triggers whose result is the answer of a source.
+    answering: std::collections::BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -80,7 +82,8 @@ impl<'a> Checker<'a> {
         open: bool,
     ) -> Self {
         let (names, function_files) = (AllNames::default(), Vec::new());
-        Self { dir, base_dir, texts, problems, vault, allow_networks, open, names, function_files }
+        let answering = Default::default();
+        Self { dir, base_dir, texts, problems, vault, allow_networks, open, names, function_files, answering }
     }
 
     /// Checks everything.
@@ -107,6 +110,14 @@ impl<'a> Checker<'a> {
         for node in layers.of_kind("source") {
             insert(&mut definitions.sources, self.source(node), |d| &d.name);
         }
+        self.answering = definitions
+            .sources
+            .values()
+            .filter_map(|source| match &source.kind {
+                SourceKind::Webhook { settings, .. } => settings.reply.as_ref().map(|r| r.trigger.clone()),
+                SourceKind::Timer { .. } => None,
+            })
+            .collect();
         for node in layers.of_kind("trigger") {
             insert(&mut definitions.triggers, self.trigger(node), |d| &d.name);
         }
