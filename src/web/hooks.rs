@@ -1,5 +1,5 @@
-//! `POST /hooks/{source}`: the door. Cheapest and least trusting first: method and size, rate, signature over the raw
-//! bytes, and only then what parses. Answered 2xx after the event is on disk.
+//! `POST /hooks/{source}`: the door. Least trusting first: method and size, signature over the raw bytes, rate, and only
+//! then what parses. Answered 2xx after the event is on disk.
 
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -176,18 +176,19 @@ pub async fn receive(
             Ok(_) | Err(_) => Err(DoorError::unauthorized().into()),
         };
     };
-    if let Some(bucket) = &source.bucket
-        && let Err(wait) = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now())
-    {
-        source.limited.inc();
-        return Err(DoorError::too_many(wait).into());
-    }
     let verifier = source.verifier();
     let verified = verifier.check(&parts, &body, now).map_err(|refusal| {
         source.unauthorized.inc();
         tracing::info!(source = %source.name, reason = refusal.code(), "webhook refused");
         DoorError::unauthorized()
     })?;
+    // After the signature: a stranger cannot use up what the true sender may send.
+    if let Some(bucket) = &source.bucket
+        && let Err(wait) = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now())
+    {
+        source.limited.inc();
+        return Err(DoorError::too_many(wait).into());
+    }
     if let Some(text) = verifier.challenge(&body) {
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
     }

@@ -787,6 +787,8 @@ impl Handler<TopicMessage> for Topic {
             }
             TopicMessage::Unview(id) => self.viewers.retain(|v| v.id != id),
             TopicMessage::Inspect(reply) => {
+                // Whoever was told of an event a moment ago sees it counted.
+                self.catch_up();
                 if reply.send(self.status()).is_err() {
                     tracing::debug!("nobody waits for the status");
                 }

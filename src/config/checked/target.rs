@@ -95,7 +95,9 @@ impl Checker<'_> {
             None => TargetKind::Outside(self.build(node, &settings, &who)?),
         };
         let mark = self.vault.take_mark();
-        let fingerprint = fingerprint::of(node, &[&mark]);
+        // `allow_networks` of [targets] is built into the target, so a change of it is a change of the target.
+        let networks = self.allow_networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let fingerprint = fingerprint::of(node, &[&mark, networks.as_bytes()]);
         Some(TargetDefinition { name: settings.name.clone(), settings, kind, when, retry, breaker, fingerprint })
     }
 
