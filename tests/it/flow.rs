@@ -132,7 +132,8 @@ async fn a_wrong_configuration_is_refused_whole() {
     assert_eq!(outputs(&service, 1).await[0]["data"]["n"], 8, "the old one goes on");
 }
 
-#[tokio::test]
+// Senders on threads of their own: asking by the command line blocks the thread that asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_before_a_kill_arrives_once() {
     let (url, _) = receiver(&[200]).await;
     let mut service = Service::start(&[("a.toml", &PIPE.replace("URL", &url))]);
