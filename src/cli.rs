@@ -229,7 +229,9 @@ fn run(cli: Cli) -> Done {
         Command::Token(token) => offline::token(token),
         Command::Explain { code } => offline::explain(&code),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "hexafn", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hexafn", &mut script);
+            say(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

@@ -107,8 +107,12 @@ impl Trigger {
             step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0) + 1));
             steps.push(step.with(Detail::Place(record.topic.clone(), record.seq)));
         }
+        let mut after: Duration = ran.executions.iter().map(|e| e.took).sum();
         for execution in &ran.executions {
-            let step = Step::ended(event, Stage::Executed, execution.function.clone(), execution.took);
+            let mut step = Step::ended(event, Stage::Executed, execution.function.clone(), execution.took);
+            // Told together at the end: each began before all that ran after it.
+            after = after.saturating_sub(execution.took);
+            step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0)));
             steps.push(match &execution.error {
                 None => step,
                 Some(error) => step.failed(Detail::Text(error.message.as_str().into())),
@@ -162,7 +166,9 @@ impl Trigger {
 
     /// One bad event is its own business; when most of them fail, it is the trigger's.
     fn ill(&mut self, failure: &Failure) {
-        if matches!(decide(&self.spec.health, &mut self.history, Tick::now(), failure, 0.5), Decision::Quarantine) {
+        // Permanent is said of the event (trying it again cannot help), not of the trigger.
+        let counted = Failure { kind: FailureKind::Reported, ..failure.clone() };
+        if matches!(decide(&self.spec.health, &mut self.history, Tick::now(), &counted, 0.5), Decision::Quarantine) {
             self.gave_up = Some(format!("most of its events fail; the last: {}", failure.message));
         }
     }

@@ -2,24 +2,27 @@
 //! used for the first time is numbered durably and started under the supervisor, with every subscription that matches.
 
 use actix::{Actor, Addr};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::oneshot;
 
 use super::actor::{Topic, TopicSpec};
+use super::keys;
 use super::pattern::Pattern;
 use super::{Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
 use crate::log::journal::{Barrier, Sinks};
-use crate::log::{self, Commit, EventLog, Seq};
+use crate::log::{self, Commit, Durability, EventLog, Op, Seq, Table};
 use crate::metrics::Metrics;
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
-use crate::supervision::{ChildSpec, Place, Spawn, Supervisor};
+use crate::supervision::{ChildSpec, Place, RestartStrategy, Spawn, Supervisor};
 
+/// The most cursors that are looked through for names.
+const MAX_CURSORS: usize = 1_000_000;
 /// The most topics: names can come from payloads, so their number is bounded.
 pub const MAX_TOPICS: usize = 10_000;
 
@@ -56,6 +59,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     supervisor: Addr<Supervisor>,
     memory_limit: usize,
+    strategy: RestartStrategy,
     topics: RwLock<Arc<HashMap<Str, TopicHandle>>>,
     settings: RwLock<HashMap<Str, Arc<TopicDefinition>>>,
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
@@ -84,6 +88,8 @@ pub struct CastParts {
     pub supervisor: Addr<Supervisor>,
     /// Bytes that one memory topic may hold.
     pub memory_limit: usize,
+    /// The strategy of topics.
+    pub strategy: RestartStrategy,
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
@@ -104,7 +110,7 @@ pub fn slot(name: &str) -> Place {
 impl Cast {
     /// An empty registry.
     pub fn new(parts: CastParts) -> Self {
-        let CastParts { log, journal, barrier, sinks, metrics, supervisor, memory_limit } = parts;
+        let CastParts { log, journal, barrier, sinks, metrics, supervisor, memory_limit, strategy } = parts;
         Self(Arc::new(Inner {
             log,
             journal,
@@ -113,6 +119,7 @@ impl Cast {
             metrics,
             supervisor,
             memory_limit,
+            strategy,
             topics: RwLock::default(),
             settings: RwLock::default(),
             subscribers: RwLock::default(),
@@ -189,7 +196,7 @@ impl Cast {
         let (ready, is_ready) = oneshot::channel();
         let ready = std::sync::Mutex::new(Some(ready));
         let (cast, topic) = (self.clone(), handle.clone());
-        let starts = AtomicU64::new(0);
+        let (starts, shown) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
         let child = ChildSpec::new(format!("/topics/{}", handle.name), "topic", move |life| {
             let spec = TopicSpec {
                 handle: topic.clone(),
@@ -199,13 +206,15 @@ impl Cast {
                 journal: cast.0.journal.clone(),
                 barrier: (starts.fetch_add(1, Ordering::Relaxed) > 0).then(|| cast.0.barrier.clone()),
                 memory_limit: cast.0.memory_limit,
+                shown: shown.clone(),
                 metrics: cast.0.metrics.clone(),
             };
             let ready = ready.lock().unwrap_or_else(PoisonError::into_inner).take();
             let addr = Topic::new(spec, life, ready).start();
             Ok(Started::new(&addr).serves(&topic.front, &addr))
         });
-        let spawned = self.0.supervisor.send(Spawn(child.place(slot(&handle.name)))).await;
+        let child = child.strategy(self.0.strategy.clone()).place(slot(&handle.name));
+        let spawned = self.0.supervisor.send(Spawn(child)).await;
         match spawned {
             Ok(Ok(_)) if is_ready.await.is_ok() => Ok(()),
             _ => Err(Error::Start(handle.name.clone())),
@@ -266,6 +275,9 @@ impl Cast {
         for topic in self.all() {
             topic.front.send(TopicMessage::Detach { subscription: name.into(), forget }).await.ok();
         }
+        if forget && let Err(error) = self.write(Op::Delete { table: Table::State, key: keys::paused(name) }).await {
+            tracing::warn!(subscription = name, %error, "the pause of a removed subscription is kept");
+        }
         known
     }
 
@@ -285,8 +297,26 @@ impl Cast {
         }
     }
 
-    /// Changes a subscription on every topic that serves it. `false` when there is none.
-    pub async fn act(&self, subscription: &str, act: Act) -> bool {
+    /// The names of all subscriptions that have a place in a topic: those that are served, and those whose trigger or
+    /// target is not there any more.
+    pub fn subscriptions(&self) -> Result<Vec<Str>, Error> {
+        let stored = self.0.log.scan(Table::Cursor, b"", MAX_CURSORS)?;
+        let mut names: BTreeSet<Str> = self.subscribers().iter().map(|s| s.name.clone()).collect();
+        names.extend(stored.iter().filter_map(|(key, _)| keys::subscription_of(key)).map(Str::from));
+        Ok(names.into_iter().collect())
+    }
+
+    /// Changes a subscription on every topic that serves it; a pause outlives restarts. `false` when there is none.
+    pub async fn act(&self, subscription: &str, act: Act) -> Result<bool, Error> {
+        if !read(&self.0.subscribers).iter().any(|s| &*s.name == subscription) {
+            return Ok(false);
+        }
+        let (table, key) = (Table::State, keys::paused(subscription));
+        match act {
+            Act::Pause => self.write(Op::Put { table, key, value: b"by hand".to_vec() }).await?,
+            Act::Resume => self.write(Op::Delete { table, key }).await?,
+            Act::Seek(_) | Act::RetryNow | Act::Limit(_) => {}
+        }
         let mut found = false;
         for topic in self.all() {
             let (reply, answer) = oneshot::channel();
@@ -295,7 +325,16 @@ impl Cast {
                 found |= answer.await.unwrap_or(false);
             }
         }
-        found
+        Ok(found)
+    }
+
+    /// Writes, and waits until it is on disk.
+    async fn write(&self, op: Op) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let commit = Commit { ops: [op].into_iter().collect(), durability: Durability::Synced, reply: Some(reply) };
+        self.0.journal.send(commit).await.map_err(|_| log::Error::Stopped)?;
+        answer.await.map_err(|_| log::Error::Stopped)??;
+        Ok(())
     }
 
     /// The state of a topic.
