@@ -15,6 +15,7 @@ mod live;
 mod offline;
 mod online;
 mod table;
+mod test;
 
 /// An event-function runtime: webhooks in, triggers decide, functions run, results are forwarded, nothing lost.
 #[derive(Debug, Parser)]
@@ -74,6 +75,8 @@ enum Command {
         #[command(flatten)]
         config: Config,
     },
+    /// Run the tests of a configuration ([[test]]): from a signed request to mocked targets.
+    Test(test::Test),
     /// What would fire, run and be forwarded for an event, without any effect.
     Simulate(offline::Simulate),
     /// Run one function on an event.
@@ -210,6 +213,7 @@ fn run(cli: Cli) -> Done {
         Command::Demo => demo::run(),
         Command::New { dir } => offline::new(&dir),
         Command::Check { config } => offline::check(&config.config, cli.output),
+        Command::Test(args) => test::test(&args, cli.output),
         Command::Simulate(args) => offline::simulate(args, cli.output),
         Command::Run(args) => offline::run(args, cli.output),
         Command::Publish { topic, data, kind, key, content_type } => {

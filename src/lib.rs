@@ -10,4 +10,5 @@ pub mod config;
 pub mod reload;
 pub mod serve;
 pub mod telemetry;
+pub mod trial;
 pub mod web;

@@ -168,14 +168,6 @@ pub fn test(
     condition.test(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
 }
 
-/// Renders a template on a record.
-pub fn render(template: &hexafn_dsl::Program, record: &Record, attempt: u32) -> Result<String, RuntimeError> {
-    let ctx =
-        CtxView { trigger: "", function: "", attempt, now_us: Wall::now().0, env: &[], random_seed: seed(record) };
-    let input = Input { event: view(record, template.reads_data()), ctx };
-    template.render(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
-}
-
 /// Evaluates an expression that gives a text, such as a topic's name.
 pub fn text(expr: &hexafn_dsl::Program, record: &Record) -> Result<String, String> {
     let ctx =

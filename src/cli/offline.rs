@@ -19,13 +19,15 @@ use crate::config::{self, Loaded, Options, SecretMode};
 use crate::web::simulate::Trial;
 
 /// The files of the shipped example, as `hexafn new` and `hexafn demo` write them.
-pub const EXAMPLE: [(&str, &str); 7] = [
+pub const EXAMPLE: [(&str, &str); 9] = [
     ("hexafn.toml", include_str!("../../config/hexafn.toml")),
     ("sources.toml", include_str!("../../config/sources.toml")),
     ("topics.toml", include_str!("../../config/topics.toml")),
     ("triggers.toml", include_str!("../../config/triggers.toml")),
     ("functions.toml", include_str!("../../config/functions.toml")),
     ("targets.toml", include_str!("../../config/targets.toml")),
+    ("tests.toml", include_str!("../../config/tests.toml")),
+    ("samples/push.json", include_str!("../../config/samples/push.json")),
     ("functions/summarize.hexa", include_str!("../../config/functions/summarize.hexa")),
 ];
 
@@ -68,13 +70,14 @@ pub fn check(dir: &Path, output: Output) -> Done {
         say(loaded.warnings.render(false));
     }
     say(format!(
-        "{} is valid: {} sources, {} topics, {} triggers, {} functions, {} targets",
+        "{} is valid: {} sources, {} topics, {} triggers, {} functions, {} targets, {} tests",
         dir.display(),
         definitions.sources.len(),
         definitions.topics.len(),
         definitions.triggers.len(),
         definitions.functions.len(),
         definitions.targets.len(),
+        loaded.tests.len(),
     ));
     Ok(())
 }
@@ -191,7 +194,7 @@ pub fn new(dir: &Path) -> Done {
     }
     write_example(dir)?;
     say(format!(
-        "wrote a configuration to {0}\n  hexafn check --config {0}\n  hexafn serve --config {0}",
+        "wrote a configuration to {0}\n  hexafn check --config {0}\n  hexafn test --config {0}\n  hexafn serve --config {0}",
         dir.display()
     ));
     Ok(())

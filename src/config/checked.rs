@@ -8,6 +8,7 @@ mod function;
 mod graph;
 mod source;
 mod target;
+mod test;
 mod token;
 mod topic;
 mod trigger;
@@ -27,6 +28,7 @@ use super::secrets::Vault;
 use super::texts::{Span, Texts};
 use super::tree::{Node, Step};
 
+pub use test::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings};
 pub use token::TokenSettings;
 
 /// What checking a definition needs.
@@ -53,6 +55,7 @@ pub struct Checker<'a> {
 
 #[derive(Default)]
 struct AllNames {
+    sources: Names,
     functions: Names,
     targets: Names,
     topics: Names,
@@ -66,6 +69,8 @@ pub struct Checked {
     pub definitions: Definitions,
     /// `[[token]]`.
     pub tokens: Vec<TokenSettings>,
+    /// `[[test]]`.
+    pub tests: Vec<TestSettings>,
     /// The function files that were read.
     pub function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
 }
@@ -89,8 +94,9 @@ impl<'a> Checker<'a> {
     /// Checks everything.
     pub fn check(mut self, layers: &Layers) -> Checked {
         let mut names = |kind| Names::collect(kind, layers.of_kind(kind), self.problems);
-        let (_sources, _tokens) = (names("source"), names("token"));
+        let (_tokens, _tests) = (names("token"), names("test"));
         self.names = AllNames {
+            sources: names("source"),
             functions: names("function"),
             targets: names("target"),
             topics: names("topic"),
@@ -122,6 +128,7 @@ impl<'a> Checker<'a> {
             insert(&mut definitions.triggers, self.trigger(node), |d| &d.name);
         }
         out.tokens = layers.of_kind("token").iter().filter_map(|node| self.token(node)).collect();
+        out.tests = layers.of_kind("test").iter().filter_map(|node| self.test(node)).collect();
         graph::check(&out.definitions, layers, self.problems);
         out.function_files = self.function_files;
         out

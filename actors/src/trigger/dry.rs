@@ -51,7 +51,7 @@ pub struct DryFunction {
 }
 
 /// A runner that writes nowhere.
-fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
+pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
     let chain = chain_of(definition, all)
         .into_iter()
         .map(|f| Function { metrics: metrics.function(&f.name), definition: f })

@@ -120,7 +120,7 @@ impl Runner {
                 return ran;
             }
         };
-        ran.end = self.produce(record, data, attempt);
+        ran.end = self.produce(record, data, attempt, now);
         ran
     }
 
@@ -147,12 +147,12 @@ impl Runner {
         }
     }
 
-    fn produce(&self, record: &Record, data: Bytes, attempt: u32) -> End {
+    fn produce(&self, record: &Record, data: Bytes, attempt: u32, now: Wall) -> End {
         let input = &record.event;
         let name = &self.definition.name;
         let passed_on = self.chain.is_empty();
         let content_type = if passed_on { input.content_type.clone() } else { Some(self.json.clone()) };
-        let output = input.derive(format!("{}-{name}", input.id).into(), self.source.clone(), content_type, data);
+        let output = input.derive(format!("{}-{name}", input.id).into(), self.source.clone(), content_type, data, now);
         let mut to = Vec::with_capacity(self.outputs.len());
         let mut output = output;
         for (index, target) in self.outputs.iter().enumerate() {
@@ -161,7 +161,7 @@ impl Runner {
                 continue;
             };
             // The condition sees the result in the place that it will have.
-            let place = Record::new(target.topic_name.clone(), target.topic, 0, Wall::now(), output);
+            let place = Record::new(target.topic_name.clone(), target.topic, 0, now, output);
             let holds = function::test(when, &place, name, attempt);
             output = place.event;
             match holds {
