@@ -235,7 +235,6 @@ impl<'s> Scanner<'s> {
         finding = match text {
             "“" | "”" => finding.help("write plain quotes").replace(span, "\""),
             "&" => finding.help("write `and`"),
-            "|" => finding.help("write `or`, or `|>` to pass a value on"),
             "?" => finding.help("write `if c { a } else { b }`; `??` gives a default and `?.` a careful access"),
             "$" => finding.help("`${…}` belongs into a string in double quotes"),
             _ => finding,
@@ -334,6 +333,7 @@ impl<'s> Scanner<'s> {
                 self.foreign(start, end, "or");
                 Token::Or
             }
+            Raw::Bar => Token::Bar,
             Raw::Bang => {
                 self.foreign(start, end, "not");
                 Token::Not
