@@ -9,6 +9,12 @@ use crate::ast::Span;
 use crate::builtins::{LambdaFn, PatternFn, PureFn, Types};
 use crate::value::{Shape, Value};
 
+mod forms;
+
+pub(crate) use forms::{
+    Arm, Clause, Each, Emission, Key, Line, Match, Pattern, Rest, RestKind, Try, With, Without, Yield,
+};
+
 /// A compiled program.
 #[derive(Debug)]
 pub(crate) struct Code {
@@ -61,9 +67,16 @@ pub(crate) enum Op {
         otherwise: Option<Box<Node>>,
     },
     Block {
-        lets: Box<[(u16, Node)]>,
+        lines: Box<[Line]>,
         result: Box<Node>,
     },
+    Match(Box<Match>),
+    Each(Box<Each>),
+    With(Box<With>),
+    Without(Box<Without>),
+    Emit(Box<Emission>),
+    Try(Box<Try>),
+    Rest(Box<Rest>),
     Text(Box<[Piece]>),
     Array(Box<[Element]>),
     Object {
@@ -122,7 +135,7 @@ pub(crate) enum Base {
     Node(Node),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) kind: StepKind,
     /// `?.` or `?[`: null instead of an error where there is nothing to reach into.
@@ -130,7 +143,7 @@ pub(crate) struct Step {
     pub(crate) span: Span,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum StepKind {
     Key { key: Arc<str>, tag: u32 },
     Index(i64),

@@ -2,16 +2,24 @@
 //! work, folds constants, and chooses the operations.
 
 mod call;
+mod constants;
+mod destructure;
+mod docs;
+mod each;
+mod effects;
+mod graph;
+mod matching;
 mod names;
 mod ops;
 mod path;
+mod update;
 
 use std::sync::Arc;
 
-use crate::ast::{self, Expr, ExprKind, MAX_DEPTH, Part, Span};
+use crate::ast::{self, Expr, ExprKind, Part, Span};
 use crate::budget::{Budget, Limits};
 use crate::check::Types;
-use crate::code::{Code, Function, Node, Op, Piece};
+use crate::code::{Base, Code, Function, Line, Node, Op, Piece};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::eval::Machine;
@@ -20,6 +28,11 @@ use crate::input::Input;
 use crate::program::{Inner, Program, ProgramKind, SourceText};
 use crate::value::{Text, Value};
 
+pub use docs::Declaration;
+pub use effects::Emits;
+
+use constants::Known;
+use effects::{Effects, Statement};
 use names::Frame;
 
 /// Checks and compiles a program.
@@ -52,6 +65,8 @@ pub fn compile(source: &SourceText<'_>, kind: ProgramKind) -> Result<Program, Di
         kind,
         code,
         reads_data: compiler.reads_data,
+        emits: compiler.emits(),
+        declarations: docs::declarations(source.text, 0, &tree),
         warnings,
     })))
 }
@@ -72,6 +87,16 @@ pub(super) struct Compiler {
     current: usize,
     /// Names bound at the top, for functions that try to use them.
     outer: Vec<String>,
+    constants: Vec<Known>,
+    /// A constant is being compiled: nothing else may be used.
+    in_constant: bool,
+    /// How many `try` are around: failures of what is constant are caught there.
+    trying: u32,
+    /// What the expression that is being compiled does besides giving a value.
+    effects: Effects,
+    /// The same of each function, and of the main program at the end.
+    all_effects: Vec<Effects>,
+    statements: Vec<Statement>,
 }
 
 struct Declared {
@@ -92,6 +117,12 @@ impl Compiler {
             calls: Vec::new(),
             current: 0,
             outer: Vec::new(),
+            constants: Vec::new(),
+            in_constant: false,
+            trying: 0,
+            effects: Effects::default(),
+            all_effects: Vec::new(),
+            statements: Vec::new(),
         }
     }
 
@@ -106,19 +137,28 @@ impl Compiler {
     }
 
     fn program(&mut self, tree: &Expr) -> Code {
-        let declared = match &tree.kind {
-            ExprKind::Block(block) => block.functions.as_slice(),
-            _ => &[],
+        let (declared, constants) = match &tree.kind {
+            ExprKind::Block(block) => (block.functions.as_slice(), block.constants.as_slice()),
+            _ => Default::default(),
         };
         self.declare(declared);
         if let ExprKind::Block(block) = &tree.kind {
-            self.outer = block.lets.iter().map(|binding| binding.name.text.clone()).collect();
+            for line in &block.lines {
+                if let ast::Line::Let { pattern, .. } = line {
+                    pattern.names(&mut self.outer);
+                }
+            }
         }
         self.current = self.functions.len();
         self.calls = vec![Vec::new(); self.functions.len() + 1];
+        for constant in constants {
+            self.constant(constant);
+        }
         let mut functions = Vec::with_capacity(declared.len());
         for (index, function) in declared.iter().enumerate() {
             functions.push(self.function(index, function));
+            let effects = std::mem::take(&mut self.effects);
+            self.all_effects.push(effects);
         }
         self.current = self.functions.len();
         self.frame = Frame::default();
@@ -126,10 +166,14 @@ impl Compiler {
             ExprKind::Block(block) => self.block(block, tree.span),
             _ => self.expr(tree),
         };
+        let effects = std::mem::take(&mut self.effects);
+        self.all_effects.push(effects);
         if self.kind == ProgramKind::Condition {
             self.require_condition(&main, types, "the condition");
         }
         self.check_calls(tree.depth, tree.span);
+        self.check_statements();
+        self.unused_constants();
         Code { main, slots: self.frame.size(), functions }
     }
 
@@ -169,79 +213,27 @@ impl Compiler {
         Function { slots: self.frame.size(), body }
     }
 
-    /// No function reaches itself, and the deepest chain of calls fits the stack.
-    fn check_calls(&mut self, depth: u32, span: Span) {
-        let count = self.functions.len();
-        // 0: not seen, 1: on the way, 2: done. The order of finishing is a topological one, callees first.
-        let mut state = vec![0u8; count];
-        let mut total: Vec<u32> = self.functions.iter().map(|function| function.depth).collect();
-        for start in 0..count {
-            let mut stack = vec![(start, 0usize)];
-            while let Some((function, next)) = stack.pop() {
-                if next == 0 {
-                    if state[function] != 0 {
-                        continue;
-                    }
-                    state[function] = 1;
+    fn block(&mut self, block: &ast::Block, span: Span) -> Typed {
+        let mark = self.frame.mark();
+        let mut lines = Vec::with_capacity(block.lines.len());
+        for line in &block.lines {
+            match line {
+                ast::Line::Let { pattern, value } => {
+                    let (value, types) = self.expr(value);
+                    self.bind_pattern(pattern, value, types, &mut lines);
                 }
-                let Some(&callee) = self.calls[function].get(next) else {
-                    state[function] = 2;
-                    let below = self.calls[function].iter().map(|callee| total[*callee]).max().unwrap_or(0);
-                    total[function] = total[function].saturating_add(below);
-                    continue;
-                };
-                stack.push((function, next + 1));
-                match state[callee] {
-                    0 => stack.push((callee, 0)),
-                    1 => {
-                        let name = self.functions[callee].name.clone();
-                        self.report(
-                            Diagnostic::new(
-                                codes::RECURSION,
-                                name.span,
-                                format!("the function `{}` calls itself", name.text),
-                            )
-                            .label(if callee == function {
-                                "calls itself in its body"
-                            } else {
-                                "through other functions"
-                            })
-                            .help(
-                                "every program ends: use `map`, `filter` or `fold` over a collection, or `range(a, b)`",
-                            ),
-                        );
-                        return;
-                    }
-                    _ => {}
+                ast::Line::Do(expr) => {
+                    let node = self.statement(expr);
+                    lines.push(Line::Do(node));
                 }
             }
         }
-        let below = self.calls[count].iter().map(|callee| total[*callee]).max().unwrap_or(0);
-        let deepest = total.iter().copied().max().unwrap_or(0).max(depth.saturating_add(below));
-        if deepest > MAX_DEPTH {
-            self.report(
-                Diagnostic::new(
-                    codes::TOO_DEEP,
-                    span,
-                    format!("calls and expressions together are deeper than {MAX_DEPTH} levels"),
-                )
-                .label(format!("{deepest} levels"))
-                .help("split the work over the elements of a collection instead of functions calling functions"),
-            );
-        }
-    }
-
-    fn block(&mut self, block: &ast::Block, span: Span) -> Typed {
-        let mark = self.frame.mark();
-        let mut lets = Vec::with_capacity(block.lets.len());
-        for binding in &block.lets {
-            let (value, types) = self.expr(&binding.value);
-            let slot = self.bind(&binding.name, types);
-            lets.push((slot, value));
-        }
         let (result, types) = self.expr(&block.result);
         self.release(mark);
-        (Node { span, op: Op::Block { lets: lets.into(), result: Box::new(result) } }, types)
+        if lines.is_empty() {
+            return (result, types);
+        }
+        (Node { span, op: Op::Block { lines: lines.into(), result: Box::new(result) } }, types)
     }
 
     fn expr(&mut self, expr: &Expr) -> Typed {
@@ -263,12 +255,13 @@ impl Compiler {
             ExprKind::Logic { all, operands } => self.logic(*all, operands, span),
             ExprKind::If { arms, otherwise } => self.choice(arms, otherwise.as_deref(), span),
             ExprKind::Block(block) => {
-                for function in &block.functions {
+                let functions = block.functions.iter().map(|function| &function.name);
+                for name in functions.chain(block.constants.iter().map(|constant| &constant.name)) {
                     self.report(
                         Diagnostic::new(
                             codes::MISPLACED_FUNCTION,
-                            function.name.span,
-                            format!("`{}` is declared inside of a block", function.name.text),
+                            name.span,
+                            format!("`{}` is declared inside of a block", name.text),
                         )
                         .label("move it to the top of the program"),
                     );
@@ -284,7 +277,14 @@ impl Compiler {
                 Self::wrong(span)
             }
             ExprKind::Call { name, args, piped } => self.call(name, args, *piped, span),
+            ExprKind::Match { subject, arms } => self.matching(subject, arms, span),
+            ExprKind::Each { yields, clauses } => self.each(yields, clauses, span),
+            ExprKind::With { base, changes } => self.with(base, changes, span),
+            ExprKind::Without { base, paths } => self.without(base, paths, span),
+            ExprKind::Emit { topic, value, key } => self.emission(topic, value, key.as_deref(), span),
+            ExprKind::Try { body, error, otherwise } => self.attempt(body, error.as_ref(), otherwise, span),
             ExprKind::Drop => {
+                self.effects.acts = true;
                 if self.kind != ProgramKind::Function {
                     self.report(
                         Diagnostic::new(codes::NOT_HERE, span, "`drop` belongs into functions")
@@ -295,6 +295,7 @@ impl Compiler {
                 (Node { span, op: Op::Drop }, Types::NEVER)
             }
             ExprKind::Fail(reason) => {
+                self.effects.acts = true;
                 let (reason, _) = self.expr(reason);
                 (Node { span, op: Op::Fail(Box::new(reason)) }, Types::NEVER)
             }
@@ -339,6 +340,8 @@ impl Compiler {
                 let types = Types::of(&value);
                 (Node { span, op: Op::Const(value) }, types)
             }
+            // It is caught, and the value that stands instead is a constant in most cases.
+            Err(_) if self.trying > 0 => (code.main, types),
             Err(Fault::Error(failure)) if ![codes::STEPS, codes::SIZE].contains(&failure.code) => {
                 let at = failure.span.unwrap_or(span);
                 self.report(
@@ -365,6 +368,7 @@ fn is_constant(op: &Op) -> bool {
         Op::Arith(_, sides) | Op::Compare(_, sides) | Op::Default(sides) => constant(&sides.0) && constant(&sides.1),
         Op::CompareConst(_, sides) => constant(&sides.0),
         Op::In { sides, .. } => constant(&sides.0) && constant(&sides.1),
+        Op::Path(path) => matches!(&path.base, Base::Node(base) if constant(base)),
         Op::Index { base, index, .. } => constant(base) && constant(index),
         Op::Text(pieces) => pieces.iter().all(|piece| match piece {
             Piece::Text(_) => true,

@@ -50,11 +50,11 @@ lalrpop_util::lalrpop_mod!(
 pub use budget::{Budget, Limits};
 pub use builtins::{Builtin, Param, Types, builtins};
 pub use codes::Code;
-pub use compile::compile;
+pub use compile::{Declaration, Emits, compile};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use eval::{Explanation, Outcome};
+pub use eval::{Emit, Explanation, PartOutcome};
 pub use fault::RuntimeError;
 pub use input::{CtxView, Data, EventView, Input};
-pub use program::{Program, ProgramKind, SourceText};
+pub use program::{Outcome, Program, ProgramKind, SourceText};
 pub use reference::reference;
 pub use value::{Array, Object, Text, TooLarge, Value};

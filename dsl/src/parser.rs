@@ -69,6 +69,9 @@ fn worded(source: &str, tokens: &[(usize, Token<'_>, usize)], recovery: &crate::
         (Some(Token::Arrow), _) => finding.help(
             "a lambda stands only as an argument of a function: `map(xs, x => x.id)`; name one with `fn f(x) = …`",
         ),
+        (Some(Token::Bar), _) => {
+            finding.help("`|` stands between patterns of a `match`; write `or`, or `|>` to pass a value on")
+        }
         (Some(Token::Comma), Some(Token::Comma)) => finding.replace(at, ""),
         (Some(Token::Colon), _) => {
             finding.help("an object is written `{ key: value }`; a choice is `if c { a } else { b }`")
@@ -91,6 +94,12 @@ fn is_keyword(token: &Token<'_>) -> bool {
             | Token::Null
             | Token::Drop
             | Token::Fail
+            | Token::Match
+            | Token::For
+            | Token::Emit
+            | Token::Try
+            | Token::TryElse
+            | Token::Const
             | Token::And
             | Token::Or
             | Token::Not

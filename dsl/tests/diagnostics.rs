@@ -51,6 +51,21 @@ const PROGRAMS: &[(&str, ProgramKind, &str)] = &[
     ("bad_pattern", ProgramKind::Condition, "matches(event.type, '(push')"),
     ("drop_in_a_condition", ProgramKind::Condition, "if event.seq > 1 { drop } else { true }"),
     ("several_errors", ProgramKind::Function, "let a = foo(1)\nlet b = (1 + )\n{ a: a, b: evnt.type, c: event.typ }"),
+    ("type_of_a_pattern", ProgramKind::Function, "match event.subject { text s => s, _ => null }"),
+    ("alternatives", ProgramKind::Function, "match event.data { { a } | { b } => 1, _ => 2 }"),
+    ("pattern_of_a_value", ProgramKind::Function, "match event.type { \"${event.id}\" => 1, _ => 2 }"),
+    ("two_rests", ProgramKind::Function, "let [...a, ...b] = event.data\na"),
+    ("bar_as_or", ProgramKind::Condition, "event.seq == 1 | event.seq == 2"),
+    ("key_of_a_comprehension", ProgramKind::Function, "{ k: v for k, v in event.data }"),
+    ("for_over_an_object", ProgramKind::Function, "[v for v in event.headers]"),
+    ("emit_in_a_condition", ProgramKind::Condition, "if event.seq > 1 { emit \"a\" 1; true } else { false }"),
+    ("constant_of_the_event", ProgramKind::Function, "const KIND = event.type\nKIND"),
+    ("constant_in_a_block", ProgramKind::Function, "if event.seq > 1 { const A = 1; A } else { 2 }"),
+    ("else_without_if", ProgramKind::Function, "event.seq else 1"),
+    ("with_twice", ProgramKind::Function, "event.data with { a: 1, a: 2 }"),
+    ("with_of_text", ProgramKind::Function, "event.type with { a: 1 }"),
+    ("unterminated_block", ProgramKind::Function, "let x = \"\"\"\n  a\nx"),
+    ("unterminated_raw", ProgramKind::Function, "let x = '''\n  a\nx"),
     ("tabs_and_wide_text", ProgramKind::Condition, "\tevent.subject == 'größe 漢字' and\tevnt.x"),
 ];
 
@@ -72,6 +87,59 @@ fn rendered_warnings() {
 }
 
 #[test]
+fn rendered_warnings_of_matches() {
+    for (name, text) in [
+        ("not_exhaustive", "match event.data.n { 1 => 2, null => 3 }"),
+        ("unreachable_arm", "match event.data.n { 1 => 1, n if n > 5 => 2, 1 => 3, _ => 4, 9 => 5 }"),
+        ("never_of_the_type", "match event.seq { string s => s, _ => 1 }"),
+        ("after_drop", "drop\n1"),
+        ("unused_names", "const A = 1\nlet { a, b } = event.data\nmatch event.seq { n => a }"),
+    ] {
+        let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+        insta::assert_snapshot!(name, format!("{text}\n\n{}", program.warnings().render(false)));
+    }
+    for text in [
+        "match event.data.x { true => 1, false => 2, null => 3, string _ | number _ | object _ | array _ => 4 }",
+        "match event.seq > 1 { true => 1, false => 2 }",
+        "match event.subject { null => 1, string s => s }",
+        "match event.headers { { a } => a, {} => 1 }",
+    ] {
+        let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+        assert!(program.warnings().is_empty(), "{text}: {}", program.warnings());
+    }
+}
+
+#[test]
+fn emitted_topics_are_known() {
+    let compiled = |text| compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    let program =
+        compiled("const B = \"b\"\nfn f(x) = emit \"${B}.x\" x\nfn never() = emit \"never\" 1\nemit \"a\" 1\nf(2)");
+    assert_eq!(program.emits().topics, ["a", "b.x"]);
+    assert!(!program.emits().computed && !program.emits().is_empty());
+    assert!(compiled("emit \"${event.type}\" 1").emits().computed);
+    assert!(compiled("event.type").emits().is_empty());
+}
+
+#[test]
+fn declarations_keep_their_comments() {
+    let text = "# no\n\n## The rate.\nconst RATE = 2\n\n/// Twice.\n///   Really.\nfn twice(x, { y }) = x * RATE + y\n\nfn bare() = 1\ntwice(1, {}) + bare()";
+    let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    let all: Vec<_> = program
+        .declarations()
+        .iter()
+        .map(|own| {
+            assert_eq!(&text[own.span.clone()], own.name);
+            (own.name.as_str(), own.params.clone().map(|params| params.join("; ")), own.doc.as_str())
+        })
+        .collect();
+    let params = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        all,
+        [("RATE", None, "The rate."), ("twice", params("x; { y }"), "Twice.\n  Really."), ("bare", params(""), "")]
+    );
+}
+
+#[test]
 fn colours_and_json() {
     let findings = compile(&SourceText { name: "x", text: "event.typ" }, ProgramKind::Function).unwrap_err();
     assert!(findings.render(true).contains("\u{1b}[1;31m"));
@@ -88,6 +156,8 @@ fn suggestions_compile_when_applied() {
         "event.type === 'push'",
         "length(event.type) > 1",
         "subject == 'x'",
+        "match event.data { nubmer n => n > 1, _ => false }",
+        "len({ k: v for k, v in event.data }) > 1",
     ];
     for text in repairable {
         let findings = compile(&SourceText { name: "x", text }, ProgramKind::Condition).unwrap_err();

@@ -21,8 +21,9 @@ pub(crate) struct Recovery {
 /// One line of a block.
 #[derive(Debug)]
 pub(crate) enum Item {
-    Let(Let),
+    Let(Pattern, Expr),
     Function(Function),
+    Constant(Constant),
     Expr(Expr),
 }
 
@@ -144,7 +145,8 @@ impl Context {
         self.expr(l, r, depth, ExprKind::If { arms, otherwise })
     }
 
-    pub(crate) fn lambda(&mut self, l: usize, r: usize, params: Vec<Name>, body: Expr) -> Expr {
+    pub(crate) fn lambda(&mut self, l: usize, r: usize, params: Vec<Pattern>, body: Expr) -> Expr {
+        let (params, body) = self.params(params, body);
         let depth = body.depth;
         self.expr(l, r, depth, ExprKind::Lambda { params, body: Box::new(body) })
     }
@@ -169,22 +171,15 @@ impl Context {
 
     /// The lines between braces, or of a whole program.
     pub(crate) fn block(&mut self, l: usize, r: usize, items: Vec<Item>) -> Expr {
-        let mut lets = Vec::new();
-        let mut functions = Vec::new();
+        let (mut lines, mut functions, mut constants) = (Vec::new(), Vec::new(), Vec::new());
         let mut result: Option<Expr> = None;
         for item in items {
-            if let Some(unused) = result.take()
-                && !matches!(unused.kind, ExprKind::Error)
-            {
-                self.findings.push(
-                    Diagnostic::new(codes::UNUSED_VALUE, unused.span, "the value of this expression is not used")
-                        .label("does nothing")
-                        .help("only the last expression is the result; name this one with `let`, or join the lines"),
-                );
-            }
+            // What stands before the last line is there for what it does; the compiler reports what does nothing.
+            lines.extend(result.take().map(Line::Do));
             match item {
-                Item::Let(binding) => lets.push(binding),
+                Item::Let(pattern, value) => lines.push(Line::Let { pattern, value }),
                 Item::Function(function) => functions.push(function),
+                Item::Constant(constant) => constants.push(constant),
                 Item::Expr(expr) => result = Some(expr),
             }
         }
@@ -198,11 +193,13 @@ impl Context {
             }
             self.leaf(r, r, ExprKind::Error)
         });
-        if lets.is_empty() && functions.is_empty() {
+        if lines.is_empty() && functions.is_empty() && constants.is_empty() {
             return result;
         }
-        let below = lets.iter().map(|binding| binding.value.depth).chain([result.depth]).max().unwrap_or(0);
+        let below = lines.iter().map(|(Line::Let { value, .. } | Line::Do(value))| value.depth);
+        let below = below.chain([result.depth]).fold(0, u32::max);
         let below = functions.iter().map(|function| function.body.depth).fold(below, u32::max);
-        self.expr(l, r, below, ExprKind::Block(Box::new(Block { lets, functions, result })))
+        let below = constants.iter().map(|constant| constant.value.depth).fold(below, u32::max);
+        self.expr(l, r, below, ExprKind::Block(Box::new(Block { lines, functions, constants, result })))
     }
 }

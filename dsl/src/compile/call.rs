@@ -41,6 +41,10 @@ impl Compiler {
             self.report(wrong_count(name, args.len(), arity, Some(arity), piped));
             return Self::wrong(span);
         }
+        self.not_in_constant(name.span, "functions of the program");
+        if !self.effects.callees.contains(&index) {
+            self.effects.callees.push(index);
+        }
         if !self.calls[self.current].contains(&index) {
             self.calls[self.current].push(index);
         }
@@ -74,6 +78,7 @@ impl Compiler {
         let op = match (builtin.run, lambda) {
             (Run::Pure(run) | Run::Either(run, _), None) => Op::Call(Box::new(Call { call, run })),
             (Run::Context(run), None) => {
+                self.not_in_constant(span, "the context");
                 let op = Op::Call(Box::new(Call { call, run }));
                 return (Node { span, op }, builtin.result);
             }

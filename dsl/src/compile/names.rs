@@ -14,7 +14,12 @@ pub(super) struct Frame {
     bindings: Vec<Binding>,
     next: u16,
     size: u16,
+    /// More names than there are slots; the first one that has none.
+    full: Option<Span>,
 }
+
+/// Slots of a frame.
+const MOST_SLOTS: u16 = 60_000;
 
 struct Binding {
     name: String,
@@ -36,9 +41,12 @@ impl Frame {
     }
 
     fn bind(&mut self, name: &Name, types: Types, watched: bool) -> u16 {
+        if self.next >= MOST_SLOTS {
+            self.full.get_or_insert(name.span);
+            self.next = MOST_SLOTS - 1;
+        }
         let slot = self.next;
-        // A source of 256 KiB has fewer bindings than there are slots.
-        self.next = self.next.saturating_add(1);
+        self.next += 1;
         self.size = self.size.max(self.next);
         self.bindings.push(Binding { name: name.text.clone(), span: name.span, slot, types, used: false, watched });
         slot
@@ -46,6 +54,12 @@ impl Frame {
 
     pub(super) fn bind_param(&mut self, name: &Name) -> u16 {
         self.bind(name, Types::ANY, false)
+    }
+
+    /// Sets what is known about the types of a slot, and tells what was known before.
+    pub(super) fn set_types(&mut self, slot: u16, types: Types) -> Types {
+        let binding = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot);
+        binding.map_or(types, |binding| std::mem::replace(&mut binding.types, types))
     }
 
     fn find(&mut self, name: &str) -> Option<(u16, Types)> {
@@ -60,8 +74,20 @@ impl Compiler {
         self.frame.bind(name, types, !name.text.starts_with('_'))
     }
 
+    /// A slot that no program can name.
+    pub(super) fn hidden_slot(&mut self, name: &Name, types: Types) -> u16 {
+        self.frame.bind(name, types, false)
+    }
+
     /// Ends the scope that began at `mark`.
     pub(super) fn release(&mut self, mark: usize) {
+        if let Some(span) = self.frame.full {
+            self.report(
+                Diagnostic::new(codes::TOO_MANY_NAMES, span, format!("more than {MOST_SLOTS} names in sight"))
+                    .label("one too many")
+                    .help("keep the values in an array or an object"),
+            );
+        }
         for binding in self.frame.bindings.split_off(mark) {
             if binding.watched && !binding.used {
                 self.findings.push(
@@ -91,6 +117,12 @@ impl Compiler {
         if let Some((slot, types)) = self.local(name) {
             return (Node { span, op: Op::Local(slot) }, types);
         }
+        if let Some(known) = self.known(name, span) {
+            return known;
+        }
+        if matches!(name, "event" | "ctx") {
+            self.not_in_constant(span, &format!("`{name}`"));
+        }
         match name {
             "event" => {
                 self.reads_data = true;
@@ -118,8 +150,15 @@ impl Compiler {
                 .help(format!("write `{name}(…)`; a function can be handed to another one such as `map` by its name"));
         }
         let finding = Diagnostic::new(codes::UNKNOWN_NAME, span, format!("unknown name `{name}`"));
-        let names: Vec<&str> =
-            self.frame.bindings.iter().map(|binding| binding.name.as_str()).chain(["event", "ctx"]).collect();
+        let names: Vec<&str> = self
+            .frame
+            .bindings
+            .iter()
+            .map(|binding| binding.name.as_str())
+            .filter(|name| !name.contains(' '))
+            .collect();
+        let constants = self.constants.iter().map(|known| known.name.text.as_str());
+        let names: Vec<&str> = names.into_iter().chain(constants).chain(["event", "ctx"]).collect();
         if let Some(near) = nearest(name, names.iter().copied()) {
             return finding.label("not known here").replace(span, near).help(format!("there is {}", listed(names)));
         }
@@ -140,7 +179,7 @@ impl Compiler {
         let own = self.functions.iter().map(|function| function.name.text.as_str());
         let known = own.chain(builtins().iter().map(|builtin| builtin.name));
         /// What other languages call it.
-        const ELSEWHERE: [(&str, &str); 27] = [
+        const ELSEWHERE: [(&str, &str); 26] = [
             ("length", "len"),
             ("size", "len"),
             ("count_of", "count"),
@@ -163,7 +202,6 @@ impl Compiler {
             ("number", "to_decimal"),
             ("uniq", "unique"),
             ("distinct", "unique"),
-            ("match", "matches"),
             ("concat", "join"),
             ("encode_json", "to_json"),
             ("json_decode", "parse_json"),

@@ -23,7 +23,7 @@ impl Compiler {
     }
 
     /// An operand of `and`, `or`, `not`, or the test of an `if`.
-    fn tested(&mut self, expr: &Expr, what: &str) -> Node {
+    pub(super) fn tested(&mut self, expr: &Expr, what: &str) -> Node {
         let (node, types) = self.expr(expr);
         self.require_condition(&node, types, what);
         if constant(&node) && types == Types::BOOL && !matches!(expr.kind, ExprKind::Bool(_)) {
@@ -138,7 +138,7 @@ impl Compiler {
         self.folded(Node { span, op: Op::Array(nodes) }, Types::ARRAY)
     }
 
-    fn spread(&mut self, expr: &Expr, fits: Types) -> Node {
+    pub(super) fn spread(&mut self, expr: &Expr, fits: Types) -> Node {
         let (node, types) = self.expr(expr);
         if types != Types::NEVER && !types.overlaps(fits.or(Types::NULL)) {
             self.report(
@@ -180,7 +180,7 @@ impl Compiler {
             .map(|entry| match entry {
                 Entry::Member { key, value } => Member::Known(key.text.as_str().into(), self.expr(value).0),
                 Entry::Computed { key, value } => {
-                    let key = self.expr(key).0;
+                    let key = self.object_key(key);
                     Member::Computed(key, self.expr(value).0)
                 }
                 Entry::Spread(expr) => Member::Spread(self.spread(expr, Types::OBJECT)),
