@@ -11,7 +11,7 @@ use crate::definitions::FunctionDefinition;
 use crate::event::Str;
 use crate::log::Record;
 use crate::metrics::FunctionMetrics;
-use crate::topic::pattern;
+use crate::topic::{AGAIN, REPLAY_OF, pattern};
 
 /// The largest output of a function, in bytes.
 pub const MAX_OUTPUT: usize = 256 << 10;
@@ -96,7 +96,7 @@ pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
         kind: &event.kind,
         subject: event.subject.as_deref(),
         time_us: event.time.0,
-        topic: &record.topic,
+        topic: origin(record),
         seq: record.seq,
         key: event.key.as_deref(),
         content_type: event.content_type.as_deref(),
@@ -105,6 +105,15 @@ pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
         extensions: &event.extensions,
         data,
     }
+}
+
+/// The topic that a record came from in the first place, also when it is delivered again.
+fn origin(record: &Record) -> &str {
+    if !record.topic.starts_with(AGAIN) {
+        return &record.topic;
+    }
+    let first = record.event.extensions.iter().find(|(name, _)| &**name == REPLAY_OF);
+    first.and_then(|(_, place)| place.rsplit_once('/')).map_or(&record.topic, |(topic, _)| topic)
 }
 
 /// A seed for the random built-ins that is the same when the same record is run again.

@@ -12,7 +12,7 @@ use super::actor::{Topic, TopicSpec};
 use super::cursor::Cursor;
 use super::keys;
 use super::pattern::Pattern;
-use super::{Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
+use super::{AGAIN, Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
 use crate::log::journal::{Barrier, Sinks};
@@ -205,7 +205,7 @@ impl Cast {
         let child = ChildSpec::new(format!("/topics/{}", handle.name), "topic", move |life| {
             let spec = TopicSpec {
                 handle: topic.clone(),
-                work_queue: topic.name.starts_with("hexafn.out."),
+                work_queue: ["hexafn.out.", AGAIN].iter().any(|prefix| topic.name.starts_with(prefix)),
                 cast: cast.clone(),
                 log: cast.0.log.clone(),
                 journal: cast.0.journal.clone(),
@@ -291,7 +291,7 @@ impl Cast {
 
     /// The subscriptions that a topic serves.
     pub fn subscribers_of(&self, topic: &str) -> Vec<Arc<Subscriber>> {
-        read(&self.0.subscribers).iter().filter(|s| s.pattern.matches(topic)).cloned().collect()
+        read(&self.0.subscribers).iter().filter(|s| s.serves(topic)).cloned().collect()
     }
 
     /// All subscriptions.
@@ -311,7 +311,7 @@ impl Cast {
             self.ensure(name).await?;
         }
         for topic in self.all() {
-            let known = subscriber.pattern.matches(&topic.name);
+            let known = subscriber.serves(&topic.name);
             let message = if known {
                 TopicMessage::Attach(subscriber.clone())
             } else {
@@ -345,8 +345,7 @@ impl Cast {
     /// the record it failed on, whose attempt counts.
     pub fn restarted(&self, subscription: &Str, culprit: Option<(Seq, Str)>) {
         for topic in read(&self.0.topics).values() {
-            let serves =
-                read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.pattern.matches(&topic.name));
+            let serves = read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.serves(&topic.name));
             if serves {
                 let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: culprit.clone() };
                 if let Err(error) = topic.front.try_send(message) {
