@@ -4,6 +4,7 @@
 mod call;
 mod constants;
 mod destructure;
+mod docs;
 mod each;
 mod effects;
 mod graph;
@@ -27,6 +28,7 @@ use crate::input::Input;
 use crate::program::{Inner, Program, ProgramKind, SourceText};
 use crate::value::{Text, Value};
 
+pub use docs::Declaration;
 pub use effects::Emits;
 
 use constants::Known;
@@ -64,6 +66,7 @@ pub fn compile(source: &SourceText<'_>, kind: ProgramKind) -> Result<Program, Di
         code,
         reads_data: compiler.reads_data,
         emits: compiler.emits(),
+        declarations: docs::declarations(source.text, 0, &tree),
         warnings,
     })))
 }

@@ -50,7 +50,7 @@ lalrpop_util::lalrpop_mod!(
 pub use budget::{Budget, Limits};
 pub use builtins::{Builtin, Param, Types, builtins};
 pub use codes::Code;
-pub use compile::{Emits, compile};
+pub use compile::{Declaration, Emits, compile};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use eval::{Emit, Explanation, PartOutcome};
 pub use fault::RuntimeError;

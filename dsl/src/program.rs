@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::budget::Budget;
 use crate::code::{Code, Op};
 use crate::codes;
-use crate::compile::Emits;
+use crate::compile::{Declaration, Emits};
 use crate::diagnostic::Diagnostics;
 use crate::eval::{Emit, Explanation, Machine, truth_of};
 use crate::fault::{Failure, Fault, RuntimeError};
@@ -40,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) code: Code,
     pub(crate) reads_data: bool,
     pub(crate) emits: Emits,
+    pub(crate) declarations: Vec<Declaration>,
     pub(crate) warnings: Diagnostics,
 }
 
@@ -75,6 +76,11 @@ impl Program {
     /// What the program is for.
     pub fn kind(&self) -> ProgramKind {
         self.0.kind
+    }
+
+    /// The functions and constants that the program declares, in the order of its text.
+    pub fn declarations(&self) -> &[Declaration] {
+        &self.0.declarations
     }
 
     /// What is probably not meant, though the program runs; may be empty.

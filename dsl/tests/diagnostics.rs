@@ -64,6 +64,8 @@ const PROGRAMS: &[(&str, ProgramKind, &str)] = &[
     ("else_without_if", ProgramKind::Function, "event.seq else 1"),
     ("with_twice", ProgramKind::Function, "event.data with { a: 1, a: 2 }"),
     ("with_of_text", ProgramKind::Function, "event.type with { a: 1 }"),
+    ("unterminated_block", ProgramKind::Function, "let x = \"\"\"\n  a\nx"),
+    ("unterminated_raw", ProgramKind::Function, "let x = '''\n  a\nx"),
     ("tabs_and_wide_text", ProgramKind::Condition, "\tevent.subject == 'größe 漢字' and\tevnt.x"),
 ];
 
@@ -116,6 +118,25 @@ fn emitted_topics_are_known() {
     assert!(!program.emits().computed && !program.emits().is_empty());
     assert!(compiled("emit \"${event.type}\" 1").emits().computed);
     assert!(compiled("event.type").emits().is_empty());
+}
+
+#[test]
+fn declarations_keep_their_comments() {
+    let text = "# no\n\n## The rate.\nconst RATE = 2\n\n/// Twice.\n///   Really.\nfn twice(x, { y }) = x * RATE + y\n\nfn bare() = 1\ntwice(1, {}) + bare()";
+    let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    let all: Vec<_> = program
+        .declarations()
+        .iter()
+        .map(|own| {
+            assert_eq!(&text[own.span.clone()], own.name);
+            (own.name.as_str(), own.params.clone().map(|params| params.join("; ")), own.doc.as_str())
+        })
+        .collect();
+    let params = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        all,
+        [("RATE", None, "The rate."), ("twice", params("x; { y }"), "Twice.\n  Really."), ("bare", params(""), "")]
+    );
 }
 
 #[test]

@@ -106,6 +106,9 @@ fn tokens() -> impl Strategy<Value = String> {
         "2.5",
         "1h",
         "\"a${x}\"",
+        "\"\"\"\n  a ${x}\n  \"\"\"",
+        "\"\"\"",
+        "'''",
         "'b'",
         "\"",
         "${",
@@ -160,6 +163,7 @@ fn expression() -> impl Strategy<Value = String> {
             "9223372036854775807",
             "event",
             "'{\"a\":1}'",
+            "'''\n  a\n b'''",
         ])
         .prop_map(str::to_owned),
     ];
@@ -197,6 +201,7 @@ fn expression() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("(try {a} else err => [err, {b}])")),
             (inner.clone(), inner.clone(), inner.clone())
                 .prop_map(|(topic, value, key)| format!("(emit \"t${{{topic}}}\" {value} key {key})")),
+            inner.clone().prop_map(|value| format!("\"\"\"\n  a ${{{value}}}\n\n   b\n  \"\"\"")),
             (inner.clone(), inner).prop_map(|(value, result)| {
                 format!("{{ let {{ a, b: [c, ...d], ...e }} = {value}; [a, c, d, e, {result}] }}")
             }),

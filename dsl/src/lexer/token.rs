@@ -25,6 +25,10 @@ pub(super) enum Raw {
     BadNumber,
     #[token("\"")]
     Quote,
+    #[token("\"\"\"")]
+    BlockQuote,
+    #[token("'''")]
+    SingleBlock,
     #[regex(r"'[^']*'")]
     SingleQuoted,
     #[regex(r"'[^']*", priority = 1)]
