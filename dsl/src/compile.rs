@@ -7,6 +7,7 @@ mod destructure;
 mod docs;
 mod each;
 mod effects;
+mod flow;
 mod graph;
 mod imports;
 mod matching;
@@ -255,6 +256,7 @@ impl Compiler {
             self.frame.bind_param(param);
         }
         let (body, types) = self.expr(&function.body);
+        self.release(0);
         self.functions[index].result = types;
         Function { slots: self.frame.size(), body }
     }

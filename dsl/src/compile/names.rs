@@ -52,8 +52,24 @@ impl Frame {
         slot
     }
 
+    /// A parameter is reported when it is never read, unless its name begins with `_` or is none that can be written.
     pub(super) fn bind_param(&mut self, name: &Name) -> u16 {
-        self.bind(name, Types::ANY, false)
+        let watched = !name.text.starts_with('_') && !name.text.contains(' ');
+        self.bind(name, Types::ANY, watched)
+    }
+
+    /// The slot of a name, without counting it as read.
+    pub(super) fn slot(&self, name: &str) -> Option<u16> {
+        self.bindings.iter().rev().find(|binding| binding.name == name).map(|binding| binding.slot)
+    }
+
+    /// Keeps of the types of a slot those that are in `to`, and tells what they were.
+    pub(super) fn narrow(&mut self, slot: u16, to: Types) -> Types {
+        let binding = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot);
+        binding.map_or(to, |binding| {
+            let kept = binding.types.and(to);
+            std::mem::replace(&mut binding.types, kept)
+        })
     }
 
     /// Sets what is known about the types of a slot, and tells what was known before.
