@@ -263,11 +263,33 @@ pub(crate) struct Constant {
     pub(crate) value: Expr,
 }
 
-/// Lines and a result; only the block of a program has functions and constants.
+/// `import { name, name as other } from "path"`
+#[derive(Clone, Debug)]
+pub(crate) struct Import {
+    /// What the module calls it, and what it is called here.
+    pub(crate) names: Vec<(Name, Name)>,
+    /// Nothing if it is not written out, which was reported.
+    pub(crate) path: Option<Name>,
+}
+
+/// What a module, or the top of a program, declares.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Declarations {
+    pub(crate) imports: Vec<Import>,
+    pub(crate) constants: Vec<Constant>,
+    pub(crate) functions: Vec<Function>,
+}
+
+impl Declarations {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.imports.is_empty() && self.constants.is_empty() && self.functions.is_empty()
+    }
+}
+
+/// Lines and a result; only the block of a program declares something.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     pub(crate) lines: Vec<Line>,
-    pub(crate) functions: Vec<Function>,
-    pub(crate) constants: Vec<Constant>,
+    pub(crate) declarations: Declarations,
     pub(crate) result: Expr,
 }

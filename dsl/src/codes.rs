@@ -92,6 +92,10 @@ codes! {
     MISPLACED_FUNCTION = 213;
     NOT_CONSTANT = 214;
     TOO_MANY_NAMES = 215;
+    NO_MODULE = 216;
+    IMPORT_CYCLE = 217;
+    NOT_EXPORTED = 218;
+    NOT_IN_MODULE = 219;
 }
 // Types.
 codes! {

@@ -7,7 +7,9 @@ mod destructure;
 mod docs;
 mod each;
 mod effects;
+mod flow;
 mod graph;
+mod imports;
 mod matching;
 mod names;
 mod ops;
@@ -25,27 +27,68 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::eval::Machine;
 use crate::fault::Fault;
 use crate::input::Input;
+use crate::modules::{Loaded, Loader, Modules};
 use crate::program::{Inner, Program, ProgramKind, SourceText};
 use crate::value::{Text, Value};
 
-pub use docs::Declaration;
+pub use docs::{Declaration, module_declarations};
 pub use effects::Emits;
 
 use constants::Known;
 use effects::{Effects, Statement};
+use imports::Scope;
 use names::Frame;
 
-/// Checks and compiles a program.
+/// What a program is compiled with besides its text.
+#[derive(Clone, Copy, Default)]
+pub struct CompileOptions<'a> {
+    modules: Option<&'a dyn Modules>,
+}
+
+impl<'a> CompileOptions<'a> {
+    /// Where `import` finds its modules; without, a program cannot import.
+    #[must_use]
+    pub fn modules(mut self, modules: &'a dyn Modules) -> Self {
+        self.modules = Some(modules);
+        self
+    }
+}
+
+impl std::fmt::Debug for CompileOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompileOptions").field("modules", &self.modules.is_some()).finish()
+    }
+}
+
+/// Checks and compiles a program that imports nothing.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once. Warnings do not fail; [`Program::warnings`] has them.
 pub fn compile(source: &SourceText<'_>, kind: ProgramKind) -> Result<Program, Diagnostics> {
+    compile_with(source, kind, &CompileOptions::default())
+}
+
+/// Checks and compiles a program.
+///
+/// # Errors
+/// As [`compile`]. A finding about a module says so in [`Diagnostic::module`].
+pub fn compile_with(
+    source: &SourceText<'_>,
+    kind: ProgramKind,
+    options: &CompileOptions<'_>,
+) -> Result<Program, Diagnostics> {
     let (tree, mut findings) = crate::parser::parse(source.text, kind == ProgramKind::Template);
     let Some(tree) = tree else {
         return Err(Diagnostics::new(source.name, source.text, findings));
     };
+    let mut loader = Loader::new(options.modules, source.text.len());
+    let imports = match &tree.kind {
+        ExprKind::Block(block) => loader.resolve(&block.declarations.imports),
+        _ => Vec::new(),
+    };
+    findings.append(&mut loader.findings);
     let mut compiler = Compiler::new(kind);
-    let code = compiler.program(&tree);
+    let code = compiler.program(&tree, &imports, &loader.loaded);
     let has = |code| findings.iter().any(|finding| finding.code == code);
     let (syntax, number) = (has(codes::UNEXPECTED), has(codes::BAD_NUMBER));
     // What follows from an error is not reported: a line that could not be parsed may have bound the name, and a number
@@ -53,12 +96,16 @@ pub fn compile(source: &SourceText<'_>, kind: ProgramKind) -> Result<Program, Di
     findings.extend(compiler.findings.drain(..).filter(|finding| {
         !(syntax && finding.code == codes::UNKNOWN_NAME || number && (301..=306).contains(&finding.code.0))
     }));
-    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    if failed {
         // A warning beside an error is often its consequence.
         findings.retain(|finding| finding.severity == Severity::Error);
-        return Err(Diagnostics::new(source.name, source.text, findings));
     }
-    let warnings = Diagnostics::new(source.name, source.text, findings);
+    loader.files.attribute(&mut findings);
+    let findings = Diagnostics::new(source.name, source.text, findings);
+    if failed {
+        return Err(findings);
+    }
     Ok(Program(Arc::new(Inner {
         name: source.name.into(),
         text: source.text.into(),
@@ -66,8 +113,9 @@ pub fn compile(source: &SourceText<'_>, kind: ProgramKind) -> Result<Program, Di
         code,
         reads_data: compiler.reads_data,
         emits: compiler.emits(),
-        declarations: docs::declarations(source.text, 0, &tree),
-        warnings,
+        declarations: docs::of_program(source.text, &tree),
+        files: loader.files,
+        warnings: findings,
     })))
 }
 
@@ -78,8 +126,12 @@ pub(super) struct Compiler {
     kind: ProgramKind,
     findings: Vec<Diagnostic>,
     reads_data: bool,
-    /// The functions of the program, in the order of their declaration.
+    /// The functions of all modules and of the program, in the order in which they are compiled.
     functions: Vec<Declared>,
+    /// The names of each module, and last those of the program.
+    scopes: Vec<Scope>,
+    /// The one that is being compiled.
+    scope: usize,
     frame: Frame,
     /// Which function calls which; the last one is the main program.
     calls: Vec<Vec<usize>>,
@@ -88,6 +140,8 @@ pub(super) struct Compiler {
     /// Names bound at the top, for functions that try to use them.
     outer: Vec<String>,
     constants: Vec<Known>,
+    /// What the constants may still cost.
+    constant_budget: Budget,
     /// A constant is being compiled: nothing else may be used.
     in_constant: bool,
     /// How many `try` are around: failures of what is constant are caught there.
@@ -113,11 +167,14 @@ impl Compiler {
             findings: Vec::new(),
             reads_data: false,
             functions: Vec::new(),
+            scopes: Vec::new(),
+            scope: 0,
             frame: Frame::default(),
             calls: Vec::new(),
             current: 0,
             outer: Vec::new(),
             constants: Vec::new(),
+            constant_budget: constants::budget(),
             in_constant: false,
             trying: 0,
             effects: Effects::default(),
@@ -136,29 +193,38 @@ impl Compiler {
         (Node { span, op: Op::Drop }, Types::ANY)
     }
 
-    fn program(&mut self, tree: &Expr) -> Code {
-        let (declared, constants) = match &tree.kind {
-            ExprKind::Block(block) => (block.functions.as_slice(), block.constants.as_slice()),
-            _ => Default::default(),
+    fn program(&mut self, tree: &Expr, imports: &[Option<usize>], modules: &[Loaded]) -> Code {
+        let empty = ast::Declarations::default();
+        let own = match &tree.kind {
+            ExprKind::Block(block) => &block.declarations,
+            _ => &empty,
         };
-        self.declare(declared);
-        if let ExprKind::Block(block) = &tree.kind {
-            for line in &block.lines {
-                if let ast::Line::Let { pattern, .. } = line {
-                    pattern.names(&mut self.outer);
+        for module in modules {
+            self.declare(&module.declarations, &module.imports, modules);
+        }
+        self.declare(own, imports, modules);
+        let total = self.functions.len();
+        self.calls = vec![Vec::new(); total + 1];
+        let mut functions = Vec::with_capacity(total);
+        for (scope, declarations) in modules.iter().map(|module| &module.declarations).chain([own]).enumerate() {
+            self.scope = scope;
+            self.current = total;
+            for constant in &declarations.constants {
+                self.constant(constant);
+            }
+            if let (ExprKind::Block(block), true) = (&tree.kind, scope == modules.len()) {
+                for line in &block.lines {
+                    if let ast::Line::Let { pattern, .. } = line {
+                        pattern.names(&mut self.outer);
+                    }
                 }
             }
-        }
-        self.current = self.functions.len();
-        self.calls = vec![Vec::new(); self.functions.len() + 1];
-        for constant in constants {
-            self.constant(constant);
-        }
-        let mut functions = Vec::with_capacity(declared.len());
-        for (index, function) in declared.iter().enumerate() {
-            functions.push(self.function(index, function));
-            let effects = std::mem::take(&mut self.effects);
-            self.all_effects.push(effects);
+            for function in &declarations.functions {
+                let index = functions.len();
+                functions.push(self.function(index, function));
+                let effects = std::mem::take(&mut self.effects);
+                self.all_effects.push(effects);
+            }
         }
         self.current = self.functions.len();
         self.frame = Frame::default();
@@ -173,27 +239,8 @@ impl Compiler {
         }
         self.check_calls(tree.depth, tree.span);
         self.check_statements();
-        self.unused_constants();
+        self.unused_declarations();
         Code { main, slots: self.frame.size(), functions }
-    }
-
-    fn declare(&mut self, functions: &[ast::Function]) {
-        for function in functions {
-            let name = &function.name;
-            // A function of the program hides a built-in of its name, so that new built-ins never break a program.
-            if self.functions.iter().any(|other| other.name.text == name.text) {
-                self.findings.push(
-                    Diagnostic::new(codes::DEFINED_TWICE, name.span, format!("`{}` is defined twice", name.text))
-                        .label("second definition"),
-                );
-            }
-            self.functions.push(Declared {
-                name: name.clone(),
-                arity: function.params.len(),
-                depth: function.body.depth,
-                result: Types::ANY,
-            });
-        }
     }
 
     fn function(&mut self, index: usize, function: &ast::Function) -> Function {
@@ -209,6 +256,7 @@ impl Compiler {
             self.frame.bind_param(param);
         }
         let (body, types) = self.expr(&function.body);
+        self.release(0);
         self.functions[index].result = types;
         Function { slots: self.frame.size(), body }
     }
@@ -255,8 +303,11 @@ impl Compiler {
             ExprKind::Logic { all, operands } => self.logic(*all, operands, span),
             ExprKind::If { arms, otherwise } => self.choice(arms, otherwise.as_deref(), span),
             ExprKind::Block(block) => {
-                let functions = block.functions.iter().map(|function| &function.name);
-                for name in functions.chain(block.constants.iter().map(|constant| &constant.name)) {
+                let declared = &block.declarations;
+                let functions = declared.functions.iter().map(|function| &function.name);
+                let constants = declared.constants.iter().map(|constant| &constant.name);
+                let imports = declared.imports.iter().filter_map(|import| import.path.as_ref());
+                for name in functions.chain(constants).chain(imports) {
                     self.report(
                         Diagnostic::new(
                             codes::MISPLACED_FUNCTION,
@@ -286,7 +337,7 @@ impl Compiler {
             ExprKind::Drop => {
                 self.effects.acts = true;
                 if self.kind != ProgramKind::Function {
-                    self.report(
+                    self.misplaced(
                         Diagnostic::new(codes::NOT_HERE, span, "`drop` belongs into functions")
                             .label("this program cannot drop the event")
                             .help("a condition that is false keeps its trigger from firing"),

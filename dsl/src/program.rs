@@ -10,6 +10,7 @@ use crate::diagnostic::Diagnostics;
 use crate::eval::{Emit, Explanation, Machine, truth_of};
 use crate::fault::{Failure, Fault, RuntimeError};
 use crate::input::Input;
+use crate::modules::Files;
 use crate::value::Value;
 
 /// The text of a program and the name that diagnostics give it.
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) reads_data: bool,
     pub(crate) emits: Emits,
     pub(crate) declarations: Vec<Declaration>,
+    pub(crate) files: Files,
     pub(crate) warnings: Diagnostics,
 }
 
@@ -103,6 +105,11 @@ impl Program {
     pub fn test<'e>(&self, input: &Input<'e>, budget: &mut Budget) -> Result<bool, RuntimeError> {
         let code = &self.0.code;
         Machine::new(code, input, budget).test(&code.main).map_err(|fault| self.error(fault))
+    }
+
+    /// The paths of the modules that it was compiled with.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.0.files.paths()
     }
 
     /// The topics that the program may emit to, by itself and through the functions that it calls.
@@ -183,6 +190,10 @@ impl Program {
                 message: "`drop` ended the evaluation where a value is needed".to_owned(),
             },
         };
-        RuntimeError::new(failure, &self.0.name, &self.0.text)
+        let at = failure.span.unwrap_or_default().range().start;
+        match self.0.files.of(at) {
+            None => RuntimeError::new(failure, 0, &self.0.name, &self.0.text),
+            Some((base, module)) => RuntimeError::new(failure, base, &module.path, &module.text),
+        }
     }
 }

@@ -66,6 +66,9 @@ const PROGRAMS: &[(&str, ProgramKind, &str)] = &[
     ("with_of_text", ProgramKind::Function, "event.type with { a: 1 }"),
     ("unterminated_block", ProgramKind::Function, "let x = \"\"\"\n  a\nx"),
     ("unterminated_raw", ProgramKind::Function, "let x = '''\n  a\nx"),
+    ("narrowed_by_a_test", ProgramKind::Function, "let x = event.data.x\nif is_string(x) { x + 1 } else { x + \"a\" }"),
+    ("narrowed_in_an_and", ProgramKind::Condition, "let x = event.data.x\nis_number(x) and starts_with(x, \"a\")"),
+    ("narrowed_by_an_arm", ProgramKind::Function, "let x = event.data.x\nmatch x { string _ => x * 2, _ => 1 }"),
     ("tabs_and_wide_text", ProgramKind::Condition, "\tevent.subject == 'größe 漢字' and\tevnt.x"),
 ];
 
@@ -87,12 +90,57 @@ fn rendered_warnings() {
 }
 
 #[test]
+fn tests_narrow_types() {
+    let compiled = |text: &str| {
+        let text = format!("let x = event.data.x\nlet y = event.data.y\n{text}");
+        compile(&SourceText { name: "f.hexa", text: &text }, ProgramKind::Function)
+    };
+    // (what can never work, what may)
+    for (wrong, right) in [
+        ("if is_string(x) { x / y } else { 0 }", "if is_string(x) { 0 } else { x / y }"),
+        ("if not is_string(x) { 0 } else { x / y }", "if not is_string(x) { x / y } else { 0 }"),
+        ("if x == null { upper(x) } else { y }", "if x == null { y } else { upper(x) }"),
+        ("if x != null { y } else { upper(x) }", "if x != null { upper(x) } else { y }"),
+        (
+            "if null == x or x == y { y } else if x == null { 1 } else { 2 }; if x == null { -x } else { 1 }",
+            "if x == null or upper(x) == y { 1 } else { 2 }",
+        ),
+        (
+            "if is_string(x) and is_string(y) { x - y } else { 0 }",
+            "if is_string(x) or is_string(y) { x / y } else { 0 }",
+        ),
+        (
+            "if is_string(x) or x == null { 0 } else { upper(x) + 1 }",
+            "if is_string(x) or x == null { 0 } else { x / y }",
+        ),
+        ("if type_of(x) == \"array\" { x / y } else { 0 }", "if type_of(x) == \"array\" { 0 } else { x / y }"),
+        ("if x == 5 { upper(x) } else { 0 }", "if x == 5 { x / y } else { upper(x) }"),
+        ("if x { upper(x) } else { 0 }", "if not x { 0 } else { not x }"),
+        ("[upper(n) for n in x if is_number(n)]", "[n / 2 for n in x if is_number(n)]"),
+        ("match x { n if is_number(n) => upper(n), _ => 0 }", "match x { n if is_number(n) => n / 2, _ => 0 }"),
+        (
+            "match x { null => 0, _ => 1 }; match x { string s => s, _ => x } - { a: 1 }",
+            "match x { string _ => upper(x), number _ => x / y, _ => x }",
+        ),
+        (
+            "if is_int(x) { [x] |> map(x => x) } else { x / y }; if is_string(x) { x.a } else { 0 }",
+            "if is_int(x) { [\"a\"] |> map(x => upper(x)) } else { x / y }",
+        ),
+    ] {
+        assert!(compiled(wrong).is_err(), "{wrong}");
+        let result = compiled(right);
+        assert!(result.is_ok(), "{right}: {}", result.unwrap_err());
+    }
+}
+
+#[test]
 fn rendered_warnings_of_matches() {
     for (name, text) in [
         ("not_exhaustive", "match event.data.n { 1 => 2, null => 3 }"),
         ("unreachable_arm", "match event.data.n { 1 => 1, n if n > 5 => 2, 1 => 3, _ => 4, 9 => 5 }"),
         ("never_of_the_type", "match event.seq { string s => s, _ => 1 }"),
         ("after_drop", "drop\n1"),
+        ("unused_parameters", "fn f(a, _b, { c, d }) = d\nmap(event.data, x => f(1, 2, {}))"),
         ("unused_names", "const A = 1\nlet { a, b } = event.data\nmatch event.seq { n => a }"),
     ] {
         let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();

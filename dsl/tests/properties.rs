@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use hexafn_dsl::json::{Doc, Kind, Limits, NodeRef};
-use hexafn_dsl::{Budget, Data, Input, Limits as Spend, ProgramKind, SourceText, builtins, compile};
+use hexafn_dsl::{
+    Budget, CompileOptions, Data, Input, Limits as Spend, ModuleError, Modules, ProgramKind, SourceText, builtins,
+    compile, compile_with, module_declarations,
+};
 use proptest::prelude::*;
 
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
@@ -99,6 +102,8 @@ fn tokens() -> impl Strategy<Value = String> {
         "key",
         "try",
         "const",
+        "import",
+        "from",
         "|",
         "_",
         "string s",
@@ -246,6 +251,14 @@ fn run(text: &str, kind: ProgramKind) {
     }
 }
 
+struct One(String);
+
+impl Modules for One {
+    fn load(&self, _path: &str) -> Result<std::sync::Arc<str>, ModuleError> {
+        Ok(self.0.as_str().into())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -260,6 +273,19 @@ proptest! {
     fn any_tokens_are_accepted_or_refused(text in tokens()) {
         run(&text, ProgramKind::Function);
         run(&text, ProgramKind::Template);
+    }
+
+    #[test]
+    fn any_module_is_accepted_or_refused(text in tokens(), other in any::<String>()) {
+        for module in [text, other] {
+            module_declarations(&module);
+            let modules = One(module);
+            let source = SourceText { name: "p", text: "import { x, y as z } from \"m\"\n[x(1), z]" };
+            match compile_with(&source, ProgramKind::Function, &CompileOptions::default().modules(&modules)) {
+                Err(findings) => prop_assert!(!findings.render(false).is_empty() && !findings.to_json().is_empty()),
+                Ok(program) => drop(program.eval(&Input::EMPTY, &mut Budget::default())),
+            }
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Context {
             return (names, body);
         }
         let (l, r, below) = (body.span.start as usize, body.span.end as usize, body.depth.max(1));
-        let block = Block { lines, functions: Vec::new(), constants: Vec::new(), result: body };
+        let block = Block { lines, declarations: Declarations::default(), result: body };
         (names, self.expr(l, r, below, ExprKind::Block(Box::new(block))))
     }
 }

@@ -220,6 +220,35 @@ pub static ALL: &[Explanation] = &[
         "",
     ),
     entry(
+        NO_MODULE,
+        "no such module",
+        "The module of an `import` cannot be read. Its path is relative to the folder of the configuration and stays inside \
+         of it; a program has at most 64 modules. A program that does not come from a configuration may have none.",
+        "import { total } from \"../money.hexa\"\ntotal(1)",
+        "",
+    ),
+    entry(
+        IMPORT_CYCLE,
+        "modules import one another",
+        "A module imports itself, directly or through others. What both need belongs into a module of its own.",
+        "",
+        "",
+    ),
+    entry(
+        NOT_EXPORTED,
+        "not in the module",
+        "The module declares no function and no constant of the name. What a module imports it does not hand on.",
+        "",
+        "",
+    ),
+    entry(
+        NOT_IN_MODULE,
+        "module with values",
+        "A module consists of `fn`, `const` and `import`. It has no result and no `let`.",
+        "",
+        "",
+    ),
+    entry(
         NOT_A_CONDITION,
         "not a condition",
         "A condition is true or false (null counts as false). This expression can never be either.",

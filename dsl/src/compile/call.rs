@@ -11,12 +11,14 @@ use crate::value::Value;
 
 impl Compiler {
     pub(super) fn call(&mut self, name: &Name, args: &[Expr], piped: bool, span: Span) -> Typed {
-        if let Some(index) = self.functions.iter().position(|function| function.name.text == name.text) {
+        if let Some(index) = self.own_function(&name.text) {
             return self.call_own(index, name, args, piped, span);
         }
-        let Some(builtin) = builtin(&name.text) else {
-            let finding = self.unknown_function(name);
-            self.report(finding);
+        let Some(builtin) = builtin(&name.text).filter(|_| !self.is_missing(&name.text)) else {
+            if !self.is_missing(&name.text) {
+                let finding = self.unknown_function(name);
+                self.report(finding);
+            }
             // Their own mistakes are worth a report all the same.
             for arg in args {
                 if !matches!(arg.kind, ExprKind::Lambda { .. }) {
@@ -164,7 +166,7 @@ impl Compiler {
     }
 
     fn is_function(&self, name: &str) -> bool {
-        builtin(name).is_some() || self.functions.iter().any(|function| function.name.text == name)
+        builtin(name).is_some() || self.has_function(name) || self.is_missing(name)
     }
 }
 

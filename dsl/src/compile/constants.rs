@@ -14,8 +14,10 @@ use crate::value::Value;
 
 use super::names::Frame;
 
-/// What a constant may cost: it lives as long as its program.
-const LIMITS: Limits = Limits { steps: 100_000, bytes: 256 * 1024, depth: 64 };
+/// What all constants of a program may cost: they live as long as it does.
+pub(super) fn budget() -> Budget {
+    Budget::new(Limits { steps: 1_000_000, bytes: 4 << 20, ..Limits::default() })
+}
 
 /// A constant of the program.
 pub(super) struct Known {
@@ -28,7 +30,7 @@ pub(super) struct Known {
 impl Compiler {
     pub(super) fn constant(&mut self, constant: &ast::Constant) {
         let name = &constant.name;
-        if self.constants.iter().any(|other| other.name.text == name.text) {
+        if self.is_constant(&name.text) {
             self.report(
                 Diagnostic::new(codes::DEFINED_TWICE, name.span, format!("`{}` is defined twice", name.text))
                     .label("second definition"),
@@ -41,6 +43,9 @@ impl Compiler {
         self.in_constant = false;
         let (value, types) =
             if self.errors() > errors { (Value::Null, Types::ANY) } else { self.computed(node, types) };
+        if let Some(scope) = self.scopes.get_mut(self.scope) {
+            scope.constants.insert(name.text.clone(), self.constants.len());
+        }
         self.constants.push(Known { name: name.clone(), value, types, used: name.text.starts_with('_') });
     }
 
@@ -51,8 +56,7 @@ impl Compiler {
     fn computed(&mut self, node: Node, types: Types) -> (Value<'static>, Types) {
         let span = node.span;
         let code = Code { main: node, slots: self.frame.size(), functions: Vec::new() };
-        let mut budget = Budget::new(LIMITS);
-        let result = Machine::new(&code, &Input::EMPTY, &mut budget).eval(&code.main);
+        let result = Machine::new(&code, &Input::EMPTY, &mut self.constant_budget).eval(&code.main);
         match result {
             Ok(value) => {
                 let types = Types::of(&value);
@@ -73,13 +77,10 @@ impl Compiler {
 
     /// The constant of a name, where no nearer binding hides it.
     pub(super) fn known(&mut self, name: &str, span: Span) -> Option<Typed> {
-        let known = self.constants.iter_mut().find(|known| known.name.text == name)?;
+        let index = self.own_constant(name)?;
+        let known = self.constants.get_mut(index)?;
         known.used = true;
         Some((Node { span, op: Op::Const(known.value.clone()) }, known.types))
-    }
-
-    pub(super) fn is_constant(&self, name: &str) -> bool {
-        self.constants.iter().any(|known| known.name.text == name)
     }
 
     /// Reports what a constant may not use.
@@ -90,22 +91,6 @@ impl Compiler {
                     .label("not known when the program is checked")
                     .help("bind it with `let` where it is used, or write a function"),
             );
-        }
-    }
-
-    pub(super) fn unused_constants(&mut self) {
-        for known in &self.constants {
-            if !known.used {
-                self.findings.push(
-                    Diagnostic::warning(
-                        codes::UNUSED_BINDING,
-                        known.name.span,
-                        format!("`{}` is never used", known.name.text),
-                    )
-                    .label("defined here")
-                    .help(format!("remove it, or name it `_{}`", known.name.text)),
-                );
-            }
         }
     }
 }

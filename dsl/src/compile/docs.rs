@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::ast::{Block, Expr, ExprKind, Name};
+use crate::ast::{Declarations, Expr, ExprKind, Name};
 
 /// A function or a constant that a program declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,21 +18,32 @@ pub struct Declaration {
     pub span: Range<usize>,
 }
 
-pub(super) fn declarations(text: &str, base: usize, tree: &Expr) -> Vec<Declaration> {
-    let ExprKind::Block(block) = &tree.kind else { return Vec::new() };
-    let Block { functions, constants, .. } = &**block;
-    let place = |name: &Name| name.span.start as usize - base..name.span.end as usize - base;
+/// What a program declares.
+pub(super) fn of_program(text: &str, tree: &Expr) -> Vec<Declaration> {
+    match &tree.kind {
+        ExprKind::Block(block) => declarations(text, &block.declarations),
+        _ => Vec::new(),
+    }
+}
+
+/// What the text of a module declares, in the order of the text, for tools; what can be read of it if it has errors.
+pub fn module_declarations(text: &str) -> Vec<Declaration> {
+    crate::parser::parse_module(text, 0).0.map_or_else(Vec::new, |own| declarations(text, &own))
+}
+
+fn declarations(text: &str, own: &Declarations) -> Vec<Declaration> {
     let declared = |name: &Name, params| Declaration {
         name: name.text.clone(),
         params,
-        doc: above(text, place(name).start),
-        span: place(name),
+        doc: above(text, name.span.range().start),
+        span: name.span.range(),
     };
-    let functions = functions.iter().map(|function| {
-        let params = function.params.iter().map(|param| text.get(place(param)).unwrap_or_default().to_owned());
+    let functions = own.functions.iter().map(|function| {
+        let params = function.params.iter().map(|param| text.get(param.span.range()).unwrap_or_default().to_owned());
         declared(&function.name, Some(params.collect()))
     });
-    let mut all: Vec<_> = functions.chain(constants.iter().map(|constant| declared(&constant.name, None))).collect();
+    let constants = own.constants.iter().map(|constant| declared(&constant.name, None));
+    let mut all: Vec<_> = functions.chain(constants).collect();
     all.sort_by_key(|declaration| declaration.span.start);
     all
 }

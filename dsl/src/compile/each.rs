@@ -11,10 +11,16 @@ use crate::value::Value;
 impl Compiler {
     pub(super) fn each(&mut self, yields: &Yield, clauses: &[Clause], span: Span) -> Typed {
         let mark = self.frame.mark();
+        let mut before = Vec::new();
         let clauses = clauses
             .iter()
             .map(|clause| match clause {
-                Clause::If(test) => code::Clause::If(self.tested(test, "the test of a comprehension")),
+                Clause::If(test) => {
+                    let node = self.tested(test, "the test of a comprehension");
+                    let facts = self.facts(test);
+                    before.extend(self.assume(&facts.yes));
+                    code::Clause::If(node)
+                }
                 Clause::For { first, second, items } => {
                     let (node, types) = self.walked(items, second.is_some());
                     let mut lines = Vec::new();
@@ -49,6 +55,7 @@ impl Compiler {
                 (code::Yield::Members(self.spread(members, Types::OBJECT)), Types::OBJECT)
             }
         };
+        self.restore(before);
         self.release(mark);
         (Node { span, op: Op::Each(Box::new(Each { yields, clauses })) }, types)
     }

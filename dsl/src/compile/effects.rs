@@ -17,12 +17,15 @@ pub(super) struct Effects {
     /// The topics that it emits to; nothing for one that is computed.
     topics: Vec<Option<String>>,
     pub(super) callees: Vec<usize>,
+    /// What a function of a module does and this kind of program may not; it matters when the function is called.
+    misplaced: Vec<Diagnostic>,
 }
 
 impl Effects {
     fn join(&mut self, other: Self) {
         self.acts |= other.acts;
         self.topics.extend(other.topics);
+        self.misplaced.extend(other.misplaced);
         for callee in other.callees {
             if !self.callees.contains(&callee) {
                 self.callees.push(callee);
@@ -58,7 +61,7 @@ impl Compiler {
     pub(super) fn emission(&mut self, topic: &Expr, value: &Expr, key: Option<&Expr>, span: Span) -> Typed {
         self.not_in_constant(span, "what is emitted");
         if self.kind != ProgramKind::Function {
-            self.report(
+            self.misplaced(
                 Diagnostic::new(codes::NOT_HERE, span, "`emit` belongs into functions")
                     .label("this program cannot emit")
                     .help("conditions decide and templates render; a function emits and gives a value"),
@@ -107,6 +110,15 @@ impl Compiler {
         (Node { span, op: Op::Try(Box::new(Try { body, error, otherwise })) }, types.or(otherwise_types))
     }
 
+    /// Reports what only functions may do: of a module, when the function that does it is called.
+    pub(super) fn misplaced(&mut self, finding: Diagnostic) {
+        if self.scope + 1 == self.scopes.len() {
+            self.report(finding);
+        } else {
+            self.effects.misplaced.push(finding);
+        }
+    }
+
     /// An expression that is not the last of its block: it is there for what it does.
     pub(super) fn statement(&mut self, expr: &Expr) -> Node {
         let before = std::mem::take(&mut self.effects);
@@ -126,6 +138,11 @@ impl Compiler {
 
     /// Reports the expressions that do nothing and whose value is not used.
     pub(super) fn check_statements(&mut self) {
+        let main = self.all_effects.len().saturating_sub(1);
+        for function in self.reachable(&[main]) {
+            let mut misplaced = std::mem::take(&mut self.all_effects[function].misplaced);
+            self.findings.append(&mut misplaced);
+        }
         let statements = std::mem::take(&mut self.statements);
         for statement in &statements {
             let reached = self.reachable(&statement.callees);

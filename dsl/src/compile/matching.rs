@@ -106,7 +106,10 @@ impl Compiler {
             let fits = narrowed(left, possible(&pattern));
             let known = local.map(|slot| (slot, self.frame.set_types(slot, fits)));
             let guard = arm.guard.as_ref().map(|guard| self.tested(guard, "the guard"));
+            let facts = arm.guard.as_ref().map(|guard| self.facts(guard).yes).unwrap_or_default();
+            let before = self.assume(&facts);
             let (body, types) = self.expr(&arm.body);
+            self.restore(before);
             if let Some((slot, types)) = known {
                 self.frame.set_types(slot, types);
             }

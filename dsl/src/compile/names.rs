@@ -52,8 +52,24 @@ impl Frame {
         slot
     }
 
+    /// A parameter is reported when it is never read, unless its name begins with `_` or is none that can be written.
     pub(super) fn bind_param(&mut self, name: &Name) -> u16 {
-        self.bind(name, Types::ANY, false)
+        let watched = !name.text.starts_with('_') && !name.text.contains(' ');
+        self.bind(name, Types::ANY, watched)
+    }
+
+    /// The slot of a name, without counting it as read.
+    pub(super) fn slot(&self, name: &str) -> Option<u16> {
+        self.bindings.iter().rev().find(|binding| binding.name == name).map(|binding| binding.slot)
+    }
+
+    /// Keeps of the types of a slot those that are in `to`, and tells what they were.
+    pub(super) fn narrow(&mut self, slot: u16, to: Types) -> Types {
+        let binding = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot);
+        binding.map_or(to, |binding| {
+            let kept = binding.types.and(to);
+            std::mem::replace(&mut binding.types, kept)
+        })
     }
 
     /// Sets what is known about the types of a slot, and tells what was known before.
@@ -129,6 +145,7 @@ impl Compiler {
                 (Node { span, op: Op::Field(Field::Event) }, Types::OBJECT)
             }
             "ctx" => (Node { span, op: Op::Field(Field::Ctx) }, Types::OBJECT),
+            _ if self.is_missing(name) => Self::wrong(span),
             _ => {
                 let finding = self.unknown_name(name, span);
                 self.report(finding);
@@ -143,8 +160,7 @@ impl Compiler {
                 .label("bound outside of the function")
                 .help("a function sees its parameters, `event`, `ctx` and other functions: hand the value over");
         }
-        let function = self.functions.iter().any(|function| function.name.text == name);
-        if function || builtin(name).is_some() {
+        if self.has_function(name) || builtin(name).is_some() {
             return Diagnostic::new(codes::FUNCTION_AS_VALUE, span, format!("`{name}` is a function, not a value"))
                 .label("call it")
                 .help(format!("write `{name}(…)`; a function can be handed to another one such as `map` by its name"));
@@ -157,8 +173,7 @@ impl Compiler {
             .map(|binding| binding.name.as_str())
             .filter(|name| !name.contains(' '))
             .collect();
-        let constants = self.constants.iter().map(|known| known.name.text.as_str());
-        let names: Vec<&str> = names.into_iter().chain(constants).chain(["event", "ctx"]).collect();
+        let names: Vec<&str> = names.into_iter().chain(self.constant_names()).chain(["event", "ctx"]).collect();
         if let Some(near) = nearest(name, names.iter().copied()) {
             return finding.label("not known here").replace(span, near).help(format!("there is {}", listed(names)));
         }
@@ -176,8 +191,7 @@ impl Compiler {
         if self.is_local(&name.text) {
             return finding.label("a value, not a function");
         }
-        let own = self.functions.iter().map(|function| function.name.text.as_str());
-        let known = own.chain(builtins().iter().map(|builtin| builtin.name));
+        let known = self.own_functions().into_iter().chain(builtins().iter().map(|builtin| builtin.name));
         /// What other languages call it.
         const ELSEWHERE: [(&str, &str); 26] = [
             ("length", "len"),
@@ -216,7 +230,7 @@ impl Compiler {
             Some(near) => finding.label("not known").replace(name.span, near),
             None => {
                 let mut finding = finding.label("not known");
-                let own: Vec<&str> = self.functions.iter().map(|function| function.name.text.as_str()).collect();
+                let own = self.own_functions();
                 let all = builtins().iter().map(|builtin| builtin.name).collect::<Vec<_>>();
                 let lead = if own.is_empty() { String::new() } else { format!("this program has {}; ", listed(own)) };
                 finding = finding.help(format!("{lead}the built-ins are {}", wrapped(&all)));

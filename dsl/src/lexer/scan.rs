@@ -286,7 +286,7 @@ impl<'s> Scanner<'s> {
                 self.push(Token::StringStart, start, end);
                 return self.enter(Open::Block, start);
             }
-            Raw::RawBlock => {
+            Raw::SingleBlock => {
                 let Some(len) = source[end..].find("'''") else {
                     return self.fatal(
                         Diagnostic::new(codes::UNTERMINATED, start..end, "this string does not end")

@@ -28,7 +28,7 @@ pub(super) enum Raw {
     #[token("\"\"\"")]
     BlockQuote,
     #[token("'''")]
-    RawBlock,
+    SingleBlock,
     #[regex(r"'[^']*'")]
     SingleQuoted,
     #[regex(r"'[^']*", priority = 1)]
@@ -172,6 +172,7 @@ pub(crate) enum Token<'s> {
     /// The `else` of a `try`.
     TryElse,
     Const,
+    Import,
     Bar,
 }
 
@@ -196,6 +197,7 @@ impl Token<'_> {
             "emit" => Token::Emit,
             "try" => Token::Try,
             "const" => Token::Const,
+            "import" => Token::Import,
             _ => return None,
         })
     }
