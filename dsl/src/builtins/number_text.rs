@@ -69,7 +69,7 @@ pub(super) const ROWS: &[Row] = &[
             let sign = if n < 0 { "-" } else { "" };
             let digits = usize::from(unit > 0);
             let rounded = size.round_dp_with_strategy(digits as u32, RoundingStrategy::MidpointAwayFromZero);
-            m.string(format!("{sign}{rounded:.digits$} {}", UNITS[unit]))
+            m.string([sign, &fixed(rounded, digits), " ", UNITS[unit]].concat())
         }),
     },
     Row {
@@ -155,7 +155,7 @@ fn format_number<'e>(m: &mut Machine<'_, 'e>, args: &mut [Value<'e>]) -> Result<
         Some(_) => {
             let digits = count(args, 1, "digits")?.min(28);
             let rounded = number.round_dp_with_strategy(digits as u32, RoundingStrategy::MidpointAwayFromZero);
-            format!("{rounded:.digits$}")
+            fixed(rounded, digits)
         }
         None => number.to_string(),
     };
@@ -173,4 +173,17 @@ fn format_number<'e>(m: &mut Machine<'_, 'e>, args: &mut [Value<'e>]) -> Result<
         out.push_str(fraction);
     }
     m.string(out)
+}
+
+/// The number with that many digits after the point. The formatter of the crate panics where they exceed its buffer.
+fn fixed(number: Decimal, digits: usize) -> String {
+    let mut text = number.to_string();
+    if digits > 0 {
+        if !text.contains('.') {
+            text.push('.');
+        }
+        let present = text.len() - text.find('.').map_or(0, |at| at + 1);
+        text.extend(std::iter::repeat_n('0', digits.saturating_sub(present)));
+    }
+    text
 }
