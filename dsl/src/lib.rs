@@ -41,6 +41,7 @@ mod number;
 mod parser;
 mod program;
 mod reference;
+pub mod tools;
 mod value;
 
 lalrpop_util::lalrpop_mod!(
