@@ -110,6 +110,7 @@ codes! {
     CONSTANT_CONDITION = 309;
     NOT_EXHAUSTIVE = 310;
     UNREACHABLE = 311;
+    NOT_IN_SCHEMA = 312;
 }
 // Run time.
 codes! {

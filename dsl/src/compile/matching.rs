@@ -85,7 +85,7 @@ fn possible(pattern: &Pattern) -> Types {
     }
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn matching(&mut self, subject: &Expr, arms: &[ast::Arm], span: Span) -> Typed {
         let (subject_node, subject_types) = self.expr(subject);
         let local = match subject_node.op {
