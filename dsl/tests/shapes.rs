@@ -103,7 +103,14 @@ fn an_open_object_warns_about_slips() {
 
 #[test]
 fn suggestions_compile_when_applied() {
-    for text in ["event.data.totl.amount", "event.data[\"ttoal\"]", "event.data['ttoal']", "event.data.lines[0].pric"] {
+    for text in [
+        "event.data.totl.amount",
+        "event.data[\"ttoal\"]",
+        "event.data['ttoal']",
+        "event.data.lines[0].pric",
+        "let { totl } = event.data\ntotl",
+        "let { totl: x } = event.data\nx",
+    ] {
         let findings = compiled(text).unwrap_err();
         let (span, new) = findings.iter().next().unwrap().replacement.clone().expect(text);
         let mut repaired = text.to_owned();

@@ -93,7 +93,7 @@ impl<'a> Compiler<'a> {
                         Some(&field.shape)
                     }
                     None => {
-                        self.not_in_shape(at, key, *place);
+                        self.not_in_shape(at, key, *place, step.span == *place);
                         None
                     }
                 },
@@ -107,7 +107,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// A field that the schema does not name: an error if it names all, and a warning if it looks like a slip.
-    fn not_in_shape(&mut self, shape: &Shape, key: &str, place: Span) {
+    fn not_in_shape(&mut self, shape: &Shape, key: &str, place: Span, shorthand: bool) {
         let names = || shape.fields.keys().map(String::as_str);
         let near = nearest(key, names());
         if shape.open && near.is_none() {
@@ -124,7 +124,10 @@ impl<'a> Compiler<'a> {
             // A key in brackets stands in quotes.
             let quoted = (place.end - place.start) as usize != key.len();
             let bare = near.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            if quoted && bare {
+            if shorthand && bare {
+                // A pattern binds the name that it takes; the program goes on to use that.
+                finding = finding.replace(place, format!("{near}: {key}"));
+            } else if quoted && bare {
                 finding = finding.replace(place, format!("\"{near}\""));
             } else if bare {
                 finding = finding.replace(place, near);
