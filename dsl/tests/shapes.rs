@@ -63,6 +63,8 @@ fn what_the_schema_says_is_found() {
         ("field_of_no_alternative", "event.data.payment.pin"),
         ("types_of_fields", "[event.data.id + \"x\", upper(event.data.total), event.data.note > 5, event.data.id.x]"),
         ("impossible_by_schema", "event.data.id == \"5\""),
+        ("field_of_a_match", "match event.data.payment { { kind: \"card\", lst4 } => lst4, p => p.kid }"),
+        ("element_of_a_match", "match event.data.lines { [{ sku: s }, ...] => s, [l] => l.prise, _ => null }"),
         ("first_of_the_lines", "first(event.data.lines).coutn"),
     ] {
         let findings = compiled(text).expect_err(name);
@@ -87,6 +89,8 @@ fn what_the_schema_allows_is_accepted() {
         "let { id, ...rest } = event.data\n[id, rest.whatever]",
         "[k for k, v in event.data.total if v != null]",
         "event.data.note == null or event.data.note == \"x\"",
+        "match event.data.payment { { iban: i } | { last4: i } => i, _ => null }",
+        "match event.data { { total: { amount: number n }, note: null } => n, { lines: [l, ...] } => l.sku, _ => 0 }",
         "let event2 = event\nevent2.data.nothing",
     ] {
         let result = compiled(text);

@@ -107,7 +107,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// A field that the schema does not name: an error if it names all, and a warning if it looks like a slip.
-    fn not_in_shape(&mut self, shape: &Shape, key: &str, place: Span, shorthand: bool) {
+    pub(super) fn not_in_shape(&mut self, shape: &Shape, key: &str, place: Span, shorthand: bool) {
         let names = || shape.fields.keys().map(String::as_str);
         let near = nearest(key, names());
         if shape.open && near.is_none() {
