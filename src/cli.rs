@@ -15,6 +15,7 @@ mod dlq;
 mod live;
 mod offline;
 mod online;
+mod repl;
 mod table;
 mod test;
 
@@ -153,6 +154,8 @@ enum Command {
         /// E.g. HX0203.
         code: String,
     },
+    /// Try the language, line by line.
+    Repl(repl::Repl),
     /// The language server, for editors: over standard input and output.
     Lsp,
     /// Print a completion script for a shell.
@@ -239,6 +242,7 @@ fn run(cli: Cli) -> Done {
         Command::Reload => online::reload(&client?),
         Command::Token(token) => offline::token(token),
         Command::Explain { code } => offline::explain(&code),
+        Command::Repl(args) => repl::repl(&args),
         Command::Lsp => crate::lsp::run().map_err(|e| Failure::new(1, e.to_string())),
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -55,7 +55,7 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
 
 macro_rules! codes {
     ($($name:ident = $number:literal;)*) => {
-        $(#[doc = concat!("HX", stringify!($number))] pub const $name: Code = Code($number);)*
+        $(#[doc = concat!("The code ", stringify!($number), ".")] pub const $name: Code = Code($number);)*
     };
 }
 

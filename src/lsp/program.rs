@@ -143,7 +143,9 @@ fn imports(text: &str) -> Vec<Imported> {
     let mut rest = text;
     while let Some(at) = rest.find("import") {
         rest = &rest[at + "import".len()..];
-        let Some((names, after)) = rest.trim_start().strip_prefix('{').and_then(|r| r.split_once('}')) else { continue };
+        let Some((names, after)) = rest.trim_start().strip_prefix('{').and_then(|r| r.split_once('}')) else {
+            continue;
+        };
         let Some(path) = after.trim_start().strip_prefix("from").map(str::trim_start) else { continue };
         let quote = path.chars().next().filter(|c| matches!(c, '"' | '\''));
         let Some(module) = quote.and_then(|q| path[1..].split(q).next()) else { continue };
@@ -202,12 +204,7 @@ pub(super) fn hover(
 }
 
 /// What can stand at a place.
-pub(super) fn completion(
-    path: &Path,
-    text: &str,
-    at: usize,
-    open: &BTreeMap<String, Document>,
-) -> Vec<CompletionItem> {
+pub(super) fn completion(path: &Path, text: &str, at: usize, open: &BTreeMap<String, Document>) -> Vec<CompletionItem> {
     let before = &text[..word(text, at).start];
     let item = |label: &str, kind| CompletionItem { label: label.to_owned(), kind: Some(kind), ..Default::default() };
     if let Some(base) = before.strip_suffix('.').or_else(|| before.strip_suffix("?.")) {

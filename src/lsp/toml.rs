@@ -47,7 +47,9 @@ pub(super) fn findings(folder: &Path, encoding: Encoding) -> BTreeMap<PathBuf, V
             // The excerpt's end is not told; the word is marked.
             let word = text.lines().nth(start.line as usize).map_or(0, |line| {
                 let from = line.chars().skip(number("column") as usize - 1);
-                from.take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '-').map(|c| encoding.width(c.encode_utf8(&mut [0; 4]))).sum()
+                from.take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '-')
+                    .map(|c| encoding.width(c.encode_utf8(&mut [0; 4])))
+                    .sum()
             });
             let mut message = problem["message"].as_str().unwrap_or_default().to_owned();
             for more in [&problem["label"]].into_iter().chain(problem["help"].as_array().into_iter().flatten()) {

@@ -123,6 +123,7 @@ impl<'a> Compiler<'a> {
                 };
                 let op = Op::CallPrepared(Box::new(CallPrepared { call, prepare, run, ready }));
                 if matches!(builtin.run, Run::PreparedContext(..)) {
+                    self.not_in_constant(span, "the context");
                     return (Node { span, op }, builtin.result);
                 }
                 op
