@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 mod client;
 mod demo;
+mod dlq;
 mod live;
 mod offline;
 mod online;
@@ -133,6 +134,9 @@ enum Command {
     /// Targets.
     #[command(subcommand)]
     Target(online::Target),
+    /// Dead letters: what was given up.
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
     /// Actors: the supervision tree.
     #[command(subcommand)]
     Actors(online::Actors),
@@ -229,6 +233,7 @@ fn run(cli: Cli) -> Done {
         Command::Trigger(trigger) => online::trigger(&client?, trigger),
         Command::Function(ls) => online::ls(&client?, ls, "functions"),
         Command::Target(target) => online::target(&client?, target),
+        Command::Dlq(dlq) => dlq::dlq(&client?, dlq),
         Command::Actors(actors) => online::actors(&client?, actors),
         Command::Trace(trace) => online::trace(&client?, trace),
         Command::Reload => online::reload(&client?),

@@ -335,10 +335,14 @@ impl<'d> Bench<'d> {
                     self.results.insert((name.clone(), record.event.id.clone()), None);
                     ("dropped", None)
                 }
-                End::Fired { output, to } => {
-                    self.results.insert((name.clone(), record.event.id.clone()), Some(output.data.clone()));
-                    for index in to {
-                        self.forward(&runner.outputs[index].target, &runner.outputs[index].topic_name, &output);
+                End::Fired { output, to, emitted } => {
+                    let result = output.as_ref().map(|output| output.data.clone());
+                    self.results.insert((name.clone(), record.event.id.clone()), result);
+                    for (index, output) in to.iter().filter_map(|index| Some((*index, output.as_ref()?))) {
+                        self.forward(&runner.outputs[index].target, &runner.outputs[index].topic_name, output);
+                    }
+                    for emission in emitted {
+                        self.put(emission.topic, *emission.event);
                     }
                     ("fired", None)
                 }
@@ -420,6 +424,7 @@ impl<'d> Bench<'d> {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
 enum Arrived {
     Events(Arrivals),
     Challenge(String),

@@ -171,6 +171,12 @@ impl Event {
         }
     }
 
+    /// The same event with other data.
+    #[must_use]
+    pub fn with_data(&self, data: Bytes) -> Self {
+        Self { data, doc: OnceLock::new(), ..self.clone() }
+    }
+
     /// Hands over the parsed view that the door made, so that nobody parses again.
     #[must_use]
     pub fn with_doc(self, doc: Doc) -> Self {

@@ -37,6 +37,7 @@ use crate::trace::{Ask, Steps, Traces};
 use crate::trigger::Counts;
 
 mod apply;
+pub mod dead;
 pub mod outside;
 mod switches;
 
@@ -150,6 +151,8 @@ struct Inner {
     /// Subscriptions of clients outside.
     registered: RwLock<BTreeMap<Str, outside::Registered>>,
     applying: tokio::sync::Mutex<()>,
+    /// Held while dead letters are settled.
+    settling: tokio::sync::Mutex<()>,
     alerts: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -225,6 +228,7 @@ impl System {
             running: RwLock::default(),
             registered: RwLock::default(),
             applying: tokio::sync::Mutex::default(),
+            settling: tokio::sync::Mutex::default(),
             alerts: Mutex::new(None),
         }));
         Ok(system)

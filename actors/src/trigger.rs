@@ -136,17 +136,21 @@ impl Trigger {
                 self.well();
                 (Verdict::Ack, Ops::new())
             }
-            End::Fired { output, to } => {
+            End::Fired { output, to, emitted } => {
                 self.spec.metrics.fired.inc();
                 self.spec.counts.fired.fetch_add(1, Ordering::Relaxed);
-                answer(&|| Answer::Output(output.data.clone()));
-                for &index in &to {
-                    let target = &self.spec.runner.outputs[index];
-                    let step = Step::ended(&output, Stage::Produced, target.target.clone(), Duration::ZERO);
+                answer(&|| output.as_ref().map_or(Answer::Nothing, |output| Answer::Output(output.data.clone())));
+                for (index, output) in to.iter().filter_map(|index| Some((index, output.as_ref()?))) {
+                    let target = &self.spec.runner.outputs[*index];
+                    let step = Step::ended(output, Stage::Produced, target.target.clone(), Duration::ZERO);
                     steps.push(step.with(Detail::Text(target.topic_name.clone())));
                 }
+                for emission in &emitted {
+                    let step = Step::ended(&emission.event, Stage::Produced, "emit".into(), Duration::ZERO);
+                    steps.push(step.with(Detail::Text(emission.topic.clone())));
+                }
                 self.well();
-                (Verdict::Ack, self.spec.runner.ops(&output, &to))
+                (Verdict::Ack, self.spec.runner.ops(output.as_deref(), &to, emitted))
             }
             End::Failed { message, permanent } => {
                 self.spec.metrics.failed.inc();

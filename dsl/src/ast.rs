@@ -2,12 +2,15 @@
 //! which walks a tree, its destructor included, may recurse.
 
 mod build;
+mod forms;
+mod pattern;
 
 use std::ops::Range;
 
 use rust_decimal::Decimal;
 
 pub(crate) use build::{Context, Item, Recovery};
+pub(crate) use pattern::{ArrayPart, ObjectPart, Pattern, PatternKind, Rest};
 
 /// Deepest expression, including the functions that it calls.
 pub(crate) const MAX_DEPTH: u32 = 256;
@@ -99,6 +102,37 @@ pub(crate) enum ExprKind {
         args: Vec<Expr>,
         piped: bool,
     },
+    Match {
+        subject: Box<Expr>,
+        arms: Vec<Arm>,
+    },
+    /// `[element for … if …]`, or an object of such entries.
+    Each {
+        yields: Box<Yield>,
+        clauses: Vec<Clause>,
+    },
+    /// `x with { a.b: 1 }`
+    With {
+        base: Box<Expr>,
+        changes: Vec<(Vec<Key>, Expr)>,
+    },
+    /// `x without { a.b }`
+    Without {
+        base: Box<Expr>,
+        paths: Vec<Vec<Key>>,
+    },
+    /// `emit "topic" value key k`
+    Emit {
+        topic: Box<Expr>,
+        value: Box<Expr>,
+        key: Option<Box<Expr>>,
+    },
+    /// `try body else otherwise`, with or without a name for the error.
+    Try {
+        body: Box<Expr>,
+        error: Option<Name>,
+        otherwise: Box<Expr>,
+    },
     Drop,
     Fail(Box<Expr>),
     /// Stands where something could not be parsed; it was reported.
@@ -130,6 +164,35 @@ pub(crate) enum Entry {
         value: Expr,
     },
     Spread(Expr),
+}
+
+/// `pattern if guard => body`
+#[derive(Clone, Debug)]
+pub(crate) struct Arm {
+    pub(crate) pattern: Pattern,
+    pub(crate) guard: Option<Expr>,
+    pub(crate) body: Expr,
+}
+
+/// What each round of a comprehension gives.
+#[derive(Clone, Debug)]
+pub(crate) enum Yield {
+    Element(Element),
+    Entry(Entry),
+}
+
+/// `for x in items`, `for key, value in members`, `if test`.
+#[derive(Clone, Debug)]
+pub(crate) enum Clause {
+    For { first: Pattern, second: Option<Pattern>, items: Expr },
+    If(Expr),
+}
+
+/// A step of a path that is written: `a`, `"a b"`, `[expr]`.
+#[derive(Clone, Debug)]
+pub(crate) enum Key {
+    Name(Name),
+    Computed(Expr),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,10 +240,13 @@ impl BinaryOp {
     }
 }
 
+/// A line of a block.
 #[derive(Clone, Debug)]
-pub(crate) struct Let {
-    pub(crate) name: Name,
-    pub(crate) value: Expr,
+pub(crate) enum Line {
+    /// `let pattern = value`
+    Let { pattern: Pattern, value: Expr },
+    /// An expression that is evaluated for what it does: it may emit, drop or fail.
+    Do(Expr),
 }
 
 #[derive(Clone, Debug)]
@@ -190,10 +256,40 @@ pub(crate) struct Function {
     pub(crate) body: Expr,
 }
 
-/// `let`s and a result; only the block of a program has functions.
+/// `const NAME = value`
+#[derive(Clone, Debug)]
+pub(crate) struct Constant {
+    pub(crate) name: Name,
+    pub(crate) value: Expr,
+}
+
+/// `import { name, name as other } from "path"`
+#[derive(Clone, Debug)]
+pub(crate) struct Import {
+    /// What the module calls it, and what it is called here.
+    pub(crate) names: Vec<(Name, Name)>,
+    /// Nothing if it is not written out, which was reported.
+    pub(crate) path: Option<Name>,
+}
+
+/// What a module, or the top of a program, declares.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Declarations {
+    pub(crate) imports: Vec<Import>,
+    pub(crate) constants: Vec<Constant>,
+    pub(crate) functions: Vec<Function>,
+}
+
+impl Declarations {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.imports.is_empty() && self.constants.is_empty() && self.functions.is_empty()
+    }
+}
+
+/// Lines and a result; only the block of a program declares something.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    pub(crate) lets: Vec<Let>,
-    pub(crate) functions: Vec<Function>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) declarations: Declarations,
     pub(crate) result: Expr,
 }

@@ -92,6 +92,17 @@ impl Types {
         Self(self.0 & !other.0)
     }
 
+    /// What both sets have.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The names that programs write.
+    pub(crate) fn names() -> Vec<&'static str> {
+        Self::NAMES.iter().map(|(_, name)| *name).chain(["number", "any"]).collect()
+    }
+
     /// Integers and decimals are compared with one another.
     const fn numbers_joined(self) -> Self {
         if self.overlaps(Self::NUMBER) { self.or(Self::NUMBER) } else { self }

@@ -6,8 +6,14 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::ast::Span;
-use crate::builtins::{LambdaFn, PatternFn, PureFn, Types};
+use crate::builtins::{LambdaFn, PatternFn, Prepare, Prepared, PreparedFn, PureFn, Types};
 use crate::value::{Shape, Value};
+
+mod forms;
+
+pub(crate) use forms::{
+    Arm, Clause, Each, Emission, Key, Line, Match, Pattern, Rest, RestKind, Try, With, Without, Yield,
+};
 
 /// A compiled program.
 #[derive(Debug)]
@@ -61,9 +67,16 @@ pub(crate) enum Op {
         otherwise: Option<Box<Node>>,
     },
     Block {
-        lets: Box<[(u16, Node)]>,
+        lines: Box<[Line]>,
         result: Box<Node>,
     },
+    Match(Box<Match>),
+    Each(Box<Each>),
+    With(Box<With>),
+    Without(Box<Without>),
+    Emit(Box<Emission>),
+    Try(Box<Try>),
+    Rest(Box<Rest>),
     Text(Box<[Piece]>),
     Array(Box<[Element]>),
     Object {
@@ -73,6 +86,7 @@ pub(crate) enum Op {
     ObjectOf(Box<[Member]>),
     Call(Box<Call>),
     CallPattern(Box<CallPattern>),
+    CallPrepared(Box<CallPrepared>),
     CallLambda(Box<CallLambda>),
     CallFunction {
         function: u16,
@@ -122,7 +136,7 @@ pub(crate) enum Base {
     Node(Node),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) kind: StepKind,
     /// `?.` or `?[`: null instead of an error where there is nothing to reach into.
@@ -130,7 +144,7 @@ pub(crate) struct Step {
     pub(crate) span: Span,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum StepKind {
     Key { key: Arc<str>, tag: u32 },
     Index(i64),
@@ -186,6 +200,15 @@ pub(crate) struct CallPattern {
     pub(crate) run: PatternFn,
     /// Compiled already if the pattern is a constant.
     pub(crate) regex: Option<Regex>,
+}
+
+#[derive(Debug)]
+pub(crate) struct CallPrepared {
+    pub(crate) call: Args,
+    pub(crate) prepare: Prepare,
+    pub(crate) run: PreparedFn,
+    /// Prepared already if the argument is a constant.
+    pub(crate) ready: Option<Prepared>,
 }
 
 #[derive(Debug)]

@@ -73,6 +73,7 @@ codes! {
     FOREIGN_OPERATOR = 110;
     UNCLOSED = 111;
     NO_RESULT = 112;
+    WRONG_PATTERN = 113;
 }
 // Names.
 codes! {
@@ -89,6 +90,12 @@ codes! {
     FUNCTION_AS_VALUE = 211;
     DUPLICATE_KEY = 212;
     MISPLACED_FUNCTION = 213;
+    NOT_CONSTANT = 214;
+    TOO_MANY_NAMES = 215;
+    NO_MODULE = 216;
+    IMPORT_CYCLE = 217;
+    NOT_EXPORTED = 218;
+    NOT_IN_MODULE = 219;
 }
 // Types.
 codes! {
@@ -101,6 +108,8 @@ codes! {
     BAD_PATTERN = 307;
     NOT_HERE = 308;
     CONSTANT_CONDITION = 309;
+    NOT_EXHAUSTIVE = 310;
+    UNREACHABLE = 311;
 }
 // Run time.
 codes! {
@@ -116,4 +125,6 @@ codes! {
     BAD_ARGUMENT = 510;
     NOT_BOOLEAN = 511;
     DROPPED = 512;
+    NO_MATCH = 513;
+    TOO_MANY_EMITTED = 514;
 }

@@ -2,37 +2,93 @@
 //! work, folds constants, and chooses the operations.
 
 mod call;
+mod constants;
+mod destructure;
+mod docs;
+mod each;
+mod effects;
+mod flow;
+mod graph;
+mod imports;
+mod matching;
 mod names;
 mod ops;
 mod path;
+mod update;
 
 use std::sync::Arc;
 
-use crate::ast::{self, Expr, ExprKind, MAX_DEPTH, Part, Span};
+use crate::ast::{self, Expr, ExprKind, Part, Span};
 use crate::budget::{Budget, Limits};
 use crate::check::Types;
-use crate::code::{Code, Function, Node, Op, Piece};
+use crate::code::{Base, Code, Function, Line, Node, Op, Piece};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::eval::Machine;
 use crate::fault::Fault;
 use crate::input::Input;
+use crate::modules::{Loaded, Loader, Modules};
 use crate::program::{Inner, Program, ProgramKind, SourceText};
 use crate::value::{Text, Value};
 
+pub use docs::{Declaration, module_declarations};
+pub use effects::Emits;
+
+use constants::Known;
+use effects::{Effects, Statement};
+use imports::Scope;
 use names::Frame;
 
-/// Checks and compiles a program.
+/// What a program is compiled with besides its text.
+#[derive(Clone, Copy, Default)]
+pub struct CompileOptions<'a> {
+    modules: Option<&'a dyn Modules>,
+}
+
+impl<'a> CompileOptions<'a> {
+    /// Where `import` finds its modules; without, a program cannot import.
+    #[must_use]
+    pub fn modules(mut self, modules: &'a dyn Modules) -> Self {
+        self.modules = Some(modules);
+        self
+    }
+}
+
+impl std::fmt::Debug for CompileOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompileOptions").field("modules", &self.modules.is_some()).finish()
+    }
+}
+
+/// Checks and compiles a program that imports nothing.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once. Warnings do not fail; [`Program::warnings`] has them.
 pub fn compile(source: &SourceText<'_>, kind: ProgramKind) -> Result<Program, Diagnostics> {
+    compile_with(source, kind, &CompileOptions::default())
+}
+
+/// Checks and compiles a program.
+///
+/// # Errors
+/// As [`compile`]. A finding about a module says so in [`Diagnostic::module`].
+pub fn compile_with(
+    source: &SourceText<'_>,
+    kind: ProgramKind,
+    options: &CompileOptions<'_>,
+) -> Result<Program, Diagnostics> {
     let (tree, mut findings) = crate::parser::parse(source.text, kind == ProgramKind::Template);
     let Some(tree) = tree else {
         return Err(Diagnostics::new(source.name, source.text, findings));
     };
+    let mut loader = Loader::new(options.modules, source.text.len());
+    let imports = match &tree.kind {
+        ExprKind::Block(block) => loader.resolve(&block.declarations.imports),
+        _ => Vec::new(),
+    };
+    findings.append(&mut loader.findings);
     let mut compiler = Compiler::new(kind);
-    let code = compiler.program(&tree);
+    let code = compiler.program(&tree, &imports, &loader.loaded);
     let has = |code| findings.iter().any(|finding| finding.code == code);
     let (syntax, number) = (has(codes::UNEXPECTED), has(codes::BAD_NUMBER));
     // What follows from an error is not reported: a line that could not be parsed may have bound the name, and a number
@@ -40,19 +96,26 @@ pub fn compile(source: &SourceText<'_>, kind: ProgramKind) -> Result<Program, Di
     findings.extend(compiler.findings.drain(..).filter(|finding| {
         !(syntax && finding.code == codes::UNKNOWN_NAME || number && (301..=306).contains(&finding.code.0))
     }));
-    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    if failed {
         // A warning beside an error is often its consequence.
         findings.retain(|finding| finding.severity == Severity::Error);
-        return Err(Diagnostics::new(source.name, source.text, findings));
     }
-    let warnings = Diagnostics::new(source.name, source.text, findings);
+    loader.files.attribute(&mut findings);
+    let findings = Diagnostics::new(source.name, source.text, findings);
+    if failed {
+        return Err(findings);
+    }
     Ok(Program(Arc::new(Inner {
         name: source.name.into(),
         text: source.text.into(),
         kind,
         code,
         reads_data: compiler.reads_data,
-        warnings,
+        emits: compiler.emits(),
+        declarations: docs::of_program(source.text, &tree),
+        files: loader.files,
+        warnings: findings,
     })))
 }
 
@@ -63,8 +126,12 @@ pub(super) struct Compiler {
     kind: ProgramKind,
     findings: Vec<Diagnostic>,
     reads_data: bool,
-    /// The functions of the program, in the order of their declaration.
+    /// The functions of all modules and of the program, in the order in which they are compiled.
     functions: Vec<Declared>,
+    /// The names of each module, and last those of the program.
+    scopes: Vec<Scope>,
+    /// The one that is being compiled.
+    scope: usize,
     frame: Frame,
     /// Which function calls which; the last one is the main program.
     calls: Vec<Vec<usize>>,
@@ -72,6 +139,18 @@ pub(super) struct Compiler {
     current: usize,
     /// Names bound at the top, for functions that try to use them.
     outer: Vec<String>,
+    constants: Vec<Known>,
+    /// What the constants may still cost.
+    constant_budget: Budget,
+    /// A constant is being compiled: nothing else may be used.
+    in_constant: bool,
+    /// How many `try` are around: failures of what is constant are caught there.
+    trying: u32,
+    /// What the expression that is being compiled does besides giving a value.
+    effects: Effects,
+    /// The same of each function, and of the main program at the end.
+    all_effects: Vec<Effects>,
+    statements: Vec<Statement>,
 }
 
 struct Declared {
@@ -88,10 +167,19 @@ impl Compiler {
             findings: Vec::new(),
             reads_data: false,
             functions: Vec::new(),
+            scopes: Vec::new(),
+            scope: 0,
             frame: Frame::default(),
             calls: Vec::new(),
             current: 0,
             outer: Vec::new(),
+            constants: Vec::new(),
+            constant_budget: constants::budget(),
+            in_constant: false,
+            trying: 0,
+            effects: Effects::default(),
+            all_effects: Vec::new(),
+            statements: Vec::new(),
         }
     }
 
@@ -105,20 +193,38 @@ impl Compiler {
         (Node { span, op: Op::Drop }, Types::ANY)
     }
 
-    fn program(&mut self, tree: &Expr) -> Code {
-        let declared = match &tree.kind {
-            ExprKind::Block(block) => block.functions.as_slice(),
-            _ => &[],
+    fn program(&mut self, tree: &Expr, imports: &[Option<usize>], modules: &[Loaded]) -> Code {
+        let empty = ast::Declarations::default();
+        let own = match &tree.kind {
+            ExprKind::Block(block) => &block.declarations,
+            _ => &empty,
         };
-        self.declare(declared);
-        if let ExprKind::Block(block) = &tree.kind {
-            self.outer = block.lets.iter().map(|binding| binding.name.text.clone()).collect();
+        for module in modules {
+            self.declare(&module.declarations, &module.imports, modules);
         }
-        self.current = self.functions.len();
-        self.calls = vec![Vec::new(); self.functions.len() + 1];
-        let mut functions = Vec::with_capacity(declared.len());
-        for (index, function) in declared.iter().enumerate() {
-            functions.push(self.function(index, function));
+        self.declare(own, imports, modules);
+        let total = self.functions.len();
+        self.calls = vec![Vec::new(); total + 1];
+        let mut functions = Vec::with_capacity(total);
+        for (scope, declarations) in modules.iter().map(|module| &module.declarations).chain([own]).enumerate() {
+            self.scope = scope;
+            self.current = total;
+            for constant in &declarations.constants {
+                self.constant(constant);
+            }
+            if let (ExprKind::Block(block), true) = (&tree.kind, scope == modules.len()) {
+                for line in &block.lines {
+                    if let ast::Line::Let { pattern, .. } = line {
+                        pattern.names(&mut self.outer);
+                    }
+                }
+            }
+            for function in &declarations.functions {
+                let index = functions.len();
+                functions.push(self.function(index, function));
+                let effects = std::mem::take(&mut self.effects);
+                self.all_effects.push(effects);
+            }
         }
         self.current = self.functions.len();
         self.frame = Frame::default();
@@ -126,30 +232,15 @@ impl Compiler {
             ExprKind::Block(block) => self.block(block, tree.span),
             _ => self.expr(tree),
         };
+        let effects = std::mem::take(&mut self.effects);
+        self.all_effects.push(effects);
         if self.kind == ProgramKind::Condition {
             self.require_condition(&main, types, "the condition");
         }
         self.check_calls(tree.depth, tree.span);
+        self.check_statements();
+        self.unused_declarations();
         Code { main, slots: self.frame.size(), functions }
-    }
-
-    fn declare(&mut self, functions: &[ast::Function]) {
-        for function in functions {
-            let name = &function.name;
-            // A function of the program hides a built-in of its name, so that new built-ins never break a program.
-            if self.functions.iter().any(|other| other.name.text == name.text) {
-                self.findings.push(
-                    Diagnostic::new(codes::DEFINED_TWICE, name.span, format!("`{}` is defined twice", name.text))
-                        .label("second definition"),
-                );
-            }
-            self.functions.push(Declared {
-                name: name.clone(),
-                arity: function.params.len(),
-                depth: function.body.depth,
-                result: Types::ANY,
-            });
-        }
     }
 
     fn function(&mut self, index: usize, function: &ast::Function) -> Function {
@@ -165,83 +256,32 @@ impl Compiler {
             self.frame.bind_param(param);
         }
         let (body, types) = self.expr(&function.body);
+        self.release(0);
         self.functions[index].result = types;
         Function { slots: self.frame.size(), body }
     }
 
-    /// No function reaches itself, and the deepest chain of calls fits the stack.
-    fn check_calls(&mut self, depth: u32, span: Span) {
-        let count = self.functions.len();
-        // 0: not seen, 1: on the way, 2: done. The order of finishing is a topological one, callees first.
-        let mut state = vec![0u8; count];
-        let mut total: Vec<u32> = self.functions.iter().map(|function| function.depth).collect();
-        for start in 0..count {
-            let mut stack = vec![(start, 0usize)];
-            while let Some((function, next)) = stack.pop() {
-                if next == 0 {
-                    if state[function] != 0 {
-                        continue;
-                    }
-                    state[function] = 1;
+    fn block(&mut self, block: &ast::Block, span: Span) -> Typed {
+        let mark = self.frame.mark();
+        let mut lines = Vec::with_capacity(block.lines.len());
+        for line in &block.lines {
+            match line {
+                ast::Line::Let { pattern, value } => {
+                    let (value, types) = self.expr(value);
+                    self.bind_pattern(pattern, value, types, &mut lines);
                 }
-                let Some(&callee) = self.calls[function].get(next) else {
-                    state[function] = 2;
-                    let below = self.calls[function].iter().map(|callee| total[*callee]).max().unwrap_or(0);
-                    total[function] = total[function].saturating_add(below);
-                    continue;
-                };
-                stack.push((function, next + 1));
-                match state[callee] {
-                    0 => stack.push((callee, 0)),
-                    1 => {
-                        let name = self.functions[callee].name.clone();
-                        self.report(
-                            Diagnostic::new(
-                                codes::RECURSION,
-                                name.span,
-                                format!("the function `{}` calls itself", name.text),
-                            )
-                            .label(if callee == function {
-                                "calls itself in its body"
-                            } else {
-                                "through other functions"
-                            })
-                            .help(
-                                "every program ends: use `map`, `filter` or `fold` over a collection, or `range(a, b)`",
-                            ),
-                        );
-                        return;
-                    }
-                    _ => {}
+                ast::Line::Do(expr) => {
+                    let node = self.statement(expr);
+                    lines.push(Line::Do(node));
                 }
             }
         }
-        let below = self.calls[count].iter().map(|callee| total[*callee]).max().unwrap_or(0);
-        let deepest = total.iter().copied().max().unwrap_or(0).max(depth.saturating_add(below));
-        if deepest > MAX_DEPTH {
-            self.report(
-                Diagnostic::new(
-                    codes::TOO_DEEP,
-                    span,
-                    format!("calls and expressions together are deeper than {MAX_DEPTH} levels"),
-                )
-                .label(format!("{deepest} levels"))
-                .help("split the work over the elements of a collection instead of functions calling functions"),
-            );
-        }
-    }
-
-    fn block(&mut self, block: &ast::Block, span: Span) -> Typed {
-        let mark = self.frame.mark();
-        let mut lets = Vec::with_capacity(block.lets.len());
-        for binding in &block.lets {
-            let (value, types) = self.expr(&binding.value);
-            let slot = self.bind(&binding.name, types);
-            lets.push((slot, value));
-        }
         let (result, types) = self.expr(&block.result);
         self.release(mark);
-        (Node { span, op: Op::Block { lets: lets.into(), result: Box::new(result) } }, types)
+        if lines.is_empty() {
+            return (result, types);
+        }
+        (Node { span, op: Op::Block { lines: lines.into(), result: Box::new(result) } }, types)
     }
 
     fn expr(&mut self, expr: &Expr) -> Typed {
@@ -263,12 +303,16 @@ impl Compiler {
             ExprKind::Logic { all, operands } => self.logic(*all, operands, span),
             ExprKind::If { arms, otherwise } => self.choice(arms, otherwise.as_deref(), span),
             ExprKind::Block(block) => {
-                for function in &block.functions {
+                let declared = &block.declarations;
+                let functions = declared.functions.iter().map(|function| &function.name);
+                let constants = declared.constants.iter().map(|constant| &constant.name);
+                let imports = declared.imports.iter().filter_map(|import| import.path.as_ref());
+                for name in functions.chain(constants).chain(imports) {
                     self.report(
                         Diagnostic::new(
                             codes::MISPLACED_FUNCTION,
-                            function.name.span,
-                            format!("`{}` is declared inside of a block", function.name.text),
+                            name.span,
+                            format!("`{}` is declared inside of a block", name.text),
                         )
                         .label("move it to the top of the program"),
                     );
@@ -284,9 +328,16 @@ impl Compiler {
                 Self::wrong(span)
             }
             ExprKind::Call { name, args, piped } => self.call(name, args, *piped, span),
+            ExprKind::Match { subject, arms } => self.matching(subject, arms, span),
+            ExprKind::Each { yields, clauses } => self.each(yields, clauses, span),
+            ExprKind::With { base, changes } => self.with(base, changes, span),
+            ExprKind::Without { base, paths } => self.without(base, paths, span),
+            ExprKind::Emit { topic, value, key } => self.emission(topic, value, key.as_deref(), span),
+            ExprKind::Try { body, error, otherwise } => self.attempt(body, error.as_ref(), otherwise, span),
             ExprKind::Drop => {
+                self.effects.acts = true;
                 if self.kind != ProgramKind::Function {
-                    self.report(
+                    self.misplaced(
                         Diagnostic::new(codes::NOT_HERE, span, "`drop` belongs into functions")
                             .label("this program cannot drop the event")
                             .help("a condition that is false keeps its trigger from firing"),
@@ -295,6 +346,7 @@ impl Compiler {
                 (Node { span, op: Op::Drop }, Types::NEVER)
             }
             ExprKind::Fail(reason) => {
+                self.effects.acts = true;
                 let (reason, _) = self.expr(reason);
                 (Node { span, op: Op::Fail(Box::new(reason)) }, Types::NEVER)
             }
@@ -339,6 +391,8 @@ impl Compiler {
                 let types = Types::of(&value);
                 (Node { span, op: Op::Const(value) }, types)
             }
+            // It is caught, and the value that stands instead is a constant in most cases.
+            Err(_) if self.trying > 0 => (code.main, types),
             Err(Fault::Error(failure)) if ![codes::STEPS, codes::SIZE].contains(&failure.code) => {
                 let at = failure.span.unwrap_or(span);
                 self.report(
@@ -365,6 +419,7 @@ fn is_constant(op: &Op) -> bool {
         Op::Arith(_, sides) | Op::Compare(_, sides) | Op::Default(sides) => constant(&sides.0) && constant(&sides.1),
         Op::CompareConst(_, sides) => constant(&sides.0),
         Op::In { sides, .. } => constant(&sides.0) && constant(&sides.1),
+        Op::Path(path) => matches!(&path.base, Base::Node(base) if constant(base)),
         Op::Index { base, index, .. } => constant(base) && constant(index),
         Op::Text(pieces) => pieces.iter().all(|piece| match piece {
             Piece::Text(_) => true,
@@ -375,6 +430,7 @@ fn is_constant(op: &Op) -> bool {
         }),
         Op::Object { values, .. } => values.iter().all(constant),
         Op::Call(call) => call.call.args.iter().all(constant),
+        Op::CallPrepared(call) => call.call.args.iter().all(constant),
         Op::CallPattern(call) => call.call.args.iter().all(constant),
         _ => false,
     }

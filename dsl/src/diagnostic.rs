@@ -5,6 +5,7 @@ mod render;
 use std::ops::Range;
 
 use crate::codes::Code;
+use crate::modules::ModuleText;
 
 pub use render::Style;
 
@@ -34,6 +35,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// A change of the text that removes the finding.
     pub replacement: Option<(Range<usize>, String)>,
+    /// The module that the finding is about, and that its places are in; nothing for the program itself.
+    pub module: Option<ModuleText>,
 }
 
 impl Diagnostic {
@@ -46,6 +49,7 @@ impl Diagnostic {
             label: String::new(),
             help: None,
             replacement: None,
+            module: None,
         }
     }
 
@@ -67,6 +71,15 @@ impl Diagnostic {
         self.replacement = Some((span.into(), text.into()));
         self
     }
+
+    /// Moves all places.
+    pub(crate) fn shift(&mut self, by: isize) {
+        let moved = |range: &Range<usize>| range.start.saturating_add_signed(by)..range.end.saturating_add_signed(by);
+        self.span = moved(&self.span);
+        if let Some((span, _)) = &mut self.replacement {
+            *span = moved(span);
+        }
+    }
 }
 
 /// The findings about one program, in the order of the text; at least one.
@@ -81,8 +94,9 @@ impl Diagnostics {
     pub(crate) fn new(name: &str, text: &str, mut list: Vec<Diagnostic>) -> Self {
         /// More than this is noise that follows from the first ones.
         const MOST: usize = 20;
-        list.sort_by_key(|finding| (finding.span.start, finding.severity));
-        list.dedup_by(|a, b| a.span == b.span && a.code == b.code);
+        let module = |finding: &Diagnostic| finding.module.as_ref().map(|module| module.path.clone());
+        list.sort_by_key(|finding| (module(finding), finding.span.start, finding.severity));
+        list.dedup_by(|a, b| a.span == b.span && a.code == b.code && a.module == b.module);
         list.truncate(MOST);
         Self { name: name.to_owned(), text: text.to_owned(), list }
     }
@@ -107,7 +121,12 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
-    /// Line and column of a byte offset, both counted from 1, the column in characters.
+    /// The name and the text that the places of a finding are in: those of the program, or of a module.
+    pub fn source_of<'a>(&'a self, finding: &'a Diagnostic) -> (&'a str, &'a str) {
+        finding.module.as_ref().map_or((&self.name, &self.text), |module| (&module.path, &module.text))
+    }
+
+    /// Line and column of a byte offset of the program, both counted from 1, the column in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         position(&self.text, offset)
     }

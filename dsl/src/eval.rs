@@ -1,9 +1,14 @@
 //! The evaluator: a walk over the compiled form with a small stack of slots. Recursion is as deep as the program text,
 //! which the compiler caps.
 
+mod each;
+mod emit;
 mod explain;
+mod matching;
 mod ops;
 mod path;
+mod prepared;
+mod update;
 
 use std::sync::Arc;
 
@@ -11,13 +16,14 @@ use smallvec::SmallVec;
 
 use crate::budget::Budget;
 use crate::builtins::Types;
-use crate::code::{Args, Call, CallLambda, CallPattern, Code, Compare, Element, Lambda, Member, Node, Op, Piece};
+use crate::code::{Args, Call, CallLambda, CallPattern, Code, Compare, Element, Lambda, Line, Member, Node, Op, Piece};
 use crate::codes;
 use crate::fault::Fault;
 use crate::input::Input;
 use crate::value::{Object, ObjectBuilder, Shape, Text, Value, equal};
 
-pub use explain::{Explanation, Outcome};
+pub use emit::Emit;
+pub use explain::{Explanation, PartOutcome};
 pub(crate) use ops::{arith, order, timestamp, weight};
 pub(crate) use path::{CTX_FIELDS, EVENT_FIELDS, position};
 
@@ -32,6 +38,8 @@ pub(crate) struct Machine<'p, 'e> {
     base: usize,
     /// How many random numbers were taken.
     pub(crate) drawn: u64,
+    /// What was emitted.
+    pub(crate) emitted: Vec<Emit<'e>>,
 }
 
 type Values<'e> = SmallVec<[Value<'e>; 4]>;
@@ -42,7 +50,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         if code.slots > 0 {
             stack.resize(code.slots, Value::Null);
         }
-        Self { code, input, budget, stack, base: 0, drawn: 0 }
+        Self { code, input, budget, stack, base: 0, drawn: 0, emitted: Vec::new() }
     }
 
     pub(crate) fn local(&self, slot: u16) -> &Value<'e> {
@@ -89,11 +97,8 @@ impl<'p, 'e> Machine<'p, 'e> {
                 }
                 otherwise.as_ref().map_or(Ok(Value::Null), |otherwise| self.eval(otherwise))
             }
-            Op::Block { lets, result } => {
-                for (slot, value) in lets {
-                    let value = self.eval(value)?;
-                    self.set(*slot, value);
-                }
+            Op::Block { lines, result } => {
+                self.lines(lines)?;
                 self.eval(result)
             }
             Op::Text(pieces) => self.text(pieces).map(Value::string).map_err(|fault| fault.at(node.span)),
@@ -102,8 +107,16 @@ impl<'p, 'e> Machine<'p, 'e> {
             Op::ObjectOf(members) => self.object_literal(members).map_err(|fault| fault.at(node.span)),
             Op::Call(call) => self.call(call).map_err(|fault| fault.at(node.span)),
             Op::CallPattern(call) => self.call_pattern(call).map_err(|fault| fault.at(node.span)),
+            Op::CallPrepared(call) => self.call_prepared(call).map_err(|fault| fault.at(node.span)),
             Op::CallLambda(call) => self.call_lambda(call).map_err(|fault| fault.at(node.span)),
             Op::CallFunction { function, args } => self.call_function(*function, args),
+            Op::Match(choice) => self.matching(choice).map_err(|fault| fault.at(node.span)),
+            Op::Each(each) => self.each(each).map_err(|fault| fault.at(node.span)),
+            Op::With(with) => self.with(with).map_err(|fault| fault.at(node.span)),
+            Op::Without(without) => self.without(without).map_err(|fault| fault.at(node.span)),
+            Op::Emit(emission) => self.emit(emission).map_err(|fault| fault.at(node.span)),
+            Op::Try(attempt) => self.attempt(attempt),
+            Op::Rest(rest) => self.rest(rest).map_err(|fault| fault.at(node.span)),
             Op::Drop => Err(Fault::Drop),
             Op::Fail(reason) => {
                 let reason = self.eval(reason)?;
@@ -112,6 +125,23 @@ impl<'p, 'e> Machine<'p, 'e> {
                 Err(Fault::new(codes::FAILED, text).at(node.span))
             }
         }
+    }
+
+    /// The lines of a block before its result.
+    #[inline]
+    pub(super) fn lines(&mut self, lines: &'p [Line]) -> Result<()> {
+        for line in lines {
+            match line {
+                Line::Let(slot, value) => {
+                    let value = self.eval(value)?;
+                    self.set(*slot, value);
+                }
+                Line::Do(node) => {
+                    self.eval(node)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The truth of a condition: true, false, or null, which counts as false.
@@ -384,9 +414,7 @@ impl<'p, 'e> Machine<'p, 'e> {
                 Member::Computed(key, node) => {
                     let key = self.eval(key)?;
                     let value = self.eval(node)?;
-                    if let Value::Str(key) = key {
-                        object.insert(key, value);
-                    }
+                    object.insert(each::key_of(key)?, value);
                 }
                 Member::Spread(node) => {
                     let value = self.eval(node)?;

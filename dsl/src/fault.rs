@@ -43,11 +43,11 @@ impl Fault {
 pub struct RuntimeError {
     /// The stable code.
     pub code: Code,
-    /// Where, in bytes of the program's text.
+    /// Where, in bytes of the text of the source: the program's, or a module's.
     pub span: Range<usize>,
     /// What happened, with the values involved.
     pub message: String,
-    /// The name of the source.
+    /// The name of the source, or the path of the module.
     pub source: String,
     /// The text of the expression that failed, cut when it is long.
     pub expression: String,
@@ -59,10 +59,11 @@ pub struct RuntimeError {
 
 impl RuntimeError {
     #[cold]
-    pub(crate) fn new(failure: Failure, source: &str, text: &str) -> Self {
+    pub(crate) fn new(failure: Failure, base: usize, source: &str, text: &str) -> Self {
         /// Longer expressions are cut to this many characters.
         const LONGEST: usize = 80;
         let span = failure.span.unwrap_or_default().range();
+        let span = span.start - base..span.end - base;
         let (line, column) = crate::diagnostic::position(text, span.start);
         let full = text.get(span.clone()).unwrap_or_default();
         let mut expression: String = full.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -4,6 +4,7 @@
 //! `[`, when the last token can end an expression and the next one cannot continue it. So a line that begins with an
 //! operator, `.`, `|>` or `else` continues the line before.
 
+mod block;
 mod escape;
 mod layout;
 mod scan;

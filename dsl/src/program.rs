@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crate::budget::Budget;
 use crate::code::{Code, Op};
 use crate::codes;
+use crate::compile::{Declaration, Emits};
 use crate::diagnostic::Diagnostics;
-use crate::eval::{Explanation, Machine, truth_of};
+use crate::eval::{Emit, Explanation, Machine, truth_of};
 use crate::fault::{Failure, Fault, RuntimeError};
 use crate::input::Input;
+use crate::modules::Files;
 use crate::value::Value;
 
 /// The text of a program and the name that diagnostics give it.
@@ -38,7 +40,19 @@ pub(crate) struct Inner {
     pub(crate) kind: ProgramKind,
     pub(crate) code: Code,
     pub(crate) reads_data: bool,
+    pub(crate) emits: Emits,
+    pub(crate) declarations: Vec<Declaration>,
+    pub(crate) files: Files,
     pub(crate) warnings: Diagnostics,
+}
+
+/// What an evaluation gave.
+#[derive(Clone, Debug)]
+pub struct Outcome<'e> {
+    /// The value of the program; [`Value::Drop`] if it dropped its event.
+    pub value: Value<'e>,
+    /// What it emitted, in order.
+    pub emitted: Vec<Emit<'e>>,
 }
 
 /// A checked program. Clones share it.
@@ -66,6 +80,11 @@ impl Program {
         self.0.kind
     }
 
+    /// The functions and constants that the program declares, in the order of its text.
+    pub fn declarations(&self) -> &[Declaration] {
+        &self.0.declarations
+    }
+
     /// What is probably not meant, though the program runs; may be empty.
     pub fn warnings(&self) -> &Diagnostics {
         &self.0.warnings
@@ -88,7 +107,34 @@ impl Program {
         Machine::new(code, input, budget).test(&code.main).map_err(|fault| self.error(fault))
     }
 
-    /// Evaluates the program. A function that drops its event gives [`Value::Drop`].
+    /// The paths of the modules that it was compiled with.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.0.files.paths()
+    }
+
+    /// The topics that the program may emit to, by itself and through the functions that it calls.
+    pub fn emits(&self) -> &Emits {
+        &self.0.emits
+    }
+
+    /// Evaluates the program, and keeps what it emitted. What a function emitted before it dropped its event stays
+    /// emitted; of one that failed there is nothing.
+    ///
+    /// # Errors
+    /// As [`Program::eval`].
+    pub fn run<'e>(&self, input: &Input<'e>, budget: &mut Budget) -> Result<Outcome<'e>, RuntimeError> {
+        let code = &self.0.code;
+        let mut machine = Machine::new(code, input, budget);
+        let value = match machine.eval(&code.main) {
+            Ok(value) => value,
+            Err(Fault::Drop) => Value::Drop,
+            Err(fault) => return Err(self.error(fault)),
+        };
+        Ok(Outcome { value, emitted: machine.emitted })
+    }
+
+    /// Evaluates the program. A function that drops its event gives [`Value::Drop`]. What it emits is not kept:
+    /// [`Program::run`] has it.
     ///
     /// # Errors
     /// When an operation fails, the program says `fail`, or the budget is used up.
@@ -144,6 +190,10 @@ impl Program {
                 message: "`drop` ended the evaluation where a value is needed".to_owned(),
             },
         };
-        RuntimeError::new(failure, &self.0.name, &self.0.text)
+        let at = failure.span.unwrap_or_default().range().start;
+        match self.0.files.of(at) {
+            None => RuntimeError::new(failure, 0, &self.0.name, &self.0.text),
+            Some((base, module)) => RuntimeError::new(failure, base, &module.path, &module.text),
+        }
     }
 }

@@ -51,6 +51,24 @@ const PROGRAMS: &[(&str, ProgramKind, &str)] = &[
     ("bad_pattern", ProgramKind::Condition, "matches(event.type, '(push')"),
     ("drop_in_a_condition", ProgramKind::Condition, "if event.seq > 1 { drop } else { true }"),
     ("several_errors", ProgramKind::Function, "let a = foo(1)\nlet b = (1 + )\n{ a: a, b: evnt.type, c: event.typ }"),
+    ("type_of_a_pattern", ProgramKind::Function, "match event.subject { text s => s, _ => null }"),
+    ("alternatives", ProgramKind::Function, "match event.data { { a } | { b } => 1, _ => 2 }"),
+    ("pattern_of_a_value", ProgramKind::Function, "match event.type { \"${event.id}\" => 1, _ => 2 }"),
+    ("two_rests", ProgramKind::Function, "let [...a, ...b] = event.data\na"),
+    ("bar_as_or", ProgramKind::Condition, "event.seq == 1 | event.seq == 2"),
+    ("key_of_a_comprehension", ProgramKind::Function, "{ k: v for k, v in event.data }"),
+    ("for_over_an_object", ProgramKind::Function, "[v for v in event.headers]"),
+    ("emit_in_a_condition", ProgramKind::Condition, "if event.seq > 1 { emit \"a\" 1; true } else { false }"),
+    ("constant_of_the_event", ProgramKind::Function, "const KIND = event.type\nKIND"),
+    ("constant_in_a_block", ProgramKind::Function, "if event.seq > 1 { const A = 1; A } else { 2 }"),
+    ("else_without_if", ProgramKind::Function, "event.seq else 1"),
+    ("with_twice", ProgramKind::Function, "event.data with { a: 1, a: 2 }"),
+    ("with_of_text", ProgramKind::Function, "event.type with { a: 1 }"),
+    ("unterminated_block", ProgramKind::Function, "let x = \"\"\"\n  a\nx"),
+    ("unterminated_raw", ProgramKind::Function, "let x = '''\n  a\nx"),
+    ("narrowed_by_a_test", ProgramKind::Function, "let x = event.data.x\nif is_string(x) { x + 1 } else { x + \"a\" }"),
+    ("narrowed_in_an_and", ProgramKind::Condition, "let x = event.data.x\nis_number(x) and starts_with(x, \"a\")"),
+    ("narrowed_by_an_arm", ProgramKind::Function, "let x = event.data.x\nmatch x { string _ => x * 2, _ => 1 }"),
     ("tabs_and_wide_text", ProgramKind::Condition, "\tevent.subject == 'größe 漢字' and\tevnt.x"),
 ];
 
@@ -72,6 +90,104 @@ fn rendered_warnings() {
 }
 
 #[test]
+fn tests_narrow_types() {
+    let compiled = |text: &str| {
+        let text = format!("let x = event.data.x\nlet y = event.data.y\n{text}");
+        compile(&SourceText { name: "f.hexa", text: &text }, ProgramKind::Function)
+    };
+    // (what can never work, what may)
+    for (wrong, right) in [
+        ("if is_string(x) { x / y } else { 0 }", "if is_string(x) { 0 } else { x / y }"),
+        ("if not is_string(x) { 0 } else { x / y }", "if not is_string(x) { x / y } else { 0 }"),
+        ("if x == null { upper(x) } else { y }", "if x == null { y } else { upper(x) }"),
+        ("if x != null { y } else { upper(x) }", "if x != null { upper(x) } else { y }"),
+        (
+            "if null == x or x == y { y } else if x == null { 1 } else { 2 }; if x == null { -x } else { 1 }",
+            "if x == null or upper(x) == y { 1 } else { 2 }",
+        ),
+        (
+            "if is_string(x) and is_string(y) { x - y } else { 0 }",
+            "if is_string(x) or is_string(y) { x / y } else { 0 }",
+        ),
+        (
+            "if is_string(x) or x == null { 0 } else { upper(x) + 1 }",
+            "if is_string(x) or x == null { 0 } else { x / y }",
+        ),
+        ("if type_of(x) == \"array\" { x / y } else { 0 }", "if type_of(x) == \"array\" { 0 } else { x / y }"),
+        ("if x == 5 { upper(x) } else { 0 }", "if x == 5 { x / y } else { upper(x) }"),
+        ("if x { upper(x) } else { 0 }", "if not x { 0 } else { not x }"),
+        ("[upper(n) for n in x if is_number(n)]", "[n / 2 for n in x if is_number(n)]"),
+        ("match x { n if is_number(n) => upper(n), _ => 0 }", "match x { n if is_number(n) => n / 2, _ => 0 }"),
+        (
+            "match x { null => 0, _ => 1 }; match x { string s => s, _ => x } - { a: 1 }",
+            "match x { string _ => upper(x), number _ => x / y, _ => x }",
+        ),
+        (
+            "if is_int(x) { [x] |> map(x => x) } else { x / y }; if is_string(x) { x.a } else { 0 }",
+            "if is_int(x) { [\"a\"] |> map(x => upper(x)) } else { x / y }",
+        ),
+    ] {
+        assert!(compiled(wrong).is_err(), "{wrong}");
+        let result = compiled(right);
+        assert!(result.is_ok(), "{right}: {}", result.unwrap_err());
+    }
+}
+
+#[test]
+fn rendered_warnings_of_matches() {
+    for (name, text) in [
+        ("not_exhaustive", "match event.data.n { 1 => 2, null => 3 }"),
+        ("unreachable_arm", "match event.data.n { 1 => 1, n if n > 5 => 2, 1 => 3, _ => 4, 9 => 5 }"),
+        ("never_of_the_type", "match event.seq { string s => s, _ => 1 }"),
+        ("after_drop", "drop\n1"),
+        ("unused_parameters", "fn f(a, _b, { c, d }) = d\nmap(event.data, x => f(1, 2, {}))"),
+        ("unused_names", "const A = 1\nlet { a, b } = event.data\nmatch event.seq { n => a }"),
+    ] {
+        let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+        insta::assert_snapshot!(name, format!("{text}\n\n{}", program.warnings().render(false)));
+    }
+    for text in [
+        "match event.data.x { true => 1, false => 2, null => 3, string _ | number _ | object _ | array _ => 4 }",
+        "match event.seq > 1 { true => 1, false => 2 }",
+        "match event.subject { null => 1, string s => s }",
+        "match event.headers { { a } => a, {} => 1 }",
+    ] {
+        let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+        assert!(program.warnings().is_empty(), "{text}: {}", program.warnings());
+    }
+}
+
+#[test]
+fn emitted_topics_are_known() {
+    let compiled = |text| compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    let program =
+        compiled("const B = \"b\"\nfn f(x) = emit \"${B}.x\" x\nfn never() = emit \"never\" 1\nemit \"a\" 1\nf(2)");
+    assert_eq!(program.emits().topics, ["a", "b.x"]);
+    assert!(!program.emits().computed && !program.emits().is_empty());
+    assert!(compiled("emit \"${event.type}\" 1").emits().computed);
+    assert!(compiled("event.type").emits().is_empty());
+}
+
+#[test]
+fn declarations_keep_their_comments() {
+    let text = "# no\n\n## The rate.\nconst RATE = 2\n\n/// Twice.\n///   Really.\nfn twice(x, { y }) = x * RATE + y\n\nfn bare() = 1\ntwice(1, {}) + bare()";
+    let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    let all: Vec<_> = program
+        .declarations()
+        .iter()
+        .map(|own| {
+            assert_eq!(&text[own.span.clone()], own.name);
+            (own.name.as_str(), own.params.clone().map(|params| params.join("; ")), own.doc.as_str())
+        })
+        .collect();
+    let params = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        all,
+        [("RATE", None, "The rate."), ("twice", params("x; { y }"), "Twice.\n  Really."), ("bare", params(""), "")]
+    );
+}
+
+#[test]
 fn colours_and_json() {
     let findings = compile(&SourceText { name: "x", text: "event.typ" }, ProgramKind::Function).unwrap_err();
     assert!(findings.render(true).contains("\u{1b}[1;31m"));
@@ -88,6 +204,8 @@ fn suggestions_compile_when_applied() {
         "event.type === 'push'",
         "length(event.type) > 1",
         "subject == 'x'",
+        "match event.data { nubmer n => n > 1, _ => false }",
+        "len({ k: v for k, v in event.data }) > 1",
     ];
     for text in repairable {
         let findings = compile(&SourceText { name: "x", text }, ProgramKind::Condition).unwrap_err();

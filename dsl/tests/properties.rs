@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use hexafn_dsl::json::{Doc, Kind, Limits, NodeRef};
-use hexafn_dsl::{Budget, Data, Input, Limits as Spend, ProgramKind, SourceText, builtins, compile};
+use hexafn_dsl::{
+    Budget, CompileOptions, Data, Input, Limits as Spend, ModuleError, Modules, ProgramKind, SourceText, builtins,
+    compile, compile_with, module_declarations,
+};
 use proptest::prelude::*;
 
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
@@ -91,10 +94,26 @@ fn tokens() -> impl Strategy<Value = String> {
         "null",
         "drop",
         "fail",
+        "match",
+        "for",
+        "with",
+        "without",
+        "emit",
+        "key",
+        "try",
+        "const",
+        "import",
+        "from",
+        "|",
+        "_",
+        "string s",
         "1",
         "2.5",
         "1h",
         "\"a${x}\"",
+        "\"\"\"\n  a ${x}\n  \"\"\"",
+        "\"\"\"",
+        "'''",
         "'b'",
         "\"",
         "${",
@@ -109,6 +128,22 @@ fn tokens() -> impl Strategy<Value = String> {
     .chain(builtins().iter().map(|builtin| builtin.name.to_owned()))
     .collect();
     prop::collection::vec(prop::sample::select(words), 0..40).prop_map(|words| words.join(" "))
+}
+
+/// Patterns of `match`.
+fn pattern() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "_", "x", "1", "-2.5", "1h", "'text'", "null", "true", "string s", "number n", "array xs", "object _",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(|parts| format!("[{}]", parts.join(", "))),
+            prop::collection::vec(inner.clone(), 0..3).prop_map(|parts| format!("[...r, {}]", parts.join(", "))),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{ a: {a}, \"b\": {b}, ...rest }}")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("{a} | {b}")),
+        ]
+    })
 }
 
 /// Programs that are well formed by construction.
@@ -133,6 +168,7 @@ fn expression() -> impl Strategy<Value = String> {
             "9223372036854775807",
             "event",
             "'{\"a\":1}'",
+            "'''\n  a\n b'''",
         ])
         .prop_map(str::to_owned),
     ];
@@ -156,7 +192,24 @@ fn expression() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone(), inner.clone())
                 .prop_map(|(a, b, c)| format!("if {a} {{ {b} }} else {{ {c} }}")),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{ a: {a}, b: [{b}], \"c\": \"${{{a}}}\" }}")),
-            (inner.clone(), inner).prop_map(|(a, b)| format!("fold([{a}, {b}], {a}, (t, x) => [t, x])")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("fold([{a}, {b}], {a}, (t, x) => [t, x])")),
+            (inner.clone(), pattern(), inner.clone(), inner.clone()).prop_map(|(subject, pattern, guard, body)| {
+                format!("match {subject} {{ {pattern} if ({guard}) => {body}, {pattern} => ({body}), _ => {guard} }}")
+            }),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(item, items, test)| format!("[{item} for x in {items} ?? [] if {test}]")),
+            (inner.clone(), inner.clone())
+                .prop_map(|(value, items)| format!("{{ [to_string(k)]: {value} for k, v in {items} }}")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(base, index, value)| format!("({base} with {{ a: {value}, b.c: 1, d[{index}]: 2 }})")),
+            (inner.clone(), inner.clone()).prop_map(|(base, key)| format!("({base} without {{ a, b[{key}].c }})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("(try {a} else err => [err, {b}])")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(topic, value, key)| format!("(emit \"t${{{topic}}}\" {value} key {key})")),
+            inner.clone().prop_map(|value| format!("\"\"\"\n  a ${{{value}}}\n\n   b\n  \"\"\"")),
+            (inner.clone(), inner).prop_map(|(value, result)| {
+                format!("{{ let {{ a, b: [c, ...d], ...e }} = {value}; [a, c, d, e, {result}] }}")
+            }),
         ]
     })
 }
@@ -176,10 +229,14 @@ fn run(text: &str, kind: ProgramKind) {
             input.event.data = Data::Json(&doc);
             let limits = Spend { steps: 20_000, bytes: 1 << 20, depth: 32 };
             let mut budget = Budget::new(limits);
-            match program.eval(&input, &mut budget) {
-                Ok(value) => {
-                    let json = value.to_json(usize::MAX).unwrap();
-                    serde_json::from_str::<serde_json::Value>(&json).unwrap();
+            match program.run(&input, &mut budget) {
+                Ok(outcome) => {
+                    let emitted = outcome.emitted.iter().map(|emit| &emit.value);
+                    for value in emitted.chain([&outcome.value]) {
+                        let json = value.to_json(usize::MAX).unwrap();
+                        serde_json::from_str::<serde_json::Value>(&json).unwrap();
+                    }
+                    assert!(outcome.emitted.is_empty() || !program.emits().is_empty());
                 }
                 Err(error) => assert!(!error.to_string().is_empty()),
             }
@@ -191,6 +248,14 @@ fn run(text: &str, kind: ProgramKind) {
                 assert!(!explanation.render().is_empty());
             }
         }
+    }
+}
+
+struct One(String);
+
+impl Modules for One {
+    fn load(&self, _path: &str) -> Result<std::sync::Arc<str>, ModuleError> {
+        Ok(self.0.as_str().into())
     }
 }
 
@@ -208,6 +273,19 @@ proptest! {
     fn any_tokens_are_accepted_or_refused(text in tokens()) {
         run(&text, ProgramKind::Function);
         run(&text, ProgramKind::Template);
+    }
+
+    #[test]
+    fn any_module_is_accepted_or_refused(text in tokens(), other in any::<String>()) {
+        for module in [text, other] {
+            module_declarations(&module);
+            let modules = One(module);
+            let source = SourceText { name: "p", text: "import { x, y as z } from \"m\"\n[x(1), z]" };
+            match compile_with(&source, ProgramKind::Function, &CompileOptions::default().modules(&modules)) {
+                Err(findings) => prop_assert!(!findings.render(false).is_empty() && !findings.to_json().is_empty()),
+                Ok(program) => drop(program.eval(&Input::EMPTY, &mut Budget::default())),
+            }
+        }
     }
 
     #[test]
@@ -281,6 +359,20 @@ fn the_deepest_programs_fit_a_small_stack() {
         "a".to_owned() + &"[0]".repeat(5_000),
         "event.data".to_owned() + &".a".repeat(200),
         "\"${".repeat(40) + "1" + &"}\"".repeat(40),
+        "match 1 { _ => ".repeat(63) + "1" + &" }".repeat(63),
+        "match 1 { ".to_owned() + &"[".repeat(62) + "a" + &"]".repeat(62) + " => 1, _ => 2 }",
+        "let ".to_owned() + &"[".repeat(63) + "a" + &"]".repeat(63) + " = event.data\na",
+        "[".repeat(63) + "1" + &" for x in [1]]".repeat(63),
+        "[1".to_owned() + &" for x in [1, 2]".repeat(240) + "]",
+        "[1".to_owned() + &" for x in [1, 2]".repeat(5_000) + "]",
+        "(try ".repeat(63) + "fail 1" + &" else 2)".repeat(63),
+        "try 1 else ".repeat(240) + "2",
+        "try 1 else ".repeat(5_000) + "2",
+        "null with { a".to_owned() + &".a".repeat(240) + ": 1 }",
+        "null with { a".to_owned() + &".a".repeat(50) + ": 1 } without { a" + &".a".repeat(50) + " }",
+        "null".to_owned() + &" with { a: 1 }".repeat(240),
+        "null".to_owned() + &" with { a: 1 }".repeat(5_000),
+        "{ [\"a\"]: ".repeat(63) + "1" + &" }".repeat(63),
     ];
     let functions: String = (1..200).map(|at| format!("fn f{at}(x) = 1 + (2 * f{}(x))\n", at - 1)).collect();
     programs.push(format!("fn f0(x) = x\n{functions}f199(1)"));

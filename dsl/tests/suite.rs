@@ -8,6 +8,7 @@
 //! --- value            (or: condition, error, refused, template)
 //! 1
 //! ```
+//! After `value`, a part `emitted` has a line `topic key K JSON` (or `topic JSON`) for each event that is emitted.
 //! `error` expects the code of a run-time error and, after it, a part of the message; `refused` the same of a
 //! diagnostic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -16,9 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hexafn_dsl::json::Doc;
-use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, ProgramKind, SourceText, compile, json};
+use hexafn_dsl::{Budget, CtxView, Data, Emit, EventView, Input, ProgramKind, SourceText, compile, json};
 
-const FEWEST: usize = 120;
+const FEWEST: usize = 350;
 
 struct Case {
     file: String,
@@ -27,6 +28,7 @@ struct Case {
     event: Option<String>,
     kind: String,
     expected: String,
+    emitted: Option<String>,
 }
 
 fn cases() -> Vec<Case> {
@@ -41,17 +43,18 @@ fn cases() -> Vec<Case> {
             let (name, rest) = block.split_once('\n').unwrap();
             let mut parts = rest.split("--- ");
             let program = parts.next().unwrap().trim_end_matches('\n').to_owned();
-            let mut event = None;
+            let (mut event, mut emitted) = (None, None);
             let mut expectation = None;
             for part in parts {
                 let (title, body) = part.split_once('\n').unwrap_or((part, ""));
                 match title.trim() {
                     "event" => event = Some(body.trim().to_owned()),
+                    "emitted" => emitted = Some(body.trim().to_owned()),
                     kind => expectation = Some((kind.to_owned(), body.trim_end_matches('\n').to_owned())),
                 }
             }
             let (kind, expected) = expectation.unwrap_or_else(|| panic!("{file}: {name} expects nothing"));
-            cases.push(Case { file: file.clone(), name: name.to_owned(), program, event, kind, expected });
+            cases.push(Case { file: file.clone(), name: name.to_owned(), program, event, kind, expected, emitted });
         }
     }
     cases
@@ -103,7 +106,12 @@ fn run(case: &Case) -> Result<(), String> {
         Ok(program) => match kind {
             ProgramKind::Condition => program.test(&input, &mut budget).map(|truth| truth.to_string()),
             ProgramKind::Template => program.render(&input, &mut budget),
-            ProgramKind::Function => program.eval(&input, &mut budget).map(|value| {
+            ProgramKind::Function => program.run(&input, &mut budget).map(|outcome| {
+                let emitted = outcome.emitted.iter().map(line).collect::<Vec<_>>().join("\n");
+                if case.emitted.as_ref().is_some_and(|expected| *expected != emitted) {
+                    return format!("emitted {emitted}");
+                }
+                let value = outcome.value;
                 if matches!(value, hexafn_dsl::Value::Drop) {
                     "drop".to_owned()
                 } else {
@@ -119,6 +127,12 @@ fn run(case: &Case) -> Result<(), String> {
         got == case.expected
     };
     if fits { Ok(()) } else { Err(format!("expected {}\ngot      {got}", case.expected)) }
+}
+
+/// An emitted event as the cases write it.
+fn line(emit: &Emit<'_>) -> String {
+    let key = emit.key.as_ref().map_or(String::new(), |key| format!(" key {}", key.as_str()));
+    format!("{}{key} {}", emit.topic.as_str(), emit.value.to_json(100_000).unwrap())
 }
 
 #[test]

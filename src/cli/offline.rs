@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::new_id;
-use hexafn_actors::function::{Function, Outcome};
+use hexafn_actors::function::Function;
 use hexafn_actors::metrics::Metrics;
 use hexafn_actors::source::RequestParts;
 use hexafn_actors::source::secret::Environment;
@@ -140,6 +140,10 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
         if let Some(result) = run.output {
             say(format!("  output    {result}"));
         }
+        for event in run.emitted {
+            let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
+            say(format!("  emit      {}{key}: {}", event.topic, event.data));
+        }
         if !run.to.is_empty() {
             say(format!("  to        {}", run.to.join(", ")));
         }
@@ -178,9 +182,24 @@ pub fn run(args: Run, output: Output) -> Done {
     let function = Function { definition: definition.clone(), metrics };
     let (result, execution) = function.run(&trial.record(), "", 1, Wall::now());
     let took = execution.took.as_micros();
-    match result.map_err(|e| Failure::new(1, e.to_string()))? {
-        Outcome::Output(bytes) => say(String::from_utf8_lossy(&bytes)),
-        Outcome::Drop => say(if output == Output::Json { "null" } else { "dropped: the function gives no output" }),
+    let produced = result.map_err(|e| Failure::new(1, e.to_string()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output == Output::Json {
+        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
+        let emitted: Vec<_> = produced
+            .emitted
+            .iter()
+            .map(|e| serde_json::json!({ "topic": e.topic, "key": e.key, "data": json(&e.data) }))
+            .collect();
+        let result = produced.output.as_deref().map(json);
+        say(serde_json::json!({ "dropped": result.is_none(), "output": result, "emitted": emitted }).to_string());
+    } else {
+        for event in &produced.emitted {
+            let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
+            say(format!("emit {}{key}: {}", event.topic, text(&event.data)));
+        }
+        let dropped = || "dropped: the function gives no output".to_owned();
+        say(produced.output.as_deref().map_or_else(dropped, text));
     }
     tracing::debug!(%took, "run");
     Ok(())

@@ -10,7 +10,7 @@ use super::{Done, Output, say};
 type Columns<'a> = &'a [(&'a str, &'a str)];
 
 /// Prints rows as a table or as JSON.
-fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
+pub fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
     match client.output {
         Output::Json => say(value.to_string()),
         Output::Table => {
@@ -23,7 +23,7 @@ fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
 }
 
 /// Prints an object field by field.
-fn fields(client: &Client, value: &Value) -> Done {
+pub fn fields(client: &Client, value: &Value) -> Done {
     match (client.output, value.as_object()) {
         (Output::Table, Some(object)) => {
             let width = object.keys().map(String::len).max().unwrap_or(0);

@@ -63,6 +63,8 @@ pub struct Checker<'a> {
     pub open: bool,
     names: AllNames,
     function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
+    /// Functions that emit events by themselves.
+    emitting: std::collections::BTreeSet<String>,
     /// Triggers whose result is the answer of a source.
     answering: std::collections::BTreeSet<String>,
 }
@@ -101,8 +103,8 @@ impl<'a> Checker<'a> {
         open: bool,
     ) -> Self {
         let (names, function_files) = (AllNames::default(), Vec::new());
-        let answering = Default::default();
-        Self { dir, base_dir, texts, problems, vault, allow_networks, open, names, function_files, answering }
+        let (answering, emitting) = Default::default();
+        Self { dir, base_dir, texts, problems, vault, allow_networks, open, names, function_files, emitting, answering }
     }
 
     /// Checks everything.
@@ -124,6 +126,8 @@ impl<'a> Checker<'a> {
         for node in layers.of_kind("function") {
             insert(&mut definitions.functions, self.function(node), |d| &d.name);
         }
+        let emits = definitions.functions.values().filter(|f| !f.program.emits().is_empty());
+        self.emitting = emits.map(|f| f.name.to_string()).collect();
         for node in layers.of_kind("target") {
             insert(&mut definitions.targets, self.target(node), |d| &d.name);
         }

@@ -11,6 +11,7 @@ use super::App;
 use super::body::Json;
 use super::problem::Problem;
 
+mod dead;
 mod flow;
 mod topics;
 
@@ -25,6 +26,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(web::resource("/admin/reload").route(web::post().to(reload)))
         .service(web::resource("/admin/simulate").route(web::post().to(super::simulate::simulate)))
         .configure(topics::configure)
+        .configure(dead::configure)
         .configure(flow::configure);
 }
 

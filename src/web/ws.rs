@@ -258,7 +258,7 @@ fn ping(session: Option<&Session>) {
 }
 
 /// A condition as a client wrote it.
-fn filter(text: &str) -> Result<Program, Problem> {
+pub fn filter(text: &str) -> Result<Program, Problem> {
     hexafn_dsl::compile(&SourceText { name: "filter", text }, ProgramKind::Condition)
         .map_err(|e| Problem::new(400, "filter-invalid", e.render(false)))
 }

@@ -264,7 +264,7 @@ impl System {
 
     /// Names to functions and topics.
     async fn resolve(&self, definition: Arc<TriggerDefinition>, all: &Definitions) -> Result<Runner, Error> {
-        let chain = chain_of(&definition, all)
+        let chain: Vec<Function> = chain_of(&definition, all)
             .into_iter()
             .map(|f| Function { metrics: self.0.metrics.function(&f.name), definition: f })
             .collect();
@@ -287,7 +287,13 @@ impl System {
                 memory: (durability == crate::definitions::TopicDurability::Memory).then(|| handle.front.clone()),
             });
         }
-        Ok(Runner::new(definition, chain, outputs))
+        // What functions name in so many words is there before the first event; other topics are made when they are named.
+        for function in &chain {
+            for topic in &function.definition.program.emits().topics {
+                self.0.cast.ensure(topic).await?;
+            }
+        }
+        Ok(Runner::new(definition, chain, outputs, Arc::new(self.0.cast.clone())))
     }
 
     async fn apply_timers(&self, definitions: &Definitions, applied: &mut Applied) -> Result<(), Error> {

@@ -467,7 +467,9 @@ impl Handler<TopicMessage> for Topic {
                 }
             }
             TopicMessage::View { viewer, reply } => {
-                // What is fresh is in the tail already: the viewer reads up to here by itself.
+                // What was acknowledged before the viewer came is behind it, also when the journal's word of it is still in
+                // the mailbox; and what is fresh is in the tail already: it reads up to here by itself.
+                self.catch_up();
                 self.show();
                 if reply.send(self.next - 1).is_ok() {
                     // Here already when the topic was started meanwhile.

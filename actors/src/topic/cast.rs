@@ -5,21 +5,23 @@ use actix::{Actor, Addr};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::oneshot;
 
 use super::actor::{Topic, TopicSpec};
+use super::cursor::Cursor;
 use super::keys;
 use super::pattern::Pattern;
-use super::{Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
+use super::{AGAIN, Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
 use crate::log::journal::{Barrier, Sinks};
-use crate::log::{self, Commit, Durability, EventLog, Op, Seq, Table};
+use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Seq, Table, TopicId};
 use crate::metrics::Metrics;
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
-use crate::supervision::{ChildSpec, Place, RestartStrategy, Spawn, Supervisor};
+use crate::supervision::{ChildSpec, Place as ThreadPlace, RestartStrategy, Spawn, Supervisor};
+use crate::trigger::run::{Place, Topics};
 
 /// The most cursors that are looked through for names.
 const MAX_CURSORS: usize = 1_000_000;
@@ -64,6 +66,8 @@ struct Inner {
     settings: RwLock<HashMap<Str, Arc<TopicDefinition>>>,
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
     creating: tokio::sync::Mutex<()>,
+    /// Topics made by an emission whose subscriptions have their places.
+    begun: Mutex<BTreeSet<Str>>,
     viewers: RwLock<Vec<(Pattern, Viewer)>>,
     viewer_ids: AtomicU64,
 }
@@ -101,10 +105,10 @@ fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
 }
 
 /// The thread of a topic and of everything that belongs to it: the same name, the same thread.
-pub fn slot(name: &str) -> Place {
+pub fn slot(name: &str) -> ThreadPlace {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
-    Place::Slot(usize::try_from(hasher.finish() >> 1).unwrap_or(0))
+    ThreadPlace::Slot(usize::try_from(hasher.finish() >> 1).unwrap_or(0))
 }
 
 impl Cast {
@@ -124,6 +128,7 @@ impl Cast {
             settings: RwLock::default(),
             subscribers: RwLock::default(),
             creating: tokio::sync::Mutex::default(),
+            begun: Mutex::default(),
             viewers: RwLock::default(),
             viewer_ids: AtomicU64::new(1),
         }))
@@ -200,7 +205,7 @@ impl Cast {
         let child = ChildSpec::new(format!("/topics/{}", handle.name), "topic", move |life| {
             let spec = TopicSpec {
                 handle: topic.clone(),
-                work_queue: topic.name.starts_with("hexafn.out."),
+                work_queue: ["hexafn.out.", AGAIN].iter().any(|prefix| topic.name.starts_with(prefix)),
                 cast: cast.clone(),
                 log: cast.0.log.clone(),
                 journal: cast.0.journal.clone(),
@@ -221,6 +226,61 @@ impl Cast {
         }
     }
 
+    /// A topic for somebody who cannot wait for its start: its number is there at once, its actor soon after. What is
+    /// stored meanwhile is found by the actor when it starts.
+    fn number(&self, name: &Str) -> Result<Place, Error> {
+        let memory =
+            |handle: &TopicHandle| (handle.durability == TopicDurability::Memory).then(|| handle.front.clone());
+        if let Some(handle) = self.get(name) {
+            return Ok(Place { id: handle.id, memory: memory(&handle) });
+        }
+        if read(&self.0.topics).len() >= MAX_TOPICS {
+            return Err(Error::TooMany);
+        }
+        let durability = read(&self.0.settings).get(name).map_or(TopicDurability::Disk, |t| t.durability);
+        let id = self.0.log.topic(name)?;
+        if durability == TopicDurability::Disk {
+            self.begin(name, id)?;
+        }
+        let (cast, topic) = (self.clone(), name.clone());
+        actix_rt::spawn(async move {
+            if let Err(error) = cast.ensure(&topic).await {
+                tracing::error!(%topic, %error, "the topic of an emitted event could not be started");
+            }
+        });
+        // A topic in memory that does not run yet has nowhere to put it.
+        if durability == TopicDurability::Memory {
+            Err(Error::Start(name.clone()))
+        } else {
+            Ok(Place { id, memory: None })
+        }
+    }
+
+    /// Subscriptions that are there before a topic see all of it, also what is stored before its actor runs and where the
+    /// process ends in between: their places are written before anything is, in the order of the journal.
+    fn begin(&self, name: &Str, id: TopicId) -> Result<(), Error> {
+        let mut begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.contains(name) {
+            return Ok(());
+        }
+        let durable = self.subscribers_of(name).into_iter().filter(|s| s.durable);
+        let ops = durable.filter_map(|s| match self.0.log.get(Table::Cursor, &keys::cursor(&s.name, id)) {
+            Ok(None) => {
+                let (key, value) = (keys::cursor(&s.name, id), Cursor::at(0).encode());
+                Some(Ok(Op::Put { table: Table::Cursor, key, value }))
+            }
+            Ok(Some(_)) => None,
+            Err(error) => Some(Err(error)),
+        });
+        let ops = ops.collect::<Result<Ops, log::Error>>()?;
+        if !ops.is_empty() {
+            let commit = Commit { ops, durability: Durability::Lazy, reply: None };
+            self.0.journal.try_send(commit).map_err(|_| Error::Start(name.clone()))?;
+        }
+        begun.insert(name.clone());
+        Ok(())
+    }
+
     /// Starts every topic that the log knows, so that patterns find them.
     pub async fn open_all(&self) -> Result<(), Error> {
         for (name, _) in self.0.log.topics()? {
@@ -231,7 +291,7 @@ impl Cast {
 
     /// The subscriptions that a topic serves.
     pub fn subscribers_of(&self, topic: &str) -> Vec<Arc<Subscriber>> {
-        read(&self.0.subscribers).iter().filter(|s| s.pattern.matches(topic)).cloned().collect()
+        read(&self.0.subscribers).iter().filter(|s| s.serves(topic)).cloned().collect()
     }
 
     /// All subscriptions.
@@ -251,7 +311,7 @@ impl Cast {
             self.ensure(name).await?;
         }
         for topic in self.all() {
-            let known = subscriber.pattern.matches(&topic.name);
+            let known = subscriber.serves(&topic.name);
             let message = if known {
                 TopicMessage::Attach(subscriber.clone())
             } else {
@@ -285,8 +345,7 @@ impl Cast {
     /// the record it failed on, whose attempt counts.
     pub fn restarted(&self, subscription: &Str, culprit: Option<(Seq, Str)>) {
         for topic in read(&self.0.topics).values() {
-            let serves =
-                read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.pattern.matches(&topic.name));
+            let serves = read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.serves(&topic.name));
             if serves {
                 let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: culprit.clone() };
                 if let Err(error) = topic.front.try_send(message) {
@@ -388,5 +447,11 @@ impl Cast {
     /// The journal, for writing.
     pub fn journal(&self) -> &Front<Commit> {
         &self.0.journal
+    }
+}
+
+impl Topics for Cast {
+    fn place(&self, topic: &Str) -> Result<Place, String> {
+        self.number(topic).map_err(|e| e.to_string())
     }
 }

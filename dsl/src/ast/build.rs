@@ -21,8 +21,10 @@ pub(crate) struct Recovery {
 /// One line of a block.
 #[derive(Debug)]
 pub(crate) enum Item {
-    Let(Let),
+    Let(Pattern, Expr),
     Function(Function),
+    Constant(Constant),
+    Import(Import),
     Expr(Expr),
 }
 
@@ -144,7 +146,8 @@ impl Context {
         self.expr(l, r, depth, ExprKind::If { arms, otherwise })
     }
 
-    pub(crate) fn lambda(&mut self, l: usize, r: usize, params: Vec<Name>, body: Expr) -> Expr {
+    pub(crate) fn lambda(&mut self, l: usize, r: usize, params: Vec<Pattern>, body: Expr) -> Expr {
+        let (params, body) = self.params(params, body);
         let depth = body.depth;
         self.expr(l, r, depth, ExprKind::Lambda { params, body: Box::new(body) })
     }
@@ -169,22 +172,16 @@ impl Context {
 
     /// The lines between braces, or of a whole program.
     pub(crate) fn block(&mut self, l: usize, r: usize, items: Vec<Item>) -> Expr {
-        let mut lets = Vec::new();
-        let mut functions = Vec::new();
+        let (mut lines, mut declarations) = (Vec::new(), Declarations::default());
         let mut result: Option<Expr> = None;
         for item in items {
-            if let Some(unused) = result.take()
-                && !matches!(unused.kind, ExprKind::Error)
-            {
-                self.findings.push(
-                    Diagnostic::new(codes::UNUSED_VALUE, unused.span, "the value of this expression is not used")
-                        .label("does nothing")
-                        .help("only the last expression is the result; name this one with `let`, or join the lines"),
-                );
-            }
+            // What stands before the last line is there for what it does; the compiler reports what does nothing.
+            lines.extend(result.take().map(Line::Do));
             match item {
-                Item::Let(binding) => lets.push(binding),
-                Item::Function(function) => functions.push(function),
+                Item::Let(pattern, value) => lines.push(Line::Let { pattern, value }),
+                Item::Function(function) => declarations.functions.push(function),
+                Item::Constant(constant) => declarations.constants.push(constant),
+                Item::Import(import) => declarations.imports.push(import),
                 Item::Expr(expr) => result = Some(expr),
             }
         }
@@ -198,11 +195,69 @@ impl Context {
             }
             self.leaf(r, r, ExprKind::Error)
         });
-        if lets.is_empty() && functions.is_empty() {
+        if lines.is_empty() && declarations.is_empty() {
             return result;
         }
-        let below = lets.iter().map(|binding| binding.value.depth).chain([result.depth]).max().unwrap_or(0);
-        let below = functions.iter().map(|function| function.body.depth).fold(below, u32::max);
-        self.expr(l, r, below, ExprKind::Block(Box::new(Block { lets, functions, result })))
+        let below = lines.iter().map(|(Line::Let { value, .. } | Line::Do(value))| value.depth);
+        let below = below.chain([result.depth]).fold(0, u32::max);
+        let below = declarations.functions.iter().map(|function| function.body.depth).fold(below, u32::max);
+        let below = declarations.constants.iter().map(|constant| constant.value.depth).fold(below, u32::max);
+        self.expr(l, r, below, ExprKind::Block(Box::new(Block { lines, declarations, result })))
+    }
+
+    /// The lines of a module, which only declares.
+    pub(crate) fn module(&mut self, items: Vec<Item>) -> Declarations {
+        let mut declarations = Declarations::default();
+        for item in items {
+            let span = match item {
+                Item::Function(function) => {
+                    declarations.functions.push(function);
+                    continue;
+                }
+                Item::Constant(constant) => {
+                    declarations.constants.push(constant);
+                    continue;
+                }
+                Item::Import(import) => {
+                    declarations.imports.push(import);
+                    continue;
+                }
+                Item::Expr(Expr { kind: ExprKind::Error, .. }) => continue,
+                Item::Let(pattern, _) => pattern.span,
+                Item::Expr(expr) => expr.span,
+            };
+            self.findings.push(
+                Diagnostic::new(codes::NOT_IN_MODULE, span, "a module has no values of its own")
+                    .label("neither `fn`, `const` nor `import`")
+                    .help("a module declares functions and constants; what is computed once is a `const`"),
+            );
+        }
+        declarations
+    }
+
+    pub(crate) fn import(&mut self, names: Vec<(Name, Name)>, from: Name, path: Expr) -> Item {
+        self.expect_word(&from, "from");
+        let span = path.span;
+        let path = self.text_key(path);
+        let path = if let Key::Name(path) = path { Some(path) } else { None };
+        if path.is_none() {
+            self.findings.push(
+                Diagnostic::new(codes::NO_MODULE, span, "the path of a module holds no `${…}`")
+                    .label("not known before the program runs"),
+            );
+        }
+        Item::Import(Import { names, path })
+    }
+
+    /// Words that mean something in an `import` only, and are names elsewhere.
+    pub(crate) fn expect_word(&mut self, word: &Name, expected: &str) {
+        if word.text != expected {
+            self.findings.push(
+                Diagnostic::new(codes::UNEXPECTED, word.span, format!("unexpected `{}`", word.text))
+                    .label(format!("expected `{expected}`"))
+                    .help("`import { name, name as other } from \"lib/file.hexa\"`")
+                    .replace(word.span, expected),
+            );
+        }
     }
 }

@@ -63,8 +63,8 @@ pub static ALL: &[Explanation] = &[
     entry(
         UNUSED_VALUE,
         "unused value",
-        "A block is a sequence of `let` and one last expression, its value. Expressions have no effects, so one \
-         before the last does nothing. Often a line that was meant to continue the one before must begin with its \
+        "A block is a sequence of lines and one last expression, its value. An expression before the last has a use only \
+         if it may emit, drop or fail. Often a line that was meant to continue the one before must begin with its \
          operator.",
         "upper(event.type)\nlower(event.type)",
         "let kind = lower(event.type)\nkind",
@@ -98,6 +98,15 @@ pub static ALL: &[Explanation] = &[
         "A program, a block and the body of a function end with an expression, which is its value.",
         "let kind = event.type",
         "let kind = event.type\nkind",
+    ),
+    entry(
+        WRONG_PATTERN,
+        "wrong pattern",
+        "A pattern of `match` is a value that is written out, a name, a type and a name (`string s`), an array, an object, \
+         or several of them with `|` between. It has one `...` at most, no `${…}`, and alternatives bind the same names. \
+         What is computed is compared in a guard.",
+        "match event.type { text s => s, _ => null }",
+        "match event.type { string s => s, _ => null }",
     ),
     entry(
         UNKNOWN_NAME,
@@ -181,13 +190,63 @@ pub static ALL: &[Explanation] = &[
         "len",
         "len(event.data)",
     ),
-    entry(DUPLICATE_KEY, "duplicate key", "An object literal gives the same key twice.", "{ a: 1, a: 2 }", "{ a: 2 }"),
+    entry(
+        DUPLICATE_KEY,
+        "duplicate key",
+        "An object literal or a pattern names the same key twice, or each round of a comprehension gives the same key.",
+        "{ a: 1, a: 2 }",
+        "{ a: 2 }",
+    ),
     entry(
         MISPLACED_FUNCTION,
-        "function in a block",
-        "Functions are declared at the top of a program, not inside of blocks.",
+        "declaration in a block",
+        "Functions and constants are declared at the top of a program, not inside of blocks.",
         "if true { fn f() = 1; f() } else { 2 }",
         "fn f() = 1\nif event.seq > 1 { f() } else { 2 }",
+    ),
+    entry(
+        NOT_CONSTANT,
+        "constant depends on something",
+        "A `const` is computed once, when the program is checked. Its value depends on other constants and on built-in \
+         functions only: not on `event` and `ctx`, not on functions of the program, and it does not emit.",
+        "const KIND = event.type\nKIND",
+        "let kind = event.type\nkind",
+    ),
+    entry(
+        TOO_MANY_NAMES,
+        "too many names",
+        "A function, or the main program, has at most 60,000 names in sight at a time.",
+        "",
+        "",
+    ),
+    entry(
+        NO_MODULE,
+        "no such module",
+        "The module of an `import` cannot be read. Its path is relative to the folder of the configuration and stays inside \
+         of it; a program has at most 64 modules. A program that does not come from a configuration may have none.",
+        "import { total } from \"../money.hexa\"\ntotal(1)",
+        "",
+    ),
+    entry(
+        IMPORT_CYCLE,
+        "modules import one another",
+        "A module imports itself, directly or through others. What both need belongs into a module of its own.",
+        "",
+        "",
+    ),
+    entry(
+        NOT_EXPORTED,
+        "not in the module",
+        "The module declares no function and no constant of the name. What a module imports it does not hand on.",
+        "",
+        "",
+    ),
+    entry(
+        NOT_IN_MODULE,
+        "module with values",
+        "A module consists of `fn`, `const` and `import`. It has no result and no `let`.",
+        "",
+        "",
     ),
     entry(
         NOT_A_CONDITION,
@@ -243,7 +302,8 @@ pub static ALL: &[Explanation] = &[
     entry(
         NOT_HERE,
         "not in this kind of program",
-        "`drop` is the result of a function that drops its event; conditions and templates decide and render only.",
+        "`drop` is the result of a function that drops its event, and `emit` an effect of a function; conditions and \
+         templates decide and render only.",
         "",
         "",
     ),
@@ -253,6 +313,22 @@ pub static ALL: &[Explanation] = &[
         "The condition does not depend on the event. The program runs; a branch of it never does.",
         "",
         "",
+    ),
+    entry(
+        NOT_EXHAUSTIVE,
+        "match without a last resort",
+        "No arm of the `match` takes every value that is left. The program runs; a value that no arm takes is an error \
+         (HX0513). `_ => …` takes everything.",
+        "",
+        "match event.subject { \"a\" => 1, _ => 0 }",
+    ),
+    entry(
+        UNREACHABLE,
+        "never reached",
+        "Arms before this one take all that it could take, or its values are of a type that the subject never has, or \
+         `drop` or `fail` stands before it. The program runs; this part of it never does.",
+        "",
+        "match event.subject { \"a\" => 1, _ => 0 }",
     ),
     entry(
         WRONG_TYPE,
@@ -328,6 +404,20 @@ pub static ALL: &[Explanation] = &[
         DROPPED,
         "drop where a value is needed",
         "`drop` ended the evaluation where only a value could be used.",
+        "",
+        "",
+    ),
+    entry(
+        NO_MATCH,
+        "no arm matches",
+        "The value fits none of the arms of a `match`. `_ => …` takes what the other arms do not.",
+        "",
+        "",
+    ),
+    entry(
+        TOO_MANY_EMITTED,
+        "too many events emitted",
+        "An evaluation emits at most 1,000 events. A function that has more to say emits one event that holds an array.",
         "",
         "",
     ),

@@ -2,21 +2,23 @@
 
 use super::{Compiler, Typed, constant};
 use crate::ast::{Expr, ExprKind, Name, Span};
-use crate::builtins::{Builtin, Param, Run, builtin, pattern};
+use crate::builtins::{Builtin, Param, Prepare, Prepared, Run, builtin, pattern};
 use crate::check::Types;
-use crate::code::{Args, Call, CallLambda, CallPattern, Lambda, Node, Op};
+use crate::code::{Args, Call, CallLambda, CallPattern, CallPrepared, Lambda, Node, Op};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::value::Value;
 
 impl Compiler {
     pub(super) fn call(&mut self, name: &Name, args: &[Expr], piped: bool, span: Span) -> Typed {
-        if let Some(index) = self.functions.iter().position(|function| function.name.text == name.text) {
+        if let Some(index) = self.own_function(&name.text) {
             return self.call_own(index, name, args, piped, span);
         }
-        let Some(builtin) = builtin(&name.text) else {
-            let finding = self.unknown_function(name);
-            self.report(finding);
+        let Some(builtin) = builtin(&name.text).filter(|_| !self.is_missing(&name.text)) else {
+            if !self.is_missing(&name.text) {
+                let finding = self.unknown_function(name);
+                self.report(finding);
+            }
             // Their own mistakes are worth a report all the same.
             for arg in args {
                 if !matches!(arg.kind, ExprKind::Lambda { .. }) {
@@ -40,6 +42,10 @@ impl Compiler {
         if args.len() != arity {
             self.report(wrong_count(name, args.len(), arity, Some(arity), piped));
             return Self::wrong(span);
+        }
+        self.not_in_constant(name.span, "functions of the program");
+        if !self.effects.callees.contains(&index) {
+            self.effects.callees.push(index);
         }
         if !self.calls[self.current].contains(&index) {
             self.calls[self.current].push(index);
@@ -74,6 +80,7 @@ impl Compiler {
         let op = match (builtin.run, lambda) {
             (Run::Pure(run) | Run::Either(run, _), None) => Op::Call(Box::new(Call { call, run })),
             (Run::Context(run), None) => {
+                self.not_in_constant(span, "the context");
                 let op = Op::Call(Box::new(Call { call, run }));
                 return (Node { span, op }, builtin.result);
             }
@@ -83,6 +90,16 @@ impl Compiler {
                     Err(()) => return (Self::wrong(span).0, builtin.result),
                 };
                 Op::CallPattern(Box::new(CallPattern { call, run, regex }))
+            }
+            (Run::Prepared(prepare, run) | Run::PreparedContext(prepare, run), None) => {
+                let Ok(ready) = self.prepared(builtin, &call, prepare) else {
+                    return (Self::wrong(span).0, builtin.result);
+                };
+                let op = Op::CallPrepared(Box::new(CallPrepared { call, prepare, run, ready }));
+                if matches!(builtin.run, Run::PreparedContext(..)) {
+                    return (Node { span, op }, builtin.result);
+                }
+                op
             }
             (Run::Lambda(run) | Run::Either(_, run), Some(lambda)) => {
                 Op::CallLambda(Box::new(CallLambda { call, run, lambda }))
@@ -104,6 +121,16 @@ impl Compiler {
             } else {
                 finding
             });
+        })
+    }
+
+    /// What a constant second argument stands for.
+    fn prepared(&mut self, builtin: &Builtin, call: &Args, prepare: Prepare) -> Result<Option<Prepared>, ()> {
+        let Some(Node { op: Op::Const(value), span }) = call.args.get(1) else { return Ok(None) };
+        (prepare.make)(value).map(Some).map_err(|why| {
+            let finding =
+                Diagnostic::new(codes::CONSTANT_FAILS, *span, format!("argument 2 of `{}`: {why}", builtin.name));
+            self.report(finding.label("always fails").help(format!("{}{}", builtin.name, builtin.signature)));
         })
     }
 
@@ -159,7 +186,7 @@ impl Compiler {
     }
 
     fn is_function(&self, name: &str) -> bool {
-        builtin(name).is_some() || self.functions.iter().any(|function| function.name.text == name)
+        builtin(name).is_some() || self.has_function(name) || self.is_missing(name)
     }
 }
 

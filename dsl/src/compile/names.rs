@@ -2,7 +2,7 @@
 
 use super::{Compiler, Typed};
 use crate::ast::{Name, Span};
-use crate::builtins::{builtin, builtins};
+use crate::builtins::{builtin, builtins, elsewhere};
 use crate::check::Types;
 use crate::code::{Field, Node, Op};
 use crate::codes;
@@ -14,7 +14,12 @@ pub(super) struct Frame {
     bindings: Vec<Binding>,
     next: u16,
     size: u16,
+    /// More names than there are slots; the first one that has none.
+    full: Option<Span>,
 }
+
+/// Slots of a frame.
+const MOST_SLOTS: u16 = 60_000;
 
 struct Binding {
     name: String,
@@ -36,16 +41,41 @@ impl Frame {
     }
 
     fn bind(&mut self, name: &Name, types: Types, watched: bool) -> u16 {
+        if self.next >= MOST_SLOTS {
+            self.full.get_or_insert(name.span);
+            self.next = MOST_SLOTS - 1;
+        }
         let slot = self.next;
-        // A source of 256 KiB has fewer bindings than there are slots.
-        self.next = self.next.saturating_add(1);
+        self.next += 1;
         self.size = self.size.max(self.next);
         self.bindings.push(Binding { name: name.text.clone(), span: name.span, slot, types, used: false, watched });
         slot
     }
 
+    /// A parameter is reported when it is never read, unless its name begins with `_` or is none that can be written.
     pub(super) fn bind_param(&mut self, name: &Name) -> u16 {
-        self.bind(name, Types::ANY, false)
+        let watched = !name.text.starts_with('_') && !name.text.contains(' ');
+        self.bind(name, Types::ANY, watched)
+    }
+
+    /// The slot of a name, without counting it as read.
+    pub(super) fn slot(&self, name: &str) -> Option<u16> {
+        self.bindings.iter().rev().find(|binding| binding.name == name).map(|binding| binding.slot)
+    }
+
+    /// Keeps of the types of a slot those that are in `to`, and tells what they were.
+    pub(super) fn narrow(&mut self, slot: u16, to: Types) -> Types {
+        let binding = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot);
+        binding.map_or(to, |binding| {
+            let kept = binding.types.and(to);
+            std::mem::replace(&mut binding.types, kept)
+        })
+    }
+
+    /// Sets what is known about the types of a slot, and tells what was known before.
+    pub(super) fn set_types(&mut self, slot: u16, types: Types) -> Types {
+        let binding = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot);
+        binding.map_or(types, |binding| std::mem::replace(&mut binding.types, types))
     }
 
     fn find(&mut self, name: &str) -> Option<(u16, Types)> {
@@ -60,8 +90,20 @@ impl Compiler {
         self.frame.bind(name, types, !name.text.starts_with('_'))
     }
 
+    /// A slot that no program can name.
+    pub(super) fn hidden_slot(&mut self, name: &Name, types: Types) -> u16 {
+        self.frame.bind(name, types, false)
+    }
+
     /// Ends the scope that began at `mark`.
     pub(super) fn release(&mut self, mark: usize) {
+        if let Some(span) = self.frame.full {
+            self.report(
+                Diagnostic::new(codes::TOO_MANY_NAMES, span, format!("more than {MOST_SLOTS} names in sight"))
+                    .label("one too many")
+                    .help("keep the values in an array or an object"),
+            );
+        }
         for binding in self.frame.bindings.split_off(mark) {
             if binding.watched && !binding.used {
                 self.findings.push(
@@ -91,12 +133,19 @@ impl Compiler {
         if let Some((slot, types)) = self.local(name) {
             return (Node { span, op: Op::Local(slot) }, types);
         }
+        if let Some(known) = self.known(name, span) {
+            return known;
+        }
+        if matches!(name, "event" | "ctx") {
+            self.not_in_constant(span, &format!("`{name}`"));
+        }
         match name {
             "event" => {
                 self.reads_data = true;
                 (Node { span, op: Op::Field(Field::Event) }, Types::OBJECT)
             }
             "ctx" => (Node { span, op: Op::Field(Field::Ctx) }, Types::OBJECT),
+            _ if self.is_missing(name) => Self::wrong(span),
             _ => {
                 let finding = self.unknown_name(name, span);
                 self.report(finding);
@@ -111,15 +160,20 @@ impl Compiler {
                 .label("bound outside of the function")
                 .help("a function sees its parameters, `event`, `ctx` and other functions: hand the value over");
         }
-        let function = self.functions.iter().any(|function| function.name.text == name);
-        if function || builtin(name).is_some() {
+        if self.has_function(name) || builtin(name).is_some() {
             return Diagnostic::new(codes::FUNCTION_AS_VALUE, span, format!("`{name}` is a function, not a value"))
                 .label("call it")
                 .help(format!("write `{name}(…)`; a function can be handed to another one such as `map` by its name"));
         }
         let finding = Diagnostic::new(codes::UNKNOWN_NAME, span, format!("unknown name `{name}`"));
-        let names: Vec<&str> =
-            self.frame.bindings.iter().map(|binding| binding.name.as_str()).chain(["event", "ctx"]).collect();
+        let names: Vec<&str> = self
+            .frame
+            .bindings
+            .iter()
+            .map(|binding| binding.name.as_str())
+            .filter(|name| !name.contains(' '))
+            .collect();
+        let names: Vec<&str> = names.into_iter().chain(self.constant_names()).chain(["event", "ctx"]).collect();
         if let Some(near) = nearest(name, names.iter().copied()) {
             return finding.label("not known here").replace(span, near).help(format!("there is {}", listed(names)));
         }
@@ -137,74 +191,43 @@ impl Compiler {
         if self.is_local(&name.text) {
             return finding.label("a value, not a function");
         }
-        let own = self.functions.iter().map(|function| function.name.text.as_str());
-        let known = own.chain(builtins().iter().map(|builtin| builtin.name));
-        /// What other languages call it.
-        const ELSEWHERE: [(&str, &str); 27] = [
-            ("length", "len"),
-            ("size", "len"),
-            ("count_of", "count"),
-            ("includes", "contains"),
-            ("startswith", "starts_with"),
-            ("startsWith", "starts_with"),
-            ("endswith", "ends_with"),
-            ("endsWith", "ends_with"),
-            ("lowercase", "lower"),
-            ("to_lower", "lower"),
-            ("downcase", "lower"),
-            ("uppercase", "upper"),
-            ("to_upper", "upper"),
-            ("upcase", "upper"),
-            ("strip", "trim"),
-            ("reduce", "fold"),
-            ("str", "to_string"),
-            ("string", "to_string"),
-            ("int", "to_int"),
-            ("number", "to_decimal"),
-            ("uniq", "unique"),
-            ("distinct", "unique"),
-            ("match", "matches"),
-            ("concat", "join"),
-            ("encode_json", "to_json"),
-            ("json_decode", "parse_json"),
-            ("typeof", "type_of"),
-        ];
-        let near = ELSEWHERE
-            .iter()
-            .find(|(theirs, _)| *theirs == name.text)
-            .map(|(_, ours)| *ours)
-            .or_else(|| nearest(&name.text, known));
+        let own = self.own_functions();
+        let known = own.iter().copied().chain(builtins().iter().map(|builtin| builtin.name));
+        let near = elsewhere(&name.text).or_else(|| nearest(&name.text, known));
         match near {
             Some(near) => finding.label("not known").replace(name.span, near),
             None => {
                 let mut finding = finding.label("not known");
-                let own: Vec<&str> = self.functions.iter().map(|function| function.name.text.as_str()).collect();
-                let all = builtins().iter().map(|builtin| builtin.name).collect::<Vec<_>>();
+                let own = self.own_functions();
                 let lead = if own.is_empty() { String::new() } else { format!("this program has {}; ", listed(own)) };
-                finding = finding.help(format!("{lead}the built-ins are {}", wrapped(&all)));
+                finding = finding.help(format!("{lead}{}", suggested(&name.text)));
                 finding
             }
         }
     }
 }
 
-/// The names over several lines.
-fn wrapped(names: &[&str]) -> String {
-    const WIDTH: usize = 100;
-    let mut out = String::new();
-    let mut width = 0;
-    for (at, name) in names.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-            if width + name.len() > WIDTH {
-                out.push('\n');
-                width = 0;
-            } else {
-                out.push(' ');
-            }
+/// The built-ins that share a word with a name; a few of each group if there are none.
+fn suggested(name: &str) -> String {
+    const FEW: usize = 6;
+    let words: Vec<&str> = name.split('_').filter(|word| word.len() >= 4).collect();
+    let alike = builtins().iter().map(|builtin| builtin.name).filter(|own| words.iter().any(|word| own.contains(word)));
+    let alike: Vec<&str> = alike.collect();
+    if !alike.is_empty() {
+        return format!("there is {}", listed(alike));
+    }
+    let mut out = format!("there are {} built-ins; docs/dsl/reference.md has all of them:", builtins().len());
+    let mut group = ("", 0);
+    for builtin in builtins() {
+        if builtin.group != group.0 {
+            group = (builtin.group, 0);
+            out.push_str(&format!("\n{}: {}", builtin.group, builtin.name));
+        } else if group.1 < FEW {
+            out.push_str(&format!(", {}", builtin.name));
+        } else if group.1 == FEW {
+            out.push_str(", …");
         }
-        out.push_str(name);
-        width += name.len() + 2;
+        group.1 += 1;
     }
     out
 }

@@ -23,7 +23,7 @@ impl Compiler {
     }
 
     /// An operand of `and`, `or`, `not`, or the test of an `if`.
-    fn tested(&mut self, expr: &Expr, what: &str) -> Node {
+    pub(super) fn tested(&mut self, expr: &Expr, what: &str) -> Node {
         let (node, types) = self.expr(expr);
         self.require_condition(&node, types, what);
         if constant(&node) && types == Types::BOOL && !matches!(expr.kind, ExprKind::Bool(_)) {
@@ -64,7 +64,18 @@ impl Compiler {
 
     pub(super) fn logic(&mut self, all: bool, operands: &[Expr], span: Span) -> Typed {
         let what = if all { "an operand of `and`" } else { "an operand of `or`" };
-        let nodes: Box<[Node]> = operands.iter().map(|operand| self.tested(operand, what)).collect();
+        let mut before = Vec::new();
+        let nodes: Box<[Node]> = operands
+            .iter()
+            .map(|operand| {
+                let node = self.tested(operand, what);
+                // An operand is reached when those before it were true, or false.
+                let facts = self.facts(operand);
+                before.extend(self.assume(if all { &facts.yes } else { &facts.no }));
+                node
+            })
+            .collect();
+        self.restore(before);
         let op = if all { Op::All(nodes) } else { Op::Any(nodes) };
         self.folded(Node { span, op }, Types::BOOL)
     }
@@ -72,9 +83,14 @@ impl Compiler {
     pub(super) fn choice(&mut self, arms: &[(Expr, Expr)], otherwise: Option<&Expr>, span: Span) -> Typed {
         let mut types = if otherwise.is_some() { Types::NEVER } else { Types::NULL };
         let mut nodes = Vec::with_capacity(arms.len());
+        let mut before = Vec::new();
         for (test, then) in arms {
+            let facts = self.facts(test);
             let test = self.tested(test, "the test of `if`");
+            let outside = self.assume(&facts.yes);
             let (then, then_types) = self.expr(then);
+            self.restore(outside);
+            before.extend(self.assume(&facts.no));
             types = types.or(then_types);
             nodes.push((test, then));
         }
@@ -83,6 +99,7 @@ impl Compiler {
             types = types.or(else_types);
             Box::new(node)
         });
+        self.restore(before);
         (Node { span, op: Op::If { arms: nodes.into(), otherwise } }, types)
     }
 
@@ -138,7 +155,7 @@ impl Compiler {
         self.folded(Node { span, op: Op::Array(nodes) }, Types::ARRAY)
     }
 
-    fn spread(&mut self, expr: &Expr, fits: Types) -> Node {
+    pub(super) fn spread(&mut self, expr: &Expr, fits: Types) -> Node {
         let (node, types) = self.expr(expr);
         if types != Types::NEVER && !types.overlaps(fits.or(Types::NULL)) {
             self.report(
@@ -180,7 +197,7 @@ impl Compiler {
             .map(|entry| match entry {
                 Entry::Member { key, value } => Member::Known(key.text.as_str().into(), self.expr(value).0),
                 Entry::Computed { key, value } => {
-                    let key = self.expr(key).0;
+                    let key = self.object_key(key);
                     Member::Computed(key, self.expr(value).0)
                 }
                 Entry::Spread(expr) => Member::Spread(self.spread(expr, Types::OBJECT)),

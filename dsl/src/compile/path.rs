@@ -50,7 +50,7 @@ fn constant_step(index: &Expr) -> Option<StepKind> {
     }
 }
 
-fn key(text: &str) -> StepKind {
+pub(super) fn key(text: &str) -> StepKind {
     StepKind::Key { key: text.into(), tag: key_tag(text.as_bytes()) }
 }
 
@@ -100,8 +100,10 @@ impl Compiler {
                 return (Node { span, op: Op::Path(Box::new(path)) }, Types::ANY);
             }
             if matches!(name.as_str(), "event" | "ctx")
+                && !self.is_constant(name)
                 && let StepKind::Key { key, .. } = &steps[0].kind
             {
+                self.not_in_constant(root.span, &format!("`{name}`"));
                 let known = fields_of(name).iter().find(|(field, _)| **field == **key);
                 let Some((_, field)) = known else {
                     let finding = self.unknown_field(name, &key.clone(), &steps, root.span);
@@ -115,7 +117,7 @@ impl Compiler {
         let (base, types) = self.expr(root);
         self.check_step(types, &steps[0]);
         let path = Path { base: Base::Node(base), steps: steps.into() };
-        (Node { span, op: Op::Path(Box::new(path)) }, Types::ANY)
+        self.folded(Node { span, op: Op::Path(Box::new(path)) }, Types::ANY)
     }
 
     fn field_path(&mut self, field: Field, steps: Vec<Step>, field_span: Span, span: Span) -> Typed {

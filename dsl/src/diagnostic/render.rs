@@ -47,11 +47,12 @@ fn one(source: &Diagnostics, finding: &Diagnostic, style: Style, out: &mut Strin
         Severity::Warning => ("warning", YELLOW),
     };
     line(out, format_args!("{}: {}", style.paint(colour, &format!("{word}[{}]", finding.code)), finding.message));
-    let (row, column) = position(&source.text, finding.span.start);
+    let (name, text) = source.source_of(finding);
+    let (row, column) = position(text, finding.span.start);
     let margin = " ".repeat(row.to_string().len());
     let bar = style.paint(BLUE, "|");
-    line(out, format_args!("{margin}{} {}:{row}:{column}", style.paint(BLUE, "-->"), source.name));
-    let excerpt = Excerpt::new(&source.text, finding, row, column);
+    line(out, format_args!("{margin}{} {}:{row}:{column}", style.paint(BLUE, "-->"), name));
+    let excerpt = Excerpt::new(text, finding, row, column);
     line(out, format_args!("{margin} {bar}"));
     line(out, format_args!("{} {bar} {}", style.paint(BLUE, &row.to_string()), excerpt.line));
     let carets = style.paint(colour, &"^".repeat(excerpt.width));
@@ -63,13 +64,13 @@ fn one(source: &Diagnostics, finding: &Diagnostic, style: Style, out: &mut Strin
             line(out, format_args!("{margin} {} {lead} {part}", style.paint(BLUE, "=")));
         }
     }
-    if let Some((span, text)) = &finding.replacement
-        && let Some(old) = source.text.get(span.clone())
+    if let Some((span, new)) = &finding.replacement
+        && let Some(old) = text.get(span.clone())
     {
-        let change = match (old.is_empty(), text.is_empty()) {
-            (true, _) => format!("insert `{text}`"),
+        let change = match (old.is_empty(), new.is_empty()) {
+            (true, _) => format!("insert `{new}`"),
             (_, true) => format!("remove `{old}`"),
-            _ => format!("write `{text}` instead of `{old}`"),
+            _ => format!("write `{new}` instead of `{old}`"),
         };
         line(out, format_args!("{margin} {} {} {change}", style.paint(BLUE, "="), style.paint(GREEN, "suggestion:")));
     }
@@ -127,7 +128,8 @@ pub(super) fn json(diagnostics: &Diagnostics) -> String {
         if at > 0 {
             out.push(b',');
         }
-        let (row, column) = position(&diagnostics.text, finding.span.start);
+        let (name, text) = diagnostics.source_of(finding);
+        let (row, column) = position(text, finding.span.start);
         out.push(b'{');
         let mut field = |name: &str, value: &str| {
             write_string(&mut out, name);
@@ -137,7 +139,7 @@ pub(super) fn json(diagnostics: &Diagnostics) -> String {
         };
         field("code", &finding.code.to_string());
         field("severity", if finding.severity == Severity::Error { "error" } else { "warning" });
-        field("source", &diagnostics.name);
+        field("source", name);
         field("message", &finding.message);
         field("label", &finding.label);
         if let Some(help) = &finding.help {

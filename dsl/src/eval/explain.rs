@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Machine, Result};
-use crate::code::{Node, Op};
+use crate::code::{Line, Node, Op};
 use crate::fault::Fault;
 use crate::value::Value;
 
@@ -15,14 +15,14 @@ pub struct Explanation {
     /// Where it stands, in bytes.
     pub span: Range<usize>,
     /// What it gave.
-    pub outcome: Outcome,
+    pub outcome: PartOutcome,
     /// The expressions inside.
     pub children: Vec<Explanation>,
 }
 
 /// What an expression gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PartOutcome {
     /// A value, as JSON, cut when it is long.
     Value(String),
     /// It failed.
@@ -42,9 +42,9 @@ impl Explanation {
     fn render_into(&self, depth: usize, out: &mut String) {
         let text = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
         let outcome = match &self.outcome {
-            Outcome::Value(value) => format!("= {value}"),
-            Outcome::Failed(why) => format!("failed: {why}"),
-            Outcome::NotReached => "(not reached)".to_owned(),
+            PartOutcome::Value(value) => format!("= {value}"),
+            PartOutcome::Failed(why) => format!("failed: {why}"),
+            PartOutcome::NotReached => "(not reached)".to_owned(),
         };
         out.push_str(&format!("{}{text} {outcome}\n", "  ".repeat(depth)));
         for child in &self.children {
@@ -74,7 +74,7 @@ impl<'p, 'e> Machine<'p, 'e> {
                 .explain_sides(&sides.0, &sides.1, source, &mut children)
                 .and_then(|(needle, hay)| self.within(&needle, &hay))
                 .map(|found| Value::Bool(found != *negated)),
-            Op::Block { lets, result } => self.explain_block(lets, result, source, &mut children),
+            Op::Block { lines, result } => self.explain_block(lines, result, source, &mut children),
             Op::Call(call) => {
                 for arg in &call.call.args {
                     if !matches!(arg.op, Op::Const(_)) {
@@ -90,9 +90,9 @@ impl<'p, 'e> Machine<'p, 'e> {
         };
         let result = result.map_err(|fault| fault.at(node.span));
         let outcome = match &result {
-            Ok(value) => Outcome::Value(value.preview()),
-            Err(Fault::Drop) => Outcome::Value("drop".to_owned()),
-            Err(Fault::Error(failure)) => Outcome::Failed(failure.message.clone()),
+            Ok(value) => PartOutcome::Value(value.preview()),
+            Err(Fault::Drop) => PartOutcome::Value("drop".to_owned()),
+            Err(Fault::Error(failure)) => PartOutcome::Failed(failure.message.clone()),
         };
         (describe(node, source, outcome, children), result)
     }
@@ -127,7 +127,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         let mut decided: Option<Result<Value<'e>>> = None;
         for operand in operands {
             if decided.is_some() {
-                children.push(describe(operand, source, Outcome::NotReached, Vec::new()));
+                children.push(describe(operand, source, PartOutcome::NotReached, Vec::new()));
                 continue;
             }
             match self.child(operand, source, children).and_then(|value| super::truth_of(&value)) {
@@ -141,20 +141,27 @@ impl<'p, 'e> Machine<'p, 'e> {
 
     fn explain_block(
         &mut self,
-        lets: &'p [(u16, Node)],
+        lines: &'p [Line],
         result: &'p Node,
         source: &str,
         children: &mut Vec<Explanation>,
     ) -> Result<Value<'e>> {
-        for (slot, value) in lets {
-            let value = self.child(value, source, children)?;
-            self.set(*slot, value);
+        for line in lines {
+            match line {
+                Line::Let(slot, value) => {
+                    let value = self.child(value, source, children)?;
+                    self.set(*slot, value);
+                }
+                Line::Do(node) => {
+                    self.child(node, source, children)?;
+                }
+            }
         }
         self.child(result, source, children)
     }
 }
 
-fn describe(node: &Node, source: &str, outcome: Outcome, children: Vec<Explanation>) -> Explanation {
+fn describe(node: &Node, source: &str, outcome: PartOutcome, children: Vec<Explanation>) -> Explanation {
     let span = node.span.range();
     let text = source.get(span.clone()).unwrap_or_default().to_owned();
     Explanation { text, span, outcome, children }

@@ -19,7 +19,7 @@ use crate::value::{ObjectBuilder, Text, Value};
 /// Objects and arrays up to this size are searched for one step.
 const FREE: usize = 64;
 
-fn search_cost(size: usize) -> u64 {
+pub(super) fn search_cost(size: usize) -> u64 {
     if size > FREE { size as u64 / 16 } else { 0 }
 }
 

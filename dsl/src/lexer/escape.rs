@@ -5,11 +5,23 @@ use std::borrow::Cow;
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 
+/// What a stretch of text belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// `"…"`
+    Line,
+    /// `"""…"""`
+    Block,
+    Template,
+}
+
 /// How a stretch of text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// At the closing quote.
     Quote,
+    /// Behind the end of a line, in a block.
+    Newline,
     /// At `${`.
     Interpolation,
     /// At the end of the source.
@@ -20,7 +32,7 @@ pub(super) enum End {
 pub(super) fn text<'s>(
     source: &'s str,
     at: usize,
-    template: bool,
+    mode: Mode,
     findings: &mut Vec<Diagnostic>,
 ) -> (Cow<'s, str>, usize, End) {
     let bytes = source.as_bytes();
@@ -37,16 +49,18 @@ pub(super) fn text<'s>(
     loop {
         let (end, kind) = match bytes.get(here) {
             None => (here, End::Source),
-            Some(b'"') if !template => (here, End::Quote),
+            Some(b'"') if mode == Mode::Line => (here, End::Quote),
+            Some(b'"') if mode == Mode::Block && bytes[here..].starts_with(b"\"\"\"") => (here, End::Quote),
+            Some(b'\n') if mode == Mode::Block => (here + 1, End::Newline),
             Some(b'$') if bytes.get(here + 1) == Some(&b'{') => (here, End::Interpolation),
             // `$${` is the text `${` in a template, which has no other escapes.
-            Some(b'$') if template && bytes.get(here + 1..here + 3) == Some(b"${") => {
+            Some(b'$') if mode == Mode::Template && bytes.get(here + 1..here + 3) == Some(b"${") => {
                 push(&mut out, &source[copied..here]);
                 copied = here + 1;
                 here += 3;
                 continue;
             }
-            Some(b'\\') if !template => {
+            Some(b'\\') if mode != Mode::Template => {
                 push(&mut out, &source[copied..here]);
                 let (c, used) = escape(source, here, findings);
                 out.to_mut().push(c);

@@ -2,7 +2,8 @@
 
 use logos::Logos;
 
-use super::escape::{End, text};
+use super::block;
+use super::escape::{End, Mode, text};
 use super::layout::arrange;
 use super::token::{Raw, Token};
 use super::{MAX_BRACKETS, MAX_SOURCE, is_bidi};
@@ -26,6 +27,7 @@ enum Open {
     Brace,
     Interpolation,
     String,
+    Block,
     Template,
 }
 
@@ -35,6 +37,7 @@ impl Open {
             Self::Paren => ")",
             Self::Bracket => "]",
             Self::Brace | Self::Interpolation => "}",
+            Self::Block => "\"\"\"",
             Self::String | Self::Template => "\"",
         }
     }
@@ -100,8 +103,9 @@ impl<'s> Scanner<'s> {
     fn run(&mut self) {
         while !self.broken {
             match self.open.last() {
-                Some((Open::String, _)) => self.text(false),
-                Some((Open::Template, _)) => self.text(true),
+                Some((Open::String, _)) => self.text(Mode::Line),
+                Some((Open::Block, _)) => self.text(Mode::Block),
+                Some((Open::Template, _)) => self.text(Mode::Template),
                 _ if self.at >= self.source.len() => break,
                 _ => self.code(),
             }
@@ -120,6 +124,9 @@ impl<'s> Scanner<'s> {
             Open::String => Diagnostic::new(codes::UNTERMINATED, at..at + 1, "this string does not end")
                 .label("begins here")
                 .help("close it with `\"`; `${` in it begins an expression, `\\$` is a dollar sign"),
+            Open::Block => Diagnostic::new(codes::UNTERMINATED, at..at + 3, "this string does not end")
+                .label("begins here")
+                .help("close it with `\"\"\"`; `${` in it begins an expression, `\\$` is a dollar sign"),
             Open::Interpolation => Diagnostic::new(codes::UNCLOSED, at..at + 2, "this `${` is never closed")
                 .label("expects `}`")
                 .replace(end..end, "}"),
@@ -132,9 +139,9 @@ impl<'s> Scanner<'s> {
         self.fatal(finding);
     }
 
-    fn text(&mut self, template: bool) {
+    fn text(&mut self, mode: Mode) {
         let start = self.at;
-        let (text, at, end) = text(self.source, start, template, &mut self.findings);
+        let (text, at, end) = text(self.source, start, mode, &mut self.findings);
         if !text.is_empty() {
             self.push(Token::Text(text), start, at);
         }
@@ -145,12 +152,22 @@ impl<'s> Scanner<'s> {
                 self.at += 2;
                 self.enter(Open::Interpolation, at);
             }
+            End::Newline => {}
+            End::Quote if mode == Mode::Block => {
+                let opened = self.open.pop().map_or(0, |(_, opened)| opened);
+                let first =
+                    self.tokens.iter().rposition(|(start, token, _)| *start == opened && *token == Token::StringStart);
+                let tokens = self.tokens.split_off(first.map_or(0, |first| first + 1));
+                self.tokens.extend(block::unindent(self.source, opened + 3, at, tokens));
+                self.push(Token::StringEnd, at, at + 3);
+                self.at += 3;
+            }
             End::Quote => {
                 self.push(Token::StringEnd, at, at + 1);
                 self.at += 1;
                 self.open.pop();
             }
-            End::Source if template => {
+            End::Source if mode == Mode::Template => {
                 self.push(Token::StringEnd, at, at);
                 self.open.pop();
             }
@@ -175,7 +192,9 @@ impl<'s> Scanner<'s> {
 
     fn leave(&mut self, closer: &'static str, at: usize) -> Option<Open> {
         match self.open.last().copied() {
-            Some((open, _)) if open.closer() == closer && !matches!(open, Open::String | Open::Template) => {
+            Some((open, _))
+                if open.closer() == closer && !matches!(open, Open::String | Open::Block | Open::Template) =>
+            {
                 self.open.pop();
                 Some(open)
             }
@@ -212,8 +231,9 @@ impl<'s> Scanner<'s> {
                 continue;
             };
             self.token(raw, span.start, span.end);
-            let in_text = matches!(self.open.last(), Some((Open::String | Open::Template, _)));
-            if in_text || self.broken {
+            let in_text = matches!(self.open.last(), Some((Open::String | Open::Block | Open::Template, _)));
+            // A raw string was read by hand.
+            if in_text || self.broken || self.at != span.end {
                 return;
             }
         }
@@ -235,7 +255,6 @@ impl<'s> Scanner<'s> {
         finding = match text {
             "“" | "”" => finding.help("write plain quotes").replace(span, "\""),
             "&" => finding.help("write `and`"),
-            "|" => finding.help("write `or`, or `|>` to pass a value on"),
             "?" => finding.help("write `if c { a } else { b }`; `??` gives a default and `?.` a careful access"),
             "$" => finding.help("`${…}` belongs into a string in double quotes"),
             _ => finding,
@@ -262,6 +281,28 @@ impl<'s> Scanner<'s> {
             Raw::Quote => {
                 self.push(Token::StringStart, start, end);
                 return self.enter(Open::String, start);
+            }
+            Raw::BlockQuote => {
+                self.push(Token::StringStart, start, end);
+                return self.enter(Open::Block, start);
+            }
+            Raw::SingleBlock => {
+                let Some(len) = source[end..].find("'''") else {
+                    return self.fatal(
+                        Diagnostic::new(codes::UNTERMINATED, start..end, "this string does not end")
+                            .label("begins here")
+                            .help("close it with `'''`"),
+                    );
+                };
+                let close = end + len;
+                self.push(Token::StringStart, start, end);
+                let text = block::raw(&source[end..close]);
+                if !text.is_empty() {
+                    self.push(Token::Text(text), end, close);
+                }
+                self.push(Token::StringEnd, close, close + 3);
+                self.at = close + 3;
+                return;
             }
             Raw::SingleQuoted => {
                 self.push(Token::StringStart, start, start + 1);
@@ -334,6 +375,7 @@ impl<'s> Scanner<'s> {
                 self.foreign(start, end, "or");
                 Token::Or
             }
+            Raw::Bar => Token::Bar,
             Raw::Bang => {
                 self.foreign(start, end, "not");
                 Token::Not

@@ -25,6 +25,10 @@ pub(super) enum Raw {
     BadNumber,
     #[token("\"")]
     Quote,
+    #[token("\"\"\"")]
+    BlockQuote,
+    #[token("'''")]
+    SingleBlock,
     #[regex(r"'[^']*'")]
     SingleQuoted,
     #[regex(r"'[^']*", priority = 1)]
@@ -90,6 +94,8 @@ pub(super) enum Raw {
     Percent,
     #[token("&&")]
     AndAnd,
+    #[token("|")]
+    Bar,
     #[token("||")]
     OrOr,
     #[token("!")]
@@ -155,6 +161,19 @@ pub(crate) enum Token<'s> {
     Null,
     Drop,
     Fail,
+    Match,
+    For,
+    /// `with` and `without` are words of the language before a brace only, `key` only in an `emit`.
+    With,
+    Without,
+    Emit,
+    Key,
+    Try,
+    /// The `else` of a `try`.
+    TryElse,
+    Const,
+    Import,
+    Bar,
 }
 
 impl Token<'_> {
@@ -173,6 +192,12 @@ impl Token<'_> {
             "null" => Token::Null,
             "drop" => Token::Drop,
             "fail" => Token::Fail,
+            "match" => Token::Match,
+            "for" => Token::For,
+            "emit" => Token::Emit,
+            "try" => Token::Try,
+            "const" => Token::Const,
+            "import" => Token::Import,
             _ => return None,
         })
     }

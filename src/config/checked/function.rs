@@ -95,6 +95,12 @@ impl Checker<'_> {
                 return None;
             }
         };
+        for topic in &program.emits().topics {
+            if let Err(error) = hexafn_actors::topic::pattern::check_name(topic) {
+                let span = node.span_of(&[Step::Key(if raw.file.is_some() { "file" } else { "code" })]);
+                self.problems.push(Problem::error(&codes::NAME, span, format!("{who} emits to `{topic}`: {error}")));
+            }
+        }
         if self.problems.errors() > errors {
             return None;
         }

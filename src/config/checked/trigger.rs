@@ -133,7 +133,8 @@ impl Checker<'_> {
         for (index, name) in raw.to.0.iter().enumerate() {
             self.check_target(node, index, name, &who);
         }
-        if raw.to.0.is_empty() && !self.answering.contains(raw.name.as_str()) {
+        let emits = raw.run.as_ref().is_some_and(|name| self.emitting.contains(name));
+        if raw.to.0.is_empty() && !emits && !self.answering.contains(raw.name.as_str()) {
             let span = node.entry("to").map_or_else(|| node.span.clone(), |e| e.key_span.clone());
             self.problems.push(
                 Problem::warning(&codes::UNUSED, span, format!("the results of {who} go nowhere"))

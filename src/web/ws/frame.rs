@@ -96,7 +96,9 @@ pub fn json(record: &Record, out: &mut Vec<u8>) {
         }
         out.push(b'}');
     }
-    if event.is_json() && !event.data.is_empty() {
+    if event.data.is_empty() {
+        // Absent, as in CloudEvents, and not an empty text.
+    } else if event.is_json() {
         // Checked at the door or made by a function.
         out.extend_from_slice(b",\"data\":");
         out.extend_from_slice(&event.data);

@@ -125,6 +125,9 @@ impl TopicSession {
         if self.seen.get(&record.topic).is_some_and(|seen| *seen >= record.seq) {
             return;
         }
+        if matches!(self.from, From::Seq(from) if record.seq < from) {
+            return;
+        }
         self.seen.insert(record.topic.clone(), record.seq);
         if let Some(filter) = &self.filter
             && !matches!(hexafn_actors::function::test(filter, record, "", 1), Ok(true))

@@ -2,8 +2,8 @@
 
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
-use super::super::subscription::{Effect, Verdict};
-use super::super::{Act, Settlement, Subscriber, keys};
+use super::super::subscription::{Attempt, Effect, Verdict};
+use super::super::{AGAIN, Act, REPLAY_OF, Settlement, Subscriber, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
@@ -37,7 +37,7 @@ impl Topic {
                         ops.push(Op::Put { table: Table::Waiting, key: key(), value: entry.encode() });
                     }
                 }
-                Effect::Dead { attempts, cause, waited } => {
+                Effect::Dead { attempts, cause, failures, waited } => {
                     served.dead += 1;
                     self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
                     if waited && stored {
@@ -47,7 +47,7 @@ impl Topic {
                         self.spec.log.read(topic.id, item.seq, 1, READ_BYTES).ok().and_then(|r| r.into_iter().next())
                     });
                     if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
-                        let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause));
+                        let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause, &failures));
                         ops.push(Op::Append { topic: to, event, dedupe: None });
                     }
                 }
@@ -173,18 +173,29 @@ impl Topic {
 }
 
 /// The dead letter of a record: the event as it was, and in extension attributes where, why and after how many attempts.
-fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &str) -> Event {
+fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &str, failures: &[Attempt]) -> Event {
     let mut event = record.event.clone();
+    let (topic, seq) = first_place(record);
     for (name, value) in [
-        ("deadtopic", record.topic.to_string()),
-        ("deadseq", record.seq.to_string()),
+        ("deadtopic", topic.to_owned()),
+        ("deadseq", seq),
         ("deadby", subscriber.name.to_string()),
         ("deadattempts", attempts.to_string()),
         ("deadversion", format!("{:016x}", subscriber.version)),
         ("deadcause", cause.chars().take(1_000).collect()),
+        ("deadlog", serde_json::to_string(failures).unwrap_or_default()),
     ] {
         event.extensions.retain(|(n, _)| &**n != name);
         event.extensions.push((name.into(), value.into()));
     }
     event
+}
+
+/// Where a record stood the first time, also when it was delivered again.
+fn first_place(record: &Record) -> (&str, String) {
+    let first = record.event.extensions.iter().find(|(name, _)| &**name == REPLAY_OF);
+    match first.and_then(|(_, place)| place.rsplit_once('/')).filter(|_| record.topic.starts_with(AGAIN)) {
+        Some((topic, seq)) => (topic, seq.to_owned()),
+        None => (&record.topic, record.seq.to_string()),
+    }
 }

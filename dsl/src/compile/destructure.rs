@@ -1,0 +1,144 @@
+//! Patterns that take a value apart: `let`, `for` and parameters. Each name becomes a path into the slot of the value,
+//! so what is missing is null, as it is in paths.
+
+use std::sync::Arc;
+
+use super::{Compiler, path};
+use crate::ast::{self, Name, Pattern, PatternKind, Span};
+use crate::check::Types;
+use crate::code::{Base, Line, Node, Op, Path, Rest, RestKind, Step, StepKind};
+use crate::codes;
+use crate::diagnostic::Diagnostic;
+
+impl Pattern {
+    /// The names that it binds.
+    pub(crate) fn names(&self, into: &mut Vec<String>) {
+        let rest_name = |rest: &Option<ast::Rest>, into: &mut Vec<String>| {
+            into.extend(rest.iter().filter_map(|rest| rest.name.as_ref()).map(|name| name.text.clone()));
+        };
+        match &self.kind {
+            PatternKind::Any | PatternKind::Literal(_) => {}
+            PatternKind::Bind(name) => into.push(name.text.clone()),
+            PatternKind::Type { bind, .. } => into.extend(bind.iter().map(|name| name.text.clone())),
+            PatternKind::Array { before, rest, after } => {
+                before.iter().chain(after).for_each(|pattern| pattern.names(into));
+                rest_name(rest, into);
+            }
+            PatternKind::Object { members, rest } => {
+                members.iter().for_each(|(_, pattern)| pattern.names(into));
+                rest_name(rest, into);
+            }
+            PatternKind::Or(all) => all.iter().for_each(|pattern| pattern.names(into)),
+        }
+    }
+}
+
+impl Compiler {
+    /// Binds what a `let` has on its left to the value on its right.
+    pub(super) fn bind_pattern(&mut self, pattern: &Pattern, value: Node, types: Types, lines: &mut Vec<Line>) {
+        match &pattern.kind {
+            PatternKind::Bind(name) => {
+                let slot = self.bind(name, types);
+                lines.push(Line::Let(slot, value));
+            }
+            PatternKind::Any => lines.push(Line::Do(value)),
+            _ => {
+                let slot = self.hidden(pattern.span, types);
+                lines.push(Line::Let(slot, value));
+                self.take_apart(pattern, slot, types, lines);
+            }
+        }
+    }
+
+    /// A slot for a value that has no name of its own.
+    pub(super) fn hidden(&mut self, span: Span, types: Types) -> u16 {
+        self.hidden_slot(&Name { text: "the value".to_owned(), span }, types)
+    }
+
+    /// The slot of an element of a `for`, and what takes the element apart.
+    pub(super) fn bind_element(&mut self, pattern: &Pattern, types: Types, lines: &mut Vec<Line>) -> u16 {
+        match &pattern.kind {
+            PatternKind::Bind(name) => self.bind(name, types),
+            PatternKind::Any => self.hidden(pattern.span, types),
+            _ => {
+                let slot = self.hidden(pattern.span, types);
+                self.take_apart(pattern, slot, types, lines);
+                slot
+            }
+        }
+    }
+
+    pub(super) fn take_apart(&mut self, pattern: &Pattern, slot: u16, types: Types, lines: &mut Vec<Line>) {
+        let mut names = Vec::new();
+        pattern.names(&mut names);
+        self.check_distinct(&names, pattern.span);
+        let (fits, what) = match pattern.kind {
+            PatternKind::Array { .. } => (Types::ARRAY, "an array"),
+            _ => (Types::OBJECT, "an object"),
+        };
+        if types != Types::NEVER && !types.overlaps(fits.or(Types::NULL)) {
+            self.report(
+                Diagnostic::new(codes::NO_FIELDS, pattern.span, format!("a value of type {types} has no such parts"))
+                    .label(format!("takes {what} apart"))
+                    .help("what the sender sent is below `event.data`"),
+            );
+            return;
+        }
+        self.parts(pattern, slot, &mut Vec::new(), lines);
+    }
+
+    pub(super) fn check_distinct(&mut self, names: &[String], span: Span) {
+        let mut sorted: Vec<&String> = names.iter().collect();
+        sorted.sort_unstable();
+        if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            let message = format!("the pattern binds `{}` twice", twice[0]);
+            self.report(Diagnostic::new(codes::DEFINED_TWICE, span, message).label("each name once"));
+        }
+    }
+
+    fn parts(&mut self, pattern: &Pattern, slot: u16, steps: &mut Vec<Step>, lines: &mut Vec<Line>) {
+        let step = |kind, pattern: &Pattern| Step { kind, safe: false, span: pattern.span };
+        match &pattern.kind {
+            PatternKind::Bind(name) => {
+                let path = Path { base: Base::Local(slot), steps: steps.clone().into() };
+                let node = Node { span: name.span, op: Op::Path(Box::new(path)) };
+                let bound = self.bind(name, Types::ANY);
+                lines.push(Line::Let(bound, node));
+            }
+            PatternKind::Array { before, rest, after } => {
+                let behind = after.len() as i64;
+                let firsts = before.iter().zip(0i64..);
+                for (item, at) in firsts.chain(after.iter().zip(-behind..)) {
+                    steps.push(step(StepKind::Index(at), item));
+                    self.parts(item, slot, steps, lines);
+                    steps.pop();
+                }
+                let kind = RestKind::Array { before: before.len(), after: after.len() };
+                self.rest(rest.as_ref(), kind, slot, steps, lines);
+            }
+            PatternKind::Object { members, rest } => {
+                for (key, item) in members {
+                    steps.push(step(path::key(&key.text), item));
+                    self.parts(item, slot, steps, lines);
+                    steps.pop();
+                }
+                let keys: Box<[Arc<str>]> = members.iter().map(|(key, _)| key.text.as_str().into()).collect();
+                self.rest(rest.as_ref(), RestKind::Object(keys), slot, steps, lines);
+            }
+            // The grammar has no others here.
+            _ => {}
+        }
+    }
+
+    fn rest(&mut self, rest: Option<&ast::Rest>, kind: RestKind, mut slot: u16, steps: &[Step], lines: &mut Vec<Line>) {
+        let Some(name) = rest.and_then(|rest| rest.name.as_ref()) else { return };
+        if !steps.is_empty() {
+            let path = Path { base: Base::Local(slot), steps: steps.into() };
+            slot = self.hidden(name.span, Types::ANY);
+            lines.push(Line::Let(slot, Node { span: name.span, op: Op::Path(Box::new(path)) }));
+        }
+        let types = if matches!(kind, RestKind::Array { .. }) { Types::ARRAY } else { Types::OBJECT };
+        let bound = self.bind(name, types);
+        lines.push(Line::Let(bound, Node { span: name.span, op: Op::Rest(Box::new(Rest { slot, kind })) }));
+    }
+}
