@@ -159,6 +159,56 @@ fn it_refuses_what_the_reader_refuses() {
     }
 }
 
+/// Times, sizes and rates have readers of their own, and each a pattern that must follow it.
+#[test]
+fn patterns_are_those_of_the_readers() {
+    let times = [
+        "5s",
+        " 5s ",
+        "5 s",
+        "1h30m",
+        "1h 30m",
+        "1h 30 m",
+        "5",
+        "5S",
+        "1.5s",
+        "-5s",
+        "",
+        "7d",
+        "90000ms",
+        "5000000us",
+        "1y",
+    ];
+    let sizes =
+        ["64KiB", "64 KiB", " 64KiB", "64KiB ", "64kib", "64KB", "64", "1GiB", "0.5MiB", "-1B", "", "1048576B", "KiB"];
+    let rates =
+        ["100/s", "100 / s", " 100/s ", "0/s", "007/s", "+5/s", "100", "100/min", "100/m", "100/2s", "/s", "-1/s"];
+    let file = "[[target]]\nname = 'f'\nkind = 'file'\npath = 'a'\n";
+    let webhook = "[[source]]\nname = 'a'\nkind = 'webhook'\ntopic = 'a'\nverify = { scheme = 'none' }\n";
+    let validator = validator();
+    for (before, texts, after) in [
+        ("[[topic]]\nname = 'a'\nretention.age = '".to_owned(), &times[..], "'"),
+        (format!("{webhook}dedupe_window = '"), &times[..], "'"),
+        (format!("{file}breaker.window = '"), &times[..], "'"),
+        ("[storage]\nmin_free = '".to_owned(), &sizes[..], "'"),
+        (format!("{file}rotate.size = '"), &sizes[..], "'"),
+        (format!("{file}rate = '"), &rates[..], "'"),
+        ("[storage]\nmin_free = ".to_owned(), &["4096", "-1", "1.5", "true"], ""),
+        (format!("{webhook}limits.body = "), &["4096", "-1", "1.5", "'64 KiB'", "'64KB'", "'64'"], ""),
+    ] {
+        for text in texts {
+            let toml = format!("{before}{text}{after}");
+            let (schema, reader) = (complaints(&validator, &toml), Case::toml(&toml).load());
+            assert_eq!(
+                schema.is_empty(),
+                reader.is_ok(),
+                "{toml}\n{schema:?}\n{}",
+                reader.err().map_or_else(String::new, |e| e.to_string())
+            );
+        }
+    }
+}
+
 /// Also where a word decides what else may stand there, the complaint is about the place that is wrong.
 #[test]
 fn complaints_are_about_the_place() {
