@@ -155,6 +155,8 @@ enum Command {
         /// E.g. HX0203.
         code: String,
     },
+    /// The language server, for editors: over standard input and output.
+    Lsp,
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -240,6 +242,7 @@ fn run(cli: Cli) -> Done {
         Command::Token(token) => offline::token(token),
         Command::Schema => offline::schema(),
         Command::Explain { code } => offline::explain(&code),
+        Command::Lsp => crate::lsp::run().map_err(|e| Failure::new(1, e.to_string())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "hexafn", &mut script);

@@ -15,6 +15,7 @@ mod embedded;
 mod files;
 mod fingerprint;
 mod layers;
+pub mod modules;
 mod names;
 pub mod problem;
 mod read;

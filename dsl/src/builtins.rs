@@ -97,6 +97,16 @@ pub(crate) enum Prepared {
     Versions(::semver::VersionReq),
 }
 
+impl Prepared {
+    /// Whether it may come from an event.
+    pub(crate) fn untrusted(&self) -> std::result::Result<(), String> {
+        match self {
+            Self::Schema(schema) => schema.untrusted(),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A row of a table.
 pub(crate) struct Row {
     pub(crate) name: &'static str,

@@ -1,11 +1,15 @@
 //! Static types: the set of types that a value may have, and what operators make of such sets. A set that is too wide
 //! never reports anything; what is reported here can never work.
 
+mod shape;
+
 use std::fmt;
 
 use crate::ast::BinaryOp;
 use crate::json::Kind;
 use crate::value::Value;
+
+pub use shape::{Field, Shape, ShapeError};
 
 /// A set of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,7 +55,7 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
 
 macro_rules! codes {
     ($($name:ident = $number:literal;)*) => {
-        $(pub(crate) const $name: Code = Code($number);)*
+        $(#[doc = concat!("HX", stringify!($number))] pub const $name: Code = Code($number);)*
     };
 }
 
@@ -110,6 +110,7 @@ codes! {
     CONSTANT_CONDITION = 309;
     NOT_EXHAUSTIVE = 310;
     UNREACHABLE = 311;
+    NOT_IN_SCHEMA = 312;
 }
 // Run time.
 codes! {

@@ -14,13 +14,14 @@ mod matching;
 mod names;
 mod ops;
 mod path;
+mod shapes;
 mod update;
 
 use std::sync::Arc;
 
 use crate::ast::{self, Expr, ExprKind, Part, Span};
 use crate::budget::{Budget, Limits};
-use crate::check::Types;
+use crate::check::{Shape, Types};
 use crate::code::{Base, Code, Function, Line, Node, Op, Piece};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -43,6 +44,7 @@ use names::Frame;
 #[derive(Clone, Copy, Default)]
 pub struct CompileOptions<'a> {
     modules: Option<&'a dyn Modules>,
+    data: Option<&'a Shape>,
 }
 
 impl<'a> CompileOptions<'a> {
@@ -52,11 +54,18 @@ impl<'a> CompileOptions<'a> {
         self.modules = Some(modules);
         self
     }
+
+    /// What `event.data` looks like, so that fields that are not there are found before anything runs.
+    #[must_use]
+    pub fn data(mut self, shape: &'a Shape) -> Self {
+        self.data = Some(shape);
+        self
+    }
 }
 
 impl std::fmt::Debug for CompileOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CompileOptions").field("modules", &self.modules.is_some()).finish()
+        f.debug_struct("CompileOptions").field("modules", &self.modules.is_some()).field("data", &self.data).finish()
     }
 }
 
@@ -87,7 +96,7 @@ pub fn compile_with(
         _ => Vec::new(),
     };
     findings.append(&mut loader.findings);
-    let mut compiler = Compiler::new(kind);
+    let mut compiler = Compiler::new(kind, options.data);
     let code = compiler.program(&tree, &imports, &loader.loaded);
     let has = |code| findings.iter().any(|finding| finding.code == code);
     let (syntax, number) = (has(codes::UNEXPECTED), has(codes::BAD_NUMBER));
@@ -122,7 +131,7 @@ pub fn compile_with(
 /// A node and the types that it can give.
 type Typed = (Node, Types);
 
-pub(super) struct Compiler {
+pub(super) struct Compiler<'a> {
     kind: ProgramKind,
     findings: Vec<Diagnostic>,
     reads_data: bool,
@@ -132,7 +141,9 @@ pub(super) struct Compiler {
     scopes: Vec<Scope>,
     /// The one that is being compiled.
     scope: usize,
-    frame: Frame,
+    frame: Frame<'a>,
+    /// What is known about `event.data`.
+    data: Option<&'a Shape>,
     /// Which function calls which; the last one is the main program.
     calls: Vec<Vec<usize>>,
     /// The function that is being compiled; the number of functions for the main program.
@@ -160,8 +171,8 @@ struct Declared {
     result: Types,
 }
 
-impl Compiler {
-    fn new(kind: ProgramKind) -> Self {
+impl<'a> Compiler<'a> {
+    fn new(kind: ProgramKind, data: Option<&'a Shape>) -> Self {
         Self {
             kind,
             findings: Vec::new(),
@@ -170,6 +181,7 @@ impl Compiler {
             scopes: Vec::new(),
             scope: 0,
             frame: Frame::default(),
+            data,
             calls: Vec::new(),
             current: 0,
             outer: Vec::new(),
@@ -267,8 +279,9 @@ impl Compiler {
         for line in &block.lines {
             match line {
                 ast::Line::Let { pattern, value } => {
+                    let shape = self.shape_of(value);
                     let (value, types) = self.expr(value);
-                    self.bind_pattern(pattern, value, types, &mut lines);
+                    self.bind_pattern(pattern, value, (types, shape), &mut lines);
                 }
                 ast::Line::Do(expr) => {
                     let node = self.statement(expr);

@@ -41,6 +41,7 @@ mod number;
 mod parser;
 mod program;
 mod reference;
+pub mod tools;
 mod value;
 
 lalrpop_util::lalrpop_mod!(
@@ -50,6 +51,7 @@ lalrpop_util::lalrpop_mod!(
 
 pub use budget::{Budget, Limits};
 pub use builtins::{Builtin, Param, Types, builtins};
+pub use check::{Field as ShapeField, Shape, ShapeError};
 pub use codes::Code;
 pub use compile::{CompileOptions, Declaration, Emits, compile, compile_with, module_declarations};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};

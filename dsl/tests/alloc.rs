@@ -26,6 +26,10 @@ fn conditions_allocate_nothing() {
         "let n = len(event.data.commits)\nn > 1 and n < 5",
         "ctx.now - event.time < 5m",
         "trim(event.data.ref) == 'refs/heads/main'",
+        "match event.type { 'push' | 'release' => event.data.amount > 1, string s => s == 'x', _ => false }",
+        "match event.data { { ref: string r, commits: [{ size }, ...] } if size > 1 => r != '', _ => false }",
+        "let { repository: { private }, commits: [_, second] } = event.data\nprivate == false and second.size == 7",
+        "try event.data.amount * 2 > 1 else false",
     ] {
         let program = compile(&SourceText { name: "condition", text }, ProgramKind::Condition).unwrap();
         let mut budget = Budget::default();

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use hexafn_dsl::json::{Doc, Kind, Limits, NodeRef};
 use hexafn_dsl::{
-    Budget, CompileOptions, Data, Input, Limits as Spend, ModuleError, Modules, ProgramKind, SourceText, builtins,
-    compile, compile_with, module_declarations,
+    Budget, CompileOptions, Data, Input, Limits as Spend, ModuleError, Modules, ProgramKind, Shape, SourceText,
+    builtins, compile, compile_with, module_declarations,
 };
 use proptest::prelude::*;
 
@@ -251,6 +251,69 @@ fn run(text: &str, kind: ProgramKind) {
     }
 }
 
+/// Schemas of the keywords that are read.
+fn schema() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::json;
+    let leaf = prop_oneof![
+        Just(json!(true)),
+        Just(json!(false)),
+        Just(json!({})),
+        prop::sample::select(vec!["null", "string", "integer", "number", "boolean", "array", "object"])
+            .prop_map(|name| json!({ "type": name })),
+        Just(json!({ "type": ["string", "null"] })),
+        Just(json!({ "enum": [1, "a", null] })),
+        Just(json!({ "const": [] })),
+        Just(json!({ "$ref": "#" })),
+    ];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone(), any::<bool>()).prop_map(|(a, b, closed)| json!({
+                "type": "object", "properties": { "a": a, "b": b }, "required": ["a"], "additionalProperties": !closed
+            })),
+            inner.clone().prop_map(|items| json!({ "items": items })),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({ "oneOf": [a, b] })),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({ "anyOf": [a], "allOf": [b] })),
+        ]
+    })
+}
+
+/// A closed schema of one value.
+fn schema_of(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::json;
+    match value {
+        serde_json::Value::Object(members) => {
+            let properties: serde_json::Map<_, _> =
+                members.iter().map(|(name, member)| (name.clone(), schema_of(member))).collect();
+            let required: Vec<_> = members.keys().collect();
+            json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+        }
+        serde_json::Value::Array(items) if items.is_empty() => json!({ "type": "array" }),
+        serde_json::Value::Array(items) => {
+            json!({ "type": "array", "items": { "anyOf": items.iter().map(schema_of).collect::<Vec<_>>() } })
+        }
+        other => json!({ "const": other }),
+    }
+}
+
+fn paths_of(value: &serde_json::Value, path: &str, paths: &mut Vec<String>) {
+    paths.push(path.to_owned());
+    match value {
+        serde_json::Value::Object(members) => {
+            for (name, member) in members {
+                if !name.contains(['\'', '\n']) && !name.chars().any(|c| c.is_control() || "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".contains(c)) {
+                    paths_of(member, &format!("{path}?['{name}']"), paths);
+                }
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                paths_of(item, &format!("{path}?[{at}]"), paths);
+            }
+        }
+        _ => {}
+    }
+}
+
 struct One(String);
 
 impl Modules for One {
@@ -286,6 +349,30 @@ proptest! {
                 Ok(program) => drop(program.eval(&Input::EMPTY, &mut Budget::default())),
             }
         }
+    }
+
+    #[test]
+    fn any_schema_is_read_or_refused(schema in schema(), text in expression(), other in any::<String>()) {
+        drop(Shape::from_json_schema(&other));
+        let shape = Shape::from_json_schema(&schema.to_string()).unwrap();
+        let source = SourceText { name: "p", text: &text };
+        match compile_with(&source, ProgramKind::Function, &CompileOptions::default().data(&shape)) {
+            Err(findings) => prop_assert!(!findings.render(false).is_empty()),
+            Ok(program) => prop_assert!(program.warnings().iter().all(|warning| !warning.message.is_empty())),
+        }
+    }
+
+    #[test]
+    fn what_has_the_shape_is_not_refused(value in json_value()) {
+        // A schema that the value has, and a program that reaches every part of it.
+        let (schema, mut paths) = (schema_of(&value), Vec::new());
+        paths_of(&value, "event.data", &mut paths);
+        paths.truncate(40);
+        let shape = Shape::from_json_schema(&schema.to_string()).unwrap();
+        let text = format!("[{}]", paths.join(", "));
+        let source = SourceText { name: "p", text: &text };
+        let result = compile_with(&source, ProgramKind::Function, &CompileOptions::default().data(&shape));
+        prop_assert!(result.is_ok(), "{}", result.unwrap_err());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::config::{self, Loaded, Options, SecretMode};
 use crate::web::simulate::Trial;
 
 /// The files of the shipped example, as `hexafn new` and `hexafn demo` write them.
-pub const EXAMPLE: [(&str, &str); 9] = [
+pub const EXAMPLE: [(&str, &str); 10] = [
     ("hexafn.toml", include_str!("../../config/hexafn.toml")),
     ("sources.toml", include_str!("../../config/sources.toml")),
     ("topics.toml", include_str!("../../config/topics.toml")),
@@ -27,6 +27,7 @@ pub const EXAMPLE: [(&str, &str); 9] = [
     ("functions.toml", include_str!("../../config/functions.toml")),
     ("targets.toml", include_str!("../../config/targets.toml")),
     ("tests.toml", include_str!("../../config/tests.toml")),
+    ("lib/text.hexa", include_str!("../../config/lib/text.hexa")),
     ("samples/push.json", include_str!("../../config/samples/push.json")),
     ("functions/summarize.hexa", include_str!("../../config/functions/summarize.hexa")),
 ];

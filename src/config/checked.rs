@@ -15,7 +15,7 @@ mod trigger;
 
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::Str;
-use hexafn_dsl::{Program, ProgramKind, SourceText};
+use hexafn_dsl::{CompileOptions, Program, ProgramKind, SourceText};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::borrow::Cow;
@@ -23,6 +23,7 @@ use std::path::Path;
 
 use super::embedded::Embedded;
 use super::layers::Layers;
+use super::modules::Folder;
 use super::names::Names;
 use super::problem::{Problem, Problems, Severity};
 use super::secrets::Vault;
@@ -61,6 +62,7 @@ pub struct Checker<'a> {
     pub allow_networks: &'a [IpNet],
     /// Whether other machines reach this one.
     pub open: bool,
+    modules: Folder,
     names: AllNames,
     function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
     /// Functions that emit events by themselves.
@@ -104,7 +106,21 @@ impl<'a> Checker<'a> {
     ) -> Self {
         let (names, function_files) = (AllNames::default(), Vec::new());
         let (answering, emitting) = Default::default();
-        Self { dir, base_dir, texts, problems, vault, allow_networks, open, names, function_files, emitting, answering }
+        let modules = Folder::new(dir);
+        Self {
+            modules,
+            dir,
+            base_dir,
+            texts,
+            problems,
+            vault,
+            allow_networks,
+            open,
+            names,
+            function_files,
+            emitting,
+            answering,
+        }
     }
 
     /// Checks everything.
@@ -149,6 +165,7 @@ impl<'a> Checker<'a> {
         out.tests = layers.of_kind("test").iter().filter_map(|node| self.test(node)).collect();
         graph::check(&out.definitions, layers, self.problems);
         out.function_files = self.function_files;
+        out.function_files.extend(self.modules.files());
         out
     }
 
@@ -161,20 +178,29 @@ impl<'a> Checker<'a> {
     }
 
     fn compile_text(&mut self, text: &str, at: &Embedded, kind: ProgramKind, who: &str) -> Option<Program> {
-        let problem = |d: &hexafn_dsl::Diagnostic| Problem {
-            code: Cow::Owned(d.code.to_string()),
-            severity: match d.severity {
-                hexafn_dsl::Severity::Error => Severity::Error,
-                hexafn_dsl::Severity::Warning => Severity::Warning,
-            },
-            span: Some(at.span(&d.span)),
-            message: format!("{who}: {}", d.message),
-            label: Some(d.label.clone()).filter(|l| !l.is_empty()),
-            related: Vec::new(),
-            help: d.help.iter().cloned().collect(),
-            replacement: d.replacement.as_ref().map(|(span, text)| (at.span(span), text.clone())),
+        let mut problem = |d: &hexafn_dsl::Diagnostic| {
+            let module = d.module.as_ref().and_then(|module| {
+                let base = self.modules.base(&module.path, self.texts)?;
+                Some(Embedded::whole(base, &module.text))
+            });
+            let at = module.as_ref().unwrap_or(at);
+            Problem {
+                code: Cow::Owned(d.code.to_string()),
+                severity: match d.severity {
+                    hexafn_dsl::Severity::Error => Severity::Error,
+                    hexafn_dsl::Severity::Warning => Severity::Warning,
+                },
+                span: Some(at.span(&d.span)),
+                message: format!("{who}: {}", d.message),
+                label: Some(d.label.clone()).filter(|l| !l.is_empty()),
+                related: Vec::new(),
+                help: d.help.iter().cloned().collect(),
+                replacement: d.replacement.as_ref().map(|(span, text)| (at.span(span), text.clone())),
+            }
         };
-        match hexafn_dsl::compile(&SourceText { name: who, text }, kind) {
+        let options = CompileOptions::default().modules(&self.modules);
+        let compiled = hexafn_dsl::compile_with(&SourceText { name: who, text }, kind, &options);
+        match compiled {
             Ok(program) => {
                 program.warnings().iter().for_each(|d| self.problems.push(problem(d)));
                 Some(program)

@@ -111,7 +111,6 @@ pub(super) const NAMES: &[(&str, &str)] = &[
     ("ltrimstr", "remove_prefix"),
     ("map_each", "map"),
     ("map_keys", "rename_keys"),
-    ("match", "matches"),
     ("max_by", "max"),
     ("maximum", "max"),
     ("mean", "avg"),

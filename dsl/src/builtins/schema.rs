@@ -67,37 +67,123 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
-/// A schema ready for use, and about how much work it is for each value that it sees.
+/// A schema ready for use, and how much work it is.
 #[derive(Debug)]
 pub(crate) struct Schema {
     validator: jsonschema::Validator,
-    weight: u64,
+    extent: Extent,
+}
+
+/// What a schema is with every reference followed.
+#[derive(Debug, Default)]
+struct Extent {
+    /// Its parts, each as often as it is referred to.
+    parts: u64,
+    /// References to what is being defined: with two of them the work may double with each level of a value.
+    recursions: u32,
+    /// References that are not followed here: by anchor, by `$id`, dynamic ones.
+    others: u32,
 }
 
 const PREPARE: Prepare = Prepare { make: prepare, each: 2_000 };
 const LONGEST_MESSAGE: usize = 300;
+const MOST_PARTS: u64 = 50_000;
 
 fn prepare(schema: &Value<'_>) -> std::result::Result<Prepared, String> {
     const LARGEST: usize = 1 << 20;
     let json = schema.to_json(LARGEST).map_err(|_| format!("a schema has at most {LARGEST} bytes"))?;
     let json = serde_json::from_str(&json).map_err(|why| format!("the schema is not JSON: {why}"))?;
+    let mut extent = Extent::default();
+    extent.walk(&json, &json, &mut vec!["#"])?;
     let patterns = jsonschema::PatternOptions::regex().size_limit(LARGEST).dfa_size_limit(2 * LARGEST);
     let validator = jsonschema::options()
         .with_pattern_options(patterns)
         .offline()
         .build(&json)
         .map_err(|why| format!("not a JSON Schema: {}", cut(&why.to_string())))?;
-    Ok(Prepared::Schema(Box::new(Schema { validator, weight: 1 + weight(schema) })))
+    Ok(Prepared::Schema(Box::new(Schema { validator, extent })))
+}
+
+impl Extent {
+    fn walk<'s>(
+        &mut self,
+        root: &'s serde_json::Value,
+        part: &'s serde_json::Value,
+        open: &mut Vec<&'s str>,
+    ) -> std::result::Result<(), String> {
+        self.parts += 1;
+        if self.parts > MOST_PARTS {
+            return Err(format!("the schema has more than {MOST_PARTS} parts when its references are followed"));
+        }
+        match part {
+            serde_json::Value::Array(items) => items.iter().try_for_each(|item| self.walk(root, item, open)),
+            serde_json::Value::Object(members) => {
+                members.iter().try_for_each(|(key, member)| match (key.as_str(), member) {
+                    // Definitions of the root count where they are referred to.
+                    ("$defs" | "definitions", _) if std::ptr::eq(part, root) => Ok(()),
+                    ("$ref", serde_json::Value::String(target)) if open.contains(&target.as_str()) => {
+                        self.recursions += 1;
+                        Ok(())
+                    }
+                    ("$ref", serde_json::Value::String(target)) => {
+                        let pointer = target.strip_prefix('#').filter(|_| open.len() < 64);
+                        let Some(found) = pointer.and_then(|pointer| root.pointer(pointer)) else {
+                            self.others += 1;
+                            return Ok(());
+                        };
+                        open.push(target);
+                        let walked = self.walk(root, found, open);
+                        open.pop();
+                        walked
+                    }
+                    ("$dynamicRef" | "$recursiveRef", serde_json::Value::String(_)) => {
+                        self.others += 1;
+                        Ok(())
+                    }
+                    _ => self.walk(root, member, open),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Schema {
+    /// A schema that came with an event must not be able to make its validation endless.
+    pub(super) fn untrusted(&self) -> std::result::Result<(), String> {
+        if self.extent.others > 0 {
+            return Err("a schema that is not a constant refers to its parts by `#/…` only".to_owned());
+        }
+        if self.extent.recursions > 1 {
+            return Err("a schema that is not a constant refers to itself once at most".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The value as the validator takes it; numbers are 64-bit integers or floats there.
 fn instance(m: &mut Machine<'_, '_>, value: &Value<'_>, schema: &Schema) -> Result<serde_json::Value> {
+    /// Levels of a value for a schema that refers to itself more than once.
+    const DEEPEST: usize = 16;
     let weight = 1 + weight(value);
-    m.budget.step(weight.saturating_mul(2 + schema.weight / 8))?;
+    m.budget.step(weight.saturating_mul(2 + schema.extent.parts / 8))?;
     m.budget.make(usize::try_from(weight).unwrap_or(usize::MAX).saturating_mul(64))?;
     let json = value.to_json(m.budget.bytes_left()).map_err(|large| Fault::new(codes::SIZE, large.to_string()))?;
-    serde_json::from_str(&json)
-        .map_err(|why| Fault::new(codes::BAD_ARGUMENT, format!("the value cannot be validated: {why}")))
+    let value: serde_json::Value = serde_json::from_str(&json)
+        .map_err(|why| Fault::new(codes::BAD_ARGUMENT, format!("the value cannot be validated: {why}")))?;
+    if schema.extent.recursions + schema.extent.others > 1 && depth(&value) > DEEPEST {
+        let why = format!("a value for a schema that refers to itself more than once has at most {DEEPEST} levels");
+        return Err(Fault::new(codes::BAD_ARGUMENT, why));
+    }
+    Ok(value)
+}
+
+fn depth(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        serde_json::Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn described<'e>(m: &mut Machine<'_, 'e>, error: &jsonschema::ValidationError<'_>) -> Result<Value<'e>> {

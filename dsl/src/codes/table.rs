@@ -331,6 +331,15 @@ pub static ALL: &[Explanation] = &[
         "match event.subject { \"a\" => 1, _ => 0 }",
     ),
     entry(
+        NOT_IN_SCHEMA,
+        "field not in the schema",
+        "The schema of the event's data has no such field at this place. If it allows no others \
+         (`additionalProperties: false`), the field is never there, which is an error; otherwise a name that is nearly one of \
+         the schema is a warning.",
+        "",
+        "",
+    ),
+    entry(
         WRONG_TYPE,
         "wrong type at run time",
         "A value of the event has a type that the operation does not take. Convert it (`to_int`, `to_string`), test it \

@@ -6,10 +6,34 @@ use crate::builtins::{Builtin, Param, Prepare, Prepared, Run, builtin, pattern};
 use crate::check::Types;
 use crate::code::{Args, Call, CallLambda, CallPattern, CallPrepared, Lambda, Node, Op};
 use crate::codes;
+use crate::compile::destructure::Known;
 use crate::diagnostic::Diagnostic;
 use crate::value::Value;
 
-impl Compiler {
+/// Built-ins that call their function with each element of their first argument, as its last one.
+const BY_ELEMENT: [&str; 19] = [
+    "map",
+    "flat_map",
+    "filter",
+    "fold",
+    "find",
+    "find_index",
+    "any",
+    "all",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "sort_by",
+    "unique",
+    "group_by",
+    "index_by",
+    "partition",
+    "sort",
+];
+
+impl<'a> Compiler<'a> {
     pub(super) fn call(&mut self, name: &Name, args: &[Expr], piped: bool, span: Span) -> Typed {
         if let Some(index) = self.own_function(&name.text) {
             return self.call_own(index, name, args, piped, span);
@@ -61,7 +85,9 @@ impl Compiler {
         for (at, arg) in args.iter().enumerate() {
             let Some(param) = builtin.param(at) else { continue };
             if let Some(arity) = param.lambda {
-                match self.lambda(builtin, param, arity, arg) {
+                let items = args.first().filter(|_| BY_ELEMENT.contains(&builtin.name));
+                let element = items.map_or((Types::ANY, None), |items| self.element_of(items));
+                match self.lambda(builtin, param, (arity, element), arg) {
                     Some(compiled) => lambda = Some(compiled),
                     None => return (Self::wrong(span).0, builtin.result),
                 }
@@ -135,7 +161,8 @@ impl Compiler {
     }
 
     /// A lambda argument: written as one, or the name of a function.
-    fn lambda(&mut self, builtin: &Builtin, param: &Param, arity: usize, arg: &Expr) -> Option<Lambda> {
+    fn lambda(&mut self, builtin: &Builtin, param: &Param, called: (usize, Known<'a>), arg: &Expr) -> Option<Lambda> {
+        let (arity, element) = called;
         match &arg.kind {
             ExprKind::Lambda { params, body } => {
                 if params.len() != arity {
@@ -151,7 +178,11 @@ impl Compiler {
                     return None;
                 }
                 let mark = self.frame.mark();
-                let params = params.iter().map(|param| self.frame.bind_param(param)).collect();
+                let params: Box<[u16]> = params.iter().map(|param| self.frame.bind_param(param)).collect();
+                if let Some(last) = params.last() {
+                    self.frame.set_types(*last, element.0);
+                    self.frame.set_shape(*last, element.1);
+                }
                 let (body, _) = self.expr(body);
                 self.release(mark);
                 Some(Lambda { params, body })

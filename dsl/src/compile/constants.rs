@@ -27,7 +27,7 @@ pub(super) struct Known {
     pub(super) used: bool,
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn constant(&mut self, constant: &ast::Constant) {
         let name = &constant.name;
         if self.is_constant(&name.text) {

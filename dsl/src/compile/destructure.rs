@@ -5,10 +5,33 @@ use std::sync::Arc;
 
 use super::{Compiler, path};
 use crate::ast::{self, Name, Pattern, PatternKind, Span};
-use crate::check::Types;
+use crate::check::{Shape, Types};
 use crate::code::{Base, Line, Node, Op, Path, Rest, RestKind, Step, StepKind};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
+
+/// The types of a value, and what is known about its inside.
+pub(super) type Known<'a> = (Types, Option<&'a Shape>);
+
+/// The way from the value that is taken apart to one of its parts.
+#[derive(Default)]
+struct Way {
+    steps: Vec<Step>,
+    /// Where the key of each step is written.
+    places: Vec<Span>,
+}
+
+impl Way {
+    fn push(&mut self, kind: StepKind, span: Span, place: Span) {
+        self.steps.push(Step { kind, safe: false, span });
+        self.places.push(place);
+    }
+
+    fn pop(&mut self) {
+        self.steps.pop();
+        self.places.pop();
+    }
+}
 
 impl Pattern {
     /// The names that it binds.
@@ -33,19 +56,21 @@ impl Pattern {
     }
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     /// Binds what a `let` has on its left to the value on its right.
-    pub(super) fn bind_pattern(&mut self, pattern: &Pattern, value: Node, types: Types, lines: &mut Vec<Line>) {
+    pub(super) fn bind_pattern(&mut self, pattern: &Pattern, value: Node, known: Known<'a>, lines: &mut Vec<Line>) {
+        let (types, shape) = known;
         match &pattern.kind {
             PatternKind::Bind(name) => {
                 let slot = self.bind(name, types);
+                self.frame.set_shape(slot, shape);
                 lines.push(Line::Let(slot, value));
             }
             PatternKind::Any => lines.push(Line::Do(value)),
             _ => {
                 let slot = self.hidden(pattern.span, types);
                 lines.push(Line::Let(slot, value));
-                self.take_apart(pattern, slot, types, lines);
+                self.take_apart(pattern, slot, known, lines);
             }
         }
     }
@@ -56,19 +81,25 @@ impl Compiler {
     }
 
     /// The slot of an element of a `for`, and what takes the element apart.
-    pub(super) fn bind_element(&mut self, pattern: &Pattern, types: Types, lines: &mut Vec<Line>) -> u16 {
+    pub(super) fn bind_element(&mut self, pattern: &Pattern, known: Known<'a>, lines: &mut Vec<Line>) -> u16 {
+        let (types, shape) = known;
         match &pattern.kind {
-            PatternKind::Bind(name) => self.bind(name, types),
+            PatternKind::Bind(name) => {
+                let slot = self.bind(name, types);
+                self.frame.set_shape(slot, shape);
+                slot
+            }
             PatternKind::Any => self.hidden(pattern.span, types),
             _ => {
                 let slot = self.hidden(pattern.span, types);
-                self.take_apart(pattern, slot, types, lines);
+                self.take_apart(pattern, slot, known, lines);
                 slot
             }
         }
     }
 
-    pub(super) fn take_apart(&mut self, pattern: &Pattern, slot: u16, types: Types, lines: &mut Vec<Line>) {
+    pub(super) fn take_apart(&mut self, pattern: &Pattern, slot: u16, known: Known<'a>, lines: &mut Vec<Line>) {
+        let (types, shape) = known;
         let mut names = Vec::new();
         pattern.names(&mut names);
         self.check_distinct(&names, pattern.span);
@@ -84,7 +115,7 @@ impl Compiler {
             );
             return;
         }
-        self.parts(pattern, slot, &mut Vec::new(), lines);
+        self.parts(pattern, (slot, shape), &mut Way::default(), lines);
     }
 
     pub(super) fn check_distinct(&mut self, names: &[String], span: Span) {
@@ -96,49 +127,61 @@ impl Compiler {
         }
     }
 
-    fn parts(&mut self, pattern: &Pattern, slot: u16, steps: &mut Vec<Step>, lines: &mut Vec<Line>) {
-        let step = |kind, pattern: &Pattern| Step { kind, safe: false, span: pattern.span };
+    fn parts(&mut self, pattern: &Pattern, from: (u16, Option<&'a Shape>), way: &mut Way, lines: &mut Vec<Line>) {
         match &pattern.kind {
             PatternKind::Bind(name) => {
-                let path = Path { base: Base::Local(slot), steps: steps.clone().into() };
+                let (types, shape) = self.walk_shape(from.1, &way.steps, &way.places);
+                let path = Path { base: Base::Local(from.0), steps: way.steps.clone().into() };
                 let node = Node { span: name.span, op: Op::Path(Box::new(path)) };
-                let bound = self.bind(name, Types::ANY);
+                let bound = self.bind(name, types);
+                self.frame.set_shape(bound, shape);
                 lines.push(Line::Let(bound, node));
             }
             PatternKind::Array { before, rest, after } => {
                 let behind = after.len() as i64;
                 let firsts = before.iter().zip(0i64..);
                 for (item, at) in firsts.chain(after.iter().zip(-behind..)) {
-                    steps.push(step(StepKind::Index(at), item));
-                    self.parts(item, slot, steps, lines);
-                    steps.pop();
+                    way.push(StepKind::Index(at), item.span, item.span);
+                    self.parts(item, from, way, lines);
+                    way.pop();
                 }
                 let kind = RestKind::Array { before: before.len(), after: after.len() };
-                self.rest(rest.as_ref(), kind, slot, steps, lines);
+                self.rest(rest.as_ref(), kind, from, way, lines);
             }
             PatternKind::Object { members, rest } => {
                 for (key, item) in members {
-                    steps.push(step(path::key(&key.text), item));
-                    self.parts(item, slot, steps, lines);
-                    steps.pop();
+                    way.push(path::key(&key.text), item.span, key.span);
+                    self.parts(item, from, way, lines);
+                    way.pop();
                 }
                 let keys: Box<[Arc<str>]> = members.iter().map(|(key, _)| key.text.as_str().into()).collect();
-                self.rest(rest.as_ref(), RestKind::Object(keys), slot, steps, lines);
+                self.rest(rest.as_ref(), RestKind::Object(keys), from, way, lines);
             }
             // The grammar has no others here.
             _ => {}
         }
     }
 
-    fn rest(&mut self, rest: Option<&ast::Rest>, kind: RestKind, mut slot: u16, steps: &[Step], lines: &mut Vec<Line>) {
+    fn rest(
+        &mut self,
+        rest: Option<&ast::Rest>,
+        kind: RestKind,
+        from: (u16, Option<&'a Shape>),
+        way: &Way,
+        lines: &mut Vec<Line>,
+    ) {
         let Some(name) = rest.and_then(|rest| rest.name.as_ref()) else { return };
-        if !steps.is_empty() {
-            let path = Path { base: Base::Local(slot), steps: steps.into() };
+        let (_, shape) = self.walk_shape(from.1, &way.steps, &way.places);
+        let mut slot = from.0;
+        if !way.steps.is_empty() {
+            let path = Path { base: Base::Local(slot), steps: way.steps.clone().into() };
             slot = self.hidden(name.span, Types::ANY);
             lines.push(Line::Let(slot, Node { span: name.span, op: Op::Path(Box::new(path)) }));
         }
-        let types = if matches!(kind, RestKind::Array { .. }) { Types::ARRAY } else { Types::OBJECT };
-        let bound = self.bind(name, types);
+        let array = matches!(kind, RestKind::Array { .. });
+        let bound = self.bind(name, if array { Types::ARRAY } else { Types::OBJECT });
+        // The elements of what is left are as those of the whole.
+        self.frame.set_shape(bound, shape.filter(|_| array));
         lines.push(Line::Let(bound, Node { span: name.span, op: Op::Rest(Box::new(Rest { slot, kind })) }));
     }
 }

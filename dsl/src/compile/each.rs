@@ -8,7 +8,7 @@ use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::value::Value;
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn each(&mut self, yields: &Yield, clauses: &[Clause], span: Span) -> Typed {
         let mark = self.frame.mark();
         let mut before = Vec::new();
@@ -22,16 +22,17 @@ impl Compiler {
                     code::Clause::If(node)
                 }
                 Clause::For { first, second, items } => {
+                    let element = self.element_of(items);
                     let (node, types) = self.walked(items, second.is_some());
                     let mut lines = Vec::new();
                     let (first, second) = match second {
-                        None => (self.bind_element(first, Types::ANY, &mut lines), None),
+                        None => (self.bind_element(first, element, &mut lines), None),
                         Some(second) => {
                             let keys = [(Types::OBJECT, Types::STRING), (Types::ARRAY, Types::INT)];
                             let key = keys.iter().filter(|(walked, _)| types.overlaps(*walked));
                             let key = key.fold(Types::NEVER, |all, (_, key)| all.or(*key));
-                            let first = self.bind_element(first, key, &mut lines);
-                            (first, Some(self.bind_element(second, Types::ANY, &mut lines)))
+                            let first = self.bind_element(first, (key, None), &mut lines);
+                            (first, Some(self.bind_element(second, element, &mut lines)))
                         }
                     };
                     code::Clause::For { items: node, first, second, lines: lines.into() }

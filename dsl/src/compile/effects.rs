@@ -57,7 +57,7 @@ impl Emits {
     }
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn emission(&mut self, topic: &Expr, value: &Expr, key: Option<&Expr>, span: Span) -> Typed {
         self.not_in_constant(span, "what is emitted");
         if self.kind != ProgramKind::Function {

@@ -21,7 +21,7 @@ impl Facts {
     }
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     /// What a test says about names.
     pub(super) fn facts(&self, test: &Expr) -> Facts {
         match &test.kind {

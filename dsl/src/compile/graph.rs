@@ -5,7 +5,7 @@ use crate::ast::{MAX_DEPTH, Span};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     /// No function reaches itself, and the deepest chain of calls fits the stack.
     pub(super) fn check_calls(&mut self, depth: u32, span: Span) {
         let count = self.functions.len();

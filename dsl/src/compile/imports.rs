@@ -32,7 +32,7 @@ struct Imported {
     used: bool,
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     /// Adds the scope of a file. The modules that it imports from were added before.
     pub(super) fn declare(&mut self, own: &Declarations, imports: &[Option<usize>], modules: &[Loaded]) {
         let mut scope = Scope::default();

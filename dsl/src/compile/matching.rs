@@ -1,8 +1,9 @@
 //! `match`: patterns, what they leave for later arms, and the names that they bind.
 
+use super::destructure::Known;
 use super::{Compiler, Typed};
 use crate::ast::{self, Expr, ExprKind, Name, PatternKind, Span};
-use crate::check::Types;
+use crate::check::{Shape, Types};
 use crate::code::{Arm, Match, Node, Op, Pattern};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, listed, nearest};
@@ -85,8 +86,9 @@ fn possible(pattern: &Pattern) -> Types {
     }
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn matching(&mut self, subject: &Expr, arms: &[ast::Arm], span: Span) -> Typed {
+        let shape = self.shape_of(subject);
         let (subject_node, subject_types) = self.expr(subject);
         let local = match subject_node.op {
             Op::Local(slot) => Some(slot),
@@ -100,7 +102,7 @@ impl Compiler {
             let left = subject_types.without(taken.types);
             let left = if left == Types::NEVER { subject_types } else { left };
             let mut names = Names::default();
-            let pattern = self.pattern(&arm.pattern, left, &mut names);
+            let pattern = self.pattern(&arm.pattern, (left, shape), &mut names);
             self.check_reach(&taken, &pattern, subject_types, arm.pattern.span);
             // What the pattern says about the subject holds in its arm.
             let fits = narrowed(left, possible(&pattern));
@@ -144,13 +146,18 @@ impl Compiler {
         self.report(Diagnostic::warning(codes::UNREACHABLE, span, "this arm is never reached").label(label));
     }
 
-    fn pattern(&mut self, pattern: &ast::Pattern, types: Types, names: &mut Names) -> Pattern {
+    fn pattern(&mut self, pattern: &ast::Pattern, known: Known<'a>, names: &mut Names) -> Pattern {
+        let (types, shape) = known;
         match &pattern.kind {
             PatternKind::Any => Pattern::Any,
             PatternKind::Bind(name) => match self.known(&name.text, name.span) {
                 // The name of a constant stands for its value.
                 Some((Node { op: Op::Const(value), .. }, _)) => Pattern::Equal(value),
-                _ => Pattern::Bind(self.bind_once(name, types, names)),
+                _ => {
+                    let slot = self.bind_once(name, types, names);
+                    self.frame.set_shape(slot, shape);
+                    Pattern::Bind(slot)
+                }
             },
             PatternKind::Literal(value) => match self.literal(value) {
                 Some(value) => Pattern::Equal(value),
@@ -159,44 +166,54 @@ impl Compiler {
             PatternKind::Type { name, bind } => {
                 let own = self.type_named(name);
                 let bind = bind.as_ref().map(|bind| self.bind_once(bind, narrowed(types, own), names));
+                if let Some(slot) = bind {
+                    self.frame.set_shape(slot, shape);
+                }
                 Pattern::Type { types: own, bind }
             }
             PatternKind::Array { before, rest, after } => {
-                let before = before.iter().map(|item| self.pattern(item, Types::ANY, names)).collect();
+                let element = (Types::ANY, shape.and_then(|shape| shape.items.as_deref()));
+                let before = before.iter().map(|item| self.pattern(item, element, names)).collect();
                 let rest =
                     rest.as_ref().map(|rest| rest.name.as_ref().map(|name| self.bind_once(name, Types::ARRAY, names)));
-                let after = after.iter().map(|item| self.pattern(item, Types::ANY, names)).collect();
+                let after = after.iter().map(|item| self.pattern(item, element, names)).collect();
                 Pattern::Array { before, rest, after }
             }
             PatternKind::Object { members, rest } => {
                 let members = members
                     .iter()
-                    .map(|(key, item)| (key.text.as_str().into(), self.pattern(item, Types::ANY, names)))
+                    .map(|(key, item)| {
+                        let member = self.member_shape(shape, key, key.span == item.span);
+                        (key.text.as_str().into(), self.pattern(item, (Types::ANY, member), names))
+                    })
                     .collect();
                 let name = rest.as_ref().and_then(|rest| rest.name.as_ref());
                 let rest = name.map(|name| self.bind_once(name, Types::OBJECT, names));
                 Pattern::Object { members, rest }
             }
-            PatternKind::Or(all) => self.alternatives(all, types, names),
+            PatternKind::Or(all) => self.alternatives(all, known, names),
         }
     }
 
-    fn alternatives(&mut self, all: &[ast::Pattern], types: Types, names: &mut Names) -> Pattern {
+    fn alternatives(&mut self, all: &[ast::Pattern], known: Known<'a>, names: &mut Names) -> Pattern {
         let before = names.own.len();
         let mut compiled = Vec::with_capacity(all.len());
         let mut first: Vec<(String, u16)> = Vec::new();
         for (at, alternative) in all.iter().enumerate() {
             if at == 0 {
-                compiled.push(self.pattern(alternative, types, names));
+                compiled.push(self.pattern(alternative, known, names));
                 first = names.own.get(before..).unwrap_or_default().to_vec();
                 for (_, slot) in &first {
                     // Another alternative may bind a value of another type.
-                    self.frame.set_types(*slot, if all.len() > 1 { Types::ANY } else { types });
+                    self.frame.set_types(*slot, Types::ANY);
                 }
                 continue;
             }
             let mut own = Names { own: Vec::new(), given: Some(first.clone()) };
-            compiled.push(self.pattern(alternative, types, &mut own));
+            compiled.push(self.pattern(alternative, known, &mut own));
+            for (_, slot) in &own.own {
+                self.frame.set_shape(*slot, None);
+            }
             if let Some((missing, _)) = first.iter().find(|(name, _)| !own.own.iter().any(|(own, _)| own == name)) {
                 self.report(
                     Diagnostic::new(
@@ -252,6 +269,18 @@ impl Compiler {
         }
     }
 
+    /// What is known about a member that a pattern names; reports one that is never there.
+    fn member_shape(&mut self, shape: Option<&'a Shape>, key: &Name, shorthand: bool) -> Option<&'a Shape> {
+        let shape = shape.filter(|shape| shape.types.overlaps(Types::OBJECT))?;
+        match shape.field(&key.text) {
+            Some(field) => Some(&field.shape),
+            None => {
+                self.not_in_shape(shape, &key.text, key.span, shorthand);
+                None
+            }
+        }
+    }
+
     fn type_named(&mut self, name: &Name) -> Types {
         let types = Types::parse(&name.text);
         if types == Types::NEVER {
@@ -260,7 +289,20 @@ impl Compiler {
                 Diagnostic::new(codes::WRONG_PATTERN, name.span, format!("there is no type `{}`", name.text))
                     .label("not a type")
                     .help(format!("the types are {}", listed(names.iter().copied())));
-            if let Some(near) = nearest(&name.text, names.iter().copied()) {
+            /// What schemas and other languages call them.
+            const ELSEWHERE: [(&str, &str); 9] = [
+                ("text", "string"),
+                ("str", "string"),
+                ("boolean", "bool"),
+                ("integer", "int"),
+                ("float", "decimal"),
+                ("double", "decimal"),
+                ("list", "array"),
+                ("map", "object"),
+                ("time", "timestamp"),
+            ];
+            let elsewhere = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name.text).map(|(_, ours)| *ours);
+            if let Some(near) = elsewhere.or_else(|| nearest(&name.text, names.iter().copied())) {
                 finding = finding.replace(name.span, near);
             }
             self.report(finding);

@@ -3,15 +3,15 @@
 use super::{Compiler, Typed};
 use crate::ast::{Name, Span};
 use crate::builtins::{builtin, builtins, elsewhere};
-use crate::check::Types;
+use crate::check::{Shape, Types};
 use crate::code::{Field, Node, Op};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, listed, nearest};
 
 /// The slots of one function, or of the main program.
 #[derive(Default)]
-pub(super) struct Frame {
-    bindings: Vec<Binding>,
+pub(super) struct Frame<'a> {
+    bindings: Vec<Binding<'a>>,
     next: u16,
     size: u16,
     /// More names than there are slots; the first one that has none.
@@ -21,17 +21,18 @@ pub(super) struct Frame {
 /// Slots of a frame.
 const MOST_SLOTS: u16 = 60_000;
 
-struct Binding {
+struct Binding<'a> {
     name: String,
     span: Span,
     slot: u16,
     types: Types,
+    shape: Option<&'a Shape>,
     used: bool,
     /// Reported when it is never read.
     watched: bool,
 }
 
-impl Frame {
+impl<'a> Frame<'a> {
     pub(super) fn size(&self) -> usize {
         self.size as usize
     }
@@ -48,7 +49,15 @@ impl Frame {
         let slot = self.next;
         self.next += 1;
         self.size = self.size.max(self.next);
-        self.bindings.push(Binding { name: name.text.clone(), span: name.span, slot, types, used: false, watched });
+        self.bindings.push(Binding {
+            name: name.text.clone(),
+            span: name.span,
+            slot,
+            types,
+            shape: None,
+            used: false,
+            watched,
+        });
         slot
     }
 
@@ -56,6 +65,17 @@ impl Frame {
     pub(super) fn bind_param(&mut self, name: &Name) -> u16 {
         let watched = !name.text.starts_with('_') && !name.text.contains(' ');
         self.bind(name, Types::ANY, watched)
+    }
+
+    pub(super) fn set_shape(&mut self, slot: u16, shape: Option<&'a Shape>) {
+        if let Some(binding) = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot) {
+            binding.shape = shape;
+        }
+    }
+
+    /// What is known about the value of a name.
+    pub(super) fn shape(&self, name: &str) -> Option<&'a Shape> {
+        self.bindings.iter().rev().find(|binding| binding.name == name)?.shape
     }
 
     /// The slot of a name, without counting it as read.
@@ -85,7 +105,7 @@ impl Frame {
     }
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn bind(&mut self, name: &Name, types: Types) -> u16 {
         self.frame.bind(name, types, !name.text.starts_with('_'))
     }

@@ -10,7 +10,7 @@ use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::value::Shape;
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     /// Reports an expression that can never be true or false.
     pub(super) fn require_condition(&mut self, node: &Node, types: Types, what: &str) {
         if types != Types::NEVER && !types.overlaps(Types::BOOL) {

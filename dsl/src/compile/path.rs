@@ -54,26 +54,28 @@ pub(super) fn key(text: &str) -> StepKind {
     StepKind::Key { key: text.into(), tag: key_tag(text.as_bytes()) }
 }
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn path(&mut self, expr: &Expr) -> Typed {
         // Walk down to the base, collecting constant steps on the way.
-        let mut steps = Vec::new();
+        let (mut steps, mut places) = (Vec::new(), Vec::new());
         let mut at = expr;
         loop {
-            let (base, kind, safe) = match &at.kind {
-                ExprKind::Field { base, name, safe } => (base, Some(key(&name.text)), *safe),
-                ExprKind::Index { base, index, safe } => (base, constant_step(index), *safe),
+            let (base, kind, safe, place) = match &at.kind {
+                ExprKind::Field { base, name, safe } => (base, Some(key(&name.text)), *safe, name.span),
+                ExprKind::Index { base, index, safe } => (base, constant_step(index), *safe, index.span),
                 _ => break,
             };
             let Some(kind) = kind else { break };
             steps.push(Step { kind, safe, span: at.span });
+            places.push(place);
             at = base;
         }
         steps.reverse();
+        places.reverse();
         if steps.is_empty() {
             return self.computed_index(expr);
         }
-        self.rooted(at, steps, expr.span)
+        self.rooted(at, steps, &places, expr.span)
     }
 
     fn computed_index(&mut self, expr: &Expr) -> Typed {
@@ -92,12 +94,14 @@ impl Compiler {
         self.folded(Node { span: expr.span, op }, Types::ANY)
     }
 
-    fn rooted(&mut self, root: &Expr, mut steps: Vec<Step>, span: Span) -> Typed {
+    fn rooted(&mut self, root: &Expr, mut steps: Vec<Step>, places: &[Span], span: Span) -> Typed {
         if let ExprKind::Name(name) = &root.kind {
             if let Some((slot, types)) = self.local(name) {
                 self.check_step(types, &steps[0]);
+                let shape = self.frame.shape(name);
+                let (types, _) = self.walk_shape(shape, &steps, places);
                 let path = Path { base: Base::Local(slot), steps: steps.into() };
-                return (Node { span, op: Op::Path(Box::new(path)) }, Types::ANY);
+                return (Node { span, op: Op::Path(Box::new(path)) }, types);
             }
             if matches!(name.as_str(), "event" | "ctx")
                 && !self.is_constant(name)
@@ -111,27 +115,34 @@ impl Compiler {
                     return Self::wrong(span);
                 };
                 let field_span = steps.remove(0).span;
-                return self.field_path(*field, steps, field_span, span);
+                return self.field_path(*field, steps, places.get(1..).unwrap_or_default(), (field_span, span));
             }
         }
         let (base, types) = self.expr(root);
         self.check_step(types, &steps[0]);
+        let shape = self.shape_of(root);
+        let (types, _) = self.walk_shape(shape, &steps, places);
         let path = Path { base: Base::Node(base), steps: steps.into() };
-        self.folded(Node { span, op: Op::Path(Box::new(path)) }, Types::ANY)
+        self.folded(Node { span, op: Op::Path(Box::new(path)) }, types)
     }
 
-    fn field_path(&mut self, field: Field, steps: Vec<Step>, field_span: Span, span: Span) -> Typed {
+    fn field_path(&mut self, field: Field, steps: Vec<Step>, places: &[Span], spans: (Span, Span)) -> Typed {
+        let (field_span, span) = spans;
+        let mut types = field_types(field);
         if field == Field::Data {
             self.reads_data = true;
+            types = self.data.map_or(types, |shape| shape.types);
         }
-        let types = field_types(field);
         let Some(first) = steps.first() else {
             return (Node { span, op: Op::Field(field) }, types);
         };
         self.check_step(types, first);
         let single = steps.len() == 1;
         let (base, types) = match field {
-            Field::Data => (Base::Data, Types::JSON),
+            Field::Data => {
+                let (types, _) = self.walk_shape(self.data, &steps, places);
+                (Base::Data, if self.data.is_some() { types } else { Types::JSON })
+            }
             Field::Headers | Field::Extensions | Field::Env => {
                 let base = match field {
                     Field::Headers => Base::Headers,
@@ -156,7 +167,7 @@ impl Compiler {
         }
     }
 
-    fn no_fields(&mut self, span: Span, types: Types) {
+    pub(super) fn no_fields(&mut self, span: Span, types: Types) {
         self.report(
             Diagnostic::new(codes::NO_FIELDS, span, format!("a value of type {types} has nothing inside"))
                 .label("never an object or an array")

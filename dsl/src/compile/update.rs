@@ -7,7 +7,7 @@ use crate::code::{Key, Node, Op, With, Without};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 
-impl Compiler {
+impl<'a> Compiler<'a> {
     pub(super) fn with(&mut self, base: &Expr, changes: &[(Vec<ast::Key>, Expr)], span: Span) -> Typed {
         let (base_node, types) = self.updated(base, "with");
         let mut seen: Vec<Vec<&str>> = Vec::new();

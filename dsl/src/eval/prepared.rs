@@ -19,6 +19,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         // Preparing costs about as much as this many steps; a constant is prepared once.
         self.budget.step(call.prepare.each.saturating_mul(10 + size))?;
         let ready = (call.prepare.make)(&subject)
+            .and_then(|ready| ready.untrusted().map(|()| ready))
             .map_err(|why| Fault::new(codes::BAD_ARGUMENT, format!("argument 2 of `{}`: {why}", call.call.name)))?;
         (call.run)(self, &mut values, &ready)
     }

@@ -104,12 +104,14 @@ impl Checker<'_> {
         if self.problems.errors() > errors {
             return None;
         }
+        let modules = self.modules.texts_of(&program);
+        let parts: Vec<&[u8]> = std::iter::once(text.as_bytes()).chain(modules.iter().map(|m| m.as_bytes())).collect();
         Some(FunctionDefinition {
             name: raw.name.into(),
             program,
             timeout: raw.timeout,
             fallback: raw.fallback.into_iter().map(Into::into).collect(),
-            fingerprint: fingerprint::of(node, &[text.as_bytes()]),
+            fingerprint: fingerprint::of(node, &parts),
             env,
         })
     }

@@ -147,6 +147,8 @@ impl Checker<'_> {
         if self.problems.errors() > errors {
             return None;
         }
+        let modules = when.as_ref().map(|when| self.modules.texts_of(when)).unwrap_or_default();
+        let parts: Vec<&[u8]> = modules.iter().map(|m| m.as_bytes()).collect();
         Some(TriggerDefinition {
             name: raw.name.into(),
             on: on?,
@@ -158,7 +160,7 @@ impl Checker<'_> {
             ordering: raw.ordering,
             retry,
             origin: self.origin(&node.span),
-            fingerprint: fingerprint::of(node, &[]),
+            fingerprint: fingerprint::of(node, &parts),
         })
     }
 

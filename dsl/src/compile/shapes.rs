@@ -1,0 +1,138 @@
+//! What is known about the inside of values: the shape of `event.data`, followed along paths, names and elements.
+
+use super::{Compiler, destructure::Known};
+use crate::ast::{BinaryOp, Element, Expr, ExprKind, Part, Span};
+use crate::check::{Shape, Types};
+use crate::code::{Step, StepKind};
+use crate::codes;
+use crate::diagnostic::{Diagnostic, listed, nearest};
+
+/// Built-ins that give some of the elements of their first argument, or one of them.
+const SOME: [&str; 7] = ["filter", "sort", "sort_by", "unique", "reverse", "slice", "compact"];
+const ONE: [&str; 3] = ["first", "last", "find"];
+
+impl<'a> Compiler<'a> {
+    /// The shape of a value, as far as it comes from `event.data`.
+    pub(super) fn shape_of(&self, expr: &Expr) -> Option<&'a Shape> {
+        match &expr.kind {
+            ExprKind::Name(name) => self.frame.shape(name),
+            ExprKind::Field { base, name, .. } => match &base.kind {
+                ExprKind::Name(root) if root == "event" && self.frame.slot(root).is_none() => {
+                    self.data.filter(|_| name.text == "data")
+                }
+                _ => self.shape_of(base)?.field(&name.text).map(|field| &field.shape),
+            },
+            ExprKind::Index { base, index, .. } => {
+                let shape = self.shape_of(base)?;
+                match &index.kind {
+                    ExprKind::Text(parts) => match parts.as_slice() {
+                        [Part::Text(key)] => shape.field(key).map(|field| &field.shape),
+                        _ => None,
+                    },
+                    // Whatever position it is.
+                    _ => shape.items.as_deref().filter(|_| shape.fields.is_empty()),
+                }
+            }
+            ExprKind::Binary { op: BinaryOp::Default, left, right, .. } => {
+                let empty = match &right.kind {
+                    ExprKind::Null | ExprKind::Fail(_) | ExprKind::Drop => true,
+                    ExprKind::Array(elements) => elements.is_empty(),
+                    ExprKind::Object(entries) => entries.is_empty(),
+                    _ => false,
+                };
+                self.shape_of(left).filter(|_| empty)
+            }
+            ExprKind::Array(elements) => match elements.as_slice() {
+                [Element::Spread(all)] => self.shape_of(all),
+                _ => None,
+            },
+            ExprKind::Call { name, args, .. } if !self.has_function(&name.text) => {
+                let shape = self.shape_of(args.first()?)?;
+                if SOME.contains(&name.text.as_str()) {
+                    return Some(shape);
+                }
+                shape.items.as_deref().filter(|_| ONE.contains(&name.text.as_str()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is known about the elements of an array.
+    pub(super) fn element_of(&self, items: &Expr) -> Known<'a> {
+        match self.shape_of(items).and_then(|shape| shape.items.as_deref()) {
+            Some(element) => (element.types, Some(element)),
+            None => (Types::ANY, None),
+        }
+    }
+
+    /// Follows the steps of a path; reports fields that are not there. Tells the types at its end.
+    pub(super) fn walk_shape(&mut self, shape: Option<&'a Shape>, steps: &[Step], places: &[Span]) -> Known<'a> {
+        let Some(mut at) = shape else { return (Types::ANY, None) };
+        // Below something that may be missing, everything may be.
+        let mut missing = false;
+        for (step, place) in steps.iter().zip(places) {
+            let fits = match step.kind {
+                StepKind::Key { .. } => Types::OBJECT,
+                StepKind::Index(_) => Types::ARRAY,
+            };
+            if !at.types.overlaps(fits) {
+                if !step.safe && at.types != Types::NEVER && !at.types.overlaps(Types::NULL) {
+                    self.no_fields(step.span, at.types);
+                }
+                return (Types::ANY, None);
+            }
+            missing |= at.types.overlaps(Types::NULL) || step.safe;
+            let next = match &step.kind {
+                StepKind::Index(_) => {
+                    missing = true;
+                    at.items.as_deref()
+                }
+                StepKind::Key { key, .. } => match at.field(key) {
+                    Some(field) => {
+                        missing |= !field.required;
+                        Some(&field.shape)
+                    }
+                    None => {
+                        self.not_in_shape(at, key, *place, step.span == *place);
+                        None
+                    }
+                },
+            };
+            match next {
+                Some(next) => at = next,
+                None => return (Types::ANY, None),
+            }
+        }
+        (if missing { at.types.or(Types::NULL) } else { at.types }, Some(at))
+    }
+
+    /// A field that the schema does not name: an error if it names all, and a warning if it looks like a slip.
+    pub(super) fn not_in_shape(&mut self, shape: &Shape, key: &str, place: Span, shorthand: bool) {
+        let names = || shape.fields.keys().map(String::as_str);
+        let near = nearest(key, names());
+        if shape.open && near.is_none() {
+            return;
+        }
+        let message = format!("the schema has no field `{key}` here");
+        let mut finding = if shape.open {
+            Diagnostic::warning(codes::NOT_IN_SCHEMA, place, message).label("it allows others, and this may be a slip")
+        } else {
+            Diagnostic::new(codes::NOT_IN_SCHEMA, place, message).label("never there")
+        };
+        finding = finding.help(format!("the fields are {}", listed(names())));
+        if let Some(near) = near {
+            // A key in brackets stands in quotes.
+            let quoted = (place.end - place.start) as usize != key.len();
+            let bare = near.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if shorthand && bare {
+                // A pattern binds the name that it takes; the program goes on to use that.
+                finding = finding.replace(place, format!("{near}: {key}"));
+            } else if quoted && bare {
+                finding = finding.replace(place, format!("\"{near}\""));
+            } else if bare {
+                finding = finding.replace(place, near);
+            }
+        }
+        self.report(finding);
+    }
+}
