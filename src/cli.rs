@@ -1,5 +1,5 @@
 //! The command line: the same API as everybody's (`HEXAFN_SERVER`, `HEXAFN_TOKEN`), and what works without a service:
-//! `check`, `simulate`, `run`, `new`, `demo`, `token`, `explain`.
+//! `check`, `simulate`, `run`, `new`, `demo`, `token`, `schema`, `explain`.
 //!
 //! Exit codes: 0 done; 1 it was refused or failed; 2 wrong usage; 69 the service cannot be reached; 77 not permitted;
 //! 78 the configuration is not valid. `serve` also ends with 70 (a part of it is beyond restarting) and 74 (the disk
@@ -149,6 +149,8 @@ enum Command {
     /// Tokens for the API.
     #[command(subcommand)]
     Token(offline::Token),
+    /// Print a JSON Schema of configuration files, for editors.
+    Schema,
     /// What an error code means.
     Explain {
         /// E.g. HX0203.
@@ -241,6 +243,7 @@ fn run(cli: Cli) -> Done {
         Command::Trace(trace) => online::trace(&client?, trace),
         Command::Reload => online::reload(&client?),
         Command::Token(token) => offline::token(token),
+        Command::Schema => offline::schema(),
         Command::Explain { code } => offline::explain(&code),
         Command::Repl(args) => repl::repl(&args),
         Command::Lsp => crate::lsp::run().map_err(|e| Failure::new(1, e.to_string())),

@@ -20,6 +20,7 @@ mod names;
 pub mod problem;
 mod read;
 mod render;
+pub mod schema;
 mod secrets;
 pub mod settings;
 pub mod size;

@@ -103,7 +103,7 @@ pub struct TopicDefinition {
 }
 
 /// The order in which a subscription's deliveries are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ordering {
     /// In parallel, in any order.

@@ -10,6 +10,7 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -390,7 +391,7 @@ const KINDS: [&str; 3] = ["http", "file", "topic"];
 const COMMON: [&str; 9] = ["name", "kind", "when", "retry", "breaker", "timeout", "concurrency", "ordering", "rate"];
 
 /// A target of kind `topic`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopicSettings {
     /// The topic to append to; the target's own name when absent.
@@ -398,7 +399,7 @@ pub struct TopicSettings {
 }
 
 /// `ordering`: what an event waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ordering {
     /// Nothing: deliveries run side by side and finish in any order.
@@ -411,7 +412,7 @@ pub enum Ordering {
 }
 
 /// `retry`: the pauses between attempts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
     /// The pause after the first failure, after the second, …; the last is repeated up to `max_attempts`.
@@ -431,7 +432,7 @@ impl Default for RetrySettings {
 }
 
 /// `breaker`: when a failing target is given a rest, in which no attempt is made and none is counted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerSettings {
     /// Consecutive failures that open it; 5.
@@ -440,7 +441,7 @@ pub struct BreakerSettings {
     pub failure_ratio: f64,
     /// Attempts within `window` below which the share says nothing; 20.
     pub min_attempts: u32,
-    /// 60 s.
+    /// The time that attempts are counted in; 60 s.
     pub window: Span,
     /// The first rest; 30 s. Doubles with each probe that fails.
     pub open: Span,

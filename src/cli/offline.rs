@@ -339,6 +339,12 @@ pub fn token(Token::New { name, scope, expires }: Token) -> Done {
     Ok(())
 }
 
+/// Prints the schema of configuration files.
+pub fn schema() -> Done {
+    say(format!("{:#}", config::schema::document()));
+    Ok(())
+}
+
 /// Explains an error code.
 pub fn explain(code: &str) -> Done {
     let wanted = code.trim().to_ascii_uppercase();

@@ -17,6 +17,7 @@ use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::Str;
 use hexafn_dsl::{CompileOptions, Program, ProgramKind, SourceText};
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -31,6 +32,19 @@ use super::tree::{Node, Step};
 
 pub use test::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings};
 pub use token::TokenSettings;
+
+/// The schema of a definition of each kind.
+pub fn schemas(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 7] {
+    [
+        ("source", source::schema(generator)),
+        ("topic", topic::RawTopic::json_schema(generator)),
+        ("trigger", trigger::RawTrigger::json_schema(generator)),
+        ("function", function::RawFunction::json_schema(generator)),
+        ("target", target::schema(generator)),
+        ("token", TokenSettings::json_schema(generator)),
+        ("test", test::RawTest::json_schema(generator)),
+    ]
+}
 
 /// What checking a definition needs.
 pub struct Checker<'a> {

@@ -79,6 +79,15 @@ impl Names {
     }
 }
 
+/// The form of names of a kind as a regular expression, for editors; `None` where a name is a sentence for people.
+pub fn pattern(kind: &str) -> Option<String> {
+    match kind {
+        "test" => None,
+        "topic" => Some(r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$".to_owned()),
+        _ => Some(format!("^[A-Za-z0-9_-]{{1,{MAX_NAME}}}$")),
+    }
+}
+
 /// Why a name cannot be used.
 fn check(kind: &str, name: &str) -> Result<(), String> {
     if kind == "topic" {

@@ -5,7 +5,8 @@
 use hexafn_actors::supervision::duration::Span as Length;
 use hexafn_actors::supervision::strategy::{RawStrategy, RestartStrategy};
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,12 +17,13 @@ use super::read::Reader;
 use super::size::Size;
 use super::tree::{Node, Step};
 
-/// `[server]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// `[server]`: the address, the doors and their limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSettings {
     /// Where to listen. `127.0.0.1:8080`: reachable from this machine alone until somebody decides otherwise.
     #[serde(deserialize_with = "listen")]
+    #[schemars(extend("pattern" = "^.+:[0-9]{1,5}$"), example = &"127.0.0.1:8080", example = &"[::1]:8080")]
     pub listen: SocketAddr,
     /// Web workers; 0 is one a processor.
     pub workers: usize,
@@ -33,7 +35,8 @@ pub struct ServerSettings {
     /// Origins that browsers may open WebSockets from, besides the console's own.
     pub allowed_origins: Vec<String>,
     /// How long running requests and deliveries may take to end at SIGTERM.
-    #[serde(deserialize_with = "length")]
+    #[serde(with = "length")]
+    #[schemars(schema_with = "length::schema")]
     pub drain: Duration,
     /// Limits at the door.
     pub limits: Limits,
@@ -53,17 +56,19 @@ impl Default for ServerSettings {
     }
 }
 
-/// `[server.limits]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// `[server.limits]`: limits at the door.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Connections open at a time; below the usual limit of file descriptors with room for the log.
     pub max_connections: usize,
     /// A request's head must be there within this (slow-loris).
-    #[serde(deserialize_with = "length")]
+    #[serde(with = "length")]
+    #[schemars(schema_with = "length::schema")]
     pub head: Duration,
     /// A request's body must be there within this.
-    #[serde(deserialize_with = "length")]
+    #[serde(with = "length")]
+    #[schemars(schema_with = "length::schema")]
     pub body: Duration,
     /// The longest body of a request to the API; a source has its own (`limits.body`).
     pub max_body: Size,
@@ -87,7 +92,7 @@ impl Default for Limits {
 }
 
 /// When an accepted event is on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sync {
     /// Before the answer; one fsync for all that wait.
@@ -96,15 +101,15 @@ pub enum Sync {
     Lazy,
 }
 
-/// `[storage]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// `[storage]`: the log on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageSettings {
     /// The data folder, from the working directory.
     pub path: PathBuf,
     /// When an accepted event is on disk.
     pub sync: Sync,
-    /// All records together take at most this; beyond, new events are answered 507. `None`: as much as there is.
+    /// All records together take at most this; beyond, new events are answered 507. As much as there is when absent.
     pub max_size: Option<Size>,
     /// With less free space on the disk, new events are answered 507, so that reads and deliveries can go on.
     pub min_free: Size,
@@ -128,7 +133,7 @@ impl Default for StorageSettings {
 }
 
 /// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// Text to a terminal, JSON otherwise.
@@ -139,12 +144,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[log]`
-#[derive(Debug, Clone, Deserialize)]
+/// `[log]`: what the process says.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,hexafn_actors::topic=debug`.
     #[serde(deserialize_with = "level")]
+    #[schemars(schema_with = "levels")]
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,
@@ -157,11 +163,12 @@ impl Default for LogSettings {
 }
 
 /// `[targets]`: what holds for all of them.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetsSettings {
     /// Private networks that HTTP targets may reach; all others that are not public are refused.
     #[serde(deserialize_with = "networks")]
+    #[schemars(with = "Vec<String>", example = ["127.0.0.0/8", "10.1.0.0/16"])]
     pub allow_networks: Vec<IpNet>,
 }
 
@@ -180,10 +187,13 @@ impl Default for SupervisionSettings {
     }
 }
 
-#[derive(Default, Deserialize)]
+/// `[supervision]`: restarts of actors.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct RawSupervision {
+pub(super) struct RawSupervision {
+    /// Restarts of an actor.
     actor: RawStrategy,
+    /// Restarts of a group of actors, counted in escalations of its children.
     parent: RawStrategy,
 }
 
@@ -285,9 +295,27 @@ pub fn storage(node: &Node, problems: &mut Problems) -> StorageSettings {
     settings
 }
 
-/// A length of time with its unit.
-pub fn length<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    Length::deserialize(from).map(|span| span.0)
+/// A length of time with its unit: `#[serde(with = "length")]`.
+pub mod length {
+    use super::Length;
+    use schemars::{JsonSchema, Schema, SchemaGenerator};
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    /// Reads `"5m"`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Length::deserialize(from).map(|span| span.0)
+    }
+
+    /// Writes it again, for the defaults in the schema.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&Length(*duration))
+    }
+
+    /// What an editor is told.
+    pub fn schema(generator: &mut SchemaGenerator) -> Schema {
+        Length::json_schema(generator)
+    }
 }
 
 fn listen<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
@@ -314,8 +342,19 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
     Ok(Vec::<Network>::deserialize(from)?.into_iter().map(|n| n.0).collect())
 }
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn levels(_: &mut SchemaGenerator) -> Schema {
+    let words = LEVELS.join("|");
+    json_schema!({
+        "anyOf": [
+            { "type": "string", "enum": LEVELS },
+            { "type": "string", "pattern": format!(r"^([^,]*=)?\s*({words})\s*(,([^,]*=)?\s*({words})\s*)*$") },
+        ],
+    })
+}
+
 fn level<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let text = String::deserialize(from)?;
     let known = text.split(',').all(|directive| {
         let level = directive.rsplit('=').next().unwrap_or(directive).trim();

@@ -1,6 +1,8 @@
 //! Amounts of memory and disk as people write them: `"256MiB"`, `"10GiB"`.
 
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A number of bytes. Units are binary, since what they bound is.
@@ -52,6 +54,31 @@ impl<'de> Deserialize<'de> for Size {
             }
         }
         from.deserialize_any(Visitor)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "pattern": r"^[0-9]+\s*(B|KiB|MiB|GiB|TiB)$",
+            "minimum": 0,
+            "examples": ["256MiB", "10GiB"],
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod right;
+mod schema;
 mod wrong;
 
 use super::*;

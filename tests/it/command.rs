@@ -33,6 +33,9 @@ fn exit_codes_are_those_of_the_documentation() {
     }
     assert_eq!(scenario.run(&["explain", "HX1009"]).code, Some(0));
     assert_eq!(scenario.run(&["explain", "HX9999"]).code, Some(1));
+    let ran = scenario.run(&["schema"]);
+    let schema: Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    assert_eq!((ran.code, &schema["type"]), (Some(0), &json!("object")));
     let ran = scenario.run(&["completion", "bash"]);
     assert_eq!((ran.code, ran.out.contains("hexafn")), (Some(0), true));
     let ran = scenario.run(&["hook", "send", "inn", "--config", "cfg", "--data", "{}"]);

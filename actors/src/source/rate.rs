@@ -2,13 +2,14 @@
 //!
 //! Pure: it takes the monotonic time, so that a wall clock set back neither blocks a source nor opens it.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
 use crate::clock::Tick;
 
 /// `rate = { per_second = 100, burst = 200 }`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Events a second in the long run, 1 to 1,000,000.

@@ -3,7 +3,9 @@
 //! The configuration names where a secret is (`env:NAME`, `file:path`); its text never stands in the configuration, so
 //! that a configuration can be shown, logged and kept in version control.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -56,6 +58,25 @@ impl TryFrom<String> for SecretRef {
             Some(("file", path)) if !path.is_empty() && !path.contains('\0') => Ok(Self::File(path.into())),
             _ => Err(Error::NotAReference),
         }
+    }
+}
+
+impl JsonSchema for SecretRef {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "SecretRef".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Where the secret is, never the secret itself: an environment variable, or a file of mode 0600.",
+            "pattern": r"^(env:[A-Za-z0-9_]+|file:.+)$",
+            "examples": ["env:WEBHOOK_SECRET", "file:secrets/github"],
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! configuration corrects it in one go.
 
 use hexafn_dsl::json;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use super::verify::VerifyConfig;
 use super::{is_header_name, units};
 
 /// `[[source]] kind = "webhook"`: `POST /hooks/<name>`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["topic"] }, { "required": ["topic_expr"] }]))]
 pub struct WebhookSettings {
     /// Its name, 1 to 64 of `A-Z a-z 0-9 _ -`: a part of the URL.
     pub name: String,
@@ -50,22 +52,25 @@ pub struct WebhookSettings {
     pub dedupe_header: Option<String>,
     /// How long a delivery id is remembered: 24 h, since senders retry for hours after an outage; `"1s"` to `"30d"`.
     #[serde(default = "day", with = "units::duration")]
+    #[schemars(schema_with = "units::duration::schema")]
     pub dedupe_window: Duration,
     /// Answer with the result of a trigger instead of 202.
     #[serde(default)]
     pub reply: Option<Reply>,
     /// Methods; default POST. TRACE and CONNECT are never accepted.
     #[serde(default = "post")]
+    #[schemars(schema_with = "methods")]
     pub methods: Vec<String>,
 }
 
 /// `limits = { body = "1MiB", depth = 64, keys = 10000 }`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DoorLimits {
     /// Bytes of the body: 1 MiB, which holds the payloads of the common providers (GitHub's limit is 25 MiB, the most
     /// that can be configured).
     #[serde(with = "units::size")]
+    #[schemars(schema_with = "units::size::schema")]
     pub body: u64,
     /// Nesting of JSON: 64, deeper than any payload made by people and shallow enough for every reader's stack.
     pub depth: u32,
@@ -73,6 +78,7 @@ pub struct DoorLimits {
     pub keys: u32,
     /// Time for the body to arrive: 10 s, so that slow senders do not hold connections.
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "units::duration::schema")]
     pub body_time: Duration,
 }
 
@@ -94,19 +100,21 @@ impl Default for DoorLimits {
 }
 
 /// `reply = { trigger = "price", timeout = "1s" }`: the answer is the trigger's result.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reply {
     /// The trigger whose result is the answer.
     pub trigger: String,
     /// How long to wait for it before answering 202 instead; default 1 s, up to 30 s (the limit of functions).
     #[serde(default = "second", with = "units::duration")]
+    #[schemars(schema_with = "units::duration::schema")]
     pub timeout: Duration,
 }
 
 /// `[[source]] kind = "timer"`: an event at every tick.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["cron"] }, { "required": ["every"] }]))]
 pub struct TimerSettings {
     /// Its name, 1 to 64 of `A-Z a-z 0-9 _ -`.
     pub name: String,
@@ -120,6 +128,7 @@ pub struct TimerSettings {
     pub tz: Option<String>,
     /// An interval, for example `"30s"`.
     #[serde(default)]
+    #[schemars(schema_with = "units::duration::schema")]
     pub every: Option<String>,
     /// Ticks that passed while the process was down; default `skip`.
     #[serde(default)]
@@ -194,6 +203,10 @@ pub const SECRET_HEADERS: &[&str] = &[
 
 /// The methods that a source may accept.
 const METHODS: &[&str] = &["POST", "PUT", "PATCH", "DELETE", "GET"];
+
+fn methods(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "type": "string", "enum": METHODS }, "minItems": 1 })
+}
 
 /// One thing that is wrong with a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,8 @@
 //! that is set forward is like a downtime: the `missed` policy decides.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::event::Event;
 mod cron;
 
 /// What happens to ticks that passed while nothing ran (or while the clock jumped forward).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
     /// They are left out. A tick that is at most a minute late is not missed.
@@ -43,8 +44,9 @@ const LOOK_BACK: Duration = Duration::from_secs(10 * 366 * 86_400);
 const CLOCK_WAS_WRONG: Duration = Duration::from_secs(86_400);
 
 /// `{ cron = "0 9 * * MON", tz = "Europe/Berlin" }` or `{ every = "30s" }`, and `missed`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["cron"] }, { "required": ["every"] }]))]
 pub struct ScheduleConfig {
     /// Minute, hour, day of month, month, day of week.
     #[serde(default)]
@@ -54,6 +56,7 @@ pub struct ScheduleConfig {
     pub tz: Option<String>,
     /// An interval, `"1s"` to `"366d"`, counted from 1970, so that a restart does not shift it.
     #[serde(default)]
+    #[schemars(schema_with = "units::duration::schema")]
     pub every: Option<String>,
     /// Ticks that passed while the process was down.
     #[serde(default)]

@@ -1,7 +1,8 @@
 //! Durations and sizes as people write them in the configuration: `"30s"`, `"24h"`, `"1MiB"`. A bare number is refused
 //! for a duration, since nobody can see its unit.
 
-use serde::{Deserialize, Deserializer, de};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serializer, de};
 use std::fmt;
 use std::time::Duration;
 
@@ -70,6 +71,20 @@ pub mod duration {
         }
         from.deserialize_str(Text)
     }
+
+    /// Writes it as text again, for the defaults in the schema.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&crate::target::Span(*duration))
+    }
+
+    /// What an editor is told.
+    pub fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$",
+            "examples": ["250ms", "30s", "24h"],
+        })
+    }
 }
 
 /// `#[serde(with = "units::size")]`
@@ -88,6 +103,21 @@ pub mod size {
             Size::Bytes(n) => Ok(n),
             Size::Text(text) => parse_size(&text).map_err(de::Error::custom),
         }
+    }
+
+    /// Writes it as text again, for the defaults in the schema.
+    pub fn serialize<S: Serializer>(size: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&crate::target::Size(*size))
+    }
+
+    /// What an editor is told.
+    pub fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "pattern": r"^\s*[0-9]+\s*(B|KiB|MiB)\s*$",
+            "minimum": 0,
+            "examples": ["512KiB", "1MiB"],
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! alike ([`DoorError::unauthorized`](super::door::DoorError::unauthorized)) and takes the time of one MAC over the
 //! body, so that neither the answer nor its time says what was wrong, or whether the source exists.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub const TOLERANCE: Duration = Duration::from_secs(300);
 pub const MAX_ID: usize = 256;
 
 /// `verify = { scheme = "…", … }`: how a source's senders are authenticated.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "scheme", rename_all = "lowercase")]
 pub enum VerifyConfig {
     /// GitHub.

@@ -1,8 +1,10 @@
 //! Lengths of time as people write them in TOML: `100ms`, `5m`, `1h30m`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 
 /// A duration with a humane text form. Units: `us`, `ms`, `s`, `m`, `h`, `d`; parts may follow each other (`1h30m`).
@@ -125,6 +127,24 @@ impl<'de> serde::Deserialize<'de> for Span {
             }
         }
         d.deserialize_any(Text).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^\s*([0-9]+(us|ms|s|m|h|d))+\s*$",
+            "examples": ["100ms", "5m", "1h30m"],
+        })
     }
 }
 

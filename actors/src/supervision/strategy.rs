@@ -209,7 +209,7 @@ impl RestartStrategy {
     }
 }
 
-/// A strategy as written in TOML: what is absent keeps its default. Unknown fields are errors.
+/// When to try again, how long to wait, and when to give up. What is absent keeps its default.
 ///
 /// ```toml
 /// restart = { backoff = { base = "100ms", factor = 2, max = "30s", jitter = 0.2 },
@@ -217,78 +217,92 @@ impl RestartStrategy {
 /// retry = { backoff = { delays = ["1s", "5s", "30s"], jitter_low = 0.5, jitter_high = 1.5 }, max_attempts = 4 }
 /// breaker = { consecutive = 5, on_exhausted = { open = { first = "30s", max = "10m", probes_to_close = 3 } } }
 /// ```
-#[derive(Debug, Clone, PartialEq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawStrategy {
-    /// See [`RestartStrategy::backoff`].
+    /// How long to wait before the next attempt.
     pub backoff: Option<RawBackoff>,
-    /// See [`RestartStrategy::intensity`].
+    /// Exhausted by the last of so many failures within a time.
     pub intensity: Option<RawIntensity>,
-    /// See [`RestartStrategy::consecutive`].
+    /// Exhausted by this many failures in a row, however slowly they come.
     pub consecutive: Option<u32>,
-    /// See [`RestartStrategy::rate`].
+    /// Exhausted by a share of failures among enough results.
     pub rate: Option<RawRate>,
-    /// See [`RestartStrategy::on_exhausted`].
+    /// What happens when it is exhausted.
     pub on_exhausted: Option<RawOnExhausted>,
-    /// See [`RestartStrategy::max_attempts`].
+    /// Exhausted for good by this many failures.
     pub max_attempts: Option<u32>,
-    /// See [`RestartStrategy::max_elapsed`].
+    /// Exhausted for good by a failure this long after the first one.
     pub max_elapsed: Option<Span>,
-    /// See [`RestartStrategy::reset_after`].
+    /// After running this long without a failure all is forgotten.
     pub reset_after: Option<Span>,
 }
 
 /// Either `base`, `factor`, `max`, `jitter`, or `delays`, `jitter_low`, `jitter_high`.
-#[derive(Debug, Clone, PartialEq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)] // the fields of `Backoff`, where they are explained
 pub struct RawBackoff {
+    /// The first wait.
     pub base: Option<Span>,
+    /// Each further wait is so many times the one before: 1 to 100.
     pub factor: Option<f64>,
+    /// The longest wait, before the jitter.
     pub max: Option<Span>,
+    /// Waits are moved by up to this fraction, so that what failed together does not come back together: 0.2 is ±20 %.
     pub jitter: Option<f64>,
+    /// The waits one after the other; the last one from then on.
     pub delays: Option<Vec<Span>>,
+    /// The smallest random factor of a delay.
     pub jitter_low: Option<f64>,
+    /// The largest random factor of a delay, up to 10.
     pub jitter_high: Option<f64>,
 }
 
-/// See [`Intensity`].
-#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+/// So many failures within a time exhaust the strategy: the last of them does.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)] // the fields of `Intensity`
 pub struct RawIntensity {
+    /// 1 to 1,000.
     pub failures: u32,
+    /// The window that slides over them.
     pub within: Span,
 }
 
-/// See [`FailureRate`].
-#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+/// A share of failures exhausts the strategy.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)] // the fields of `FailureRate`
 pub struct RawRate {
+    /// The share of failures among the results, above 0, at most 1.
     pub ratio: f64,
+    /// Not before so many results are within the window.
     pub of_at_least: u32,
+    /// The window.
     pub within: Span,
 }
 
-/// See [`OnExhausted`].
-#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+/// What an exhausted strategy does.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // the variants of `OnExhausted`
 pub enum RawOnExhausted {
+    /// Nothing is tried for a while, then one probe decides (a circuit breaker).
     Open(RawOpening),
+    /// It stays down until a person resets it; its siblings live on, its events wait.
     Quarantine,
+    /// Its parent fails in its place.
     Escalate,
+    /// It is given up; its event goes to the dead-letter topic.
     DeadLetter,
 }
 
-/// See [`Opening`].
-#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+/// How a breaker opens and closes.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)] // the fields of `Opening`
 pub struct RawOpening {
+    /// How long it is open the first time.
     pub first: Span,
+    /// Doubled each further time, up to this.
     pub max: Span,
+    /// Successes in a row, one probe at a time, that close it.
     pub probes_to_close: u32,
 }
 

@@ -8,6 +8,7 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -40,7 +41,7 @@ const BATCH: Mode = Mode::Batch { max_records: 1024, max_bytes: 1 << 20 };
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// The settings of a target of kind `file`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The file, relative to `directory`; a template.
@@ -59,7 +60,7 @@ pub struct Settings {
 }
 
 /// `rotate`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateSettings {
     /// Before the file would grow beyond this.

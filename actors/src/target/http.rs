@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, Request};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -46,13 +47,14 @@ const MAX_TEXT: usize = 8 * 1024;
 const AGENT: &str = concat!("hexafn/", env!("CARGO_PKG_VERSION"));
 
 /// The settings of a target of kind `http`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where to: `http` or `https`; a template, or a secret (`env:…`, `file:…`) when it holds one.
     pub url: String,
     /// `POST` (default), `PUT`, `PATCH`, `DELETE` or `GET` (which sends no body).
     #[serde(default = "post")]
+    #[schemars(extend("enum" = ["POST", "PUT", "PATCH", "DELETE", "GET"]))]
     pub method: String,
     /// More headers: templates, or secrets by reference.
     #[serde(default)]
@@ -71,7 +73,7 @@ pub struct Settings {
     /// How much of an answer is read; 64 KiB.
     #[serde(default = "reply_size")]
     pub max_reply: Size,
-    /// Private networks that this target may reach, besides those of `[server]`.
+    /// Private networks that this target may reach, besides those of `[targets]`.
     #[serde(default)]
     pub allow_networks: Vec<String>,
     /// Whether 4xx other than 408, 410, 425 and 429 are tried again; true.
@@ -80,10 +82,11 @@ pub struct Settings {
 }
 
 /// `sign`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignSettings {
     /// References of secrets; two while rotating.
+    #[schemars(with = "Vec<crate::source::secret::SecretRef>", length(min = 1, max = sign::MAX_SECRETS))]
     pub secrets: Vec<String>,
 }
 

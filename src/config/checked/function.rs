@@ -3,7 +3,8 @@
 use hexafn_actors::definitions::FunctionDefinition;
 use hexafn_actors::event::Str;
 use hexafn_dsl::ProgramKind;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,27 +18,39 @@ use crate::config::{codes, files, fingerprint, settings};
 /// The longest time that a function may ask for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 
-#[derive(Deserialize)]
+/// `[[function]]`: what a trigger runs on an event; its value is the output.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawFunction {
+#[schemars(extend("oneOf" = [{ "required": ["code"] }, { "required": ["file"] }]))]
+pub(super) struct RawFunction {
+    /// Its name.
     name: String,
+    /// The language.
     #[serde(default, rename = "runtime")]
     _runtime: Runtime,
+    /// A file of the configuration folder that holds the body. Either this or `code`.
     file: Option<String>,
+    /// The body.
     code: Option<String>,
-    #[serde(default = "second", deserialize_with = "settings::length")]
+    /// How long it may take, up to `"30s"`.
+    #[serde(default = "second", with = "settings::length")]
+    #[schemars(schema_with = "settings::length::schema")]
     timeout: Duration,
+    /// Functions that run when it fails or takes too long, in order.
     #[serde(default)]
     fallback: Vec<String>,
+    /// Environment variables that it may read as `ctx.env.NAME`; never secrets.
     #[serde(default)]
     env: Vec<String>,
+    /// For people.
     #[serde(default, rename = "description")]
     _description: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, JsonSchema, Default)]
 #[serde(rename_all = "lowercase")]
 enum Runtime {
+    /// The language of hexaFn.
     #[default]
     Dsl,
 }

@@ -6,14 +6,45 @@ use hexafn_actors::source::settings::{TimerSettings, WebhookSettings};
 use hexafn_actors::source::timer::{Schedule, ScheduleConfig};
 use hexafn_actors::source::verify::{self, Verifier, VerifyConfig};
 use hexafn_dsl::ProgramKind;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{Checker, who};
 use crate::config::problem::Problem;
 use crate::config::read::{Reader, read, unknown_word};
 use crate::config::tree::{Node, Step, Value};
-use crate::config::{codes, fingerprint};
+use crate::config::{codes, fingerprint, schema};
 
 const KINDS: [&str; 2] = ["webhook", "timer"];
+
+/// What stands in the table beside the settings of a webhook.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "these are read by hand, and stand here for the schema")]
+struct BesideWebhook {
+    /// For people.
+    description: Option<String>,
+}
+
+/// What stands in the table beside the settings of a timer.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "as above")]
+struct BesideTimer {
+    /// For people.
+    description: Option<String>,
+    /// The data of each event; the tick's name and time when absent.
+    data: Option<serde_json::Value>,
+}
+
+/// `[[source]]` of every kind.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    let kinds = KINDS.map(|kind| {
+        let both = match kind {
+            "timer" => (BesideTimer::json_schema(generator), TimerSettings::json_schema(generator)),
+            _ => (BesideWebhook::json_schema(generator), WebhookSettings::json_schema(generator)),
+        };
+        (kind, schema::joined(&both.0, both.1))
+    });
+    schema::by_kind("`[[source]]`: where events come from.", kinds)
+}
 
 impl Checker<'_> {
     pub(super) fn source(&mut self, node: &Node) -> Option<SourceDefinition> {

@@ -8,6 +8,7 @@ use hexafn_actors::target::{
     self, BreakerSettings, Context, Kind, Ordering, Rate, RetrySettings, Span, TargetSettings, TopicSettings,
 };
 use hexafn_dsl::ProgramKind;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::sync::Arc;
@@ -17,27 +18,37 @@ use super::{Checker, absent, who};
 use crate::config::problem::Problem;
 use crate::config::read::Reader;
 use crate::config::tree::{Node, Step};
-use crate::config::{codes, fingerprint};
+use crate::config::{codes, fingerprint, schema};
 
 const KINDS: [&str; 3] = ["http", "file", "topic"];
 
 /// The settings that every kind has. Unknown ones are found when those of the kind are read.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Common {
+    /// Its name.
     name: Str,
+    /// A condition: only these events; all when absent.
     when: Option<String>,
+    /// The pauses between attempts.
     #[serde(default)]
     retry: RetrySettings,
+    /// When a failing target is given a rest, in which no attempt is made and none is counted.
     #[serde(default)]
     breaker: BreakerSettings,
+    /// The whole attempt.
     #[serde(default = "attempt")]
     timeout: Span,
+    /// Attempts in flight, up to 1024.
     #[serde(default = "sixteen")]
     concurrency: usize,
+    /// What an event waits for.
     #[serde(default)]
     ordering: Ordering,
+    /// The most attempts in a time; no bound when absent.
     rate: Option<Rate>,
+    /// For people.
     #[serde(default, rename = "description")]
+    #[schemars(with = "Option<String>")]
     _description: Option<IgnoredAny>,
 }
 
@@ -50,6 +61,20 @@ fn attempt() -> Span {
 
 fn sixteen() -> usize {
     16
+}
+
+/// `[[target]]` of every kind.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    let common = Common::json_schema(generator);
+    let kinds = KINDS.map(|kind| {
+        let settings = match kind {
+            "http" => target::http::Settings::json_schema(generator),
+            "file" => target::file::Settings::json_schema(generator),
+            _ => TopicSettings::json_schema(generator),
+        };
+        (kind, schema::joined(&common, settings))
+    });
+    schema::by_kind("`[[target]]`: where results go.", kinds)
 }
 
 impl Checker<'_> {

@@ -5,8 +5,10 @@ use hexafn_actors::clock::Wall;
 use hexafn_actors::event::Str;
 use hexafn_actors::supervision::duration::Span;
 use hexafn_dsl::{Program, ProgramKind};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{AllNames, Checker, who};
@@ -33,8 +35,9 @@ pub struct TestSettings {
 }
 
 /// One thing that is sent in: a request to a source, a tick of a timer, or an event on a topic.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["source"] }, { "required": ["topic"] }]))]
 pub struct SendSettings {
     /// A webhook source: the request is signed as it expects. A timer source: it ticks.
     pub source: Option<String>,
@@ -74,7 +77,7 @@ fn yes() -> bool {
 }
 
 /// How a mocked target answers: the first attempt, the second, …; the last answer is repeated.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MockSettings {
     /// The answers.
@@ -105,8 +108,27 @@ impl<'de> Deserialize<'de> for Answer {
     }
 }
 
+impl JsonSchema for Answer {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Answer".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 100, "maximum": 599, "description": "A status of HTTP." },
+                { "type": "string", "enum": ["timeout", "refused"] },
+            ],
+        })
+    }
+}
+
 /// What must hold. What is named is compared, what is left out is not.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectSettings {
     /// The status of the answer to the last request.
@@ -117,6 +139,7 @@ pub struct ExpectSettings {
     pub answer: Option<Value>,
     /// A trigger, with `outcome`.
     pub trigger: Option<String>,
+    #[schemars(extend("enum" = OUTCOMES))]
     /// `fired`, `skipped`, `dropped`, `failed`, or `none` when nothing reached it.
     pub outcome: Option<String>,
     /// A target: what follows is about the events delivered to it.
@@ -148,24 +171,36 @@ pub struct ExpectSettings {
     pub origin: Str,
 }
 
-#[derive(Deserialize)]
+/// What becomes of a trigger.
+const OUTCOMES: [&str; 5] = ["fired", "skipped", "dropped", "failed", "none"];
+
+/// `[[test]]`: a test of the configuration, run by `hexafn test`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawTest {
+#[schemars(extend("required" = ["name", "send", "expect"]))]
+pub(super) struct RawTest {
+    /// A sentence that says what holds.
     name: Str,
+    /// The time at its beginning; 2026-01-01T00:00:00Z when absent.
     #[serde(default, deserialize_with = "moment")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     now: Option<Wall>,
+    /// What is sent in, in order.
     #[serde(default)]
     send: OneOrMany<SendSettings>,
+    /// How the mocked targets answer; one that is not named answers 200.
     #[serde(default)]
     targets: BTreeMap<String, MockSettings>,
+    /// What must hold at the end.
     #[serde(default)]
     expect: OneOrMany<ExpectSettings>,
+    /// For people.
     #[serde(default, rename = "description")]
     _description: String,
 }
 
 /// A table, or an array of tables.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum OneOrMany<T> {
     One(T),
@@ -241,12 +276,11 @@ impl Checker<'_> {
                 let help = "write about one thing: the answer (status, code, answer), a trigger, a target, or a topic";
                 wrong(&at, format!("`expect` {}", index + 1), help);
             }
-            let known = ["fired", "skipped", "dropped", "failed", "none"];
-            if one.trigger.is_some() && !one.outcome.as_deref().is_some_and(|o| known.contains(&o)) {
+            if one.trigger.is_some() && !one.outcome.as_deref().is_some_and(|o| OUTCOMES.contains(&o)) {
                 wrong(
                     &at,
                     format!("`outcome` in `expect` {}", index + 1),
-                    &format!("write one of {}", known.join(", ")),
+                    &format!("write one of {}", OUTCOMES.join(", ")),
                 );
             }
             for value in [&mut one.data, &mut one.contains, &mut one.answer, &mut one.sends] {

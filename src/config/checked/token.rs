@@ -1,5 +1,6 @@
 //! `[[token]]`: who may use the API. Only the hash of a token stands here; `hexafn token new` prints both once.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Checker, who};
@@ -8,21 +9,27 @@ use crate::config::problem::Problem;
 use crate::config::read::read;
 use crate::config::tree::{Node, Step};
 
-/// A token of the API.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// `[[token]]`: a token of the API. `hexafn token new` prints one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSettings {
     /// Its name: what logs and the console show.
     pub name: String,
     /// The SHA-256 of the token.
     #[serde(deserialize_with = "hash")]
+    #[schemars(with = "String", extend("pattern" = "^[0-9A-Fa-f]{64}$"))]
     pub sha256: [u8; 32],
     /// What it may do: `resource:verb:namespace`, each part a word or `*`.
+    #[schemars(length(min = 1), inner(regex(pattern = SCOPE)), example = ["*:read:*"])]
     pub scopes: Vec<String>,
-    /// The moment (RFC 3339) from which on it is refused; never when `None`.
+    /// The moment (RFC 3339) from which on it is refused; never when absent.
     #[serde(default, deserialize_with = "moment")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub expires: Option<jiff::Timestamp>,
 }
+
+/// `resource:verb:namespace`.
+const SCOPE: &str = r"^(\*|[A-Za-z0-9_.-]+):(\*|[A-Za-z0-9_.-]+):(\*|[A-Za-z0-9_.-]+)$";
 
 fn hash<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
     let text = String::deserialize(from)?;

@@ -1,7 +1,9 @@
 //! `[[topic]]`: settings of a topic. A topic without a table of its own has the defaults.
 
 use hexafn_actors::definitions::{Retention, TopicDefinition, TopicDurability};
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Checker, who};
@@ -10,43 +12,55 @@ use crate::config::settings;
 use crate::config::size::Size;
 use crate::config::tree::Node;
 
-#[derive(Deserialize)]
+/// `[[topic]]`: settings of a topic. A topic without a table of its own has the defaults.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawTopic {
+pub(super) struct RawTopic {
+    /// Its name: words joined by dots.
     name: String,
+    /// Where its events are kept.
     #[serde(default)]
     durability: RawDurability,
+    /// What is removed, whichever bound is reached first.
     #[serde(default)]
     retention: RawRetention,
+    /// For people.
     #[serde(default, rename = "description")]
     _description: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, JsonSchema, Default)]
 #[serde(rename_all = "kebab-case")]
 enum RawDurability {
+    /// On disk before the answer.
     #[default]
     Disk,
+    /// Fast, and lost at a restart.
     Memory,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RawRetention {
+    /// The oldest event that is kept.
     age: Option<Bound<Age>>,
+    /// How many events are kept.
     count: Option<Bound<Count>>,
+    /// How much is kept.
     size: Option<Bound<Size>>,
 }
 
-struct Age(Duration);
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+struct Age(#[schemars(schema_with = "settings::length::schema")] Duration);
 
 impl<'de> Deserialize<'de> for Age {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        settings::length(from).map(Self)
+        settings::length::deserialize(from).map(Self)
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 struct Count(u64);
 
@@ -75,6 +89,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bound<T> {
             }
         }
         from.deserialize_any(Visitor(std::marker::PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Bound<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Bound_for_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "anyOf": [generator.subschema_for::<T>(), { "type": "string", "const": "unlimited" }],
+        })
     }
 }
 

@@ -1,11 +1,14 @@
 //! `[[trigger]]`: what it listens to, when it fires, what it runs, where the result goes.
 
 use hexafn_actors::definitions::{On, Ordering, TriggerDefinition};
+use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::strategy::{RawStrategy, RestartStrategy};
 use hexafn_actors::topic::pattern::Pattern;
 use hexafn_dsl::ProgramKind;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use std::borrow::Cow;
 
 use super::{Checker, who};
 use crate::config::problem::Problem;
@@ -13,25 +16,37 @@ use crate::config::read::{Reader, read};
 use crate::config::tree::{Node, Step, Value};
 use crate::config::{codes, fingerprint, settings};
 
-#[derive(Deserialize)]
+/// `[[trigger]]`: on which events what runs, and where the result goes.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawTrigger {
+pub(super) struct RawTrigger {
+    /// Its name.
     name: String,
+    /// A topic, a pattern of topics, a timer, or changes of the key-value store.
     #[serde(rename = "on")]
+    #[schemars(schema_with = "on")]
     _on: IgnoredAny,
+    /// The condition, in the language of hexaFn; always when absent.
     #[serde(rename = "when")]
     _when: Option<String>,
+    /// The function; without one the event passes on as it is.
     run: Option<String>,
+    /// The targets of the result.
     #[serde(default)]
     to: OneOrMany,
+    /// Of several triggers on one topic the higher is served first.
     #[serde(default)]
     priority: i32,
+    /// A switch set at run time wins.
     #[serde(default = "yes")]
     enabled: bool,
+    /// The order in which events are processed.
     #[serde(default)]
     ordering: Ordering,
+    /// When a failed run is tried again, and when it becomes a dead letter.
     #[serde(default)]
     retry: RawStrategy,
+    /// For people.
     #[serde(default, rename = "description")]
     _description: String,
 }
@@ -40,8 +55,31 @@ fn yes() -> bool {
     true
 }
 
+/// A topic or pattern, a timer, or a change of the key-value store.
+fn on(generator: &mut SchemaGenerator) -> Schema {
+    let topic = json_schema!({
+        "type": "string",
+        "description": "A topic, or a pattern: `*` is one segment, a last `>` all the rest.",
+        "pattern": r"^(([A-Za-z0-9_-]+|\*)\.)*([A-Za-z0-9_-]+|\*|>)$",
+        "examples": ["orders", "orders.*", "orders.>"],
+    });
+    let (timer, kv) = (generator.subschema_for::<ScheduleConfig>(), generator.subschema_for::<Kv>());
+    json_schema!({ "anyOf": [topic, timer, kv] })
+}
+
+/// Changes of the key-value store.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Kv {
+    /// The namespace.
+    kv: String,
+    /// What the keys begin with.
+    #[serde(default)]
+    prefix: String,
+}
+
 /// One name, or an array of names.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct OneOrMany(Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMany {
@@ -64,6 +102,20 @@ impl<'de> Deserialize<'de> for OneOrMany {
             }
         }
         from.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for OneOrMany {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Names".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [generator.subschema_for::<Vec<String>>(), { "type": "string" }] })
     }
 }
 
@@ -152,13 +204,6 @@ impl Checker<'_> {
                 }
             },
             Value::Table(_) if on.get("kv").is_some() => {
-                #[derive(Deserialize)]
-                #[serde(deny_unknown_fields)]
-                struct Kv {
-                    kv: String,
-                    #[serde(default)]
-                    prefix: String,
-                }
                 let kv: Kv = read(on, &format!("`on` of {who}"), self.problems)?;
                 Some(On::Kv { namespace: kv.kv.into(), prefix: kv.prefix.into() })
             }

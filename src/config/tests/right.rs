@@ -142,7 +142,7 @@ fn shipped() -> std::path::PathBuf {
 /// A copy of the shipped folder with the secret that `scripts/run` makes.
 fn shipped_case() -> Case {
     let mut files = vec![("secrets/github".to_owned(), "0123456789abcdef0123456789abcdef".to_owned())];
-    for folder in ["", "functions/"] {
+    for folder in ["", "functions/", "lib/", "samples/"] {
         for entry in std::fs::read_dir(shipped().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {

@@ -4,6 +4,7 @@
 //! GitHub signs neither a time nor the delivery id, so a recorded request stays valid until the secret is changed; the
 //! deduplication window stops the repetition of a delivery id. A `ping` is an event like any other.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::keys::{Algorithm, Encoding, Keys};
@@ -15,10 +16,11 @@ use crate::source::secret::{SecretRef, SecretSource};
 const SIGNATURE: &str = "x-hub-signature-256";
 
 /// `{ scheme = "github", secrets = ["env:GITHUB_WEBHOOK_SECRET"] }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The secret of the webhook's settings page; two while rotating.
+    #[schemars(length(min = 1, max = super::MAX_SECRETS))]
     pub secrets: Vec<SecretRef>,
 }
 

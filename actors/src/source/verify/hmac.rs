@@ -2,7 +2,8 @@
 //!
 //! Covers most senders that have a scheme of their own, for example GitLab-like, Linear, Zendesk, Twitch, Box.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::keys::{Algorithm, Encoding, Keys};
@@ -17,7 +18,7 @@ use crate::source::secret::{SecretRef, SecretSource};
 use crate::source::units;
 
 /// How a timestamp header is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimestampFormat {
     /// Whole seconds since 1970.
@@ -49,10 +50,11 @@ impl TimestampFormat {
 }
 
 /// `{ scheme = "hmac", header = "X-Signature", secrets = ["env:SECRET"] }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The shared secret; two while rotating.
+    #[schemars(length(min = 1, max = super::MAX_SECRETS))]
     pub secrets: Vec<SecretRef>,
     /// The header of the signature.
     pub header: String,
@@ -79,6 +81,7 @@ pub struct Config {
     pub timestamp_format: TimestampFormat,
     /// How far the time may be from now; default 300 s. Only with `timestamp_header`.
     #[serde(default, deserialize_with = "some_duration")]
+    #[schemars(schema_with = "units::duration::schema")]
     pub tolerance: Option<Duration>,
     /// The header of the delivery id, for deduplication.
     #[serde(default)]

@@ -3,7 +3,8 @@
 use ::hmac::{Hmac, KeyInit, Mac};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use std::fmt;
@@ -13,7 +14,7 @@ use super::{Error, MAX_SIGNATURES};
 use crate::source::secret::Secret;
 
 /// The hash of an HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// HMAC-SHA-1: still sound as a MAC, for senders that offer nothing else.
@@ -26,7 +27,7 @@ pub enum Algorithm {
 }
 
 /// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// Hex digits of either case.

@@ -3,6 +3,7 @@
 //! It is a scheme with a name, not a default: a source without `verify` is an error, so nobody opens a door by
 //! forgetting a line.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{BodyFields, Delivery, Error, Refusal, Scheme, Verified, header_name, label};
@@ -10,7 +11,7 @@ use crate::clock::Wall;
 use crate::source::RequestParts;
 
 /// `{ scheme = "none" }`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The header of the delivery id, for deduplication.

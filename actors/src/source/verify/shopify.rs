@@ -2,6 +2,7 @@
 //! (<https://shopify.dev/docs/apps/build/webhooks/subscribe/https>). `X-Shopify-Topic` is the type and
 //! `X-Shopify-Webhook-Id` the delivery id; no time is signed.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::keys::{Algorithm, Encoding, Keys};
@@ -13,10 +14,11 @@ use crate::source::secret::{SecretRef, SecretSource};
 const SIGNATURE: &str = "x-shopify-hmac-sha256";
 
 /// `{ scheme = "shopify", secrets = ["env:SHOPIFY_CLIENT_SECRET"] }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The app's client secret; two while rotating.
+    #[schemars(length(min = 1, max = super::MAX_SECRETS))]
     pub secrets: Vec<SecretRef>,
 }
 

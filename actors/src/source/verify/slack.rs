@@ -4,6 +4,7 @@
 //! When an endpoint is set up, Slack sends a signed `url_verification` request and expects its challenge back.
 
 use hexafn_dsl::json::{Doc, Limits};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -23,13 +24,15 @@ const TIMESTAMP: &str = "x-slack-request-timestamp";
 const CHALLENGE_BODY: usize = 4_096;
 
 /// `{ scheme = "slack", secrets = ["env:SLACK_SIGNING_SECRET"] }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The app's signing secret; two while rotating.
+    #[schemars(length(min = 1, max = super::MAX_SECRETS))]
     pub secrets: Vec<SecretRef>,
     /// How far the timestamp may be from now; default 300 s, as Slack recommends.
     #[serde(default = "super::default_tolerance", with = "units::duration")]
+    #[schemars(schema_with = "units::duration::schema")]
     pub tolerance: Duration,
 }
 

@@ -7,6 +7,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -26,13 +27,15 @@ const TIMESTAMP: &str = "webhook-timestamp";
 const ID: &str = "webhook-id";
 
 /// `{ scheme = "standard", secrets = ["env:WEBHOOK_SECRET"] }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// `whsec_…` (HMAC) or `whpk_…` (Ed25519 public key; the sender's side uses `whsk_…`); two while rotating.
+    #[schemars(length(min = 1, max = super::MAX_SECRETS))]
     pub secrets: Vec<SecretRef>,
     /// How far the timestamp may be from now; default 300 s.
     #[serde(default = "super::default_tolerance", with = "units::duration")]
+    #[schemars(schema_with = "units::duration::schema")]
     pub tolerance: Duration,
 }
 

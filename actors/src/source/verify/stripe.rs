@@ -3,6 +3,7 @@
 //!
 //! The event's id and type stand in the body (`id`, `type`).
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -19,13 +20,15 @@ use crate::source::units;
 const SIGNATURE: &str = "stripe-signature";
 
 /// `{ scheme = "stripe", secrets = ["env:STRIPE_ENDPOINT_SECRET"] }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The endpoint's signing secret, whole (`whsec_…`); two while rolling it.
+    #[schemars(length(min = 1, max = super::MAX_SECRETS))]
     pub secrets: Vec<SecretRef>,
     /// How far `t` may be from now; default 300 s, as Stripe's libraries do.
     #[serde(default = "super::default_tolerance", with = "units::duration")]
+    #[schemars(schema_with = "units::duration::schema")]
     pub tolerance: Duration,
 }
 

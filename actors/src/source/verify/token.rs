@@ -2,6 +2,7 @@
 //!
 //! A token says who sends, not what: whoever reads it once can send anything. Prefer a signature where there is one.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -15,10 +16,11 @@ use crate::source::secret::{Secret, SecretRef, SecretSource};
 const TOKEN_BYTES: (usize, usize) = (24, 256);
 
 /// `{ scheme = "token", secrets = ["env:HOOK_TOKEN"] }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The token, 24 to 256 bytes; two while rotating.
+    #[schemars(length(min = 1, max = super::MAX_SECRETS))]
     pub secrets: Vec<SecretRef>,
     /// The header; default `Authorization`, whose value is `Bearer <token>`.
     #[serde(default = "default_header")]

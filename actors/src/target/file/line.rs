@@ -1,5 +1,6 @@
 //! One event as one line: never two, whatever the data holds, and with no byte that a terminal obeys.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -7,7 +8,7 @@ use crate::event::Event;
 use crate::target::http::body::{bytes_json, data_json, put_cloudevent};
 
 /// `format`: what a line holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// The data. JSON as it is, but on one line; other text as a JSON string; bytes as `{"data_base64": "…"}`.

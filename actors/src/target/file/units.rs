@@ -2,8 +2,10 @@
 //!
 //! A unit is always written out, so that nobody has to look up whether `30` means seconds.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -118,7 +120,7 @@ impl fmt::Display for Rate {
 }
 
 macro_rules! as_text {
-    ($($name:ident),*) => {$(
+    ($($name:ident, $pattern:literal, [$($example:literal),*];)*) => {$(
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
@@ -130,10 +132,28 @@ macro_rules! as_text {
                 serializer.collect_str(self)
             }
         }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "examples": [$($example),*] })
+            }
+        }
     )*};
 }
 
-as_text!(Span, Size, Rate);
+as_text! {
+    Span, r"^\s*([0-9]+(ms|s|m|h|d)\s*)+$", ["250ms", "15s", "1h 30m"];
+    Size, r"^\s*[0-9]+\s*([KkMmGg][Ii]?)?[Bb]\s*$", ["64KiB", "64MiB", "1GB"];
+    Rate, r"^\s*\+?0*[1-9][0-9]*\s*/\s*(ms|s|m|h|d)\s*$", ["100/s", "600/m"];
+}
 
 #[cfg(test)]
 mod tests {

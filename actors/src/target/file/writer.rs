@@ -29,7 +29,7 @@ const MAX_OPEN: usize = 64;
 const MAX_TAIL: u64 = 32 << 20;
 
 /// `fsync`: when a line counts as written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fsync {
     /// When it is on disk: one sync a batch and file.

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use zeroize::Zeroizing;
 
 /// The number of live secrets; two while rotating, and room for a fleet that rotates slowly.
-const MAX_SECRETS: usize = 4;
+pub(super) const MAX_SECRETS: usize = 4;
 
 /// The secrets of a target, ready to sign.
 pub struct Signer {
