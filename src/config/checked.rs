@@ -15,7 +15,7 @@ mod trigger;
 
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::Str;
-use hexafn_dsl::{CompileOptions, Program, ProgramKind, SourceText};
+use hexafn_dsl::{CompileOptions, Program, ProgramKind, Shape, SourceText};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::borrow::Cow;
@@ -63,6 +63,8 @@ pub struct Checker<'a> {
     /// Whether other machines reach this one.
     pub open: bool,
     modules: Folder,
+    /// What the data of the event is like, for the program that is compiled next.
+    shape: Option<Shape>,
     names: AllNames,
     function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
     /// Functions that emit events by themselves.
@@ -109,6 +111,7 @@ impl<'a> Checker<'a> {
         let modules = Folder::new(dir);
         Self {
             modules,
+            shape: None,
             dir,
             base_dir,
             texts,
@@ -198,7 +201,10 @@ impl<'a> Checker<'a> {
                 replacement: d.replacement.as_ref().map(|(span, text)| (at.span(span), text.clone())),
             }
         };
-        let options = CompileOptions::default().modules(&self.modules);
+        let mut options = CompileOptions::default().modules(&self.modules);
+        if let Some(shape) = &self.shape {
+            options = options.data(shape);
+        }
         let compiled = hexafn_dsl::compile_with(&SourceText { name: who, text }, kind, &options);
         match compiled {
             Ok(program) => {

@@ -88,11 +88,10 @@ pub(super) fn findings(
 fn told(found: &hexafn_dsl::Diagnostic, text: &str, encoding: Encoding) -> Diagnostic {
     let mut message = found.message.clone();
     let suggestion = found.replacement.as_ref().map(|(_, with)| format!("suggestion: {with}"));
-    for more in [Some(&found.label).filter(|l| !l.is_empty()), found.help.as_ref(), suggestion.as_ref()] {
-        if let Some(more) = more {
-            message.push('\n');
-            message.push_str(more);
-        }
+    let label = Some(&found.label).filter(|l| !l.is_empty());
+    for more in [label, found.help.as_ref(), suggestion.as_ref()].into_iter().flatten() {
+        message.push('\n');
+        message.push_str(more);
     }
     Diagnostic {
         range: encoding.range(text, found.span.clone()),
@@ -115,13 +114,16 @@ fn word(text: &str, at: usize) -> Range<usize> {
     start..end
 }
 
+/// The path and the text of a module.
+type ModuleOf = (String, Arc<str>);
+
 /// A function or constant that a word stands for, and the module it comes from.
 fn declared(
     name: &str,
     path: &Path,
     text: &str,
     open: &BTreeMap<String, Document>,
-) -> Option<(Declaration, Option<(String, Arc<str>)>)> {
+) -> Option<(Declaration, Option<ModuleOf>)> {
     let of = |text: &str, name: &str| hexafn_dsl::module_declarations(text).into_iter().find(|d| d.name == name);
     if let Some(own) = of(text, name) {
         return Some((own, None));

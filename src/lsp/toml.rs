@@ -54,7 +54,7 @@ pub(super) fn findings(folder: &Path, encoding: Encoding) -> BTreeMap<PathBuf, V
             let mut message = problem["message"].as_str().unwrap_or_default().to_owned();
             for more in [&problem["label"]].into_iter().chain(problem["help"].as_array().into_iter().flatten()) {
                 if let Some(more) = more.as_str() {
-                    message.push_str("\n");
+                    message.push('\n');
                     message.push_str(more);
                 }
             }

@@ -2,7 +2,7 @@
 
 use hexafn_actors::definitions::FunctionDefinition;
 use hexafn_actors::event::Str;
-use hexafn_dsl::ProgramKind;
+use hexafn_dsl::{ProgramKind, Shape};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -32,6 +32,9 @@ pub(super) struct RawFunction {
     file: Option<String>,
     /// The body.
     code: Option<String>,
+    /// A JSON Schema in a file of the configuration folder that the data of its events meets: what the body reads is checked
+    /// against it when the configuration is checked.
+    input: Option<String>,
     /// How long it may take, up to `"30s"`.
     #[serde(default = "second", with = "settings::length")]
     #[schemars(schema_with = "settings::length::schema")]
@@ -76,11 +79,20 @@ impl Checker<'_> {
             }
         }
         let env = self.function_env(node, &raw.env, &who);
+        let schema = match &raw.input {
+            Some(file) => Some(self.input_schema(node, file, &who)?),
+            None => None,
+        };
+        let body = match (&raw.code, &raw.file) {
+            (Some(code), None) => self
+                .compile(node, &[Step::Key("code")], ProgramKind::Function, &who)
+                .map(|program| (program, code.clone())),
+            (None, Some(file)) => self.function_file(node, file, &who),
+            _ => None,
+        };
+        self.shape = None;
         let (program, text) = match (&raw.code, &raw.file) {
-            (Some(code), None) => {
-                (self.compile(node, &[Step::Key("code")], ProgramKind::Function, &who)?, code.clone())
-            }
-            (None, Some(file)) => self.function_file(node, file, &who)?,
+            (Some(_), None) | (None, Some(_)) => body?,
             // A body of another type has been reported.
             (None, None) if node.get("code").or(node.get("file")).is_some() => return None,
             (both, _) => {
@@ -105,7 +117,10 @@ impl Checker<'_> {
             return None;
         }
         let modules = self.modules.texts_of(&program);
-        let parts: Vec<&[u8]> = std::iter::once(text.as_bytes()).chain(modules.iter().map(|m| m.as_bytes())).collect();
+        let parts: Vec<&[u8]> = std::iter::once(text.as_bytes())
+            .chain(modules.iter().map(|m| m.as_bytes()))
+            .chain(schema.iter().map(|s| s.as_bytes()))
+            .collect();
         Some(FunctionDefinition {
             name: raw.name.into(),
             program,
@@ -114,6 +129,32 @@ impl Checker<'_> {
             fingerprint: fingerprint::of(node, &parts),
             env,
         })
+    }
+
+    /// Reads the schema of the events; what is compiled next is checked against it.
+    fn input_schema(&mut self, node: &Node, file: &str, who: &str) -> Option<String> {
+        let span = node.span_of(&[Step::Key("input")]);
+        let text = match files::read_within(self.dir, file, &span, who) {
+            Ok((path, text)) => {
+                self.function_files.push((path, text.as_str().into()));
+                text
+            }
+            Err(problem) => {
+                self.problems.push(*problem);
+                return None;
+            }
+        };
+        match Shape::from_json_schema(&text) {
+            Ok(shape) => {
+                self.shape = Some(shape);
+                Some(text)
+            }
+            Err(error) => {
+                let message = format!("`input` of {who}: {file} is not a JSON Schema that can be used: {error}");
+                self.problems.push(Problem::error(&codes::VALUE, span, message));
+                None
+            }
+        }
     }
 
     fn function_file(&mut self, node: &Node, file: &str, who: &str) -> Option<(hexafn_dsl::Program, String)> {

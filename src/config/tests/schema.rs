@@ -255,7 +255,7 @@ fn it_speaks_of_toml_and_not_of_rust() {
             let ways = ["anyOf", "oneOf"].into_iter().find_map(|key| property.get(key)?.as_array());
             let told = |s: &Value| s.get("description").is_some();
             // A condition repeats with `true` what the table itself has described.
-            let described = told(property) || property == &true || ways.is_some_and(|ways| ways.iter().all(told));
+            let described = told(property) || *property == true || ways.is_some_and(|ways| ways.iter().all(told));
             assert!(described, "{at}.{name} has no description: {property}");
         }
     });
