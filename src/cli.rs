@@ -12,6 +12,7 @@ use std::process::ExitCode;
 mod client;
 mod demo;
 mod dlq;
+mod graph;
 mod live;
 mod offline;
 mod online;
@@ -141,6 +142,8 @@ enum Command {
     /// Actors: the supervision tree.
     #[command(subcommand)]
     Actors(online::Actors),
+    /// A picture of the flow with its rates, as DOT or Mermaid.
+    Graph(graph::Graph),
     /// Traces: the journeys of events.
     #[command(subcommand)]
     Trace(online::Trace),
@@ -240,6 +243,7 @@ fn run(cli: Cli) -> Done {
         Command::Target(target) => online::target(&client?, target),
         Command::Dlq(dlq) => dlq::dlq(&client?, dlq),
         Command::Actors(actors) => online::actors(&client?, actors),
+        Command::Graph(args) => graph::graph(&client?, &args),
         Command::Trace(trace) => online::trace(&client?, trace),
         Command::Reload => online::reload(&client?),
         Command::Token(token) => offline::token(token),

@@ -141,7 +141,8 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
         &targets.allow_networks,
         open,
     );
-    let checked = checker.check(&layers);
+    let mut checked = checker.check(&layers);
+    checked.definitions.outcomes = targets.outcomes;
 
     problems.without_consequences(&layers.broken);
     let failed = problems.errors() > 0;

@@ -28,6 +28,23 @@ pub struct Definitions {
     pub functions: BTreeMap<Str, Arc<FunctionDefinition>>,
     /// Targets.
     pub targets: BTreeMap<Str, Arc<TargetDefinition>>,
+    /// What is told of deliveries on `hexafn.outcomes`.
+    pub outcomes: Outcomes,
+}
+
+/// What is told of deliveries on the topic `hexafn.outcomes`, where triggers can listen.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcomes {
+    /// Nothing.
+    Off,
+    /// Failed attempts, dead letters, breakers that open and close, disabled targets.
+    #[default]
+    Failures,
+    /// Also each delivery.
+    All,
 }
 
 /// A source of events.

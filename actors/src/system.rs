@@ -32,7 +32,7 @@ use crate::supervision::{
 };
 use crate::target::forwarder::ForwarderMessage;
 use crate::topic::cast::{self, Cast, CastParts};
-use crate::topic::{TopicHandle, TopicMessage};
+use crate::topic::{OUTCOMES, TopicHandle, TopicMessage};
 use crate::trace::{Ask, Steps, Traces};
 use crate::trigger::Counts;
 
@@ -326,15 +326,26 @@ impl System {
 
     /// Puts an alert on the topic `hexafn.alerts`, where triggers can listen.
     pub async fn alert(&self, kind: &str, subject: &str, message: &str) {
+        self.tell("hexafn.alerts", &format!("hexafn.alert.{kind}"), subject, message).await;
+    }
+
+    /// Tells on the topic `hexafn.outcomes` what became of a target, unless that is switched off.
+    pub async fn outcome(&self, kind: &str, subject: &str, message: &str) {
+        if read(&self.0.running).definitions.outcomes != crate::definitions::Outcomes::Off {
+            self.tell(OUTCOMES, &format!("hexafn.{kind}"), subject, message).await;
+        }
+    }
+
+    async fn tell(&self, topic: &str, kind: &str, subject: &str, message: &str) {
         let data = serde_json::json!({ "subject": subject, "message": message, "at": Wall::now().rfc3339() });
-        let mut event = Event::new("/hexafn", format!("hexafn.alert.{kind}"), data.to_string().into());
+        let mut event = Event::new("/hexafn", kind.to_owned(), data.to_string().into());
         event.subject = Some(subject.into());
-        let published = match self.0.cast.ensure("hexafn.alerts").await {
+        let published = match self.0.cast.ensure(topic).await {
             Ok(topic) => self.publish(&topic, event).await.map(drop),
             Err(error) => Err(error.into()),
         };
         if let Err(error) = published {
-            tracing::error!(kind, subject, message, %error, "alert could not be stored");
+            tracing::error!(kind, subject, message, %error, "an event about hexaFn itself could not be stored");
         }
     }
 

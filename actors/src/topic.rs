@@ -61,7 +61,23 @@ pub struct Subscriber {
     pub version: u64,
     /// The actor that handles them.
     pub to: Front<Deliveries>,
+    /// Where to tell what became of its deliveries.
+    pub feedback: Option<Feedback>,
 }
+
+/// Events about deliveries, for triggers that listen to `hexafn.outcomes`.
+#[derive(Debug, Clone)]
+pub struct Feedback {
+    /// The number of the topic `hexafn.outcomes`.
+    pub topic: TopicId,
+    /// `/targets/chat`, `/triggers/big-push`: the source of the events.
+    pub source: Str,
+    /// Whether deliveries that went well are told, too.
+    pub delivered: bool,
+}
+
+/// The topic of what became of deliveries.
+pub const OUTCOMES: &str = "hexafn.outcomes";
 
 /// What the topics of events that are delivered again to one subscription alone begin with; its name follows.
 pub const AGAIN: &str = "hexafn.again.";

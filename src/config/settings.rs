@@ -2,6 +2,7 @@
 //! own raw shape; its `Default` is the built-in default. The reason of each default stands at its field, and in
 //! `config/reference.toml.example`.
 
+use hexafn_actors::definitions::Outcomes;
 use hexafn_actors::supervision::duration::Span as Length;
 use hexafn_actors::supervision::strategy::{RawStrategy, RestartStrategy};
 use ipnet::IpNet;
@@ -170,6 +171,8 @@ pub struct TargetsSettings {
     #[serde(deserialize_with = "networks")]
     #[schemars(with = "Vec<String>", example = ["127.0.0.0/8", "10.1.0.0/16"])]
     pub allow_networks: Vec<IpNet>,
+    /// What is told of deliveries on the topic `hexafn.outcomes`, where triggers can listen.
+    pub outcomes: Outcomes,
 }
 
 /// `[supervision]`, checked.

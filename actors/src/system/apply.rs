@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::switches::switch_op;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
 use crate::definitions::{
-    Definitions, FunctionDefinition, On, SourceKind, TargetDefinition, TargetKind, TriggerDefinition,
+    Definitions, FunctionDefinition, On, Outcomes, SourceKind, TargetDefinition, TargetKind, TriggerDefinition,
 };
 use crate::event::Str;
 use crate::function::Function;
@@ -20,7 +20,7 @@ use crate::supervision::{ChildSpec, ControlError, Remove, Spawn};
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Feedback, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::{self, Trigger, TriggerSpec};
 use actix::Actor;
@@ -53,9 +53,11 @@ impl System {
         // Targets first, so that no trigger produces for one that is not there.
         for (name, target) in &definitions.targets {
             match old.targets.get(name) {
-                Some(known) if known.fingerprint == target.fingerprint => applied.unchanged += 1,
+                Some(known) if known.fingerprint == target.fingerprint && old.outcomes == definitions.outcomes => {
+                    applied.unchanged += 1
+                }
                 known => {
-                    self.start_target(target.clone(), known.is_some()).await?;
+                    self.start_target(target.clone(), definitions.outcomes, known.is_some()).await?;
                     let list = if known.is_some() { &mut applied.changed } else { &mut applied.added };
                     list.push(format!("target {name}"));
                 }
@@ -106,7 +108,20 @@ impl System {
         Ok(())
     }
 
-    async fn start_target(&self, definition: Arc<TargetDefinition>, replaces: bool) -> Result<(), Error> {
+    async fn feedback(&self, source: String, outcomes: Outcomes) -> Result<Option<Feedback>, Error> {
+        if outcomes == Outcomes::Off {
+            return Ok(None);
+        }
+        let topic = self.0.cast.ensure(OUTCOMES).await?.id;
+        Ok(Some(Feedback { topic, source: source.into(), delivered: outcomes == Outcomes::All }))
+    }
+
+    async fn start_target(
+        &self,
+        definition: Arc<TargetDefinition>,
+        outcomes: Outcomes,
+        replaces: bool,
+    ) -> Result<(), Error> {
         let inner = &self.0;
         let name = definition.name.clone();
         let path = format!("/forwarders/{name}");
@@ -143,8 +158,9 @@ impl System {
             retry: definition.retry.clone(),
             ..Default::default()
         };
-        let weak = Arc::downgrade(&self.0);
+        let (weak, weak_too) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
         let runtime = tokio::runtime::Handle::current();
+        let runtime_too = runtime.clone();
         let spec = ForwarderSpec {
             name: name.clone(),
             subscription: subscription.clone(),
@@ -166,6 +182,15 @@ impl System {
                             tracing::error!(to = name, %error, "the switch could not be stored");
                         }
                         system.alert("target.disabled", &name, &why).await;
+                        system.outcome("target.disabled", &name, &why).await;
+                    }
+                });
+            }),
+            on_breaker: Arc::new(move |name, turn, why| {
+                let (weak, name, why) = (weak_too.clone(), name.to_owned(), why.to_owned());
+                runtime_too.spawn(async move {
+                    if let Some(inner) = weak.upgrade() {
+                        System(inner).outcome(&format!("breaker.{turn}"), &name, &why).await;
                     }
                 });
             }),
@@ -188,6 +213,7 @@ impl System {
                 dead_letter: Some(dead.id),
                 version: definition.fingerprint,
                 to: deliveries,
+                feedback: self.feedback(format!("/targets/{name}"), outcomes).await?,
             })
             .await?;
         write(&inner.running).targets.insert(name, TargetEntry { definition, front, enabled });
@@ -255,6 +281,8 @@ impl System {
                 dead_letter: Some(dead.id),
                 version: definition.fingerprint,
                 to: deliveries,
+                // A trigger's results are seen where they arrive; only its failures are told.
+                feedback: self.feedback(format!("/triggers/{name}"), all.outcomes.min(Outcomes::Failures)).await?,
             })
             .await?;
         let entry = TriggerEntry { definition, priority, enabled, counts, fingerprint };
@@ -377,6 +405,7 @@ fn whole_fingerprint(trigger: &TriggerDefinition, all: &Definitions) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     trigger.fingerprint.hash(&mut hasher);
+    all.outcomes.hash(&mut hasher);
     for function in chain_of(trigger, all) {
         function.fingerprint.hash(&mut hasher);
     }

@@ -183,6 +183,7 @@ impl System {
             dead_letter: Some(dead.id),
             version: 0,
             to,
+            feedback: None,
         })
     }
 

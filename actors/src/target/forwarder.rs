@@ -35,6 +35,8 @@ use crate::trigger::{record, settle};
 
 /// Told the target's name and why it disabled itself.
 pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// See [`ForwarderSpec::on_breaker`].
+pub type OnBreaker = Arc<dyn Fn(&str, &'static str, &str) + Send + Sync>;
 
 /// What a forwarder is made of; the same at every restart.
 #[derive(Clone)]
@@ -61,6 +63,8 @@ pub struct ForwarderSpec {
     pub steps_dropped: prometheus::IntCounter,
     /// Told when the target disables itself (410, five days of failure), so that it is stored and an alert is raised.
     pub on_disabled: OnDisabled,
+    /// Told when the breaker opens or closes: the target's name, `opened` or `closed`, and why.
+    pub on_breaker: OnBreaker,
 }
 
 /// The name of a target's subscription on its outbox.
@@ -274,6 +278,8 @@ impl Forwarder {
             None => {}
             Some(Turn::Opened { until }) => {
                 tracing::warn!(to = %self.spec.name, last = self.last.as_ref().map_or("", |l| &*l.0), "circuit breaker opened");
+                let why = self.last.as_ref().map_or("", |last| &*last.0);
+                (self.spec.on_breaker)(&self.spec.name, "opened", why);
                 self.credit(Some(0));
                 self.release();
                 ctx.run_later(until.since(Tick::now()), |this, ctx| {
@@ -284,6 +290,7 @@ impl Forwarder {
             }
             Some(Turn::Closed) => {
                 tracing::info!(to = %self.spec.name, "circuit breaker closed");
+                (self.spec.on_breaker)(&self.spec.name, "closed", "its probes arrived");
                 self.credit(None);
             }
             Some(Turn::Disabled) => self.disable("it has failed for too long", ctx),

@@ -3,13 +3,14 @@
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
 use super::super::subscription::{Attempt, Effect, Verdict};
-use super::super::{AGAIN, Act, REPLAY_OF, Settlement, Subscriber, keys};
+use super::super::{AGAIN, Act, OUTCOMES, REPLAY_OF, Settlement, Subscriber, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
 use crate::log::{Commit, Durability, Op, Ops, Record, Seq, Table};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::SendError;
+use crate::trigger::run::MAX_HOPS;
 
 impl Topic {
     /// Applies settlements, and makes the one commit of what they change.
@@ -20,6 +21,13 @@ impl Topic {
         let served = self.served.iter_mut().find(|s| &*s.spec.name == subscription)?;
         let stored = durable_topic && served.spec.durable;
         let mut ops = Ops::new();
+        // What is told of it goes into the same write, and alone is not worth a sync.
+        let mut told = Ops::new();
+        let (tail, log) = (&self.tail, &self.spec.log);
+        let record_of = |seq| {
+            let stored = || log.read(topic.id, seq, 1, READ_BYTES).ok().and_then(|records| records.into_iter().next());
+            tail.get(seq).cloned().or_else(stored)
+        };
         let mut changed = false;
         for item in items {
             let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
@@ -28,11 +36,22 @@ impl Topic {
                 Effect::Stale | Effect::Again => continue,
                 Effect::Done { waited } => {
                     ops.extend(item.ops);
+                    if served.spec.feedback.as_ref().is_some_and(|feedback| feedback.delivered) {
+                        told.extend(record_of(item.seq).and_then(|record| {
+                            outcome(&served.spec, &record, "delivered", item.attempt, None, None, wall)
+                        }));
+                    }
                     if waited && stored {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });
                     }
                 }
                 Effect::Wait(entry) => {
+                    if served.spec.feedback.is_some() {
+                        told.extend(record_of(item.seq).and_then(|record| {
+                            let (cause, due) = (Some(&entry.cause), Some(entry.due_wall));
+                            outcome(&served.spec, &record, "retrying", entry.attempts, cause, due, wall)
+                        }));
+                    }
                     if stored {
                         ops.push(Op::Put { table: Table::Waiting, key: key(), value: entry.encode() });
                     }
@@ -43,9 +62,10 @@ impl Topic {
                     if waited && stored {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });
                     }
-                    let record = self.tail.get(item.seq).cloned().or_else(|| {
-                        self.spec.log.read(topic.id, item.seq, 1, READ_BYTES).ok().and_then(|r| r.into_iter().next())
-                    });
+                    let record = record_of(item.seq);
+                    told.extend(record.as_ref().and_then(|record| {
+                        outcome(&served.spec, record, "dead-lettered", attempts, Some(&cause), None, wall)
+                    }));
                     if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
                         let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause, &failures));
                         ops.push(Op::Append { topic: to, event, dedupe: None });
@@ -64,6 +84,7 @@ impl Topic {
         }
         let appends = ops.iter().any(|op| matches!(op, Op::Append { .. }));
         let durability = if appends { Durability::Synced } else { Durability::Lazy };
+        ops.extend(told);
         (!ops.is_empty()).then_some(Commit { ops, durability, reply: None })
     }
 
@@ -189,6 +210,43 @@ fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &
         event.extensions.push((name.into(), value.into()));
     }
     event
+}
+
+/// The event that tells what became of a delivery. Nothing is told of what is told itself, nor of a circle.
+fn outcome(
+    subscriber: &Subscriber,
+    record: &Record,
+    what: &str,
+    attempt: u32,
+    cause: Option<&Str>,
+    next_attempt: Option<Wall>,
+    now: Wall,
+) -> Option<Op> {
+    let feedback = subscriber.feedback.as_ref()?;
+    let event = &record.event;
+    if &*record.topic == OUTCOMES || event.hops >= MAX_HOPS {
+        return None;
+    }
+    let (topic, seq) = first_place(record);
+    let data = serde_json::json!({
+        "outcome": what,
+        "subscription": subscriber.name,
+        "event_id": event.id,
+        "event_type": event.kind,
+        "topic": topic,
+        "seq": seq.parse::<u64>().ok(),
+        "attempt": attempt,
+        "cause": cause,
+        "next_attempt": next_attempt.map(Wall::rfc3339),
+    });
+    let id = format!("{}-{}-{what}-{attempt}", event.id, subscriber.name).into();
+    let json = Some("application/json".into());
+    let mut told = event.derive(id, feedback.source.clone(), json, data.to_string().into(), now);
+    told.kind = format!("hexafn.delivery.{what}").into();
+    told.subject = Some(subscriber.name.clone());
+    told.headers.clear();
+    told.extensions.clear();
+    Some(Op::Append { topic: feedback.topic, event: Box::new(told), dedupe: None })
 }
 
 /// Where a record stood the first time, also when it was delivered again.
