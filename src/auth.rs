@@ -138,6 +138,34 @@ impl Auth {
         (resource, verb, namespace): (&str, &str, &str),
     ) -> Result<Option<String>, Refusal> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(token) = self.find(&tokens, bearer, from)? else { return Ok(None) };
+        if let Err(wait) = token.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now()) {
+            return Err(Refusal::Busy(wait.as_secs().max(1)));
+        }
+        if token.scopes.iter().any(|s| s.covers(resource, verb, namespace)) {
+            return Ok(Some(token.name.clone()));
+        }
+        Err(Refusal::Scope(format!("{resource}:{verb}:{namespace}")))
+    }
+
+    /// Whether a token is needed.
+    pub fn has_tokens(&self) -> bool {
+        !self.tokens.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Is this a token that is let in, or is none needed? Before anything of a request is read.
+    pub fn identify(&self, bearer: Option<&str>, from: Option<IpAddr>) -> Result<(), Refusal> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        self.find(&tokens, bearer, from).map(drop)
+    }
+
+    /// The token, or `None` where none is needed.
+    fn find<'t>(
+        &self,
+        tokens: &'t [Token],
+        bearer: Option<&str>,
+        from: Option<IpAddr>,
+    ) -> Result<Option<&'t Token>, Refusal> {
         if tokens.is_empty() {
             return Ok(None);
         }
@@ -155,19 +183,13 @@ impl Auth {
             }
         }
         let now = jiff::Timestamp::now();
-        let Some(token) = found.filter(|t| t.expires.is_none_or(|end| now < end)) else {
-            if let Some(ip) = from {
-                self.failed(ip);
-            }
-            return Err(Refusal::Unknown);
-        };
-        if let Err(wait) = token.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now()) {
-            return Err(Refusal::Busy(wait.as_secs().max(1)));
+        let found = found.filter(|t| t.expires.is_none_or(|end| now < end));
+        if found.is_none()
+            && let Some(ip) = from
+        {
+            self.failed(ip);
         }
-        if token.scopes.iter().any(|s| s.covers(resource, verb, namespace)) {
-            return Ok(Some(token.name.clone()));
-        }
-        Err(Refusal::Scope(format!("{resource}:{verb}:{namespace}")))
+        found.map(Some).ok_or(Refusal::Unknown)
     }
 
     fn limited(&self, ip: IpAddr) -> Option<u64> {

@@ -11,10 +11,12 @@ use std::process::ExitCode;
 
 mod client;
 mod demo;
+mod dlq;
 mod live;
 mod offline;
 mod online;
 mod table;
+mod test;
 
 /// An event-function runtime: webhooks in, triggers decide, functions run, results are forwarded, nothing lost.
 #[derive(Debug, Parser)]
@@ -74,6 +76,8 @@ enum Command {
         #[command(flatten)]
         config: Config,
     },
+    /// Run the tests of a configuration ([[test]]): from a signed request to mocked targets.
+    Test(test::Test),
     /// What would fire, run and be forwarded for an event, without any effect.
     Simulate(offline::Simulate),
     /// Run one function on an event.
@@ -130,6 +134,9 @@ enum Command {
     /// Targets.
     #[command(subcommand)]
     Target(online::Target),
+    /// Dead letters: what was given up.
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
     /// Actors: the supervision tree.
     #[command(subcommand)]
     Actors(online::Actors),
@@ -146,6 +153,8 @@ enum Command {
         /// E.g. HX0203.
         code: String,
     },
+    /// The language server, for editors: over standard input and output.
+    Lsp,
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -210,6 +219,7 @@ fn run(cli: Cli) -> Done {
         Command::Demo => demo::run(),
         Command::New { dir } => offline::new(&dir),
         Command::Check { config } => offline::check(&config.config, cli.output),
+        Command::Test(args) => test::test(&args, cli.output),
         Command::Simulate(args) => offline::simulate(args, cli.output),
         Command::Run(args) => offline::run(args, cli.output),
         Command::Publish { topic, data, kind, key, content_type } => {
@@ -223,13 +233,17 @@ fn run(cli: Cli) -> Done {
         Command::Trigger(trigger) => online::trigger(&client?, trigger),
         Command::Function(ls) => online::ls(&client?, ls, "functions"),
         Command::Target(target) => online::target(&client?, target),
+        Command::Dlq(dlq) => dlq::dlq(&client?, dlq),
         Command::Actors(actors) => online::actors(&client?, actors),
         Command::Trace(trace) => online::trace(&client?, trace),
         Command::Reload => online::reload(&client?),
         Command::Token(token) => offline::token(token),
         Command::Explain { code } => offline::explain(&code),
+        Command::Lsp => crate::lsp::run().map_err(|e| Failure::new(1, e.to_string())),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "hexafn", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hexafn", &mut script);
+            say(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

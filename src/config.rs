@@ -15,6 +15,7 @@ mod embedded;
 mod files;
 mod fingerprint;
 mod layers;
+pub mod modules;
 mod names;
 pub mod problem;
 mod read;
@@ -38,9 +39,9 @@ use secrets::Vault;
 use texts::Texts;
 use tree::{Node, Step};
 
-pub use checked::TokenSettings;
+pub use checked::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings, TokenSettings};
 pub use problem::{ConfigErrors, Severity, Warnings};
-pub use secrets::SecretMode;
+pub use secrets::{SAMPLE, SecretMode};
 pub use settings::{
     LogFormat, LogSettings, ServerSettings, StorageSettings, SupervisionSettings, Sync, TargetsSettings,
 };
@@ -82,6 +83,8 @@ pub struct Loaded {
     pub server: ServerSettings,
     /// `[[token]]`.
     pub tokens: Vec<TokenSettings>,
+    /// `[[test]]`, for `hexafn test`.
+    pub tests: Vec<TestSettings>,
     /// `[storage]`.
     pub storage: StorageSettings,
     /// `[log]`.
@@ -150,6 +153,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     Ok(Loaded {
         server,
         tokens: checked.tokens,
+        tests: checked.tests,
         storage,
         log,
         supervision,

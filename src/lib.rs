@@ -7,7 +7,9 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod lsp;
 pub mod reload;
 pub mod serve;
 pub mod telemetry;
+pub mod trial;
 pub mod web;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{self, Loaded, Options};
+use crate::config::{self, Loaded, LogFormat, Options, ServerSettings, StorageSettings, SupervisionSettings};
 use crate::web::App;
 use crate::web::hooks::Sources;
 use crate::web::problem::Problem;
@@ -15,8 +15,58 @@ use crate::web::problem::Problem;
 /// Reads the configuration anew, and applies it.
 pub struct Reloader {
     options: Options,
+    /// What only a restart can change, as it was at the start.
+    fixed: Fixed,
     state: Mutex<Status>,
     one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+/// The settings that are read once.
+#[derive(Debug, PartialEq)]
+struct Fixed {
+    server: ServerSettings,
+    storage: StorageSettings,
+    supervision: SupervisionSettings,
+    format: LogFormat,
+}
+
+impl Fixed {
+    fn of(loaded: &Loaded) -> Self {
+        let mut server = loaded.server.clone();
+        // Taken over by `Auth::replace`.
+        server.limits.token_rate = 0;
+        Self {
+            server,
+            storage: loaded.storage.clone(),
+            supervision: loaded.supervision.clone(),
+            format: loaded.log.format,
+        }
+    }
+
+    /// The sections that differ.
+    fn differs(&self, other: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("server", self.server != other.server),
+            ("storage", self.storage != other.storage),
+            ("supervision", self.supervision != other.supervision),
+            ("log.format", self.format != other.format),
+        ];
+        sections.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+}
+
+/// What a reload did, and what it could not do.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Reloaded {
+    /// What was started, replaced and stopped.
+    #[serde(flatten)]
+    pub applied: Applied,
+    /// Sections whose changes take effect when the service is started again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub restart_needed: Vec<&'static str>,
+    /// What whoever reloaded should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What is loaded, and how the last reload went.
@@ -59,7 +109,12 @@ impl Reloader {
     /// A reloader of what was loaded at the start.
     pub fn new(options: Options, loaded: &Loaded) -> Self {
         let status = Status { dir: options.dir.clone(), files: files_of(loaded), ..Status::default() };
-        Self { options, state: Mutex::new(status), one_at_a_time: tokio::sync::Mutex::default() }
+        Self {
+            options,
+            fixed: Fixed::of(loaded),
+            state: Mutex::new(status),
+            one_at_a_time: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The folder.
@@ -87,7 +142,7 @@ impl Reloader {
     }
 
     /// All or nothing.
-    pub async fn reload(&self, app: &App, by: &str) -> Result<Applied, Problem> {
+    pub async fn reload(&self, app: &App, by: &str) -> Result<Reloaded, Problem> {
         let _guard = self.one_at_a_time.lock().await;
         let options = self.options.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&options)).await;
@@ -99,8 +154,9 @@ impl Reloader {
             Problem::new(422, "config-invalid", "the configuration is not valid; nothing was changed").errors(json)
         })?;
         if by == "file change" && !self.has_changed(&loaded) {
-            return Ok(Applied::default());
+            return Ok(Reloaded::default());
         }
+        let had_tokens = app.auth.has_tokens();
         let applied = self.apply(app, &loaded).await.inspect_err(|problem| {
             tracing::error!(by, %problem, "reload failed");
             self.note(by, false, Some(serde_json::json!(problem)), None);
@@ -114,7 +170,17 @@ impl Reloader {
             unchanged = applied.unchanged,
             "reloaded"
         );
-        Ok(applied)
+        let mut reloaded = Reloaded { applied, ..Reloaded::default() };
+        reloaded.restart_needed = self.fixed.differs(&Fixed::of(&loaded));
+        if !reloaded.restart_needed.is_empty() {
+            tracing::warn!(sections = ?reloaded.restart_needed, "these changes take effect at the next start");
+        }
+        if had_tokens && !app.auth.has_tokens() {
+            let open = format!("no token is left: everybody who can reach {} may use the API", app.server.listen);
+            tracing::warn!("{open}");
+            reloaded.notes.push(open);
+        }
+        Ok(reloaded)
     }
 
     /// Puts a checked configuration in place: triggers and targets before the sources that feed them.

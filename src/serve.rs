@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::Auth;
-use crate::config::{self, Loaded, Options};
+use crate::config::{self, Loaded, Options, ServerSettings};
 use crate::reload::Reloader;
 use crate::web::hooks::Sources;
 use crate::web::{self as surface, App};
@@ -40,7 +40,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// Runs until it is told to stop. Returns after an orderly drain.
 pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
-    let mut loaded = config::load(&options).map_err(|errors| Failed::new(78, errors.render(false)))?;
+    let loaded = config::load(&options).map_err(|errors| Failed::new(78, errors.render(false)))?;
     crate::telemetry::start(&loaded.log);
     if !loaded.warnings.is_empty() {
         tracing::warn!("configuration\n{}", loaded.warnings.render(false));
@@ -52,8 +52,6 @@ pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
             format!("cannot listen on {}: {e}; is another hexaFn running? Set server.listen", loaded.server.listen),
         )
     })?;
-    // Port 0 asks for any free one; what is announced is the one that was given.
-    loaded.server.listen = listener.local_addr().map_err(|e| Failed::new(69, e.to_string()))?;
     let runtime = actix_web::rt::System::new();
     runtime.block_on(serve(options, loaded, listener, quiet))
 }
@@ -90,10 +88,15 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
     system.watch().await.map_err(|e| failed(&e))?;
     system.cast().configure(loaded.definitions.topics.values().cloned());
     system.cast().open_all().await.map_err(|e| failed(&e))?;
+    system.open_registered().await.map_err(|e| failed(&e))?;
     let no_sources = Sources::build(&system, &Default::default()).await.map_err(|e| failed(&e))?;
     let app = web::Data::new(App {
         auth: Auth::default(),
-        server: loaded.server.clone(),
+        // Port 0 asks for any free one; what is announced is the one that was given.
+        server: ServerSettings {
+            listen: listener.local_addr().map_err(|e| Failed::new(69, e.to_string()))?,
+            ..loaded.server.clone()
+        },
         sources: RwLock::new(Arc::new(no_sources)),
         reloader: Reloader::new(options, &loaded),
         draining: AtomicBool::new(false),
@@ -143,6 +146,7 @@ fn rocks(loaded: &Loaded) -> RocksOptions {
     let storage = &loaded.storage;
     RocksOptions {
         reserve: storage.min_free.0,
+        accept_loss: storage.accept_loss,
         memtable: usize::try_from(storage.memory.0).unwrap_or(usize::MAX),
         ..RocksOptions::new(&storage.path)
     }
@@ -217,7 +221,7 @@ fn reload_on_hangup(app: &web::Data<App>) -> Result<(), Failed> {
 /// What to try first. A reader that has gone (a closed pipe) is no reason to end the service.
 fn announce(app: &App, loaded: &Loaded) {
     use std::io::Write;
-    let base = format!("http://{}", loaded.server.listen);
+    let base = format!("http://{}", app.server.listen);
     let mut text = format!("hexaFn {} listens on {base}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |l: String| {
         text.push_str(&l);
@@ -231,9 +235,13 @@ fn announce(app: &App, loaded: &Loaded) {
     }
     let config = shell_word(app.reloader.dir());
     line("Try:".to_owned());
-    line(format!("  hexafn hook send github --event push --data @tests/fixtures/github/push.json --config {config}"));
-    line("  hexafn tail '>'                 # watch what arrives and what comes of it, live".to_owned());
-    line("  hexafn trace ls                 # and then: hexafn trace show <event-id>".to_owned());
+    let server = if app.server.listen.port() == 8080 { String::new() } else { format!(" --server {base}") };
+    if let Some(source) = app.sources().names().first() {
+        let data = r#"'{"hello": "world"}'"#;
+        line(format!("  hexafn hook send {source} --config {config}{server} --data {data}"));
+    }
+    line(format!("  hexafn tail '>'{server}         # what arrives and what comes of it, live"));
+    line(format!("  hexafn trace ls{server}         # and then: hexafn trace show <event-id>"));
     if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
         tracing::debug!(%error, "nobody reads the announcement");
     }

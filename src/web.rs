@@ -5,7 +5,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::system::System;
 use hexafn_actors::trace::{Step, Steps};
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,6 +15,8 @@ use crate::reload::Reloader;
 use problem::Problem;
 
 pub mod admin;
+pub mod body;
+pub mod gate;
 pub mod hooks;
 pub mod openapi;
 pub mod problem;
@@ -56,6 +57,18 @@ impl App {
         verb: &str,
         namespace: &str,
     ) -> Result<Option<String>, Problem> {
+        let bearer = self.bearer(request)?;
+        let from = request.peer_addr().map(|a| a.ip());
+        self.auth.check(bearer, from, (resource, verb, namespace)).map_err(refused)
+    }
+
+    /// Does the request come with a token that is known, where one is needed?
+    pub fn identify(&self, request: &HttpRequest) -> Result<(), Problem> {
+        let bearer = self.bearer(request)?;
+        self.auth.identify(bearer, request.peer_addr().map(|a| a.ip())).map_err(refused)
+    }
+
+    fn bearer<'r>(&self, request: &'r HttpRequest) -> Result<Option<&'r str>, Problem> {
         self.check_host(request)?;
         if request.query_string().split('&').any(|p| p.starts_with("token=") || p.starts_with("access_token=")) {
             return Err(Problem::new(
@@ -65,26 +78,7 @@ impl App {
             ));
         }
         let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let bearer = bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
-        let from: Option<IpAddr> = request.peer_addr().map(|a| a.ip());
-        self.auth.check(bearer.map(str::trim), from, (resource, verb, namespace)).map_err(|refusal| match refusal {
-            Refusal::Unknown => Problem::new(
-                401,
-                "token-required",
-                "send a valid token as `Authorization: Bearer …`; make one with `hexafn token new NAME`",
-            ),
-            Refusal::Busy(wait) => {
-                Problem::new(429, "token-rate", "this token asks more often than server.limits.token_rate allows")
-                    .retry_after(wait)
-            }
-            Refusal::Scope(needed) => {
-                Problem::new(403, "scope-missing", format!("this token may not do that; it needs the scope {needed}"))
-            }
-            Refusal::Limited(wait) => {
-                Problem::new(429, "too-many-failures", "too many requests with a wrong token from this address")
-                    .retry_after(wait)
-            }
-        })
+        Ok(bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer "))).map(str::trim))
     }
 
     /// A foreign `Host` is the mark of a DNS rebinding attack; a foreign `Origin` that of a page that is not ours.
@@ -112,6 +106,27 @@ impl App {
             }
         }
         Ok(())
+    }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Unknown => Problem::new(
+            401,
+            "token-required",
+            "send a valid token as `Authorization: Bearer …`; make one with `hexafn token new NAME`",
+        ),
+        Refusal::Busy(wait) => {
+            Problem::new(429, "token-rate", "this token asks more often than server.limits.token_rate allows")
+                .retry_after(wait)
+        }
+        Refusal::Scope(needed) => {
+            Problem::new(403, "scope-missing", format!("this token may not do that; it needs the scope {needed}"))
+        }
+        Refusal::Limited(wait) => {
+            Problem::new(429, "too-many-failures", "too many requests with a wrong token from this address")
+                .retry_after(wait)
+        }
     }
 }
 
@@ -170,14 +185,8 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
             flush(&of_app, steps);
         }
     });
-    let max_body = usize::try_from(app.server.limits.max_body.0).unwrap_or(usize::MAX);
     config
         .app_data(app)
-        .app_data(
-            web::JsonConfig::default()
-                .limit(max_body)
-                .error_handler(|e, _| Problem::new(400, "body-invalid", e.to_string()).into()),
-        )
         .app_data(
             web::QueryConfig::default().error_handler(|e, _| Problem::new(400, "query-invalid", e.to_string()).into()),
         )
@@ -185,14 +194,17 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
             web::PathConfig::default().error_handler(|e, _| Problem::new(400, "path-invalid", e.to_string()).into()),
         )
         .app_data(worker)
-        .app_data(web::PayloadConfig::new(max_body))
         .service(web::resource("/hooks/{source}").to(hooks::receive))
-        .service(web::resource("/health/live").route(web::get().to(live)))
-        .service(web::resource("/health/ready").route(web::get().to(ready)))
-        .service(web::resource("/metrics").route(web::get().to(metrics)))
-        .service(web::resource("/").route(web::get().to(index)))
-        .configure(ws::configure)
-        .configure(admin::configure)
+        .service(
+            web::scope("")
+                .wrap(actix_web::middleware::from_fn(gate::gate))
+                .service(web::resource("/health/live").route(web::get().to(live)))
+                .service(web::resource("/health/ready").route(web::get().to(ready)))
+                .service(web::resource("/metrics").route(web::get().to(metrics)))
+                .service(web::resource("/").route(web::get().to(index)))
+                .configure(ws::configure)
+                .configure(admin::configure),
+        )
         .default_service(web::to(nothing_here));
 }
 
@@ -226,7 +238,7 @@ async fn index(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse
         "version": env!("CARGO_PKG_VERSION"),
         "hooks": "/hooks/{source}",
         "api": "/admin/openapi.json",
-        "streams": ["/ws/topics/{pattern}", "/ws/actors"],
+        "streams": ["/ws/topics/{pattern}", "/ws/subscriptions/{name}", "/ws/actors"],
         "health": ["/health/live", "/health/ready"],
         "metrics": "/metrics",
     })))

@@ -1,12 +1,58 @@
 //! Tests through the built binary: real sockets, real data folders, the real command line.
+//!
+//! A test lays out a scenario (`tests/scenarios/<name>`), starts the service on it, acts as its senders, receivers and
+//! people do, and looks at what can be seen from outside. Nothing sleeps: what takes time is asked for with an end
+//! (`watch::eventually`).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+// What stands around the service.
+#[path = "it/receiver.rs"]
+mod receiver;
+#[path = "it/sender.rs"]
+mod sender;
 #[path = "it/service.rs"]
 mod service;
+#[path = "it/watch.rs"]
+mod watch;
 
+// The tests, by subject.
+#[path = "it/access.rs"]
+mod access;
+#[path = "it/api.rs"]
+mod api;
+#[path = "it/cloudevents.rs"]
+mod cloudevents;
+#[path = "it/command.rs"]
+mod command;
+#[path = "it/crash.rs"]
+mod crash;
+#[path = "it/damage.rs"]
+mod damage;
 #[path = "it/door.rs"]
 mod door;
+#[path = "it/egress.rs"]
+mod egress;
 #[path = "it/flow.rs"]
 mod flow;
+#[path = "it/github.rs"]
+mod github;
+#[path = "it/live.rs"]
+mod live;
 #[path = "it/operate.rs"]
 mod operate;
+#[path = "it/overload.rs"]
+mod overload;
+#[path = "it/reload.rs"]
+mod reload;
+#[path = "it/signatures.rs"]
+mod signatures;
+#[path = "it/subscriptions.rs"]
+mod subscriptions;
+#[path = "it/supervision.rs"]
+mod supervision;
+#[path = "it/targets.rs"]
+mod targets;
+#[path = "it/topics.rs"]
+mod topics;
+#[path = "it/triggers.rs"]
+mod triggers;

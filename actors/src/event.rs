@@ -153,11 +153,11 @@ impl Event {
 
     /// What a trigger makes of this event: the same trace with a fresh span, the same attributes, key and headers, one
     /// hop further.
-    pub fn derive(&self, id: Str, source: Str, content_type: Option<Str>, data: Bytes) -> Self {
+    pub fn derive(&self, id: Str, source: Str, content_type: Option<Str>, data: Bytes, now: Wall) -> Self {
         Self {
             id,
             source,
-            time: Wall::now(),
+            time: now,
             content_type,
             hops: self.hops.saturating_add(1),
             trace: self.trace.child(),
@@ -169,6 +169,12 @@ impl Event {
             headers: self.headers.clone(),
             key: self.key.clone(),
         }
+    }
+
+    /// The same event with other data.
+    #[must_use]
+    pub fn with_data(&self, data: Bytes) -> Self {
+        Self { data, doc: OnceLock::new(), ..self.clone() }
     }
 
     /// Hands over the parsed view that the door made, so that nobody parses again.

@@ -11,6 +11,7 @@ use crate::definitions::FunctionDefinition;
 use crate::event::Str;
 use crate::log::Record;
 use crate::metrics::FunctionMetrics;
+use crate::topic::{AGAIN, REPLAY_OF, pattern};
 
 /// The largest output of a function, in bytes.
 pub const MAX_OUTPUT: usize = 256 << 10;
@@ -19,13 +20,27 @@ pub const MAX_OUTPUT: usize = 256 << 10;
 /// that the budget ends a run before its wall-clock time does on a slow machine too.
 const STEPS_PER_MS: u64 = 15_000;
 
-/// How a run ended.
+/// Events that one run may emit.
+pub const MAX_EMITTED: usize = 100;
+
+/// What a run gave.
+#[derive(Debug, Clone, Default)]
+pub struct Produced {
+    /// The output, as JSON; `None` when the function decided that there is none.
+    pub output: Option<Bytes>,
+    /// What it emitted beside it, in order.
+    pub emitted: Vec<Emitted>,
+}
+
+/// An event that a function sends to a topic by itself.
 #[derive(Debug, Clone)]
-pub enum Outcome {
-    /// The output, as JSON.
-    Output(Bytes),
-    /// The function decided that there is no output.
-    Drop,
+pub struct Emitted {
+    /// The topic, as the function names it.
+    pub topic: Str,
+    /// The ordering key.
+    pub key: Option<Str>,
+    /// The data, as JSON.
+    pub data: Bytes,
 }
 
 /// Why a run failed.
@@ -81,7 +96,7 @@ pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
         kind: &event.kind,
         subject: event.subject.as_deref(),
         time_us: event.time.0,
-        topic: &record.topic,
+        topic: origin(record),
         seq: record.seq,
         key: event.key.as_deref(),
         content_type: event.content_type.as_deref(),
@@ -92,6 +107,15 @@ pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
     }
 }
 
+/// The topic that a record came from in the first place, also when it is delivered again.
+fn origin(record: &Record) -> &str {
+    if !record.topic.starts_with(AGAIN) {
+        return &record.topic;
+    }
+    let first = record.event.extensions.iter().find(|(name, _)| &**name == REPLAY_OF);
+    first.and_then(|(_, place)| place.rsplit_once('/')).map_or(&record.topic, |(topic, _)| topic)
+}
+
 /// A seed for the random built-ins that is the same when the same record is run again.
 pub fn seed(record: &Record) -> u64 {
     (u64::from(record.topic_id.0) << 48) ^ record.seq.wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -99,7 +123,7 @@ pub fn seed(record: &Record) -> u64 {
 
 impl Function {
     /// Runs the function once.
-    pub fn run(&self, record: &Record, trigger: &str, attempt: u32, now: Wall) -> (Result<Outcome, Error>, Execution) {
+    pub fn run(&self, record: &Record, trigger: &str, attempt: u32, now: Wall) -> (Result<Produced, Error>, Execution) {
         let definition = &self.definition;
         let started = Instant::now();
         let ctx = CtxView {
@@ -114,17 +138,24 @@ impl Function {
         let millis = u64::try_from(definition.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
         let limits = Limits { steps: millis.saturating_mul(STEPS_PER_MS), ..Limits::default() };
         let mut budget = Budget::new(limits);
-        let result = definition.program.eval(&input, &mut budget).map_err(|e| self.failed(&e)).and_then(|value| {
-            if matches!(value, Value::Drop) {
-                return Ok(Outcome::Drop);
+        let result = definition.program.run(&input, &mut budget).map_err(|e| self.failed(&e)).and_then(|outcome| {
+            let dropped = matches!(outcome.value, Value::Drop);
+            let output = if dropped { None } else { Some(self.json(&outcome.value)?) };
+            if outcome.emitted.len() > MAX_EMITTED {
+                let message = format!("emitted {} events; at most {MAX_EMITTED} are allowed", outcome.emitted.len());
+                return Err(Error { function: definition.name.clone(), code: "emitted-too-many".into(), message });
             }
-            let mut out = Vec::with_capacity(256);
-            value.write_json(&mut out, MAX_OUTPUT).map_err(|_| Error {
-                function: definition.name.clone(),
-                code: "output-too-large".into(),
-                message: format!("the output is larger than {MAX_OUTPUT} bytes"),
-            })?;
-            Ok(Outcome::Output(out.into()))
+            let mut emitted = Vec::with_capacity(outcome.emitted.len());
+            for one in &outcome.emitted {
+                pattern::check_name(&one.topic).map_err(|e| Error {
+                    function: definition.name.clone(),
+                    code: "emit-topic".into(),
+                    message: format!("emitted to a topic that is none: {e}"),
+                })?;
+                let key = one.key.as_ref().map(|key| Str::from(&**key));
+                emitted.push(Emitted { topic: Str::from(&*one.topic), key, data: self.json(&one.value)? });
+            }
+            Ok(Produced { output, emitted })
         });
         let took = started.elapsed();
         let result = match result {
@@ -150,6 +181,16 @@ impl Function {
         (result, execution)
     }
 
+    fn json(&self, value: &Value<'_>) -> Result<Bytes, Error> {
+        let mut out = Vec::with_capacity(256);
+        value.write_json(&mut out, MAX_OUTPUT).map_err(|_| Error {
+            function: self.definition.name.clone(),
+            code: "output-too-large".into(),
+            message: format!("the output is larger than {MAX_OUTPUT} bytes"),
+        })?;
+        Ok(out.into())
+    }
+
     fn failed(&self, error: &RuntimeError) -> Error {
         let code = if error.is_exhausted() { "timeout".into() } else { error.code.to_string().into() };
         Error { function: self.definition.name.clone(), code, message: error.to_string() }
@@ -166,14 +207,6 @@ pub fn test(
     let ctx = CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], random_seed: seed(record) };
     let input = Input { event: view(record, condition.reads_data()), ctx };
     condition.test(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
-}
-
-/// Renders a template on a record.
-pub fn render(template: &hexafn_dsl::Program, record: &Record, attempt: u32) -> Result<String, RuntimeError> {
-    let ctx =
-        CtxView { trigger: "", function: "", attempt, now_us: Wall::now().0, env: &[], random_seed: seed(record) };
-    let input = Input { event: view(record, template.reads_data()), ctx };
-    template.render(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
 }
 
 /// Evaluates an expression that gives a text, such as a topic's name.

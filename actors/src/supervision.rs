@@ -40,7 +40,7 @@ pub use breaker::{Breaker, Permit};
 pub use decision::{Decision, History, decide};
 pub use duration::Span;
 pub use failure::{Failure, FailureKind};
-pub use front::{Front, SendError};
+pub use front::{Front, Lent, SendError};
 pub use lifeline::{Busy, Lifeline, StartError, Started, Stop};
 pub use machine::State;
 pub use node::{Change, ControlError, Node, Verb};

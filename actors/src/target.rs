@@ -181,6 +181,18 @@ pub struct Delivery<'a> {
     pub now: Wall,
 }
 
+/// What an attempt would send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Preview {
+    /// `POST https://…`, or the path of a file.
+    pub destination: String,
+    /// The headers of a request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// The body of a request, or the line of a file.
+    pub body: String,
+}
+
 /// How the forwarder hands records over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -210,6 +222,12 @@ pub trait Target: Send + Sync + std::fmt::Debug {
 
     /// How the forwarder hands records over.
     fn mode(&self) -> Mode;
+
+    /// What an attempt would send or write, without doing it: for simulations and tests. Secrets are masked.
+    ///
+    /// # Errors
+    /// The event cannot be delivered at all: a template fails on it, or gives something that is refused.
+    fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure>;
 
     /// Makes one attempt.
     fn deliver<'a>(&'a self, delivery: Delivery<'a>) -> BoxFuture<'a, Outcome>;
@@ -261,6 +279,11 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
 pub trait Secrets: Send + Sync {
     /// The secret, or why it cannot be read; the message never holds the secret.
     fn get(&self, reference: &str) -> Result<zeroize::Zeroizing<String>, String>;
+
+    /// A secret that is an address.
+    fn address(&self, reference: &str) -> Result<zeroize::Zeroizing<String>, String> {
+        self.get(reference)
+    }
 }
 
 /// Resolves names. The system's by default ([`http::SystemLookup`]); tests bring their own.

@@ -63,6 +63,18 @@ pub struct Subscriber {
     pub to: Front<Deliveries>,
 }
 
+/// What the topics of events that are delivered again to one subscription alone begin with; its name follows.
+pub const AGAIN: &str = "hexafn.again.";
+/// The extension attribute of an event that is delivered again: `topic/sequence` of the first time.
+pub const REPLAY_OF: &str = "replayof";
+
+impl Subscriber {
+    /// Whether it gets the records of a topic.
+    pub fn serves(&self, topic: &str) -> bool {
+        self.pattern.matches(topic) || topic.strip_prefix(AGAIN) == Some(&*self.name)
+    }
+}
+
 /// One record for a subscriber.
 #[derive(Debug, Clone)]
 pub struct Delivery {

@@ -107,8 +107,12 @@ impl Trigger {
             step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0) + 1));
             steps.push(step.with(Detail::Place(record.topic.clone(), record.seq)));
         }
+        let mut after: Duration = ran.executions.iter().map(|e| e.took).sum();
         for execution in &ran.executions {
-            let step = Step::ended(event, Stage::Executed, execution.function.clone(), execution.took);
+            let mut step = Step::ended(event, Stage::Executed, execution.function.clone(), execution.took);
+            // Told together at the end: each began before all that ran after it.
+            after = after.saturating_sub(execution.took);
+            step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0)));
             steps.push(match &execution.error {
                 None => step,
                 Some(error) => step.failed(Detail::Text(error.message.as_str().into())),
@@ -132,17 +136,21 @@ impl Trigger {
                 self.well();
                 (Verdict::Ack, Ops::new())
             }
-            End::Fired { output, to } => {
+            End::Fired { output, to, emitted } => {
                 self.spec.metrics.fired.inc();
                 self.spec.counts.fired.fetch_add(1, Ordering::Relaxed);
-                answer(&|| Answer::Output(output.data.clone()));
-                for &index in &to {
-                    let target = &self.spec.runner.outputs[index];
-                    let step = Step::ended(&output, Stage::Produced, target.target.clone(), Duration::ZERO);
+                answer(&|| output.as_ref().map_or(Answer::Nothing, |output| Answer::Output(output.data.clone())));
+                for (index, output) in to.iter().filter_map(|index| Some((index, output.as_ref()?))) {
+                    let target = &self.spec.runner.outputs[*index];
+                    let step = Step::ended(output, Stage::Produced, target.target.clone(), Duration::ZERO);
                     steps.push(step.with(Detail::Text(target.topic_name.clone())));
                 }
+                for emission in &emitted {
+                    let step = Step::ended(&emission.event, Stage::Produced, "emit".into(), Duration::ZERO);
+                    steps.push(step.with(Detail::Text(emission.topic.clone())));
+                }
                 self.well();
-                (Verdict::Ack, self.spec.runner.ops(&output, &to))
+                (Verdict::Ack, self.spec.runner.ops(output.as_deref(), &to, emitted))
             }
             End::Failed { message, permanent } => {
                 self.spec.metrics.failed.inc();
@@ -162,7 +170,9 @@ impl Trigger {
 
     /// One bad event is its own business; when most of them fail, it is the trigger's.
     fn ill(&mut self, failure: &Failure) {
-        if matches!(decide(&self.spec.health, &mut self.history, Tick::now(), failure, 0.5), Decision::Quarantine) {
+        // Permanent is said of the event (trying it again cannot help), not of the trigger.
+        let counted = Failure { kind: FailureKind::Reported, ..failure.clone() };
+        if matches!(decide(&self.spec.health, &mut self.history, Tick::now(), &counted, 0.5), Decision::Quarantine) {
             self.gave_up = Some(format!("most of its events fail; the last: {}", failure.message));
         }
     }

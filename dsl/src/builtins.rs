@@ -1,19 +1,55 @@
 //! The functions that every program has. A function is one row of its group's table: name, signature, documentation,
 //! examples, implementation. The examples run as tests, and the reference is printed from the rows.
 
+mod args;
+mod arithmetic;
+mod arrays;
+mod base;
+mod calendar;
+mod case;
+mod cidr;
 mod collections;
 mod convert;
-mod encode;
-mod lambdas;
-mod numbers;
+mod csv;
+mod durations;
+mod escape;
+mod find;
+mod foreign;
+mod group;
+mod hash;
+mod hmac;
+mod ids;
+mod json;
+mod jwt;
+mod layout;
+mod merge;
+mod number_text;
 mod objects;
-mod strings;
+mod paths;
+mod presence;
+mod random;
+mod redact;
+mod regex;
+mod round;
+mod schema;
+mod search;
+mod semver;
+mod sets;
+mod slices;
+mod sort;
+mod split;
 mod time;
+mod totals;
+mod transform;
+mod trim;
+mod types;
+mod url;
+mod zones;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use regex::Regex;
+use ::regex::Regex;
 
 pub use crate::check::Types;
 use crate::code::Lambda;
@@ -24,6 +60,15 @@ pub(crate) type PureFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>]) 
 pub(crate) type PatternFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &Regex) -> Result<Value<'e>>;
 pub(crate) type LambdaFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &'p Lambda) -> Result<Value<'e>>;
 
+pub(crate) type PreparedFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &Prepared) -> Result<Value<'e>>;
+
+/// How an argument is prepared, and the steps that each part of it costs when that is done at run time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prepare {
+    pub(crate) make: fn(&Value<'_>) -> std::result::Result<Prepared, String>,
+    pub(crate) each: u64,
+}
+
 /// How a function is run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Run {
@@ -33,10 +78,23 @@ pub(crate) enum Run {
     Context(PureFn),
     /// With its second argument as a regular expression.
     Pattern(PatternFn),
+    /// With what its second argument stands for: prepared once if that is a constant.
+    Prepared(Prepare, PreparedFn),
+    /// The same, from the context as well.
+    PreparedContext(Prepare, PreparedFn),
     /// With a lambda as its last argument.
     Lambda(LambdaFn),
     /// With or without a lambda.
     Either(PureFn, LambdaFn),
+}
+
+/// What a function makes of an argument before it looks at the others.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    Schema(Box<schema::Schema>),
+    Keys(jwt::Keys),
+    Networks(Vec<ipnet::IpNet>),
+    Versions(::semver::VersionReq),
 }
 
 /// A row of a table.
@@ -140,15 +198,49 @@ fn param(text: &'static str) -> Param {
     Param { name, types: Types::parse(types), optional, rest, lambda }
 }
 
-const GROUPS: [(&str, &[Row]); 8] = [
-    ("Strings", strings::ROWS),
+const GROUPS: [(&str, &[Row]); 42] = [
+    ("Strings", case::ROWS),
+    ("Strings", trim::ROWS),
+    ("Strings", search::ROWS),
+    ("Strings", split::ROWS),
+    ("Strings", layout::ROWS),
+    ("Strings", regex::ROWS),
+    ("Strings", escape::ROWS),
     ("Collections", collections::ROWS),
-    ("Collections with a function", lambdas::ROWS),
+    ("Collections", slices::ROWS),
+    ("Collections", arrays::ROWS),
+    ("Collections", sets::ROWS),
+    ("Collections with a function", transform::ROWS),
+    ("Collections with a function", find::ROWS),
+    ("Collections with a function", totals::ROWS),
+    ("Collections with a function", sort::ROWS),
+    ("Collections with a function", group::ROWS),
     ("Objects", objects::ROWS),
-    ("Numbers", numbers::ROWS),
+    ("Objects", paths::ROWS),
+    ("Objects", merge::ROWS),
+    ("Objects", presence::ROWS),
+    ("Objects", redact::ROWS),
+    ("Numbers", round::ROWS),
+    ("Numbers", arithmetic::ROWS),
+    ("Numbers", number_text::ROWS),
+    ("Numbers", random::ROWS),
+    ("Types and conversions", types::ROWS),
     ("Types and conversions", convert::ROWS),
+    ("Types and conversions", json::ROWS),
+    ("Types and conversions", csv::ROWS),
+    ("Types and conversions", schema::ROWS),
+    ("Types and conversions", semver::ROWS),
     ("Time", time::ROWS),
-    ("Codings, hashes and networks", encode::ROWS),
+    ("Time", calendar::ROWS),
+    ("Time", zones::ROWS),
+    ("Time", durations::ROWS),
+    ("Codings and hashes", base::ROWS),
+    ("Codings and hashes", url::ROWS),
+    ("Codings and hashes", hash::ROWS),
+    ("Codings and hashes", hmac::ROWS),
+    ("Codings and hashes", jwt::ROWS),
+    ("Identifiers and networks", ids::ROWS),
+    ("Identifiers and networks", cidr::ROWS),
 ];
 
 /// All built-in functions, by group.
@@ -167,13 +259,20 @@ pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
     index.get(name).and_then(|at| builtins().get(*at))
 }
 
+/// What a function of another language is called here.
+pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
+    let lower = name.to_ascii_lowercase();
+    let plain = lower.trim_end_matches('!');
+    foreign::NAMES.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| *ours)
+}
+
 /// Compiles a pattern within the size limits.
 pub(crate) fn pattern(text: &str) -> std::result::Result<Regex, String> {
     const LARGEST: usize = 1 << 20;
-    regex::RegexBuilder::new(text).size_limit(LARGEST).dfa_size_limit(2 * LARGEST).nest_limit(64).build().map_err(
+    ::regex::RegexBuilder::new(text).size_limit(LARGEST).dfa_size_limit(2 * LARGEST).nest_limit(64).build().map_err(
         |why| {
             match why {
-                regex::Error::CompiledTooBig(limit) => {
+                ::regex::Error::CompiledTooBig(limit) => {
                     format!("the pattern needs more than {limit} bytes when compiled")
                 }
                 // The last line says what is wrong; the lines before draw it, which the diagnostic does already.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::ast::Span;
-use crate::builtins::{LambdaFn, PatternFn, PureFn, Types};
+use crate::builtins::{LambdaFn, PatternFn, Prepare, Prepared, PreparedFn, PureFn, Types};
 use crate::value::{Shape, Value};
 
 mod forms;
@@ -86,6 +86,7 @@ pub(crate) enum Op {
     ObjectOf(Box<[Member]>),
     Call(Box<Call>),
     CallPattern(Box<CallPattern>),
+    CallPrepared(Box<CallPrepared>),
     CallLambda(Box<CallLambda>),
     CallFunction {
         function: u16,
@@ -199,6 +200,15 @@ pub(crate) struct CallPattern {
     pub(crate) run: PatternFn,
     /// Compiled already if the pattern is a constant.
     pub(crate) regex: Option<Regex>,
+}
+
+#[derive(Debug)]
+pub(crate) struct CallPrepared {
+    pub(crate) call: Args,
+    pub(crate) prepare: Prepare,
+    pub(crate) run: PreparedFn,
+    /// Prepared already if the argument is a constant.
+    pub(crate) ready: Option<Prepared>,
 }
 
 #[derive(Debug)]

@@ -443,6 +443,7 @@ fn is_constant(op: &Op) -> bool {
         }),
         Op::Object { values, .. } => values.iter().all(constant),
         Op::Call(call) => call.call.args.iter().all(constant),
+        Op::CallPrepared(call) => call.call.args.iter().all(constant),
         Op::CallPattern(call) => call.call.args.iter().all(constant),
         _ => false,
     }

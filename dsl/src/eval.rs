@@ -7,6 +7,7 @@ mod explain;
 mod matching;
 mod ops;
 mod path;
+mod prepared;
 mod update;
 
 use std::sync::Arc;
@@ -106,6 +107,7 @@ impl<'p, 'e> Machine<'p, 'e> {
             Op::ObjectOf(members) => self.object_literal(members).map_err(|fault| fault.at(node.span)),
             Op::Call(call) => self.call(call).map_err(|fault| fault.at(node.span)),
             Op::CallPattern(call) => self.call_pattern(call).map_err(|fault| fault.at(node.span)),
+            Op::CallPrepared(call) => self.call_prepared(call).map_err(|fault| fault.at(node.span)),
             Op::CallLambda(call) => self.call_lambda(call).map_err(|fault| fault.at(node.span)),
             Op::CallFunction { function, args } => self.call_function(*function, args),
             Op::Match(choice) => self.matching(choice).map_err(|fault| fault.at(node.span)),

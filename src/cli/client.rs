@@ -69,6 +69,16 @@ impl Client {
         self.send(self.http.patch(self.url(path)).json(body))
     }
 
+    /// PUT of bytes.
+    pub fn put_raw(&self, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
+        self.send(self.http.put(self.url(path)).body(body))
+    }
+
+    /// PUT with a JSON body.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(self.http.put(self.url(path)).json(body))
+    }
+
     /// POST of bytes with headers.
     pub fn post_raw(&self, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Result<Value, Failure> {
         let mut request = self.http.post(self.url(path)).body(body);

@@ -1,6 +1,6 @@
-//! `hexafn tail`: a live stream, a line for each event.
+//! `hexafn tail` and `hexafn sub read`: streams, a line for each event.
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -15,10 +15,16 @@ pub fn tail(client: &Client, pattern: &str, from: &str, filter: Option<String>, 
     if let Some(filter) = filter {
         url.push_str(&format!("&filter={}", part(&filter)));
     }
-    client.block_on(watch(client, &url, count))
+    client.block_on(watch(client, &url, count, false))
 }
 
-async fn watch(client: &Client, url: &str, count: Option<u64>) -> Done {
+/// Receives the events of a registered subscription, and settles each after it was printed.
+pub fn read(client: &Client, name: &str, count: Option<u64>) -> Done {
+    let url = format!("{}/ws/subscriptions/{}", client.base().replacen("http", "ws", 1), part(name));
+    client.block_on(watch(client, &url, count, true))
+}
+
+async fn watch(client: &Client, url: &str, count: Option<u64>, settle: bool) -> Done {
     let mut request = url.into_client_request().map_err(|e| Failure::new(2, e.to_string()))?;
     if let Some(token) = client.token() {
         let value = format!("Bearer {token}").parse().map_err(|_| Failure::new(77, "the token is not text"))?;
@@ -31,9 +37,21 @@ async fn watch(client: &Client, url: &str, count: Option<u64>) -> Done {
         match message.map_err(|e| Failure::new(69, format!("the stream broke: {e}")))? {
             Message::Text(text) => {
                 show(client, &text);
+                if settle {
+                    let event: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+                    if let Some(error) = event["error"].as_str() {
+                        return Err(Failure::new(1, plain(error)));
+                    }
+                    let ack = serde_json::json!({ "ack": event["ack_id"] }).to_string();
+                    let sent = stream.send(Message::text(ack)).await;
+                    sent.map_err(|e| Failure::new(69, format!("the stream broke: {e}")))?;
+                }
                 seen += 1;
                 if count.is_some_and(|n| seen >= n) {
-                    // The service sees the connection end; nothing is lost with it.
+                    // Waits until the service has read what was said; without acks nothing is lost with the connection.
+                    if settle && stream.close(None).await.is_ok() {
+                        while stream.next().await.is_some_and(|m| m.is_ok()) {}
+                    }
                     return Ok(());
                 }
             }

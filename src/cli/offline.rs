@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::new_id;
-use hexafn_actors::function::{Function, Outcome};
+use hexafn_actors::function::Function;
 use hexafn_actors::metrics::Metrics;
 use hexafn_actors::source::RequestParts;
 use hexafn_actors::source::secret::Environment;
@@ -19,13 +19,16 @@ use crate::config::{self, Loaded, Options, SecretMode};
 use crate::web::simulate::Trial;
 
 /// The files of the shipped example, as `hexafn new` and `hexafn demo` write them.
-pub const EXAMPLE: [(&str, &str); 7] = [
+pub const EXAMPLE: [(&str, &str); 10] = [
     ("hexafn.toml", include_str!("../../config/hexafn.toml")),
     ("sources.toml", include_str!("../../config/sources.toml")),
     ("topics.toml", include_str!("../../config/topics.toml")),
     ("triggers.toml", include_str!("../../config/triggers.toml")),
     ("functions.toml", include_str!("../../config/functions.toml")),
     ("targets.toml", include_str!("../../config/targets.toml")),
+    ("tests.toml", include_str!("../../config/tests.toml")),
+    ("lib/text.hexa", include_str!("../../config/lib/text.hexa")),
+    ("samples/push.json", include_str!("../../config/samples/push.json")),
     ("functions/summarize.hexa", include_str!("../../config/functions/summarize.hexa")),
 ];
 
@@ -68,13 +71,14 @@ pub fn check(dir: &Path, output: Output) -> Done {
         say(loaded.warnings.render(false));
     }
     say(format!(
-        "{} is valid: {} sources, {} topics, {} triggers, {} functions, {} targets",
+        "{} is valid: {} sources, {} topics, {} triggers, {} functions, {} targets, {} tests",
         dir.display(),
         definitions.sources.len(),
         definitions.topics.len(),
         definitions.triggers.len(),
         definitions.functions.len(),
         definitions.targets.len(),
+        loaded.tests.len(),
     ));
     Ok(())
 }
@@ -137,6 +141,10 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
         if let Some(result) = run.output {
             say(format!("  output    {result}"));
         }
+        for event in run.emitted {
+            let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
+            say(format!("  emit      {}{key}: {}", event.topic, event.data));
+        }
         if !run.to.is_empty() {
             say(format!("  to        {}", run.to.join(", ")));
         }
@@ -175,9 +183,24 @@ pub fn run(args: Run, output: Output) -> Done {
     let function = Function { definition: definition.clone(), metrics };
     let (result, execution) = function.run(&trial.record(), "", 1, Wall::now());
     let took = execution.took.as_micros();
-    match result.map_err(|e| Failure::new(1, e.to_string()))? {
-        Outcome::Output(bytes) => say(String::from_utf8_lossy(&bytes)),
-        Outcome::Drop => say(if output == Output::Json { "null" } else { "dropped: the function gives no output" }),
+    let produced = result.map_err(|e| Failure::new(1, e.to_string()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output == Output::Json {
+        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
+        let emitted: Vec<_> = produced
+            .emitted
+            .iter()
+            .map(|e| serde_json::json!({ "topic": e.topic, "key": e.key, "data": json(&e.data) }))
+            .collect();
+        let result = produced.output.as_deref().map(json);
+        say(serde_json::json!({ "dropped": result.is_none(), "output": result, "emitted": emitted }).to_string());
+    } else {
+        for event in &produced.emitted {
+            let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
+            say(format!("emit {}{key}: {}", event.topic, text(&event.data)));
+        }
+        let dropped = || "dropped: the function gives no output".to_owned();
+        say(produced.output.as_deref().map_or_else(dropped, text));
     }
     tracing::debug!(%took, "run");
     Ok(())
@@ -191,7 +214,7 @@ pub fn new(dir: &Path) -> Done {
     }
     write_example(dir)?;
     say(format!(
-        "wrote a configuration to {0}\n  hexafn check --config {0}\n  hexafn serve --config {0}",
+        "wrote a configuration to {0}\n  hexafn check --config {0}\n  hexafn test --config {0}\n  hexafn serve --config {0}",
         dir.display()
     ));
     Ok(())

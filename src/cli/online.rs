@@ -10,7 +10,7 @@ use super::{Done, Output, say};
 type Columns<'a> = &'a [(&'a str, &'a str)];
 
 /// Prints rows as a table or as JSON.
-fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
+pub fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
     match client.output {
         Output::Json => say(value.to_string()),
         Output::Table => {
@@ -23,7 +23,7 @@ fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
 }
 
 /// Prints an object field by field.
-fn fields(client: &Client, value: &Value) -> Done {
+pub fn fields(client: &Client, value: &Value) -> Done {
     match (client.output, value.as_object()) {
         (Output::Table, Some(object)) => {
             let width = object.keys().map(String::len).max().unwrap_or(0);
@@ -32,6 +32,15 @@ fn fields(client: &Client, value: &Value) -> Done {
             }
         }
         _ => say(value.to_string()),
+    }
+    Ok(())
+}
+
+/// Says that something without an answer was done.
+fn done(client: &Client, value: &Value, sentence: &str) -> Done {
+    match client.output {
+        Output::Json => say(value.to_string()),
+        Output::Table => say(sentence),
     }
     Ok(())
 }
@@ -168,8 +177,11 @@ pub fn topic(client: &Client, topic: Topic) -> Done {
         }
         Topic::Trim { name, below } => {
             client.delete(&format!("/admin/topics/{}/events?below={below}", part(&name)))?;
-            say(format!("events below {below} of {name} are removed"));
-            Ok(())
+            done(
+                client,
+                &json!({ "topic": name, "below": below }),
+                &format!("events below {below} of {name} are removed"),
+            )
         }
     }
 }
@@ -183,6 +195,42 @@ pub enum Sub {
     Show {
         /// The subscription.
         name: String,
+    },
+    /// Register one for a client outside, or change it. Its place survives restarts.
+    Add {
+        /// Its name: letters, digits, `_`, `-`.
+        name: String,
+        /// The topics: `orders.eu`, `orders.*`, `orders.>`.
+        pattern: String,
+        /// A condition in the language of hexaFn; other events count as handled.
+        #[arg(long)]
+        filter: Option<String>,
+        /// Where a new one begins: `new`, `all`, a sequence, or an RFC 3339 time.
+        #[arg(long)]
+        from: Option<String>,
+        /// `none`, `key` or `strict`.
+        #[arg(long)]
+        ordering: Option<String>,
+        /// Unsettled events at a time.
+        #[arg(long)]
+        max_in_flight: Option<usize>,
+        /// An event not settled within this has failed, e.g. 30s.
+        #[arg(long)]
+        ack_wait: Option<String>,
+        /// Deliveries of an event before it is a dead letter.
+        #[arg(long)]
+        max_attempts: Option<u32>,
+        /// Forget it at a restart of the service.
+        #[arg(long)]
+        ephemeral: bool,
+    },
+    /// Receive the events of a registered one; each is settled once it is printed.
+    Read {
+        /// The subscription.
+        name: String,
+        /// Stop after so many events.
+        #[arg(long, short = 'n')]
+        count: Option<u64>,
     },
     /// Stop deliveries; events are kept.
     Pause {
@@ -218,8 +266,7 @@ pub enum Sub {
 pub fn sub(client: &Client, sub: Sub) -> Done {
     let act = |name: &str, act: &str, body: Value| {
         client.post(&format!("/admin/subscriptions/{}/{act}", part(name)), &body)?;
-        say(format!("{name}: {act}"));
-        Ok(())
+        done(client, &json!({ "subscription": name, "did": act }), &format!("{name}: {act}"))
     };
     match sub {
         Sub::Ls => rows(client, &client.get("/admin/subscriptions")?, SUBSCRIPTION),
@@ -238,14 +285,24 @@ pub fn sub(client: &Client, sub: Sub) -> Done {
             }
             Ok(())
         }
+        Sub::Add { name, pattern, filter, from, ordering, max_in_flight, ack_wait, max_attempts, ephemeral } => {
+            let asked = json!({
+                "pattern": pattern, "filter": filter, "from": from, "ordering": ordering, "max_in_flight": max_in_flight,
+                "ack_wait": ack_wait, "retry": max_attempts.map(|n| json!({ "max_attempts": n })),
+                "durable": ephemeral.then_some(false),
+            });
+            let asked = asked.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null());
+            let asked: Value = asked.map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>().into();
+            fields(client, &client.put(&format!("/admin/subscriptions/{}", part(&name)), &asked)?)
+        }
+        Sub::Read { name, count } => super::live::read(client, &name, count),
         Sub::Pause { name } => act(&name, "pause", json!({})),
         Sub::Resume { name } => act(&name, "resume", json!({})),
         Sub::Retry { name } => act(&name, "retry", json!({})),
         Sub::Replay { name, from } => act(&name, "replay", json!({ "from": from })),
         Sub::Rm { name } => {
             client.delete(&format!("/admin/subscriptions/{}", part(&name)))?;
-            say(format!("{name} is forgotten"));
-            Ok(())
+            done(client, &json!({ "subscription": name, "did": "rm" }), &format!("{name} is forgotten"))
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The one way to show a table. What comes from outside is escaped, so that no event can write to the terminal.
 
-/// Text without control characters.
+/// Text without control characters, and without those that change the direction of text: they can make a line look like
+/// another (Trojan Source, CVE-2021-42574).
 pub fn plain(text: &str) -> String {
+    let turns =
+        |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}');
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        if c.is_control() || turns(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
 }
@@ -64,5 +67,6 @@ mod tests {
         let rows =
             [serde_json::json!({"a": "x", "b": {"c": 1}}), serde_json::json!({"a": "long\u{1b}[31m", "b": null})];
         assert_eq!(of(&rows, &[("A", "a"), ("C", "b.c")]), "A               C\nx               1\nlong\\u{1b}[31m  -");
+        assert_eq!(plain("pay\u{202e}001\u{85}é"), "pay\\u{202e}001\\u{85}é");
     }
 }

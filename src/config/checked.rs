@@ -8,25 +8,28 @@ mod function;
 mod graph;
 mod source;
 mod target;
+mod test;
 mod token;
 mod topic;
 mod trigger;
 
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::Str;
-use hexafn_dsl::{Program, ProgramKind, SourceText};
+use hexafn_dsl::{CompileOptions, Program, ProgramKind, SourceText};
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::path::Path;
 
 use super::embedded::Embedded;
 use super::layers::Layers;
+use super::modules::Folder;
 use super::names::Names;
 use super::problem::{Problem, Problems, Severity};
 use super::secrets::Vault;
 use super::texts::{Span, Texts};
 use super::tree::{Node, Step};
 
+pub use test::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings};
 pub use token::TokenSettings;
 
 /// What checking a definition needs.
@@ -45,14 +48,18 @@ pub struct Checker<'a> {
     pub allow_networks: &'a [IpNet],
     /// Whether other machines reach this one.
     pub open: bool,
+    modules: Folder,
     names: AllNames,
     function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
+    /// Functions that emit events by themselves.
+    emitting: std::collections::BTreeSet<String>,
     /// Triggers whose result is the answer of a source.
     answering: std::collections::BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct AllNames {
+    sources: Names,
     functions: Names,
     targets: Names,
     topics: Names,
@@ -66,6 +73,8 @@ pub struct Checked {
     pub definitions: Definitions,
     /// `[[token]]`.
     pub tokens: Vec<TokenSettings>,
+    /// `[[test]]`.
+    pub tests: Vec<TestSettings>,
     /// The function files that were read.
     pub function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
 }
@@ -82,15 +91,30 @@ impl<'a> Checker<'a> {
         open: bool,
     ) -> Self {
         let (names, function_files) = (AllNames::default(), Vec::new());
-        let answering = Default::default();
-        Self { dir, base_dir, texts, problems, vault, allow_networks, open, names, function_files, answering }
+        let (answering, emitting) = Default::default();
+        let modules = Folder::new(dir);
+        Self {
+            modules,
+            dir,
+            base_dir,
+            texts,
+            problems,
+            vault,
+            allow_networks,
+            open,
+            names,
+            function_files,
+            emitting,
+            answering,
+        }
     }
 
     /// Checks everything.
     pub fn check(mut self, layers: &Layers) -> Checked {
         let mut names = |kind| Names::collect(kind, layers.of_kind(kind), self.problems);
-        let (_sources, _tokens) = (names("source"), names("token"));
+        let (_tokens, _tests) = (names("token"), names("test"));
         self.names = AllNames {
+            sources: names("source"),
             functions: names("function"),
             targets: names("target"),
             topics: names("topic"),
@@ -104,6 +128,8 @@ impl<'a> Checker<'a> {
         for node in layers.of_kind("function") {
             insert(&mut definitions.functions, self.function(node), |d| &d.name);
         }
+        let emits = definitions.functions.values().filter(|f| !f.program.emits().is_empty());
+        self.emitting = emits.map(|f| f.name.to_string()).collect();
         for node in layers.of_kind("target") {
             insert(&mut definitions.targets, self.target(node), |d| &d.name);
         }
@@ -122,8 +148,10 @@ impl<'a> Checker<'a> {
             insert(&mut definitions.triggers, self.trigger(node), |d| &d.name);
         }
         out.tokens = layers.of_kind("token").iter().filter_map(|node| self.token(node)).collect();
+        out.tests = layers.of_kind("test").iter().filter_map(|node| self.test(node)).collect();
         graph::check(&out.definitions, layers, self.problems);
         out.function_files = self.function_files;
+        out.function_files.extend(self.modules.files());
         out
     }
 
@@ -136,20 +164,29 @@ impl<'a> Checker<'a> {
     }
 
     fn compile_text(&mut self, text: &str, at: &Embedded, kind: ProgramKind, who: &str) -> Option<Program> {
-        let problem = |d: &hexafn_dsl::Diagnostic| Problem {
-            code: Cow::Owned(d.code.to_string()),
-            severity: match d.severity {
-                hexafn_dsl::Severity::Error => Severity::Error,
-                hexafn_dsl::Severity::Warning => Severity::Warning,
-            },
-            span: Some(at.span(&d.span)),
-            message: format!("{who}: {}", d.message),
-            label: Some(d.label.clone()).filter(|l| !l.is_empty()),
-            related: Vec::new(),
-            help: d.help.iter().cloned().collect(),
-            replacement: d.replacement.as_ref().map(|(span, text)| (at.span(span), text.clone())),
+        let mut problem = |d: &hexafn_dsl::Diagnostic| {
+            let module = d.module.as_ref().and_then(|module| {
+                let base = self.modules.base(&module.path, self.texts)?;
+                Some(Embedded::whole(base, &module.text))
+            });
+            let at = module.as_ref().unwrap_or(at);
+            Problem {
+                code: Cow::Owned(d.code.to_string()),
+                severity: match d.severity {
+                    hexafn_dsl::Severity::Error => Severity::Error,
+                    hexafn_dsl::Severity::Warning => Severity::Warning,
+                },
+                span: Some(at.span(&d.span)),
+                message: format!("{who}: {}", d.message),
+                label: Some(d.label.clone()).filter(|l| !l.is_empty()),
+                related: Vec::new(),
+                help: d.help.iter().cloned().collect(),
+                replacement: d.replacement.as_ref().map(|(span, text)| (at.span(span), text.clone())),
+            }
         };
-        match hexafn_dsl::compile(&SourceText { name: who, text }, kind) {
+        let options = CompileOptions::default().modules(&self.modules);
+        let compiled = hexafn_dsl::compile_with(&SourceText { name: who, text }, kind, &options);
+        match compiled {
             Ok(program) => {
                 program.warnings().iter().for_each(|d| self.problems.push(problem(d)));
                 Some(program)

@@ -23,7 +23,7 @@ const MAX_DEFINITIONS: usize = 10_000;
 /// The sections of single settings: tables that may be spread over files, and that overrides reach.
 pub const SECTIONS: [&str; 5] = ["server", "storage", "log", "supervision", "targets"];
 /// The kinds of definition: arrays of tables.
-pub const KINDS: [&str; 6] = ["source", "topic", "trigger", "function", "target", "token"];
+pub const KINDS: [&str; 7] = ["source", "topic", "trigger", "function", "target", "token", "test"];
 
 /// Everything that was read, put together and not yet understood.
 #[derive(Debug, Default)]

@@ -28,7 +28,10 @@ impl Names {
             // A name that is missing or no string is reported when the definition is read.
             let Some(value) = node.get("name") else { continue };
             let Value::String(name) = &value.value else { continue };
-            if let Err(why) = check(kind, name) {
+            // The name of a test is a sentence for people.
+            if kind != "test"
+                && let Err(why) = check(kind, name)
+            {
                 problems.push(Problem::error(&codes::NAME, value.span.clone(), why).help(match kind {
                     "topic" => "e.g. `orders.eu.paid`".to_owned(),
                     _ => format!("e.g. `{}`", suggestion(name)),

@@ -24,7 +24,12 @@ pub enum SecretMode {
     /// Those that are absent are warnings: a configuration is checked on a machine that has none. What is built then
     /// refuses every request.
     Optional,
+    /// Each is the same well-known text, whatever is there: for tests of the configuration, which sign for themselves.
+    Sample,
 }
+
+/// What stands for every secret in a test: it fits every scheme (the example of the Standard Webhooks specification).
+pub const SAMPLE: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Where secrets and environment variables come from.
 pub struct Vault {
@@ -70,7 +75,7 @@ impl Vault {
     pub fn absent(&self, problem: Problem) -> Problem {
         match self.mode {
             SecretMode::Required => problem,
-            SecretMode::Optional => Problem { severity: Severity::Warning, ..problem },
+            SecretMode::Optional | SecretMode::Sample => Problem { severity: Severity::Warning, ..problem },
         }
     }
 
@@ -197,6 +202,9 @@ fn is_reference(text: &str) -> bool {
 
 impl SecretSource for Vault {
     fn read(&self, at: &SecretRef) -> Result<Secret, Error> {
+        if self.mode == SecretMode::Sample {
+            return Ok(Secret::new(SAMPLE.into()));
+        }
         let secret = match at {
             SecretRef::Env(name) => match self.env.get(name) {
                 None => return Err(Error::Unset(name.clone())),
@@ -216,5 +224,14 @@ impl hexafn_actors::target::Secrets for Vault {
         let secret = self.read(&at).map_err(|e| e.to_string())?;
         let text = String::from_utf8(secret.expose().to_vec());
         text.map(Zeroizing::new).map_err(|_| format!("{at} is not UTF-8 text"))
+    }
+
+    fn address(&self, reference: &str) -> Result<Zeroizing<String>, String> {
+        // A sample that nobody is reached by (RFC 6761).
+        if self.mode == SecretMode::Sample {
+            Ok(Zeroizing::new("https://sample.invalid/".into()))
+        } else {
+            self.get(reference)
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::size::Size;
 use super::tree::{Node, Step};
 
 /// `[server]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSettings {
     /// Where to listen. `127.0.0.1:8080`: reachable from this machine alone until somebody decides otherwise.
@@ -54,7 +54,7 @@ impl Default for ServerSettings {
 }
 
 /// `[server.limits]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Connections open at a time; below the usual limit of file descriptors with room for the log.
@@ -97,7 +97,7 @@ pub enum Sync {
 }
 
 /// `[storage]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageSettings {
     /// The data folder, from the working directory.
@@ -110,6 +110,8 @@ pub struct StorageSettings {
     pub min_free: Size,
     /// Memory for reading and writing the log: enough for the recent tail, small beside an idle process.
     pub memory: Size,
+    /// Start although acknowledged data is missing or damaged, with what is left. For one start, by hand.
+    pub accept_loss: bool,
 }
 
 impl Default for StorageSettings {
@@ -120,6 +122,7 @@ impl Default for StorageSettings {
             max_size: None,
             min_free: Size(256 << 20),
             memory: Size(32 << 20),
+            accept_loss: false,
         }
     }
 }
@@ -163,7 +166,7 @@ pub struct TargetsSettings {
 }
 
 /// `[supervision]`, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SupervisionSettings {
     /// Restarts of an actor.
     pub actor: RestartStrategy,

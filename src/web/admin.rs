@@ -8,8 +8,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::App;
+use super::body::Json;
 use super::problem::Problem;
 
+mod dead;
 mod flow;
 mod topics;
 
@@ -24,6 +26,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(web::resource("/admin/reload").route(web::post().to(reload)))
         .service(web::resource("/admin/simulate").route(web::post().to(super::simulate::simulate)))
         .configure(topics::configure)
+        .configure(dead::configure)
         .configure(flow::configure);
 }
 
@@ -49,10 +52,10 @@ struct ControlBody {
 async fn control(
     app: web::Data<App>,
     request: HttpRequest,
-    body: web::Json<ControlBody>,
+    Json(body): Json<ControlBody>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "actors", "write", "*")?;
-    let ControlBody { path, verb } = body.into_inner();
+    let ControlBody { path, verb } = body;
     tracing::info!(path, verb = verb.name(), "control by hand");
     let node = app.system.supervisor().send(Control { path, verb }).await;
     let node = node.map_err(|_| Problem::new(503, "supervisor-gone", "the supervisor has ended"))??;

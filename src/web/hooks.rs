@@ -1,10 +1,9 @@
 //! `POST /hooks/{source}`: the door. Least trusting first: method and size, signature over the raw bytes, rate, and only
 //! then what parses. Answered 2xx after the event is on disk.
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{ALLOW, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt};
+use bytes::Bytes;
 use hexafn_actors::clock::{Tick, Wall};
 use hexafn_actors::definitions::{Definitions, SourceDefinition, SourceKind, TopicDurability};
 use hexafn_actors::event::Str;
@@ -27,13 +26,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::problem::Problem;
-use super::{App, Worker};
+use super::{App, Worker, body};
 
 /// The webhook sources, as one reload made them.
 pub struct Sources {
     by_name: HashMap<Str, Arc<Source>>,
-    /// Answers for sources that do not exist, in the time that a wrong signature takes.
-    nobody: Verifier,
+    /// Answers for sources that do not exist: with default settings, no valid signature, and the time that a wrong one
+    /// takes, so that names of sources are not given away.
+    nobody: Arc<Source>,
 }
 
 /// One webhook source, ready to receive.
@@ -64,32 +64,28 @@ impl Sources {
         });
         let mut by_name = HashMap::new();
         for definition in definitions.sources.values() {
-            let SourceKind::Webhook { settings, verifier, topic_expr } = &definition.kind else { continue };
+            let SourceKind::Webhook { settings, topic_expr, .. } = &definition.kind else { continue };
             let topic = match &settings.topic {
                 Some(topic) => Some(system.cast().ensure(topic).await?),
                 None => None,
             };
             let name = definition.name.clone();
-            let outcome = |o| system.metrics().source_requests.with_label_values(&[&*name, o]);
-            let source = Source {
-                normaliser: Normaliser::new(settings, verifier),
-                bucket: settings.rate.map(|limit| Mutex::new(Bucket::new(limit))),
-                topic,
-                read: read || topic_expr.as_ref().is_some_and(|p| p.reads_data()),
-                reply: settings.reply.as_ref().map(|r| (r.trigger.as_str().into(), r.timeout)),
-                accepted: outcome("accepted"),
-                duplicate: outcome("duplicate"),
-                unauthorized: outcome("unauthorized"),
-                invalid: outcome("invalid"),
-                limited: outcome("limited"),
-                overloaded: outcome("overloaded"),
-                seconds: system.metrics().source_seconds.with_label_values(&[&*name]),
-                definition: definition.clone(),
-                name: name.clone(),
-            };
-            by_name.insert(name, Arc::new(source));
+            let read = read || topic_expr.as_ref().is_some_and(|p| p.reads_data());
+            by_name.insert(name, Arc::new(Source::new(system, definition.clone(), topic, read)));
         }
-        let nobody = Verifier::decoy().map_err(|e| Problem::new(500, "random", e.to_string()))?;
+        let settings = serde_json::json!({ "name": "none", "topic": "none", "verify": { "scheme": "none" } });
+        let wrong = |e: &dyn std::fmt::Display| Problem::new(500, "decoy", e.to_string());
+        let definition = SourceDefinition {
+            // No source has such a name, and the metrics show how often strangers try.
+            name: "(unknown)".into(),
+            kind: SourceKind::Webhook {
+                settings: serde_json::from_value(settings).map_err(|e| wrong(&e))?,
+                verifier: Verifier::decoy().map_err(|e| wrong(&e))?,
+                topic_expr: None,
+            },
+            fingerprint: 0,
+        };
+        let nobody = Arc::new(Source::new(system, Arc::new(definition), None, false));
         Ok(Self { by_name, nobody })
     }
 
@@ -120,6 +116,8 @@ impl Headers for Of<'_> {
 #[derive(Serialize)]
 struct Accepted<'a> {
     id: &'a str,
+    /// Left out for a repeated delivery: its own trace ends here, that of the first one is found by the event's id.
+    #[serde(skip_serializing_if = "str::is_empty")]
     trace_id: &'a str,
     topic: &'a str,
     seq: u64,
@@ -137,45 +135,33 @@ pub async fn receive(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let sources = app.sources();
-    let source = sources.by_name.get(name.as_str()).cloned();
-    let limits = source.as_ref().map(|s| s.settings().limits);
+    let source = sources.by_name.get(name.as_str()).unwrap_or(&sources.nobody);
+    let settings = source.settings();
     let headers = Of(request.headers());
     let parts = RequestParts { method: request.method().as_str(), query: request.query_string(), headers: &headers };
-    if let Some(source) = &source {
-        let method = request.method().as_str();
-        if method == "OPTIONS" {
-            return handshake(source, &parts);
-        }
-        if !source.settings().methods.iter().any(|m| m == method) {
-            source.invalid.inc();
-            let allowed = source.settings().methods.join(", ");
-            let mut response = Problem::from(DoorError::method(&source.settings().methods)).response();
-            if let Ok(value) = actix_web::http::header::HeaderValue::from_str(&allowed) {
-                response.headers_mut().insert(actix_web::http::header::ALLOW, value);
-            }
-            return Ok(response);
-        }
-        source.normaliser.head(&parts).inspect_err(|_| source.invalid.inc())?;
+    if parts.method == "OPTIONS" {
+        return handshake(source, &parts);
     }
+    if !settings.methods.iter().any(|m| m == parts.method) {
+        source.invalid.inc();
+        let mut response = Problem::from(DoorError::method(&settings.methods)).response();
+        if let Ok(value) = HeaderValue::from_str(&settings.methods.join(", ")) {
+            response.headers_mut().insert(ALLOW, value);
+        }
+        return Ok(response);
+    }
+    source.normaliser.head(&parts).inspect_err(|_| source.invalid.inc())?;
     if app.draining.load(Ordering::Relaxed) {
         return Err(Problem::new(503, "draining", "the service is shutting down; try another instance or again soon")
             .retry_after(2));
     }
-    let limits = limits.unwrap_or_default();
-    let limit = usize::try_from(limits.body).unwrap_or(usize::MAX);
-    let body = read_body(payload, limit, limits.body_time).await.inspect_err(|_| {
-        if let Some(source) = &source {
-            source.invalid.inc();
-        }
-    })?;
+    let limits = settings.limits;
+    let too_large = || Problem::from(DoorError::too_large(limits.body));
+    let most = usize::try_from(limits.body).unwrap_or(usize::MAX);
+    let body = body::read(payload, most, limits.body_time, &too_large).await;
+    let body = body.inspect_err(|_| source.invalid.inc())?;
     let began = Instant::now();
     let now = Wall::now();
-    let Some(source) = source else {
-        // The same answer, and the same work, as for a wrong signature: names of sources are not given away.
-        return match sources.nobody.check(&parts, &body, now) {
-            Ok(_) | Err(_) => Err(DoorError::unauthorized().into()),
-        };
-    };
     let verifier = source.verifier();
     let verified = verifier.check(&parts, &body, now).map_err(|refusal| {
         source.unauthorized.inc();
@@ -192,9 +178,9 @@ pub async fn receive(
     if let Some(text) = verifier.challenge(&body) {
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
     }
-    let arrivals = arrivals(&source, parts, body, &verified, now).inspect_err(|_| source.invalid.inc())?;
+    let arrivals = arrivals(source, parts, body, &verified, now).inspect_err(|_| source.invalid.inc())?;
     let received = began.elapsed();
-    let result = accept(&app, &source, arrivals, received).await;
+    let result = accept(&app, source, arrivals, received).await;
     match &result {
         Ok(_) => source.seconds.observe(began.elapsed().as_secs_f64()),
         Err(_) => source.overloaded.inc(),
@@ -207,6 +193,35 @@ pub async fn receive(
 }
 
 impl Source {
+    fn new(
+        system: &hexafn_actors::system::System,
+        definition: Arc<SourceDefinition>,
+        topic: Option<TopicHandle>,
+        read: bool,
+    ) -> Self {
+        let SourceKind::Webhook { settings, verifier, .. } = &definition.kind else {
+            unreachable!("`Sources::build` takes webhooks only")
+        };
+        let name = definition.name.clone();
+        let outcome = |o| system.metrics().source_requests.with_label_values(&[&*name, o]);
+        Self {
+            normaliser: Normaliser::new(settings, verifier),
+            bucket: settings.rate.map(|limit| Mutex::new(Bucket::new(limit))),
+            topic,
+            read,
+            reply: settings.reply.as_ref().map(|r| (r.trigger.as_str().into(), r.timeout)),
+            accepted: outcome("accepted"),
+            duplicate: outcome("duplicate"),
+            unauthorized: outcome("unauthorized"),
+            invalid: outcome("invalid"),
+            limited: outcome("limited"),
+            overloaded: outcome("overloaded"),
+            seconds: system.metrics().source_seconds.with_label_values(&[&*name]),
+            name,
+            definition,
+        }
+    }
+
     fn settings(&self) -> &WebhookSettings {
         self.kind().0
     }
@@ -238,55 +253,6 @@ fn handshake(source: &Source, parts: &RequestParts<'_>) -> Result<HttpResponse, 
         response.insert_header(header);
     }
     Ok(response.finish())
-}
-
-/// The whole body within the size and the time. What is there already is taken without a timer.
-async fn read_body(mut payload: web::Payload, limit: usize, within: Duration) -> Result<Bytes, Problem> {
-    let too_large = || Problem::from(DoorError::too_large(limit as u64));
-    let broken = |e: actix_web::error::PayloadError| {
-        Problem::new(400, "body-broken", format!("the body could not be read: {e}"))
-    };
-    let Some(Some(first)) = payload.next().now_or_never() else {
-        return match tokio::time::timeout(within, collect(payload, BytesMut::new(), limit)).await {
-            Ok(body) => body,
-            Err(_) => Err(late(within)),
-        };
-    };
-    let first = first.map_err(broken)?;
-    if first.len() > limit {
-        return Err(too_large());
-    }
-    match payload.next().now_or_never() {
-        Some(None) => Ok(first),
-        Some(Some(second)) => {
-            let mut body = BytesMut::with_capacity(first.len() * 2);
-            body.extend_from_slice(&first);
-            body.extend_from_slice(&second.map_err(broken)?);
-            finish(payload, body, limit, within).await
-        }
-        None => finish(payload, BytesMut::from(&first[..]), limit, within).await,
-    }
-}
-
-async fn finish(payload: web::Payload, body: BytesMut, limit: usize, within: Duration) -> Result<Bytes, Problem> {
-    tokio::time::timeout(within, collect(payload, body, limit)).await.unwrap_or_else(|_| Err(late(within)))
-}
-
-fn late(within: Duration) -> Problem {
-    Problem::new(408, "body-timeout", format!("the body did not arrive within {within:?}"))
-}
-
-async fn collect(mut payload: web::Payload, mut body: BytesMut, limit: usize) -> Result<Bytes, Problem> {
-    loop {
-        if body.len() > limit {
-            return Err(DoorError::too_large(limit as u64).into());
-        }
-        match payload.next().await {
-            None => return Ok(body.freeze()),
-            Some(Ok(chunk)) => body.extend_from_slice(&chunk),
-            Some(Err(e)) => return Err(Problem::new(400, "body-broken", format!("the body could not be read: {e}"))),
-        }
-    }
 }
 
 fn arrivals(
@@ -400,7 +366,7 @@ fn answered(answer: &Answer, id: &str) -> HttpResponse {
             return Problem::new(502, "function-failed", detail).response();
         }
     };
-    if let Ok(value) = actix_web::http::header::HeaderValue::from_str(id) {
+    if let Ok(value) = HeaderValue::from_str(id) {
         response.insert_header(("hexafn-event-id", value));
     }
     match answer {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::App;
+use super::body::Json;
 use super::problem::Problem;
 
 /// The event to try, as the CLI and the API take it.
@@ -45,10 +46,10 @@ impl Trial {
 pub async fn simulate(
     app: web::Data<App>,
     request: HttpRequest,
-    trial: web::Json<Trial>,
+    Json(trial): Json<Trial>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "triggers", "read", "*")?;
-    let record = trial.into_inner().record();
+    let record = trial.record();
     let system = app.system.clone();
     let runs = web::block(move || {
         let off: Vec<_> = system.triggers().into_iter().filter(|t| !t.enabled).map(|t| t.name).collect();

@@ -1,41 +1,39 @@
-//! Live streams over WebSocket: `/ws/topics/{pattern}` (replay, then live) and `/ws/actors`.
+//! Streams over WebSocket: `/ws/topics/{pattern}` (replay, then live), `/ws/subscriptions/{name}` (with
+//! acknowledgements) and `/ws/actors`. Here is what they share; each has its own file.
 //!
 //! A session is an actor on its connection's worker. Frames are encoded once per record and shared by all viewers;
 //! what a viewer has not taken is bounded by bytes, and one that falls behind is closed with 1013 and told where to
 //! resume.
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, StreamHandler, WrapFuture};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, ProtocolError, Session};
 use bytes::Bytes;
+use bytestring::ByteString;
 use hexafn_actors::event::Str;
-use hexafn_actors::log::{EventLog, Record, Seq};
-use hexafn_actors::topic::pattern::Pattern;
-use hexafn_actors::topic::{Live, TopicHandle, Viewer};
-use hexafn_dsl::{ProgramKind, SourceText};
-use serde::Deserialize;
+use hexafn_actors::log::Seq;
+use hexafn_dsl::{Program, ProgramKind, SourceText};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::App;
 use super::problem::Problem;
-use super::{App, printable};
 
+mod actors;
 mod frame;
+mod subscription;
+mod topics;
 pub use frame::json;
 
 /// Bytes that a viewer may be behind.
 const BEHIND: usize = 4 << 20;
 /// Bytes of one write.
 const WRITE: usize = 64 << 10;
-/// Records read at a time for a replay.
-const CHUNK: usize = 256;
 /// How often the token is checked again, and a sign of life is asked for.
 const CHECK: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(20);
@@ -47,48 +45,9 @@ const MAX_FRAME: usize = 64 << 10;
 /// The routes.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/ws/topics/{pattern}").route(web::get().to(topics)))
-        .service(web::resource("/ws/actors").route(web::get().to(actors)));
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Query {
-    /// `new` (default), `all`, a sequence, or an RFC 3339 time.
-    from: Option<String>,
-    /// A condition in the DSL.
-    filter: Option<String>,
-    /// A single-use ticket, for browsers.
-    ticket: Option<String>,
-}
-
-/// Where a stream begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
-    New,
-    All,
-    Seq(Seq),
-    Time(hexafn_actors::clock::Wall),
-}
-
-fn parse_from(text: Option<&str>) -> Result<From, Problem> {
-    match text {
-        None | Some("new") => Ok(From::New),
-        Some("all") => Ok(From::All),
-        Some(text) => {
-            if let Ok(seq) = text.parse::<u64>() {
-                return Ok(From::Seq(seq));
-            }
-            let time: jiff::Timestamp = text.parse().map_err(|_| {
-                let message = format!(
-                    "`from={}` is neither new, all, a sequence nor an RFC 3339 time such as 2026-11-24T08:00:00Z",
-                    printable(text)
-                );
-                Problem::new(400, "from-invalid", message)
-            })?;
-            Ok(From::Time(hexafn_actors::clock::Wall(time.as_microsecond())))
-        }
-    }
+        .service(web::resource("/ws/topics/{pattern}").route(web::get().to(topics::open)))
+        .service(web::resource("/ws/subscriptions/{name}").route(web::get().to(subscription::open)))
+        .service(web::resource("/ws/actors").route(web::get().to(actors::open)));
 }
 
 /// What waits to be written to one client. Lives on the thread of its connection.
@@ -190,7 +149,7 @@ impl MessageBody for Body {
 type Opened = (HttpResponse, Session, actix_ws::MessageStream, Rc<RefCell<Outbox>>);
 
 /// Takes a place among the open streams and makes the session's pieces.
-fn open(app: &web::Data<App>, request: &HttpRequest, payload: web::Payload) -> Result<Opened, Problem> {
+fn begin(app: &web::Data<App>, request: &HttpRequest, payload: web::Payload) -> Result<Opened, Problem> {
     if app.streams.fetch_add(1, Ordering::Relaxed) >= app.server.limits.max_streams {
         app.streams.fetch_sub(1, Ordering::Relaxed);
         return Err(Problem::new(
@@ -216,7 +175,10 @@ fn open(app: &web::Data<App>, request: &HttpRequest, payload: web::Payload) -> R
 #[derive(Clone)]
 struct Holder {
     bearer: Option<String>,
+    /// Whether it was opened with a token: when that is gone the stream ends, also where no other is left.
+    named: bool,
     resource: &'static str,
+    verb: &'static str,
     namespace: String,
 }
 
@@ -225,282 +187,40 @@ impl Holder {
         app: &App,
         request: &HttpRequest,
         ticket: Option<&str>,
-        resource: &'static str,
-        namespace: &str,
+        (resource, verb, namespace): (&'static str, &'static str, &str),
     ) -> Result<Self, Problem> {
-        let bearer = match ticket {
+        let (bearer, named) = match ticket {
             Some(ticket) => {
                 app.check_host(request)?;
                 let bearer = super::admin::redeem(ticket)?;
-                Self { bearer: bearer.clone(), resource, namespace: namespace.to_owned() }.check(app)?;
-                bearer
+                let holder = Self { bearer, named: false, resource, verb, namespace: namespace.to_owned() };
+                let named = holder.check(app)?;
+                (holder.bearer, named)
             }
             None => {
-                app.allow(request, resource, "read", namespace)?;
+                let named = app.allow(request, resource, verb, namespace)?.is_some();
                 let header = request.headers().get(actix_web::http::header::AUTHORIZATION);
-                header.and_then(|v| v.to_str().ok()).and_then(|v| v.get(7..)).map(|v| v.trim().to_owned())
+                let bearer = header.and_then(|v| v.to_str().ok()).and_then(|v| v.get(7..)).map(|v| v.trim().to_owned());
+                (bearer, named)
             }
         };
-        Ok(Self { bearer, resource, namespace: namespace.to_owned() })
+        Ok(Self { bearer, named, resource, verb, namespace: namespace.to_owned() })
     }
 
-    fn check(&self, app: &App) -> Result<(), Problem> {
-        let checked = app.auth.check(self.bearer.as_deref(), None, (self.resource, "read", &self.namespace));
-        checked.map(drop).map_err(|_| Problem::new(401, "token-required", "the token is not valid (any more)"))
-    }
-}
-
-async fn topics(
-    app: web::Data<App>,
-    request: HttpRequest,
-    pattern: web::Path<String>,
-    query: web::Query<Query>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let holder = Holder::of(&app, &request, query.ticket.as_deref(), "topics", &pattern)?;
-    let pattern = Pattern::new(&pattern).map_err(|e| Problem::new(400, "topic-name", e.to_string()))?;
-    if let Some(name) = pattern.literal() {
-        app.system.cast().find(name)?;
-    }
-    let from = parse_from(query.from.as_deref())?;
-    let filter = match &query.filter {
-        None => None,
-        Some(text) => {
-            let source = SourceText { name: "filter", text };
-            let compiled = hexafn_dsl::compile(&source, ProgramKind::Condition);
-            Some(compiled.map_err(|e| Problem::new(400, "filter-invalid", e.render(false)))?)
-        }
-    };
-    let (response, session, stream, outbox) = open(&app, &request, payload)?;
-    let viewer = TopicSession {
-        app: app.clone(),
-        holder,
-        pattern,
-        from,
-        filter,
-        session: Some(session),
-        outbox,
-        id: app.system.cast().viewer_id(),
-        overrun: Arc::default(),
-        seen: HashMap::new(),
-        early: Some(Vec::new()),
-        heard: Instant::now(),
-    };
-    viewer_start(viewer, stream);
-    Ok(response)
-}
-
-fn viewer_start(viewer: TopicSession, stream: actix_ws::MessageStream) {
-    TopicSession::create(|ctx| {
-        ctx.add_stream(stream);
-        viewer
-    });
-}
-
-/// A live view of topics.
-struct TopicSession {
-    app: web::Data<App>,
-    holder: Holder,
-    pattern: Pattern,
-    from: From,
-    filter: Option<hexafn_dsl::Program>,
-    session: Option<Session>,
-    outbox: Rc<RefCell<Outbox>>,
-    id: u64,
-    overrun: Arc<AtomicBool>,
-    /// The last sequence sent of each topic.
-    seen: HashMap<Str, Seq>,
-    /// Live records that came before the replay ended; `None` once live.
-    early: Option<Vec<Arc<Record>>>,
-    heard: Instant,
-}
-
-impl TopicSession {
-    fn send(&mut self, record: &Arc<Record>) {
-        if self.seen.get(&record.topic).is_some_and(|seen| *seen >= record.seq) {
-            return;
-        }
-        self.seen.insert(record.topic.clone(), record.seq);
-        if let Some(filter) = &self.filter
-            && !matches!(hexafn_actors::function::test(filter, record, "", 1), Ok(true))
-        {
-            return;
-        }
-        self.outbox.borrow_mut().push(record.frame(frame::of_record), Some((record.topic.clone(), record.seq)));
-    }
-
-    fn is_slow(&self) -> bool {
-        self.outbox.borrow().bytes > BEHIND || self.overrun.load(Ordering::Acquire)
-    }
-
-    /// Tells a viewer that fell behind where to go on, and closes.
-    fn close_slow(&mut self, ctx: &mut Context<Self>) {
-        self.app.system.metrics().viewers_slow.inc();
-        let mut resume = self.outbox.borrow_mut().cut();
-        for (topic, seq) in &self.seen {
-            resume.entry(topic.clone()).or_insert(seq + 1);
-        }
-        let resume: HashMap<&str, Seq> = resume.iter().map(|(t, s)| (&**t, *s)).collect();
-        let text = serde_json::json!({ "closed": "too slow", "resume_from": resume }).to_string();
-        self.outbox.borrow_mut().push(frame::text(text.as_bytes()), None);
-        self.close(CloseCode::Again, "too slow; the last message says where to resume", ctx);
-    }
-
-    fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
-        if let Some(session) = self.session.take() {
-            let reason = CloseReason { code, description: Some(why.to_owned()) };
-            actix_web::rt::spawn(async move { drop(session.close(Some(reason)).await) });
-        }
-        self.app.system.cast().unview(self.id);
-        ctx.stop();
-    }
-
-    /// Sends what is stored from `from` on, then joins the live records.
-    async fn replay(
-        log: Arc<dyn EventLog>,
-        topic: TopicHandle,
-        from: From,
-        last: Seq,
-        to: actix::Addr<Self>,
-    ) -> Result<(), String> {
-        if topic.durability == hexafn_actors::definitions::TopicDurability::Memory {
-            return Ok(());
-        }
-        let mut next = match from {
-            From::New => last + 1,
-            From::All => 1,
-            From::Seq(seq) => seq,
-            From::Time(time) => log.seq_at(topic.id, time).map_err(|e| e.to_string())?,
-        };
-        while next <= last {
-            let (reader, id) = (log.clone(), topic.id);
-            let records = web::block(move || reader.read(id, next, CHUNK, 1 << 20)).await;
-            let records = records.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-            let Some(newest) = records.last() else { return Ok(()) };
-            next = newest.seq + 1;
-            let records = records.into_iter().filter(|r| r.seq <= last).collect();
-            if to.send(Replayed(records)).await.is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Records of the replay; answered when there is room for more.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-struct Replayed(Vec<Arc<Record>>);
-
-impl Actor for TopicSession {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        // A message holds a reference for each record; what a viewer may be behind is bounded by bytes in its outbox, so the
-        // mailbox only has to outlast the moments in which its worker is busy with others.
-        ctx.set_mailbox_capacity(4096);
-        let viewer = Viewer { id: self.id, to: ctx.address().recipient(), overrun: self.overrun.clone() };
-        let (cast, pattern, from, me) =
-            (self.app.system.cast().clone(), self.pattern.clone(), self.from, ctx.address());
-        let join = async move {
-            let places = cast.view(&pattern, viewer).await;
-            for (topic, last) in places {
-                TopicSession::replay(cast.log().clone(), topic, from, last, me.clone()).await?;
-            }
-            Ok::<(), String>(())
-        };
-        ctx.spawn(join.into_actor(self).map(|joined, this, ctx| {
-            if let Err(error) = joined {
-                tracing::error!(%error, "replay failed");
-                return this.close(CloseCode::Error, "the replay failed; see the log of the service", ctx);
-            }
-            for record in this.early.take().unwrap_or_default() {
-                this.send(&record);
-            }
-        }));
-        ctx.run_interval(CHECK, |this, ctx| {
-            if this.outbox.borrow().ended {
-                this.app.system.cast().unview(this.id);
-                return ctx.stop();
-            }
-            if this.holder.check(&this.app).is_err() {
-                return this.close(CloseCode::Policy, "the token was revoked", ctx);
-            }
-            if this.heard.elapsed() > SILENT {
-                return this.close(CloseCode::Away, "no sign of life", ctx);
-            }
-            if this.is_slow() {
-                this.close_slow(ctx);
-            }
-        });
-        ctx.run_interval(PING, |this, _| {
-            if let Some(mut session) = this.session.clone() {
-                actix_web::rt::spawn(async move { drop(session.ping(b"").await) });
-            }
-        });
-    }
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        self.app.system.cast().unview(self.id);
-    }
-}
-
-impl Handler<Live> for TopicSession {
-    type Result = ();
-
-    fn handle(&mut self, live: Live, ctx: &mut Self::Context) {
-        if let Some(early) = &mut self.early {
-            // As many as the replay can take: beyond, the viewer could not keep up anyway.
-            early.extend(live.records.iter().cloned());
-            if early.len() > 100_000 {
-                self.close_slow(ctx);
-            }
-            return;
-        }
-        for record in live.records.iter() {
-            self.send(record);
-        }
-        if self.is_slow() {
-            self.close_slow(ctx);
+    /// Whether the stream still may be read; `true` says by a token.
+    fn check(&self, app: &App) -> Result<bool, Problem> {
+        let checked = app.auth.check(self.bearer.as_deref(), None, (self.resource, self.verb, &self.namespace));
+        match checked {
+            Ok(token) if token.is_some() || !self.named => Ok(token.is_some()),
+            _ => Err(Problem::new(401, "token-required", "the token is not valid (any more)")),
         }
     }
 }
 
-impl Handler<Replayed> for TopicSession {
-    type Result = actix::ResponseFuture<()>;
-
-    fn handle(&mut self, Replayed(records): Replayed, _: &mut Self::Context) -> Self::Result {
-        for record in &records {
-            self.send(record);
-        }
-        let mut outbox = self.outbox.borrow_mut();
-        if outbox.bytes < BEHIND / 2 || outbox.ended {
-            return Box::pin(std::future::ready(()));
-        }
-        let (room, has_room) = tokio::sync::oneshot::channel();
-        outbox.room = Some(room);
-        Box::pin(async move { drop(has_room.await) })
-    }
-}
-
-impl StreamHandler<Result<Message, ProtocolError>> for TopicSession {
-    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        self.heard = Instant::now();
-        match heard(message, self.session.as_ref()) {
-            Heard::Fine => {}
-            Heard::End => self.close(CloseCode::Normal, "", ctx),
-            Heard::Bad(code, why) => self.close(code, why, ctx),
-        }
-    }
-
-    fn finished(&mut self, ctx: &mut Self::Context) {
-        self.app.system.cast().unview(self.id);
-        ctx.stop();
-    }
-}
-
+/// What a client's message means to a session.
 enum Heard {
     Fine,
+    Said(ByteString),
     End,
     Bad(CloseCode, &'static str),
 }
@@ -514,98 +234,31 @@ fn heard(message: Result<Message, ProtocolError>, session: Option<&Session>) -> 
             Heard::Fine
         }
         Ok(Message::Pong(_) | Message::Nop) => Heard::Fine,
-        // A stream has nothing to be told; what a client says is not an error, so that it may say hello.
-        Ok(Message::Text(_) | Message::Binary(_) | Message::Continuation(_)) => Heard::Fine,
+        Ok(Message::Text(text)) => Heard::Said(text),
+        Ok(Message::Binary(_) | Message::Continuation(_)) => Heard::Bad(CloseCode::Unsupported, "only text is read"),
         Ok(Message::Close(_)) => Heard::End,
         Err(ProtocolError::Overflow) => Heard::Bad(CloseCode::Size, "the frame is too large"),
         Err(_) => Heard::Bad(CloseCode::Protocol, "not WebSocket"),
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ticket {
-    ticket: Option<String>,
-}
-
-async fn actors(
-    app: web::Data<App>,
-    request: HttpRequest,
-    query: web::Query<Ticket>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let holder = Holder::of(&app, &request, query.ticket.as_deref(), "actors", "*")?;
-    let (response, session, stream, outbox) = open(&app, &request, payload)?;
-    let session = ActorsSession { app, holder, session: Some(session), outbox };
-    ActorsSession::create(|ctx| {
-        ctx.add_stream(stream);
-        session
-    });
-    Ok(response)
-}
-
-/// A live view of the supervision tree: first the whole tree, then each change.
-struct ActorsSession {
-    app: web::Data<App>,
-    holder: Holder,
-    session: Option<Session>,
-    outbox: Rc<RefCell<Outbox>>,
-}
-
-impl ActorsSession {
-    fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
-        if let Some(session) = self.session.take() {
-            let reason = CloseReason { code, description: Some(why.to_owned()) };
-            actix_web::rt::spawn(async move { drop(session.close(Some(reason)).await) });
-        }
-        ctx.stop();
+/// Ends a session: what is written is written, then the reason goes out.
+fn close(session: &mut Option<Session>, code: CloseCode, why: &str) {
+    if let Some(session) = session.take() {
+        let reason = CloseReason { code, description: Some(why.to_owned()) };
+        actix_web::rt::spawn(async move { drop(session.close(Some(reason)).await) });
     }
 }
 
-impl Actor for ActorsSession {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        use hexafn_actors::supervision::Watch;
-        let (supervisor, outbox) = (self.app.system.supervisor().clone(), self.outbox.clone());
-        let watch = async move {
-            let push = |value: serde_json::Value| {
-                let mut outbox = outbox.borrow_mut();
-                outbox.push(frame::text(value.to_string().as_bytes()), None);
-                outbox.bytes <= BEHIND && !outbox.ended
-            };
-            while let Ok(mut watching) = supervisor.send(Watch).await {
-                if !push(serde_json::json!({ "nodes": watching.nodes })) {
-                    return;
-                }
-                // Lagged: a new snapshot makes up for what was missed.
-                while let Ok(change) = watching.changes.recv().await {
-                    if !push(serde_json::json!(change)) {
-                        return;
-                    }
-                }
-            }
-        };
-        ctx.spawn(
-            watch.into_actor(self).map(|(), this, ctx| this.close(CloseCode::Again, "too slow; connect again", ctx)),
-        );
-        ctx.run_interval(CHECK, |this, ctx| {
-            if this.outbox.borrow().ended {
-                return ctx.stop();
-            }
-            if this.holder.check(&this.app).is_err() {
-                this.close(CloseCode::Policy, "the token was revoked", ctx);
-            }
-        });
+/// Asks the client for a sign of life.
+fn ping(session: Option<&Session>) {
+    if let Some(mut session) = session.cloned() {
+        actix_web::rt::spawn(async move { drop(session.ping(b"").await) });
     }
 }
 
-impl StreamHandler<Result<Message, ProtocolError>> for ActorsSession {
-    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        match heard(message, self.session.as_ref()) {
-            Heard::Fine => {}
-            Heard::End => self.close(CloseCode::Normal, "", ctx),
-            Heard::Bad(code, why) => self.close(code, why, ctx),
-        }
-    }
+/// A condition as a client wrote it.
+pub fn filter(text: &str) -> Result<Program, Problem> {
+    hexafn_dsl::compile(&SourceText { name: "filter", text }, ProgramKind::Condition)
+        .map_err(|e| Problem::new(400, "filter-invalid", e.render(false)))
 }

@@ -1,36 +1,22 @@
-//! What the door lets in, and what it refuses.
+//! The door of webhooks: which bodies are taken, how often, how slowly, and what is refused before it is read.
 
-use super::service::{Service, client, get, post};
-
-const CONFIG: &str = r#"
-[[source]]
-name = "open"
-kind = "webhook"
-topic = "in"
-verify = { scheme = "none" }
-dedupe_header = "x-id"
-limits = { body = "4KiB", body_time = "1s" }
-
-[[source]]
-name = "signed"
-kind = "webhook"
-topic = "in"
-verify = { scheme = "github", secrets = ["env:IT_SECRET"] }
-
-[[source]]
-name = "slow"
-kind = "webhook"
-topic = "in"
-verify = { scheme = "none" }
-rate = { per_second = 1, burst = 2 }
-"#;
+use super::sender::{answer, client, post};
+use super::service::{Scenario, Service};
+use super::watch::{PATIENCE, events};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn start() -> Service {
-    Service::start(&[("a.toml", CONFIG)])
+    Scenario::new("doors").start()
 }
 
-#[tokio::test]
-async fn bodies_are_refused_with_a_code_and_a_place() {
+/// What is right is taken, and is the first event of its topic: nothing of what came before it was stored.
+async fn is_the_first(service: &Service, source: &str) {
+    let (status, told) = post(&service.url(&format!("/hooks/{source}")), &[], "{}").await;
+    assert_eq!((status, &told["seq"]), (202, &1.into()), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_are_refused_with_a_code_and_a_reason_and_nothing_of_them_is_stored() {
     let service = start();
     let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
     let large = format!("\"{}\"", "x".repeat(5000));
@@ -46,25 +32,12 @@ async fn bodies_are_refused_with_a_code_and_a_place() {
         assert_eq!((got, problem["code"].as_str()), (status, Some(code)), "{problem}");
         assert!(problem["detail"].as_str().is_some_and(|d| !d.is_empty()), "{problem}");
     }
-    let (status, _) = post(&service.url("/hooks/open"), &[("content-encoding", "gzip")], "{}").await;
-    assert_eq!(status, 415);
-    let request = client().request(reqwest::Method::TRACE, service.url("/hooks/open"));
-    assert_eq!(request.send().await.unwrap().status().as_u16(), 405);
-    assert_eq!(service.ask(&["topic", "show", "in"])["records"], 0, "nothing of it was stored");
+    let (status, problem) = post(&service.url("/hooks/open"), &[("content-encoding", "gzip")], "{}").await;
+    assert_eq!(status, 415, "a bomb is not unpacked: {problem}");
+    is_the_first(&service, "open").await;
 }
 
-#[tokio::test]
-async fn a_wrong_signature_and_an_unknown_source_are_answered_alike() {
-    let service = start();
-    let (status, wrong) = post(&service.url("/hooks/signed"), &[("x-hub-signature-256", "sha256=00")], "{}").await;
-    let (other, unknown) = post(&service.url("/hooks/nobody"), &[("x-hub-signature-256", "sha256=00")], "{}").await;
-    let (missing, none) = post(&service.url("/hooks/signed"), &[], "{}").await;
-    assert_eq!((status, other, missing), (401, 401, 401));
-    assert_eq!(wrong, unknown);
-    assert_eq!(wrong, none);
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_delivery_is_answered_200_and_stored_once() {
     let service = start();
     let (first, told) = post(&service.url("/hooks/open"), &[("x-id", "7")], "{}").await;
@@ -72,91 +45,85 @@ async fn a_repeated_delivery_is_answered_200_and_stored_once() {
     assert_eq!((first, second), (202, 200));
     assert_eq!((&told["id"], &told["seq"]), (&again["id"], &again["seq"]));
     assert_eq!((&told["durability"], &again["duplicate"]), (&"disk".into(), &true.into()));
-    assert_eq!(service.ask(&["topic", "show", "in"])["records"], 1);
+    assert_eq!(told["duplicate"], serde_json::Value::Null);
+    assert_eq!(events(&service, "open").await.len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_are_told_when_to_come_again() {
     let service = start();
-    let mut last = None;
-    for _ in 0..3 {
-        last = Some(client().post(service.url("/hooks/slow")).body("{}").send().await.unwrap());
-    }
-    let last = last.unwrap();
-    assert_eq!(last.status().as_u16(), 429);
-    let wait: u64 = last.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    let mut statuses = Vec::new();
+    let last = loop {
+        let answered = answer(client().post(service.url("/hooks/slow")).body("{}")).await;
+        statuses.push(answered.status);
+        if answered.status != 202 || statuses.len() > 50 {
+            break answered;
+        }
+    };
+    // Two at once; a third and more only when the machine is so slow that a second has gone by.
+    assert_eq!((last.status, statuses.len() >= 3), (429, true), "{statuses:?}");
+    let wait: u64 = last.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=2).contains(&wait), "{wait}");
 }
 
-#[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let service = start();
+/// Sends bytes as they are; everything that is answered until the service closes.
+async fn raw(service: &Service, bytes: &str) -> String {
     let address = service.base.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "POST /hooks/open HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{{"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 64];
-    let n = stream.read(&mut answer).await.unwrap();
-    assert!(
-        String::from_utf8_lossy(&answer[..n]).starts_with("HTTP/1.1 408"),
-        "{:?}",
-        String::from_utf8_lossy(&answer[..n])
-    );
+    stream.write_all(bytes.replace("ADDRESS", address).as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "the connection is not closed; {:?}", String::from_utf8_lossy(&answer));
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
-#[tokio::test]
-async fn cloudevents_come_in_all_three_modes() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shapes_of_request_smuggling_are_refused_and_closed() {
     let service = start();
-    let binary = [("ce-id", "b1"), ("ce-source", "/s"), ("ce-type", "t.b"), ("ce-specversion", "1.0")];
-    let (status, told) = post(&service.url("/hooks/open"), &binary, r#"{"n":1}"#).await;
-    assert_eq!((status, told["id"].as_str()), (202, Some("b1")), "{told}");
-    let structured = r#"{"specversion":"1.0","id":"s1","source":"/s","type":"t.s","data":{"n":2}}"#;
-    let send = |kind: &'static str, body: String| {
-        client().post(service.url("/hooks/open")).header("content-type", kind).body(body).send()
-    };
-    let answer = send("application/cloudevents+json", structured.to_owned()).await.unwrap();
-    assert_eq!(answer.status().as_u16(), 202);
-    let batch = format!("[{},{}]", structured.replace("s1", "c1"), structured.replace("s1", "c2"));
-    let answer = send("application/cloudevents-batch+json", batch).await.unwrap();
-    assert_eq!(answer.status().as_u16(), 202);
-    let events = service.ask(&["topic", "events", "in"]);
-    let ids: Vec<&str> = events.as_array().unwrap().iter().filter_map(|e| e["id"].as_str()).collect();
-    assert_eq!(ids, ["b1", "s1", "c1", "c2"]);
-    assert_eq!(events[1]["data"]["n"], 2);
-}
-
-#[tokio::test]
-async fn the_api_refuses_foreign_hosts_origins_and_tokens_in_the_query() {
-    let service = start();
-    let ask = |header: &'static str, value: &'static str| {
-        let request = client().get(service.url("/admin/topics")).header(header, value);
-        async move { request.send().await.unwrap().status().as_u16() }
-    };
-    assert_eq!(ask("host", "evil.example").await, 421);
-    assert_eq!(ask("origin", "https://evil.example").await, 403);
-    assert_eq!(get(&service.url("/admin/topics?token=x")).await.0, 400);
-    let (status, problem) = get(&service.url("/admin/nothing")).await;
-    assert_eq!((status, problem["code"].as_str()), (404, Some("not-found")));
-    assert_eq!(get(&service.url("/admin/topics/in/events?limit=100000")).await.0, 400);
-}
-
-#[tokio::test]
-async fn every_operation_of_the_document_is_there() {
-    let service = start();
-    let (_, document) = get(&service.url("/admin/openapi.json")).await;
-    let paths = document["paths"].as_object().unwrap();
-    assert!(paths.len() > 20);
-    for (path, item) in paths {
-        for method in item.as_object().unwrap().keys() {
-            let path = path.replace("{name}", "in").replace("{pattern}", "in").replace("{source}", "open");
-            let path = path.replace("{act}", "pause").replace("{id}", "x");
-            let method: reqwest::Method = method.to_uppercase().parse().unwrap();
-            let response = client().request(method.clone(), service.url(&path)).send().await.unwrap();
-            let text = response.text().await.unwrap();
-            assert!(!text.contains("\"not-found\""), "{method} {path}: {text}");
-        }
+    let head = "POST /hooks/open HTTP/1.1\r\nhost: ADDRESS\r\n";
+    for rest in [
+        "content-length: 3\r\ncontent-length: 4\r\n\r\n{}  ",
+        "content-length: +2\r\n\r\n{}",
+        "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        "content-length : 2\r\n\r\n{}",
+    ] {
+        let answer = raw(&service, &format!("{head}{rest}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{rest:?}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{rest:?}: {answer}");
     }
+    // A version that does not exist gets an answer or none, but nothing is stored.
+    let answer = raw(&service, "POST /hooks/open HTTP/9.9\r\nhost: ADDRESS\r\n\r\n").await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    let both = "content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+                GET /health/live HTTP/1.1\r\nhost: ADDRESS\r\nconnection: close\r\n\r\n";
+    let answer = raw(&service, &format!("{head}{both}")).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "a length beside chunks is refused: {answer}");
+    assert!(!answer.contains("live"), "nothing is read from behind it: {answer}");
+    is_the_first(&service, "open").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    // Short for this test alone: a sender that the machine holds up is slow, too.
+    let service = Scenario::new("doors").file("limits.toml", "[server.limits]\nhead = \"500ms\"\n").start();
+    for begun in
+        ["POST /hooks/open HTTP/1.1\r\nhost: ADDR", "POST /hooks/open HTTP/1.1\r\nhost: ADDRESS\r\nx: y\r\n", ""]
+    {
+        let answer = raw(&service, begun).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{begun:?}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_come_or_does_not_end_is_not_waited_for() {
+    let service = Scenario::new("doors").edit("{ body = \"4KiB\" }", "{ body = \"4KiB\", body_time = \"1s\" }").start();
+    let head = "POST /hooks/open HTTP/1.1\r\nhost: ADDRESS\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    let answer = raw(&service, &format!("{head}content-length: 9\r\n\r\n{{")).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body-timeout"), "{answer:?}");
+    // 10,000 bytes in chunks: more than the 4 KiB of the source, and no content-length that would tell.
+    let chunks = format!("64\r\n{}\r\n", "1".repeat(100)).repeat(100);
+    let answer = raw(&service, &format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer:?}");
+    assert_eq!(events(&service, "open").await.len(), 0);
 }

@@ -1,185 +1,129 @@
-//! The way of an event: trigger, function, targets, reload, crash.
+//! The way of an event: from a signed webhook through trigger and function to a topic, a file and a receiver; retries;
+//! requests that are answered with the result.
 
-use super::service::{Service, eventually, post, receiver};
+use super::receiver::{Answer, Receiver};
+use super::sender::{get, post, send, standard};
+use super::service::Scenario;
+use super::watch::{Live, events, events_when, eventually};
+use serde_json::Value;
 
-const PIPE: &str = r#"
-[targets]
-allow_networks = ["127.0.0.0/8"]
-[[source]]
-name = "in"
-kind = "webhook"
-topic = "in"
-verify = { scheme = "none" }
-[[trigger]]
-name = "double"
-on = "in"
-when = "event.data.n > 0"
-run = "double"
-to = ["out", "file", "web"]
-[[function]]
-name = "double"
-code = "{ id: event.id, n: event.data.n * 2 }"
-[[target]]
-name = "out"
-kind = "topic"
-[[target]]
-name = "file"
-kind = "file"
-path = "data/out.jsonl"
-[[target]]
-name = "web"
-kind = "http"
-url = "URL"
-retry = { schedule = ["50ms", "50ms"], jitter = 0.0 }
-"#;
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/github");
 
-async fn outputs(service: &Service, count: usize) -> serde_json::Value {
-    eventually("outputs", async || {
-        let events = service.ask(&["topic", "events", "out", "--limit", "1000"]);
-        (events.as_array().is_some_and(|e| e.len() >= count), events)
-    })
-    .await
+/// The stages of a trace, in its order.
+fn stages(trace: &Value) -> Vec<&str> {
+    trace["steps"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect()
 }
 
-#[tokio::test]
-async fn a_result_reaches_topic_file_and_receiver_and_the_trace_tells() {
-    let (url, seen) = receiver(&[503, 503, 200]).await;
-    let service = Service::start(&[("a.toml", &PIPE.replace("URL", &url))]);
-    let (status, told) = post(&service.url("/hooks/in"), &[], r#"{"n":21}"#).await;
-    assert_eq!(status, 202);
-    let id = told["id"].as_str().unwrap();
-    let out = outputs(&service, 1).await;
-    assert_eq!((out[0]["data"]["n"].as_i64(), out[0]["id"].as_str()), (Some(42), Some(&*format!("{id}-double"))));
-    eventually("the receiver's third attempt", async || {
-        let n = seen.lock().unwrap().len();
-        (n >= 3, n)
-    })
-    .await;
-    let seen = seen.lock().unwrap().clone();
-    let ids: Vec<_> = seen.iter().map(|r| r.header("webhook-id").unwrap()).collect();
-    assert_eq!(ids, vec![format!("{id}-double"); 3], "one idempotency id on every attempt");
-    assert!(seen[2].body.contains("\"n\":42"), "{}", seen[2].body);
-    assert!(seen[2].header("traceparent").unwrap().contains(told["trace_id"].as_str().unwrap()));
-    let file = std::fs::read_to_string(service.path("data/out.jsonl")).unwrap();
-    assert_eq!(file.lines().count(), 1);
-    eventually("the trace", async || {
-        let trace = service.ask(&["trace", "show", id]);
-        let stages: Vec<String> =
-            trace["steps"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap().to_owned()).collect();
-        let all = ["received", "stored", "evaluated", "executed", "produced", "attempted"];
-        (all.iter().all(|s| stages.iter().any(|t| t == s)), stages)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_is_given_up_is_a_dead_letter_with_its_cause_and_others_are_not_held_up() {
-    let (url, seen) = receiver(&[500]).await;
-    let service = Service::start(&[("a.toml", &PIPE.replace("URL", &url))]);
-    post(&service.url("/hooks/in"), &[], r#"{"n":1}"#).await;
-    let dead = eventually("the dead letter", async || {
-        let events = service.ask(&["topic", "events", "hexafn.dead.target.web"]);
-        (events.as_array().is_some_and(|e| e.len() == 1), events)
-    })
-    .await;
-    assert_eq!(seen.lock().unwrap().len(), 3, "one attempt and two more");
-    assert_eq!(dead[0]["data"]["n"], 2, "the payload as it was");
-    let why = &dead[0]["extensions"];
-    assert_eq!((why["deadattempts"].as_str(), why["deadby"].as_str()), (Some("3"), Some("target.web")));
-    assert!(why["deadcause"].as_str().unwrap().contains("500"), "{why}");
-    assert_eq!(std::fs::read_to_string(service.path("data/out.jsonl")).unwrap().lines().count(), 1);
-}
-
-#[tokio::test]
-async fn a_target_that_hangs_delays_neither_its_neighbours_nor_a_reload() {
-    let (url, seen) = receiver(&[0]).await;
-    let config = PIPE.replace("URL", &url);
-    let service = Service::start(&[("a.toml", &config)]);
-    post(&service.url("/hooks/in"), &[], r#"{"n":1}"#).await;
-    eventually("the attempt that hangs", async || {
-        let n = seen.lock().unwrap().len();
-        (n == 1, n)
-    })
-    .await;
-    outputs(&service, 1).await;
-    std::fs::write(service.path("cfg/a.toml"), config.replace("* 2", "* 3")).unwrap();
-    let applied = service.ask(&["reload"]);
-    // The file watcher may have been first.
-    assert!(applied["changed"].as_array().is_some(), "{applied}");
-    post(&service.url("/hooks/in"), &[], r#"{"n":5}"#).await;
-    let out = outputs(&service, 2).await;
-    assert_eq!(out[1]["data"]["n"], 15, "the new function works");
-    eventually("the second attempt, which hangs beside the first", async || {
-        let n = seen.lock().unwrap().len();
-        (n == 2, n)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_wrong_configuration_is_refused_whole() {
-    let (url, _) = receiver(&[200]).await;
-    let config = PIPE.replace("URL", &url);
-    let service = Service::start(&[("a.toml", &config)]);
-    std::fs::write(service.path("cfg/a.toml"), config.replace("n > 0", "n >")).unwrap();
-    let refused = service.hexafn(&["reload"]);
-    assert_eq!(refused.status.code(), Some(78));
-    let checked = service.hexafn(&["check", "--config", "cfg"]);
-    let text = String::from_utf8_lossy(&checked.stderr).into_owned();
-    assert_eq!(checked.status.code(), Some(78));
-    assert!(text.contains("a.toml:12"), "{text}");
-    post(&service.url("/hooks/in"), &[], r#"{"n":4}"#).await;
-    assert_eq!(outputs(&service, 1).await[0]["data"]["n"], 8, "the old one goes on");
-}
-
-// Senders on threads of their own: asking by the command line blocks the thread that asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_before_a_kill_arrives_once() {
-    let (url, _) = receiver(&[200]).await;
-    let mut service = Service::start(&[("a.toml", &PIPE.replace("URL", &url))]);
-    let mut tasks = tokio::task::JoinSet::new();
-    for n in 1..=8 {
-        let url = service.url("/hooks/in");
-        tasks.spawn(async move {
-            let client = super::service::client();
-            let mut acknowledged = Vec::new();
-            loop {
-                let sent = client.post(&url).body(format!("{{\"n\":{n}}}")).header("content-type", "application/json");
-                let Ok(answer) = sent.send().await else { return acknowledged };
-                let Ok(told) = answer.json::<serde_json::Value>().await else { return acknowledged };
-                acknowledged.push(told["id"].as_str().unwrap().to_owned());
-            }
-        });
+async fn a_new_configuration_takes_a_push_to_a_topic_a_file_and_a_receiver() {
+    let receiver = Receiver::start().await;
+    let scenario = Scenario::empty();
+    assert_eq!(scenario.run(&["new", "cfg"]).code, Some(0));
+    assert_eq!(scenario.run(&["new", "cfg"]).code, Some(1), "what is there is not overwritten");
+    let checked = scenario.run(&["check", "--config", "cfg"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.err);
+    scenario.lay("walk");
+    let service = scenario.receiver(&receiver.base).start();
+
+    let mut live = Live::open(&service, "/ws/topics/%3E?from=all").await;
+    let push = |id: &'static str| {
+        let data = format!("@{FIXTURES}/push.json");
+        service.ask(&["hook", "send", "github", "--config", "cfg", "--event", "push", "--id", id, "-d", &data])
+    };
+    let told = push("1");
+    assert_eq!((&told["topic"], &told["durability"]), (&"github".into(), &"disk".into()), "{told}");
+    let (id, trace_id) = (told["id"].as_str().unwrap(), told["trace_id"].as_str().unwrap());
+    let result = format!("{id}-big-push");
+
+    // Live: the push, then its summary.
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let event = live.json().await;
+        let topic = event["topic"].as_str().unwrap().to_owned();
+        if !topic.starts_with("hexafn.") {
+            seen.push((topic, event["id"].as_str().unwrap().to_owned()));
+        }
     }
-    eventually("some load", async || {
-        let records = service.ask(&["topic", "show", "in"])["records"].as_u64().unwrap();
-        (records > 200, records)
+    seen.sort();
+    assert_eq!(seen, [("github".into(), id.to_owned()), ("pushes".into(), result.clone())]);
+
+    // Stored as it was sent; the topic, the receiver and the file have the same summary.
+    let sent: Value = serde_json::from_slice(&std::fs::read(format!("{FIXTURES}/push.json")).unwrap()).unwrap();
+    assert_eq!(events(&service, "github").await[0]["data"], sent);
+    let summary = events_when(&service, "pushes", 1).await.remove(0);
+    assert_eq!((summary["id"].as_str(), summary["trace_id"].as_str()), (Some(&*result), Some(trace_id)));
+    assert_eq!((&summary["data"]["repository"], &summary["data"]["count"]), (&"pier/quay".into(), &6.into()));
+    let arrived = receiver.arrivals("/chat", 1).await.remove(0);
+    assert_eq!(serde_json::from_str::<Value>(&arrived.body).unwrap(), summary["data"]);
+    assert_eq!(arrived.id(), result);
+    let timestamp = arrived.header("webhook-timestamp").unwrap();
+    assert_eq!(arrived.header("webhook-signature").unwrap(), standard(&result, timestamp, &arrived.body));
+    assert!(arrived.header("traceparent").unwrap().contains(trace_id));
+    let file = eventually("the line of the file", async || {
+        let text = std::fs::read_to_string(service.path("data/out/audit.jsonl")).unwrap_or_default();
+        (text.ends_with('\n'), text)
     })
     .await;
-    service.kill_and_restart();
-    let mut acknowledged: Vec<String> = tasks.join_all().await.concat();
-    acknowledged.sort();
-    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
-    eventually("the drain", async || {
-        let subs = service.ask(&["sub", "ls"]);
-        let idle = subs.as_array().unwrap().iter().all(|s| s["lag"] == 0 && s["in_flight"] == 0 && s["waiting"] == 0);
-        (idle, subs)
+    let lines: Vec<Value> = file.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines, [summary["data"].clone()]);
+
+    // Every step can be told, by the event and by the trace.
+    for id in [id, trace_id] {
+        eventually("the steps of the push, in order", async || {
+            let trace = service.ask(&["trace", "show", id]);
+            // Produced for three targets; the topic needs no attempt.
+            let first = ["received", "stored", "evaluated", "executed", "produced", "produced", "produced"];
+            (stages(&trace) == [&first[..], &["attempted"; 2]].concat(), trace)
+        })
+        .await;
+    }
+    let people = service.hexafn(&["trace", "show", id]).out;
+    assert!(people.contains("summarize") && people.contains("chat"), "{people}");
+
+    let again = push("1");
+    assert_eq!((&again["id"], &again["duplicate"]), (&told["id"], &true.into()), "the same delivery again is known");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_is_tried_again_under_one_id_and_the_trace_tells_every_attempt() {
+    let receiver = Receiver::start().await;
+    receiver.answer("/web", Answer::Status(503));
+    let service = Scenario::new("pipeline").receiver(&receiver.base).start();
+    let id = send(&service, r#"{"n":21}"#).await;
+    receiver.arrivals("/web", 2).await;
+    receiver.answer("/web", Answer::Status(200));
+    let trace = eventually("the attempt that succeeds", async || {
+        let trace = service.ask(&["trace", "show", &id]);
+        let steps = trace["steps"].as_array().unwrap();
+        (steps.iter().any(|s| s["stage"] == "attempted" && s["name"] == "web" && s["ok"] == true), trace)
     })
     .await;
-    let mut ids = Vec::new();
-    let mut from = 1;
-    loop {
-        let page = service.ask(&["topic", "events", "out", "--limit", "1000", "--from", &from.to_string()]);
-        let page = page.as_array().unwrap();
-        let Some(last) = page.last() else { break };
-        from = last["seq"].as_u64().unwrap() + 1;
-        ids.extend(page.iter().map(|e| e["id"].as_str().unwrap().trim_end_matches("-double").to_owned()));
-    }
-    ids.sort();
-    let unique = ids.len();
-    ids.dedup();
-    assert_eq!(ids.len(), unique, "an output was written twice");
-    for id in &acknowledged {
-        assert!(ids.binary_search(id).is_ok(), "{id} was acknowledged and is lost");
-    }
+    let attempts: Vec<&Value> =
+        trace["steps"].as_array().unwrap().iter().filter(|s| s["stage"] == "attempted" && s["name"] == "web").collect();
+    let (last, failed) = attempts.split_last().unwrap();
+    assert!(failed.len() >= 2 && failed.iter().all(|s| s["ok"] == false), "{trace}");
+    assert_eq!(last["ok"], true, "nothing comes after a success: {trace}");
+    let seen = receiver.seen("/web");
+    assert_eq!((seen.len(), receiver.ids("/web")), (attempts.len(), vec![format!("{id}-double")]), "one id");
+    assert!(seen.iter().all(|r| r.body == seen[0].body), "and the same body: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_is_answered_with_the_result_of_its_trigger_and_else_with_what_became_of_it() {
+    let service = Scenario::new("supervision").start();
+    let ask = async |body: &str| post(&service.url("/hooks/ask"), &[], body).await;
+    let (status, answer) = ask(r#"{"a":2,"b":40}"#).await;
+    assert_eq!((status, answer), (200, serde_json::json!({ "sum": 42 })));
+    assert_eq!(events(&service, "asked").await.len(), 1, "and it is on disk");
+    let (status, problem) = ask(r#"{"a":2,"b":"x"}"#).await;
+    assert_eq!((status, problem["code"].as_str()), (502, Some("function-failed")), "{problem}");
+    assert_eq!(ask(r#"{"a":-2,"b":40}"#).await.0, 204, "the trigger passes it over: there is no result");
+    // Nobody answers: the event is taken, and is worked on later.
+    service.ask(&["actors", "stop", "/triggers/answer"]);
+    service.edit("timeout = \"10s\"", "timeout = \"100ms\"");
+    service.ask(&["reload"]);
+    let (status, told) = ask(r#"{"a":1,"b":1}"#).await;
+    assert_eq!((status, told["durability"].as_str()), (202, Some("disk")), "{told}");
+    let (_, stored) = get(&service.url("/admin/topics/asked/events?from=4")).await;
+    assert_eq!(stored["events"][0]["id"], told["id"]);
 }

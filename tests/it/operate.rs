@@ -1,197 +1,103 @@
-//! Operating the service: switches, actors, tokens, exit codes.
+//! Operating the service: switches and priorities that survive a restart, the order of triggers, the end, and metrics.
 
-use super::service::{Service, binary, client, eventually, post};
+use super::sender::{client, get, post, publish, send};
+use super::service::{Scenario, Service};
+use super::watch::{events, events_when, eventually, subscription};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-const CONFIG: &str = r#"
-[[source]]
-name = "in"
-kind = "webhook"
-topic = "in"
-verify = { scheme = "none" }
-[[source]]
-name = "ask"
-kind = "webhook"
-topic = "quick"
-verify = { scheme = "none" }
-reply = { trigger = "answer", timeout = "5s" }
-[[topic]]
-name = "quick"
-durability = "memory"
-[[trigger]]
-name = "answer"
-on = "quick"
-run = "sum"
-[[trigger]]
-name = "copy"
-on = "in"
-to = ["out"]
-[[trigger]]
-name = "broken"
-on = "bad"
-run = "fails"
-[[function]]
-name = "sum"
-code = "{ sum: event.data.a + event.data.b }"
-[[function]]
-name = "fails"
-code = 'fail "always"'
-[[target]]
-name = "out"
-kind = "topic"
-"#;
-
-fn count(service: &Service) -> u64 {
-    service.ask(&["topic", "show", "out"])["records"].as_u64().unwrap()
+fn start() -> Service {
+    Scenario::new("topics").start()
 }
 
-#[tokio::test]
-async fn a_request_is_answered_with_the_result_of_its_trigger() {
-    let service = Service::start(&[("a.toml", CONFIG)]);
-    let (status, answer) = post(&service.url("/hooks/ask"), &[], r#"{"a":2,"b":40}"#).await;
-    assert_eq!((status, answer["sum"].as_i64()), (200, Some(42)), "{answer}");
-    let (status, problem) = post(&service.url("/hooks/ask"), &[], r#"{"a":2,"b":"x"}"#).await;
-    assert_eq!((status, problem["code"].as_str()), (502, Some("function-failed")), "{problem}");
-}
-
-#[tokio::test]
-async fn a_switch_survives_a_restart_and_sigterm_drains() {
-    let mut service = Service::start(&[("a.toml", CONFIG)]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_survives_a_restart_and_what_passed_by_is_not_run_later() {
+    let mut service = start();
     assert_eq!(service.ask(&["trigger", "disable", "copy"])["enabled"], false);
-    assert_eq!(service.terminate(), Some(0));
+    assert_eq!(service.terminate(), Some(0), "an orderly end");
     service.start_again();
     assert_eq!(service.ask(&["trigger", "show", "copy"])["enabled"], false);
-    post(&service.url("/hooks/in"), &[], "{}").await;
+    send(&service, "{}").await;
     eventually("the event to pass by", async || {
-        let lag = service.ask(&["sub", "show", "trigger.copy"])[0]["lag"].as_u64().unwrap();
-        (lag == 0, lag)
+        let row = subscription(&service, "trigger.copy").await;
+        (row["lag"] == 0, row)
     })
     .await;
-    assert_eq!(count(&service), 0);
-    service.ask(&["trigger", "enable", "copy"]);
-    post(&service.url("/hooks/in"), &[], "{}").await;
-    eventually("the copy", async || (count(&service) == 1, count(&service))).await;
+    assert_eq!(events(&service, "out").await.len(), 0);
+    assert_eq!(service.ask(&["trigger", "enable", "copy"])["enabled"], true);
+    let id = send(&service, "{}").await;
+    let out = events_when(&service, "out", 1).await;
+    assert_eq!((out.len(), &out[0]["id"]), (1, &format!("{id}-copy").into()));
+    service.kill_and_restart();
+    assert_eq!(service.ask(&["trigger", "show", "copy"])["enabled"], true);
 }
 
-#[tokio::test]
-async fn events_of_a_stopped_actor_wait_for_it() {
-    let service = Service::start(&[("a.toml", CONFIG)]);
-    service.ask(&["actors", "stop", "/triggers/copy"]);
-    post(&service.url("/hooks/in"), &[], "{}").await;
-    assert_eq!(count(&service), 0);
-    service.ask(&["actors", "start", "/triggers/copy"]);
-    eventually("the copy", async || (count(&service) == 1, count(&service))).await;
-    let unknown = service.hexafn(&["actors", "restart", "/triggers/cpy"]);
-    assert!(!unknown.status.success());
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("/triggers/copy"), "what exists is named");
-}
-
-#[tokio::test]
-async fn a_trigger_that_always_fails_is_quarantined_with_an_alert_and_can_be_enabled() {
-    let service = Service::start(&[("a.toml", CONFIG)]);
-    for n in 0..12 {
-        service.ask(&["publish", "bad", "--data", &format!("{{\"n\":{n}}}")]);
+/// Publishes to the topic of `low` and `high`, ten times; the triggers in the order of their results.
+async fn order(service: &Service) -> Vec<String> {
+    let before = events(service, "ranks").await.len();
+    for n in 0..10 {
+        publish(service, "ranked", "{}").await;
+        // One after the other, so that both have the same event before them.
+        events_when(service, "ranks", before + 2 * (n + 1)).await;
     }
-    eventually("the alert", async || {
-        let (_, events) = super::service::get(&service.url("/admin/topics/hexafn.alerts/events")).await;
-        let found = events["events"].as_array().is_some_and(|e| e.iter().any(|e| e["subject"] == "/triggers/broken"));
-        (found, events)
-    })
-    .await;
-    let state = |service: &Service| {
-        let nodes = service.ask(&["actors", "ls"]);
-        nodes.as_array().unwrap().iter().find(|n| n["path"] == "/triggers/broken").unwrap()["state"].clone()
-    };
-    assert_eq!(state(&service), "quarantined");
-    assert_eq!(service.ask(&["trigger", "show", "copy"])["enabled"], true, "its neighbour lives");
-    service.ask(&["trigger", "enable", "broken"]);
+    let ranks = events(service, "ranks").await;
+    ranks[before..].iter().map(|e| e["source"].as_str().unwrap().trim_start_matches("/triggers/").to_owned()).collect()
 }
 
-#[tokio::test]
-async fn tokens_open_what_their_scopes_say() {
-    let made = binary().args(["token", "new", "reader", "--scope", "topics:read:*"]).output().unwrap();
-    let (block, told) = (String::from_utf8(made.stdout).unwrap(), String::from_utf8(made.stderr).unwrap());
-    let token = told.lines().find(|l| l.starts_with("hxf_")).unwrap().to_owned();
-    let service = Service::start(&[("a.toml", CONFIG), ("tokens.toml", &block)]);
-    let ask = |path: &str, token: Option<&str>| {
-        let mut request = client().get(service.url(path));
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        async move { request.send().await.unwrap().status().as_u16() }
-    };
-    assert_eq!(ask("/admin/topics", None).await, 401);
-    assert_eq!(ask("/admin/topics", Some("hxf_wrong")).await, 401);
-    assert_eq!(ask("/admin/topics", Some(&token)).await, 200);
-    assert_eq!(ask("/admin/triggers", Some(&token)).await, 403);
-    assert_eq!(ask("/metrics", None).await, 401);
-    assert_eq!(ask("/health/ready", None).await, 200);
-    let refused = service.hexafn(&["topic", "ls"]);
-    assert_eq!(refused.status.code(), Some(77));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trigger_of_higher_priority_runs_first_and_a_changed_priority_survives_a_restart() {
+    let mut service = start();
+    let high_first = ["high", "low"].repeat(10);
+    let low_first = ["low", "high"].repeat(10);
+    assert_eq!(order(&service).await, high_first, "though `low` is written before it");
+    let listed = service.ask(&["trigger", "ls"]);
+    let of = |name: &str| listed.as_array().unwrap().iter().find(|t| t["name"] == name).unwrap()["priority"].clone();
+    assert_eq!((of("low"), of("high")), (json!(0), json!(10)));
+
+    let patched = client().patch(service.url("/admin/triggers/low")).json(&json!({ "priority": 20 })).send().await;
+    let patched: Value = patched.unwrap().json().await.unwrap();
+    assert_eq!((&patched["name"], &patched["priority"]), (&"low".into(), &20.into()), "{patched}");
+    assert_eq!(order(&service).await, low_first, "at once");
+    service.kill_and_restart();
+    assert_eq!(service.ask(&["trigger", "show", "low"])["priority"], 20);
+    assert_eq!(order(&service).await, low_first, "after the restart");
+
+    // By the command line, and below what is not set.
+    assert_eq!(service.ask(&["trigger", "priority", "low", "-5"])["priority"], -5);
+    assert_eq!(order(&service).await, high_first);
+    // A definition that is written anew counts again.
+    service.edit("priority = 10", "priority = -10");
+    service.ask(&["reload"]);
+    assert_eq!(service.ask(&["trigger", "show", "high"])["priority"], -10);
+    assert_eq!(order(&service).await, low_first);
+    let unknown = service.hexafn(&["trigger", "priority", "hihg", "1"]);
+    assert!(unknown.code == Some(1) && unknown.err.contains("high"), "{unknown:?}");
 }
 
-#[tokio::test]
-async fn one_data_folder_serves_one_process_and_commands_say_how_they_end() {
-    let service = Service::start(&[("a.toml", CONFIG)]);
-    let second = binary()
-        .args(["serve", "--config", "cfg", "--set", "server.listen=127.0.0.1:0"])
-        .current_dir(service.dir.path())
-        .output()
-        .unwrap();
-    assert_eq!(second.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("in use"), "{}", String::from_utf8_lossy(&second.stderr));
-    let nobody = binary().args(["topic", "ls", "--server", "http://127.0.0.1:9"]).output().unwrap();
-    assert_eq!(nobody.status.code(), Some(69));
-    assert_eq!(binary().args(["topic", "fly"]).output().unwrap().status.code(), Some(2));
-    let open = binary()
-        .args(["check", "--config", "cfg"])
-        .env("HEXAFN_SERVER__LISTEN", "0.0.0.0:80")
-        .current_dir(service.dir.path())
-        .output()
-        .unwrap();
-    assert_eq!(open.status.code(), Some(78));
-    assert!(String::from_utf8_lossy(&open.stderr).contains("token"));
-}
-
-#[tokio::test]
-async fn a_live_stream_replays_then_follows_without_a_gap() {
-    let service = Service::start(&[("a.toml", CONFIG)]);
-    for n in 0..50 {
-        post(&service.url("/hooks/in"), &[], &format!("{{\"n\":{n}}}")).await;
-    }
-    let tail = binary()
-        .args(["tail", "in", "--from", "all", "-n", "100", "-o", "json"])
-        .env("HEXAFN_SERVER", &service.base)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    for n in 50..100 {
-        post(&service.url("/hooks/in"), &[], &format!("{{\"n\":{n}}}")).await;
-    }
-    let output = tokio::task::spawn_blocking(|| tail.wait_with_output().unwrap()).await.unwrap();
-    let seqs: Vec<u64> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["seq"].as_u64().unwrap())
-        .collect();
-    assert_eq!(seqs, (1..=100).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn metrics_are_what_prometheus_reads() {
-    let service = Service::start(&[("a.toml", CONFIG)]);
-    post(&service.url("/hooks/in"), &[], "{}").await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_what_prometheus_reads_and_count_what_happened() {
+    let service = start();
+    send(&service, "{}").await;
+    post(&service.url("/hooks/in"), &[], "{").await;
+    events_when(&service, "out", 1).await;
     let text = client().get(service.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    assert!(text.contains(r#"hexafn_source_requests_total{outcome="accepted",source="in"} 1"#), "{text}");
+    for line in [
+        r#"hexafn_source_requests_total{outcome="accepted",source="in"} 1"#,
+        r#"hexafn_source_requests_total{outcome="invalid",source="in"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
     assert!(text.contains("hexafn_journal_syncs_total") && text.contains("process_resident_memory_bytes"), "{text}");
-    use std::io::Write;
-    let mut check = std::process::Command::new("promtool")
+    let mut check = Command::new("promtool")
         .args(["check", "metrics"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("promtool is installed by scripts/deps test");
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let checked = check.wait_with_output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(get(&service.url("/health/ready")).await.0, 200);
 }

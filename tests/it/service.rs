@@ -1,16 +1,139 @@
-//! The service under test, a receiver for HTTP targets, and waiting with an end.
+//! The service under test: the built binary in a folder of its own, with the configuration of a scenario.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tempfile::TempDir;
+use tokio::task::block_in_place;
 
-/// A running service in a folder of its own.
+/// The secret of Standard Webhooks: what is sent to scenarios and what they send is signed with it.
+pub const SIGN: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// The secret of the other schemes.
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// The one that replaces it.
+pub const NEW_KEY: &str = "fedcba9876543210fedcba9876543210";
+
+/// The built binary, in a folder.
+fn binary(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hexafn"));
+    command.args(args).current_dir(dir);
+    command
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The standard output as JSON; the command must have succeeded.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.err);
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+}
+
+/// Replaces what must be there: an edit that misses would leave a test without its subject.
+fn replaced(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "the configuration holds no `{from}`:\n{text}");
+    text.replace(from, to)
+}
+
+/// A folder with the configuration of `tests/scenarios/<name>` in `cfg`, before anything is started.
+pub struct Scenario {
+    dir: TempDir,
+}
+
+impl Scenario {
+    /// The scenario, with the secrets that it may refer to.
+    pub fn new(name: &str) -> Self {
+        let scenario = Self::empty();
+        scenario.lay(name);
+        scenario
+    }
+
+    /// A folder with nothing in it.
+    pub fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// Lays the files of a scenario over what is there.
+    pub fn lay(&self, name: &str) {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios").join(name);
+        let to = self.path("cfg");
+        std::fs::create_dir_all(to.join("secrets")).unwrap();
+        for entry in std::fs::read_dir(&from).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        for (name, secret) in [("sign", SIGN), ("key", KEY), ("new-key", NEW_KEY)] {
+            let path = to.join("secrets").join(name);
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+            file.write_all(secret.as_bytes()).unwrap();
+        }
+    }
+
+    /// Puts an address where the scenario says `{{receiver}}`.
+    pub fn receiver(self, base: &str) -> Self {
+        for entry in std::fs::read_dir(self.path("cfg")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                std::fs::write(&path, text.replace("{{receiver}}", base)).unwrap();
+            }
+        }
+        self
+    }
+
+    /// Changes `hexafn.toml`.
+    pub fn edit(self, from: &str, to: &str) -> Self {
+        let text = replaced(&self.text(), from, to);
+        self.file("hexafn.toml", &text)
+    }
+
+    /// Writes a file of the configuration.
+    pub fn file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.path("cfg").join(name), text).unwrap();
+        self
+    }
+
+    /// The text of `hexafn.toml`.
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(self.path("cfg/hexafn.toml")).unwrap()
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join(relative)
+    }
+
+    /// Runs the command line in the folder; no service is there.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        // A port that nothing listens on: a developer's own service on 8080 is not asked.
+        let mut command = binary(self.dir.path(), args);
+        Ran::of(command.env("HEXAFN_SERVER", "http://127.0.0.1:9").output().unwrap())
+    }
+
+    /// Starts the service.
+    pub fn start(self) -> Service {
+        let (child, base) = launch(self.dir.path());
+        Service { scenario: self, base, child }
+    }
+}
+
+/// A running service.
 pub struct Service {
-    pub dir: tempfile::TempDir,
+    pub scenario: Scenario,
     pub base: String,
     child: Child,
 }
@@ -22,18 +145,13 @@ impl Drop for Service {
     }
 }
 
-pub fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_hexafn"))
-}
+/// The arguments of a start on a free port.
+pub const SERVE: [&str; 7] =
+    ["serve", "--config", "cfg", "--set", "server.listen=127.0.0.1:0", "--set", "log.level=error"];
 
+/// Starts, and reads the address. The pipe is dropped with the first line read: a service whose standard output is gone goes on.
 fn launch(dir: &Path) -> (Child, String) {
-    let mut child = binary()
-        .args(["serve", "--config", "cfg", "--set", "server.listen=127.0.0.1:0", "--set", "log.level=error"])
-        .current_dir(dir)
-        .env("IT_SECRET", "a secret of the tests, 32 bytes.")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = binary(dir, &SERVE).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let base = line.split_whitespace().find(|w| w.starts_with("http://")).expect("the first line names the address");
@@ -41,151 +159,65 @@ fn launch(dir: &Path) -> (Child, String) {
 }
 
 impl Service {
-    /// Starts with these files in the configuration folder.
-    pub fn start(files: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("cfg")).unwrap();
-        for (name, text) in files {
-            std::fs::write(dir.path().join("cfg").join(name), text).unwrap();
-        }
-        let (child, base) = launch(dir.path());
-        Self { dir, base, child }
+    /// Changes `hexafn.toml`, without a reload.
+    pub fn edit(&self, from: &str, to: &str) {
+        self.configure("hexafn.toml", &replaced(&self.scenario.text(), from, to));
+    }
+
+    /// Writes a file of the configuration in one step: a reload sees the old text or the new one, and never a part.
+    pub fn configure(&self, name: &str, text: &str) {
+        std::fs::write(self.path("written"), text).unwrap();
+        std::fs::rename(self.path("written"), self.path("cfg").join(name)).unwrap();
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        block_in_place(|| {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        });
     }
 
     /// SIGKILL, then a start on the same data.
     pub fn kill_and_restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.child, self.base) = launch(self.dir.path());
+        self.kill();
+        self.start_again();
     }
 
     /// SIGTERM; the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.child.wait().unwrap().code()
+        self.signal("TERM");
+        block_in_place(|| self.child.wait().unwrap().code())
     }
 
+    /// Starts on the same data after the process has ended.
     pub fn start_again(&mut self) {
-        (self.child, self.base) = launch(self.dir.path());
+        (self.child, self.base) = block_in_place(|| launch(self.scenario.dir.path()));
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {
-        self.dir.path().join(relative)
-    }
-
-    /// Runs the command line against this service.
-    pub fn hexafn(&self, args: &[&str]) -> Output {
-        binary().args(args).env("HEXAFN_SERVER", &self.base).current_dir(self.dir.path()).output().unwrap()
-    }
-
-    /// The same, which must succeed, as JSON.
-    pub fn ask(&self, args: &[&str]) -> Value {
-        let output = self.hexafn(&[&["-o", "json"], args].concat());
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+        self.scenario.path(relative)
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
-}
 
-pub fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
-/// POST of JSON text: the status and the answer.
-pub async fn post(url: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
-    let mut request = client().post(url).header("content-type", "application/json").body(body.to_owned());
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    /// Runs the command line against this service. The receivers and senders of the test go on meanwhile.
+    pub fn hexafn(&self, args: &[&str]) -> Ran {
+        let mut command = binary(self.scenario.dir.path(), args);
+        command.env("HEXAFN_SERVER", &self.base);
+        Ran::of(block_in_place(|| command.output().unwrap()))
     }
-    let response = request.send().await.unwrap();
-    let status = response.status().as_u16();
-    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
-}
 
-pub async fn get(url: &str) -> (u16, Value) {
-    let response = client().get(url).send().await.unwrap();
-    let status = response.status().as_u16();
-    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
-}
-
-/// Asks again until it holds; fails with what was seen last. What is waited for crosses processes, and has no event to
-/// wait on but the question itself.
-pub async fn eventually<T: std::fmt::Debug>(what: &str, mut ask: impl AsyncFnMut() -> (bool, T)) -> T {
-    let end = Instant::now() + Duration::from_secs(20);
-    let mut pause = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        pause.tick().await;
-        let (holds, seen) = ask().await;
-        if holds {
-            return seen;
-        }
-        assert!(Instant::now() < end, "{what}: {seen:?}");
+    /// The same, which must succeed, as JSON.
+    pub fn ask(&self, args: &[&str]) -> Value {
+        self.hexafn(&[&["-o", "json"], args].concat()).json()
     }
-}
-
-/// One request as a receiver saw it.
-#[derive(Debug, Clone)]
-pub struct Received {
-    pub head: String,
-    pub body: String,
-}
-
-impl Received {
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.head.lines().find_map(|l| {
-            let (n, v) = l.split_once(':')?;
-            n.eq_ignore_ascii_case(name).then(|| v.trim().to_owned())
-        })
-    }
-}
-
-/// An HTTP server that answers with the statuses of a script, the last one from then on; 0 is no answer at all.
-pub async fn receiver(script: &'static [u16]) -> (String, Arc<Mutex<Vec<Received>>>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen: Arc<Mutex<Vec<Received>>> = Arc::default();
-    let shared = seen.clone();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let shared = shared.clone();
-            tokio::spawn(async move {
-                let mut buffer = Vec::new();
-                loop {
-                    let end = loop {
-                        if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
-                            break at;
-                        }
-                        if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
-                            return;
-                        }
-                    };
-                    let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
-                    let received = Received { head, body: String::new() };
-                    let length: usize = received.header("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
-                    while buffer.len() < end + 4 + length {
-                        if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
-                            return;
-                        }
-                    }
-                    let body = String::from_utf8_lossy(&buffer[end + 4..end + 4 + length]).into_owned();
-                    buffer.drain(..end + 4 + length);
-                    let status = {
-                        let mut seen = shared.lock().unwrap();
-                        seen.push(Received { body, ..received });
-                        script[(seen.len() - 1).min(script.len() - 1)]
-                    };
-                    if status == 0 {
-                        return std::future::pending().await;
-                    }
-                    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
-                    stream.write_all(answer.as_bytes()).await.ok();
-                }
-            });
-        }
-    });
-    (format!("http://{address}/in"), seen)
 }

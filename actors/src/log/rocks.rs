@@ -408,7 +408,7 @@ fn loss(what: &str) -> Error {
     Error::Open(
         format!(
             "acknowledged data is missing: {what}. Write-ahead files were removed, cut or damaged; put them back or \
-             restore a backup. To go on with what is left, start once with `storage.accept_loss = true`"
+             restore a backup. To go on with what is left, start once with `hexafn serve --set storage.accept_loss=true`"
         )
         .into(),
     )

@@ -182,6 +182,14 @@ where
         front
     }
 
+    /// Leads to this recipient until the guard is dropped, or until another takes the front over: for what comes and goes
+    /// with a connection, and is not restarted by anybody.
+    pub fn lend(&self, recipient: Recipient<M>) -> Lent<M> {
+        let tally = Arc::new(Tally::default());
+        self.open(recipient, Arc::clone(&tally));
+        Lent { front: self.clone(), tally }
+    }
+
     pub(super) fn open(&self, recipient: Recipient<M>, tally: Arc<Tally>) {
         self.slot.store(Some(Arc::new(Door { recipient, tally })));
     }
@@ -192,6 +200,37 @@ where
         if current.as_deref().is_some_and(|door| Arc::ptr_eq(&door.tally, tally)) {
             self.slot.compare_and_swap(&*current, None);
         }
+    }
+}
+
+/// See [`Front::lend`].
+pub struct Lent<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    front: Front<M>,
+    tally: Arc<Tally>,
+}
+
+impl<M> Lent<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    /// Whether the front still leads here.
+    pub fn is_current(&self) -> bool {
+        self.front.slot.load().as_deref().is_some_and(|door| Arc::ptr_eq(&door.tally, &self.tally))
+    }
+}
+
+impl<M> Drop for Lent<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn drop(&mut self) {
+        self.front.close(&self.tally);
     }
 }
 

@@ -199,7 +199,8 @@ impl Tree {
     pub fn healthy(&mut self, path: &Arc<str>, incarnation: u64, now: Now) {
         let Some(entry) = self.current(path, incarnation) else { return };
         let closed = entry.history.succeeded(&entry.strategy, now.tick);
-        if closed {
+        // One that is being stopped may still say so.
+        if closed && matches!(entry.machine.state(), State::HalfOpen | State::Running) {
             entry.history.started(now.tick);
             self.apply(path, Input::Healed);
         }

@@ -9,6 +9,7 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 use crate::target::{
-    Context, Delivery, Detail, Error, Failure, FailureClass, Mode, Outcome, Size, Span, Target, TargetSettings,
-    Template, Verdict,
+    Context, Delivery, Detail, Error, Failure, FailureClass, Mode, Outcome, Preview, Size, Span, Target,
+    TargetSettings, Template, Verdict,
 };
 
 pub mod line;
@@ -199,6 +200,16 @@ impl Inner {
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
     }
 
+    /// The file of a record.
+    fn path_for(&self, delivery: Delivery<'_>) -> Result<Cow<'_, str>, Failure> {
+        let text = self.path.render(delivery).map_err(|e| {
+            let message = format!("`path` of the target cannot be used for this event: {e}");
+            Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
+        })?;
+        path::check(&text).map(drop).map_err(|e| path::refused_path(&e))?;
+        Ok(text)
+    }
+
     /// The records of each file, in their order; records whose path cannot be used have failed.
     fn by_path(
         &self,
@@ -212,14 +223,7 @@ impl Inner {
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
         let mut known: HashMap<String, usize> = HashMap::new();
         for (i, record) in records.iter().enumerate() {
-            let rendered = match self.path.render(Delivery { record, attempt: 1, now }) {
-                Ok(text) => path::check(&text).map(drop).map(|()| text).map_err(|e| path::refused_path(&e)),
-                Err(e) => {
-                    let message = format!("`path` of the target cannot be used for this event: {e}");
-                    Err(Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter))
-                }
-            };
-            match rendered {
+            match self.path_for(Delivery { record, attempt: 1, now }) {
                 Ok(text) => {
                     let at = *known.entry(text.into_owned()).or_insert_with_key(|text| {
                         groups.push((text.clone(), Vec::new()));
@@ -245,6 +249,13 @@ impl Target for FileTarget {
 
     fn mode(&self) -> Mode {
         BATCH
+    }
+
+    fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure> {
+        let destination = self.shared.path_for(delivery)?.into_owned();
+        let mut line = Vec::with_capacity(delivery.record.event.data.len() + 512);
+        line::put_line(&mut line, &delivery.record.event, self.shared.format);
+        Ok(Preview { destination, headers: Vec::new(), body: String::from_utf8_lossy(&line).into_owned() })
     }
 
     fn deliver<'a>(&'a self, delivery: Delivery<'a>) -> BoxFuture<'a, Outcome> {

@@ -215,7 +215,7 @@ impl Forwarder {
                 .with(Detail::Attempt(delivery.attempt, said.clone()));
             step.ok = outcome.is_delivered();
             self.steps.push(step);
-            tracing::debug!(target = %self.spec.name, event_id = %record.event.id, trace_id = %record.event.trace.trace_id,
+            tracing::debug!(to = %self.spec.name, event_id = %record.event.id, trace_id = %record.event.trace.trace_id,
                 attempt = delivery.attempt, took_us = done.took.as_micros() as u64, result = %said, "delivery");
             let (verdict, turn) = match outcome {
                 Outcome::Delivered { detail } => {
@@ -273,7 +273,7 @@ impl Forwarder {
         match turn {
             None => {}
             Some(Turn::Opened { until }) => {
-                tracing::warn!(target = %self.spec.name, last = ?self.last.as_ref().map(|l| &l.0), "circuit breaker opened");
+                tracing::warn!(to = %self.spec.name, last = self.last.as_ref().map_or("", |l| &*l.0), "circuit breaker opened");
                 self.credit(Some(0));
                 self.release();
                 ctx.run_later(until.since(Tick::now()), |this, ctx| {
@@ -283,7 +283,7 @@ impl Forwarder {
                 });
             }
             Some(Turn::Closed) => {
-                tracing::info!(target = %self.spec.name, "circuit breaker closed");
+                tracing::info!(to = %self.spec.name, "circuit breaker closed");
                 self.credit(None);
             }
             Some(Turn::Disabled) => self.disable("it has failed for too long", ctx),
@@ -295,7 +295,7 @@ impl Forwarder {
         if self.off {
             return;
         }
-        tracing::error!(target = %self.spec.name, why, "target disabled; its events are kept");
+        tracing::error!(to = %self.spec.name, why, "target disabled; its events are kept");
         (self.spec.on_disabled)(&self.spec.name, why);
         self.switch(false, ctx);
     }
@@ -321,7 +321,7 @@ impl Forwarder {
         if let Err(error) = self.spec.outbox.try_send(message) {
             // The topic is being restarted (its subscriptions start with full credit, and what it delivers is given
             // back) or busy: the next result sets the credit again.
-            tracing::debug!(target = %self.spec.name, %error, "credit not set");
+            tracing::debug!(to = %self.spec.name, %error, "credit not set");
         }
     }
 
@@ -455,7 +455,7 @@ impl Handler<ForwarderMessage> for Forwarder {
                 let act =
                     TopicMessage::Act { subscription: self.spec.subscription.clone(), act: Act::RetryNow, reply: None };
                 if let Err(error) = self.spec.outbox.try_send(act) {
-                    tracing::debug!(target = %self.spec.name, %error, "waits are not shortened");
+                    tracing::debug!(to = %self.spec.name, %error, "waits are not shortened");
                 }
             }
             ForwarderMessage::Inspect(reply) => {

@@ -19,7 +19,8 @@ use url::Url;
 
 use crate::event::Str;
 use crate::target::{
-    Context, Delivery, Detail, Error, Failure, FailureClass, Mode, Outcome, Size, Span, Target, TargetSettings, Verdict,
+    Context, Delivery, Detail, Error, Failure, FailureClass, Mode, Outcome, Preview, Size, Span, Target,
+    TargetSettings, Verdict,
 };
 
 pub mod body;
@@ -365,6 +366,21 @@ impl Target for HttpTarget {
         Mode::Each { concurrency: self.concurrency }
     }
 
+    fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure> {
+        let request = self.request(delivery)?;
+        let destination = match &self.url {
+            Address::Constant { secret: true, .. } => self.destination(),
+            _ => format!("{} {}", request.method(), request.url()),
+        };
+        let shown = |v: &HeaderValue| match v.is_sensitive() {
+            true => "***".to_owned(),
+            false => String::from_utf8_lossy(v.as_bytes()).into_owned(),
+        };
+        let headers = request.headers().iter().map(|(name, value)| (name.to_string(), shown(value))).collect();
+        let body = request.body().and_then(|b| b.as_bytes()).unwrap_or_default();
+        Ok(Preview { destination, headers, body: String::from_utf8_lossy(body).into_owned() })
+    }
+
     fn deliver<'a>(&'a self, delivery: Delivery<'a>) -> BoxFuture<'a, Outcome> {
         self.attempt(delivery).boxed()
     }
@@ -391,7 +407,7 @@ fn client(guard: &Guard, connect: Duration, concurrency: usize) -> reqwest::Resu
 fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'_>) -> Result<Address, Error> {
     let bad = |message: String| Error::setting(name, "url", message);
     if is_reference(text) {
-        let secret = context.secrets.get(text).map_err(bad)?;
+        let secret = context.secrets.address(text).map_err(bad)?;
         let url = parse_url(secret.trim()).map_err(|e| bad(format!("the secret `{text}` is no URL: {e}")))?;
         guard.check_url(&url).map_err(|e| bad(e.to_string()))?;
         return Ok(Address::Constant { url, secret: true });

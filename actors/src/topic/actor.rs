@@ -10,33 +10,37 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, SpawnHandle, WrapFuture,
 };
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::cast::Cast;
 use super::cursor::Cursor;
 use super::keys;
-use super::subscription::{Effect, Offer, Subscription, Verdict, Waiting};
+use super::subscription::{Subscription, Waiting};
 use super::tail::Tail;
 use super::{
-    Act, DeliverFrom, Deliveries, Delivery, Live, Settlement, Subscriber, SubscriptionStatus, TopicHandle,
-    TopicMessage, TopicStatus, Viewer, WaitingStatus,
+    Act, DeliverFrom, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus, Viewer, WaitingStatus,
 };
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
-use crate::event::{Event, Str};
+use crate::event::Event;
 use crate::log::journal::Barrier;
 use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Published, Record, Seq, Table};
 use crate::metrics::Metrics;
 use crate::supervision::failure::{Failure, FailureKind};
-use crate::supervision::front::{Front, SendError};
+use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
+
+mod deliver;
+mod settle;
 
 /// Records handed to a subscriber in one message.
 const BATCH: usize = 256;
 /// Bytes read from disk at a time for one subscription.
 const READ_BYTES: usize = 1 << 20;
+/// Records that viewers are shown at once after a restart of the topic's actor.
+const MISSED: usize = 4096;
 /// How often retention, metrics and missed messages are looked after.
 const TICK: Duration = Duration::from_secs(1);
 /// The tail of a topic on disk, in bytes.
@@ -59,6 +63,9 @@ pub struct TopicSpec {
     pub memory_limit: usize,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The last sequence that viewers were shown, or had read by themselves when they joined: outlives the actor, so
+    /// that its successor shows what came between.
+    pub shown: Arc<AtomicU64>,
     /// At a restart: what was sent to the journal before must be written before cursors are read.
     pub barrier: Option<Front<Barrier>>,
 }
@@ -120,6 +127,10 @@ impl Topic {
             if self.on_disk() {
                 let bounds = self.spec.log.bounds(self.spec.handle.id)?;
                 (self.first, self.next) = (bounds.first, bounds.next);
+            } else {
+                // What was in memory is gone, but sequences go on: a viewer takes an old one for a repetition.
+                self.next = self.spec.handle.newest.load(Ordering::Acquire) + 1;
+                self.first = self.next;
             }
             for subscriber in self.spec.cast.subscribers_of(&self.spec.handle.name) {
                 self.attach(subscriber)?;
@@ -129,6 +140,7 @@ impl Topic {
         match recovered {
             Ok(()) => {
                 self.viewers = self.spec.cast.viewers_of(&self.spec.handle.name);
+                self.show_missed();
                 if let Some(ready) = self.ready.take()
                     && ready.send(()).is_err()
                 {
@@ -178,6 +190,7 @@ impl Topic {
         };
         let mut state = Subscription::new(spec.settings.clone(), cursor, waiting);
         state.skip_to(self.first);
+        state.pause(self.spec.log.get(Table::State, &keys::paused(&spec.name))?.is_some());
         if stored {
             let op =
                 Op::Put { table: Table::Cursor, key: keys::cursor(&spec.name, topic), value: state.cursor().encode() };
@@ -232,256 +245,10 @@ impl Topic {
     fn publish(&mut self, event: Event) -> Arc<Record> {
         let handle = &self.spec.handle;
         let record = Arc::new(Record::new(handle.name.clone(), handle.id, self.next, Wall::now(), event));
+        handle.newest.store(record.seq, Ordering::Release);
         self.published(Published { records: vec![record.clone()] });
         self.first = self.tail.first().unwrap_or(self.next);
         record
-    }
-
-    fn show(&mut self) {
-        if self.fresh.is_empty() {
-            return;
-        }
-        let records: Arc<[Arc<Record>]> = std::mem::take(&mut self.fresh).into();
-        self.viewers.retain(|viewer| match viewer.to.try_send(Live { records: records.clone() }) {
-            Ok(()) => true,
-            Err(_) => {
-                viewer.overrun.store(true, Ordering::Release);
-                false
-            }
-        });
-    }
-
-    /// Hands out what the credit of each subscription allows.
-    fn pump(&mut self) {
-        self.show();
-        let now = Tick::now();
-        for at in 0..self.served.len() {
-            while let Some(items) = self.collect(at, now) {
-                let served = &mut self.served[at];
-                let count = items.len() as u64;
-                let message = Deliveries {
-                    topic: self.spec.handle.name.clone(),
-                    reply_to: self.spec.handle.front.clone(),
-                    items,
-                };
-                match served.spec.to.try_send(message) {
-                    Ok(()) => served.delivered += count,
-                    Err(SendError::Full(message) | SendError::Closed(message)) => {
-                        // Offered again when something is settled, or when the subscriber has been restarted.
-                        for item in message.items {
-                            served.state.hand_back(item.record.seq);
-                        }
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The next deliveries of a subscription; `None` when there is nothing to do now.
-    fn collect(&mut self, at: usize, now: Tick) -> Option<Vec<Delivery>> {
-        let mut items = Vec::new();
-        while items.len() < BATCH {
-            let again = self.served[at].state.take_again(now);
-            let seq = match again {
-                Some(seq) => seq,
-                None if self.served[at].state.wants_new() && self.served[at].state.next() < self.next => {
-                    self.served[at].state.next()
-                }
-                None => break,
-            };
-            if again.is_none() && self.served[at].state.is_handled(seq) {
-                self.served[at].state.skip(seq);
-                continue;
-            }
-            let record = match self.fetch(at, seq, again.is_some()) {
-                Fetched::Record(record) => record,
-                Fetched::Gone(first) => {
-                    let served = &mut self.served[at];
-                    if again.is_some() {
-                        // Retention by hand removed what was waiting: it counts as handled.
-                        if let Offer::Deliver(attempt) = served.state.offer(seq, None, now) {
-                            served.state.settle(seq, attempt, Verdict::Ack, now, Wall::now(), 0.5);
-                        }
-                    } else {
-                        served.state.skip_to(first);
-                    }
-                    served.dirty = true;
-                    continue;
-                }
-                Fetched::Later => break,
-            };
-            let served = &mut self.served[at];
-            if again.is_none() && !passes(served.spec.filter.as_ref(), &record) {
-                served.state.skip(seq);
-                served.dirty = true;
-                continue;
-            }
-            match served.state.offer(seq, record.event.key.clone(), now) {
-                Offer::Deliver(attempt) => items.push(Delivery { record, attempt }),
-                Offer::Held => {}
-            }
-        }
-        (!items.is_empty()).then_some(items)
-    }
-
-    fn fetch(&mut self, at: usize, seq: Seq, single: bool) -> Fetched {
-        if let Some(record) = self.tail.get(seq) {
-            return Fetched::Record(record.clone());
-        }
-        if !self.on_disk() {
-            return Fetched::Gone(self.tail.first().unwrap_or(self.next));
-        }
-        let served = &mut self.served[at];
-        if !single {
-            while served.ahead.front().is_some_and(|r| r.seq < seq) {
-                served.ahead.pop_front();
-            }
-            if served.ahead.front().is_some_and(|r| r.seq == seq)
-                && let Some(record) = served.ahead.pop_front()
-            {
-                return Fetched::Record(record);
-            }
-        }
-        let count = if single { 1 } else { BATCH };
-        match self.spec.log.read(self.spec.handle.id, seq, count, READ_BYTES) {
-            Ok(records) => match records.first().map(|r| r.seq) {
-                Some(first) if first == seq => {
-                    let mut records = records.into_iter();
-                    let Some(record) = records.next() else { return Fetched::Later };
-                    if !single {
-                        served.ahead = records.collect();
-                    }
-                    Fetched::Record(record)
-                }
-                Some(first) => Fetched::Gone(first),
-                None => Fetched::Later,
-            },
-            Err(error) => {
-                // A damaged record: this subscription cannot pass it silently. It is said, counted as a dead letter
-                // by its place, and passed, so that what is behind it is served.
-                tracing::error!(topic = %self.spec.handle.name, seq, %error, "record cannot be read; it is passed over");
-                served.dead += 1;
-                self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
-                Fetched::Gone(seq + 1)
-            }
-        }
-    }
-
-    /// Applies settlements, and makes the one commit of what they change.
-    fn settle(&mut self, subscription: &str, items: Vec<Settlement>) -> Option<Commit> {
-        let (now, wall) = (Tick::now(), Wall::now());
-        let durable_topic = self.on_disk();
-        let topic = self.spec.handle.clone();
-        let served = self.served.iter_mut().find(|s| &*s.spec.name == subscription)?;
-        let stored = durable_topic && served.spec.durable;
-        let mut ops = Ops::new();
-        let mut changed = false;
-        for item in items {
-            let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
-            let key = || keys::waiting(&served.spec.name, topic.id, item.seq);
-            match effect {
-                Effect::Stale | Effect::Again => continue,
-                Effect::Done { waited } => {
-                    ops.extend(item.ops);
-                    if waited && stored {
-                        ops.push(Op::Delete { table: Table::Waiting, key: key() });
-                    }
-                }
-                Effect::Wait(entry) => {
-                    if stored {
-                        ops.push(Op::Put { table: Table::Waiting, key: key(), value: entry.encode() });
-                    }
-                }
-                Effect::Dead { attempts, cause, waited } => {
-                    served.dead += 1;
-                    self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
-                    if waited && stored {
-                        ops.push(Op::Delete { table: Table::Waiting, key: key() });
-                    }
-                    let record = self.tail.get(item.seq).cloned().or_else(|| {
-                        self.spec.log.read(topic.id, item.seq, 1, READ_BYTES).ok().and_then(|r| r.into_iter().next())
-                    });
-                    if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
-                        let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause));
-                        ops.push(Op::Append { topic: to, event, dedupe: None });
-                    }
-                }
-            }
-            changed = true;
-        }
-        if !changed {
-            return None;
-        }
-        if stored {
-            let value = served.state.cursor().encode();
-            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic.id), value });
-            served.dirty = false;
-        }
-        let appends = ops.iter().any(|op| matches!(op, Op::Append { .. }));
-        let durability = if appends { Durability::Synced } else { Durability::Lazy };
-        (!ops.is_empty()).then_some(Commit { ops, durability, reply: None })
-    }
-
-    /// Hands a commit to the journal, in order: when its mailbox is full the topic waits, which stops its intake. A
-    /// journal that is gone takes outputs with it, so the topic starts again from what is stored.
-    fn commit(&mut self, commit: Commit, ctx: &mut Context<Self>) {
-        match self.spec.journal.try_send(commit) {
-            Ok(()) => {}
-            Err(SendError::Full(commit)) => {
-                let sent = self.spec.journal.send(commit);
-                sent.into_actor(self)
-                    .map(|sent, this, ctx| {
-                        if sent.is_err() {
-                            this.journal_lost(ctx);
-                        }
-                    })
-                    .wait(ctx);
-            }
-            Err(SendError::Closed(_)) => self.journal_lost(ctx),
-        }
-    }
-
-    fn journal_lost(&mut self, ctx: &mut Context<Self>) {
-        let failure = Failure::new(FailureKind::Reported, "the journal is not running", Wall::now());
-        self.life.fail(ctx, failure.uncounted());
-    }
-
-    fn act(&mut self, subscription: &str, act: Act) -> bool {
-        let place = match act {
-            Act::Seek(from) => self.place(from).ok(),
-            _ => None,
-        };
-        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return false };
-        match act {
-            Act::Pause => served.state.pause(true),
-            Act::Resume => served.state.pause(false),
-            Act::RetryNow => served.state.retry_now(Tick::now()),
-            Act::Limit(credit) => served.state.limit(credit),
-            Act::Seek(_) => {
-                if let Some(place) = place {
-                    served.state.seek(place);
-                    served.ahead.clear();
-                    served.dirty = true;
-                }
-            }
-        }
-        true
-    }
-
-    /// What seeking leaves behind in the waiting table.
-    fn forget(&self, subscription: &str, cursor_too: bool) -> Option<Commit> {
-        if !self.on_disk() {
-            return None;
-        }
-        let topic = self.spec.handle.id;
-        let waiting =
-            self.spec.log.scan(Table::Waiting, &keys::waiting_prefix(subscription, topic), usize::MAX).ok()?;
-        let mut ops: Ops = waiting.into_iter().map(|(key, _)| Op::Delete { table: Table::Waiting, key }).collect();
-        if cursor_too {
-            ops.push(Op::Delete { table: Table::Cursor, key: keys::cursor(subscription, topic) });
-        }
-        Some(Commit { ops, durability: Durability::Synced, reply: None })
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
@@ -504,32 +271,6 @@ impl Topic {
         }
         if !ops.is_empty() {
             self.commit(Commit { ops, durability: Durability::Lazy, reply: None }, ctx);
-        }
-    }
-
-    /// Deliveries that nobody settled in time have failed.
-    fn expire(&mut self, ctx: &mut Context<Self>) {
-        let now = Tick::now();
-        for at in 0..self.served.len() {
-            let expired = self.served[at].state.expired(now);
-            if expired.is_empty() {
-                continue;
-            }
-            let name = self.served[at].spec.name.clone();
-            let wait = self.served[at].spec.settings.ack_wait;
-            let items = expired.into_iter().map(|(seq, attempt)| Settlement {
-                seq,
-                attempt,
-                verdict: Verdict::Nak(Failure::new(
-                    FailureKind::Deadline,
-                    format!("not settled within {wait:?}"),
-                    Wall::now(),
-                )),
-                ops: Ops::new(),
-            });
-            if let Some(commit) = self.settle(&name, items.collect()) {
-                self.commit(commit, ctx);
-            }
         }
     }
 
@@ -575,23 +316,6 @@ impl Topic {
         self.tail.trim(below);
         let op = Op::Trim { topic: self.spec.handle.id, below };
         self.commit(Commit { ops: [op].into_iter().collect(), durability: Durability::Lazy, reply: None }, ctx);
-    }
-
-    fn restarted(&mut self, subscription: &str, culprit: Option<(Seq, Str)>, ctx: &mut Context<Self>) {
-        let Some(served) = self.served.iter().find(|s| &*s.spec.name == subscription) else { return };
-        let items = served.state.flying().into_iter().map(|(seq, attempt)| {
-            let verdict = match &culprit {
-                Some((bad, cause)) if *bad == seq => {
-                    Verdict::Nak(Failure::new(FailureKind::Panicked, &**cause, Wall::now()))
-                }
-                _ => Verdict::Release,
-            };
-            Settlement { seq, attempt, verdict, ops: Ops::new() }
-        });
-        let items = items.collect();
-        if let Some(commit) = self.settle(subscription, items) {
-            self.commit(commit, ctx);
-        }
     }
 
     fn status(&self) -> TopicStatus {
@@ -656,40 +380,6 @@ impl Topic {
         });
         self.wake = Some((next, handle));
     }
-}
-
-enum Fetched {
-    Record(Arc<Record>),
-    /// Removed; the next that is there.
-    Gone(Seq),
-    /// Not readable yet.
-    Later,
-}
-
-fn passes(filter: Option<&hexafn_dsl::Program>, record: &Record) -> bool {
-    let Some(filter) = filter else { return true };
-    crate::function::test(filter, record, "", 1).unwrap_or_else(|error| {
-        // A filter that fails is one that does not hold; the subscriber's owner reads why in the log.
-        tracing::warn!(topic = %record.topic, seq = record.seq, %error, "filter failed; the record is passed over");
-        false
-    })
-}
-
-/// The dead letter of a record: the event as it was, and in extension attributes where, why and after how many attempts.
-fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &str) -> Event {
-    let mut event = record.event.clone();
-    for (name, value) in [
-        ("deadtopic", record.topic.to_string()),
-        ("deadseq", record.seq.to_string()),
-        ("deadby", subscriber.name.to_string()),
-        ("deadattempts", attempts.to_string()),
-        ("deadversion", format!("{:016x}", subscriber.version)),
-        ("deadcause", cause.chars().take(1_000).collect()),
-    ] {
-        event.extensions.retain(|(n, _)| &**n != name);
-        event.extensions.push((name.into(), value.into()));
-    }
-    event
 }
 
 impl Actor for Topic {
@@ -777,12 +467,15 @@ impl Handler<TopicMessage> for Topic {
                 }
             }
             TopicMessage::View { viewer, reply } => {
-                // What is fresh is in the tail already: the viewer reads up to here by itself.
+                // What was acknowledged before the viewer came is behind it, also when the journal's word of it is still in
+                // the mailbox; and what is fresh is in the tail already: it reads up to here by itself.
+                self.catch_up();
                 self.show();
                 if reply.send(self.next - 1).is_ok() {
                     // Here already when the topic was started meanwhile.
                     self.viewers.retain(|v| v.id != viewer.id);
                     self.viewers.push(viewer);
+                    self.spec.shown.store(self.next - 1, Ordering::Release);
                 }
             }
             TopicMessage::Unview(id) => self.viewers.retain(|v| v.id != id),

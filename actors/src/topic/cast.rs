@@ -2,24 +2,29 @@
 //! used for the first time is numbered durably and started under the supervisor, with every subscription that matches.
 
 use actix::{Actor, Addr};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::oneshot;
 
 use super::actor::{Topic, TopicSpec};
+use super::cursor::Cursor;
+use super::keys;
 use super::pattern::Pattern;
-use super::{Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
+use super::{AGAIN, Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
 use crate::log::journal::{Barrier, Sinks};
-use crate::log::{self, Commit, EventLog, Seq};
+use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Seq, Table, TopicId};
 use crate::metrics::Metrics;
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
-use crate::supervision::{ChildSpec, Place, Spawn, Supervisor};
+use crate::supervision::{ChildSpec, Place as ThreadPlace, RestartStrategy, Spawn, Supervisor};
+use crate::trigger::run::{Place, Topics};
 
+/// The most cursors that are looked through for names.
+const MAX_CURSORS: usize = 1_000_000;
 /// The most topics: names can come from payloads, so their number is bounded.
 pub const MAX_TOPICS: usize = 10_000;
 
@@ -56,10 +61,13 @@ struct Inner {
     metrics: Arc<Metrics>,
     supervisor: Addr<Supervisor>,
     memory_limit: usize,
+    strategy: RestartStrategy,
     topics: RwLock<Arc<HashMap<Str, TopicHandle>>>,
     settings: RwLock<HashMap<Str, Arc<TopicDefinition>>>,
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
     creating: tokio::sync::Mutex<()>,
+    /// Topics made by an emission whose subscriptions have their places.
+    begun: Mutex<BTreeSet<Str>>,
     viewers: RwLock<Vec<(Pattern, Viewer)>>,
     viewer_ids: AtomicU64,
 }
@@ -84,6 +92,8 @@ pub struct CastParts {
     pub supervisor: Addr<Supervisor>,
     /// Bytes that one memory topic may hold.
     pub memory_limit: usize,
+    /// The strategy of topics.
+    pub strategy: RestartStrategy,
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
@@ -95,16 +105,16 @@ fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
 }
 
 /// The thread of a topic and of everything that belongs to it: the same name, the same thread.
-pub fn slot(name: &str) -> Place {
+pub fn slot(name: &str) -> ThreadPlace {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
-    Place::Slot(usize::try_from(hasher.finish() >> 1).unwrap_or(0))
+    ThreadPlace::Slot(usize::try_from(hasher.finish() >> 1).unwrap_or(0))
 }
 
 impl Cast {
     /// An empty registry.
     pub fn new(parts: CastParts) -> Self {
-        let CastParts { log, journal, barrier, sinks, metrics, supervisor, memory_limit } = parts;
+        let CastParts { log, journal, barrier, sinks, metrics, supervisor, memory_limit, strategy } = parts;
         Self(Arc::new(Inner {
             log,
             journal,
@@ -113,10 +123,12 @@ impl Cast {
             metrics,
             supervisor,
             memory_limit,
+            strategy,
             topics: RwLock::default(),
             settings: RwLock::default(),
             subscribers: RwLock::default(),
             creating: tokio::sync::Mutex::default(),
+            begun: Mutex::default(),
             viewers: RwLock::default(),
             viewer_ids: AtomicU64::new(1),
         }))
@@ -189,27 +201,84 @@ impl Cast {
         let (ready, is_ready) = oneshot::channel();
         let ready = std::sync::Mutex::new(Some(ready));
         let (cast, topic) = (self.clone(), handle.clone());
-        let starts = AtomicU64::new(0);
+        let (starts, shown) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
         let child = ChildSpec::new(format!("/topics/{}", handle.name), "topic", move |life| {
             let spec = TopicSpec {
                 handle: topic.clone(),
-                work_queue: topic.name.starts_with("hexafn.out."),
+                work_queue: ["hexafn.out.", AGAIN].iter().any(|prefix| topic.name.starts_with(prefix)),
                 cast: cast.clone(),
                 log: cast.0.log.clone(),
                 journal: cast.0.journal.clone(),
                 barrier: (starts.fetch_add(1, Ordering::Relaxed) > 0).then(|| cast.0.barrier.clone()),
                 memory_limit: cast.0.memory_limit,
+                shown: shown.clone(),
                 metrics: cast.0.metrics.clone(),
             };
             let ready = ready.lock().unwrap_or_else(PoisonError::into_inner).take();
             let addr = Topic::new(spec, life, ready).start();
             Ok(Started::new(&addr).serves(&topic.front, &addr))
         });
-        let spawned = self.0.supervisor.send(Spawn(child.place(slot(&handle.name)))).await;
+        let child = child.strategy(self.0.strategy.clone()).place(slot(&handle.name));
+        let spawned = self.0.supervisor.send(Spawn(child)).await;
         match spawned {
             Ok(Ok(_)) if is_ready.await.is_ok() => Ok(()),
             _ => Err(Error::Start(handle.name.clone())),
         }
+    }
+
+    /// A topic for somebody who cannot wait for its start: its number is there at once, its actor soon after. What is
+    /// stored meanwhile is found by the actor when it starts.
+    fn number(&self, name: &Str) -> Result<Place, Error> {
+        let memory =
+            |handle: &TopicHandle| (handle.durability == TopicDurability::Memory).then(|| handle.front.clone());
+        if let Some(handle) = self.get(name) {
+            return Ok(Place { id: handle.id, memory: memory(&handle) });
+        }
+        if read(&self.0.topics).len() >= MAX_TOPICS {
+            return Err(Error::TooMany);
+        }
+        let durability = read(&self.0.settings).get(name).map_or(TopicDurability::Disk, |t| t.durability);
+        let id = self.0.log.topic(name)?;
+        if durability == TopicDurability::Disk {
+            self.begin(name, id)?;
+        }
+        let (cast, topic) = (self.clone(), name.clone());
+        actix_rt::spawn(async move {
+            if let Err(error) = cast.ensure(&topic).await {
+                tracing::error!(%topic, %error, "the topic of an emitted event could not be started");
+            }
+        });
+        // A topic in memory that does not run yet has nowhere to put it.
+        if durability == TopicDurability::Memory {
+            Err(Error::Start(name.clone()))
+        } else {
+            Ok(Place { id, memory: None })
+        }
+    }
+
+    /// Subscriptions that are there before a topic see all of it, also what is stored before its actor runs and where the
+    /// process ends in between: their places are written before anything is, in the order of the journal.
+    fn begin(&self, name: &Str, id: TopicId) -> Result<(), Error> {
+        let mut begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.contains(name) {
+            return Ok(());
+        }
+        let durable = self.subscribers_of(name).into_iter().filter(|s| s.durable);
+        let ops = durable.filter_map(|s| match self.0.log.get(Table::Cursor, &keys::cursor(&s.name, id)) {
+            Ok(None) => {
+                let (key, value) = (keys::cursor(&s.name, id), Cursor::at(0).encode());
+                Some(Ok(Op::Put { table: Table::Cursor, key, value }))
+            }
+            Ok(Some(_)) => None,
+            Err(error) => Some(Err(error)),
+        });
+        let ops = ops.collect::<Result<Ops, log::Error>>()?;
+        if !ops.is_empty() {
+            let commit = Commit { ops, durability: Durability::Lazy, reply: None };
+            self.0.journal.try_send(commit).map_err(|_| Error::Start(name.clone()))?;
+        }
+        begun.insert(name.clone());
+        Ok(())
     }
 
     /// Starts every topic that the log knows, so that patterns find them.
@@ -222,7 +291,7 @@ impl Cast {
 
     /// The subscriptions that a topic serves.
     pub fn subscribers_of(&self, topic: &str) -> Vec<Arc<Subscriber>> {
-        read(&self.0.subscribers).iter().filter(|s| s.pattern.matches(topic)).cloned().collect()
+        read(&self.0.subscribers).iter().filter(|s| s.serves(topic)).cloned().collect()
     }
 
     /// All subscriptions.
@@ -242,7 +311,7 @@ impl Cast {
             self.ensure(name).await?;
         }
         for topic in self.all() {
-            let known = subscriber.pattern.matches(&topic.name);
+            let known = subscriber.serves(&topic.name);
             let message = if known {
                 TopicMessage::Attach(subscriber.clone())
             } else {
@@ -266,6 +335,9 @@ impl Cast {
         for topic in self.all() {
             topic.front.send(TopicMessage::Detach { subscription: name.into(), forget }).await.ok();
         }
+        if forget && let Err(error) = self.write(Op::Delete { table: Table::State, key: keys::paused(name) }).await {
+            tracing::warn!(subscription = name, %error, "the pause of a removed subscription is kept");
+        }
         known
     }
 
@@ -273,8 +345,7 @@ impl Cast {
     /// the record it failed on, whose attempt counts.
     pub fn restarted(&self, subscription: &Str, culprit: Option<(Seq, Str)>) {
         for topic in read(&self.0.topics).values() {
-            let serves =
-                read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.pattern.matches(&topic.name));
+            let serves = read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.serves(&topic.name));
             if serves {
                 let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: culprit.clone() };
                 if let Err(error) = topic.front.try_send(message) {
@@ -285,8 +356,26 @@ impl Cast {
         }
     }
 
-    /// Changes a subscription on every topic that serves it. `false` when there is none.
-    pub async fn act(&self, subscription: &str, act: Act) -> bool {
+    /// The names of all subscriptions that have a place in a topic: those that are served, and those whose trigger or
+    /// target is not there any more.
+    pub fn subscriptions(&self) -> Result<Vec<Str>, Error> {
+        let stored = self.0.log.scan(Table::Cursor, b"", MAX_CURSORS)?;
+        let mut names: BTreeSet<Str> = self.subscribers().iter().map(|s| s.name.clone()).collect();
+        names.extend(stored.iter().filter_map(|(key, _)| keys::subscription_of(key)).map(Str::from));
+        Ok(names.into_iter().collect())
+    }
+
+    /// Changes a subscription on every topic that serves it; a pause outlives restarts. `false` when there is none.
+    pub async fn act(&self, subscription: &str, act: Act) -> Result<bool, Error> {
+        if !read(&self.0.subscribers).iter().any(|s| &*s.name == subscription) {
+            return Ok(false);
+        }
+        let (table, key) = (Table::State, keys::paused(subscription));
+        match act {
+            Act::Pause => self.write(Op::Put { table, key, value: b"by hand".to_vec() }).await?,
+            Act::Resume => self.write(Op::Delete { table, key }).await?,
+            Act::Seek(_) | Act::RetryNow | Act::Limit(_) => {}
+        }
         let mut found = false;
         for topic in self.all() {
             let (reply, answer) = oneshot::channel();
@@ -295,7 +384,16 @@ impl Cast {
                 found |= answer.await.unwrap_or(false);
             }
         }
-        found
+        Ok(found)
+    }
+
+    /// Writes, and waits until it is on disk.
+    async fn write(&self, op: Op) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let commit = Commit { ops: [op].into_iter().collect(), durability: Durability::Synced, reply: Some(reply) };
+        self.0.journal.send(commit).await.map_err(|_| log::Error::Stopped)?;
+        answer.await.map_err(|_| log::Error::Stopped)??;
+        Ok(())
     }
 
     /// The state of a topic.
@@ -349,5 +447,11 @@ impl Cast {
     /// The journal, for writing.
     pub fn journal(&self) -> &Front<Commit> {
         &self.0.journal
+    }
+}
+
+impl Topics for Cast {
+    fn place(&self, topic: &Str) -> Result<Place, String> {
+        self.number(topic).map_err(|e| e.to_string())
     }
 }

@@ -35,6 +35,17 @@ pub fn waiting(subscription: &str, topic: TopicId, seq: Seq) -> Vec<u8> {
     key
 }
 
+/// The subscription in the key of a cursor.
+pub fn subscription_of(key: &[u8]) -> Option<&str> {
+    let name = key.len().checked_sub(5).and_then(|end| key.get(..end))?;
+    std::str::from_utf8(name).ok()
+}
+
+/// The key in [`Table::State`](crate::log::Table::State) that says that a subscription is paused by hand.
+pub fn paused(subscription: &str) -> Vec<u8> {
+    format!("pause/{subscription}").into_bytes()
+}
+
 /// The sequence in the key of a waiting delivery.
 pub fn waiting_seq(key: &[u8]) -> Option<Seq> {
     key.last_chunk::<8>().map(|b| Seq::from_be_bytes(*b))
@@ -50,5 +61,8 @@ mod tests {
         assert_eq!(hex::encode(waiting("a", TopicId(7), 258)), "6100000000070000000000000102");
         assert_eq!(waiting_seq(&waiting("a", TopicId(7), 258)), Some(258));
         assert!(cursor("a", TopicId(7)).starts_with(&cursors_of("a")));
+        assert_eq!(subscription_of(&cursor("a.b", TopicId(7))), Some("a.b"));
+        assert_eq!(subscription_of(b"x"), None);
+        assert_eq!(paused("a"), b"pause/a");
     }
 }

@@ -71,6 +71,32 @@ pub struct Waiting {
     pub key: Option<Str>,
     /// Why the last attempt failed.
     pub cause: Str,
+    /// Every failed attempt so far, the last [`MAX_TOLD`] of them.
+    pub failures: Vec<Attempt>,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// When it failed, in microseconds since 1970.
+    pub at: Wall,
+    /// Why, cut to 300 characters.
+    pub cause: Str,
+}
+
+/// Failed attempts that are kept of a delivery: more than the default schedule has.
+pub const MAX_TOLD: usize = 20;
+
+fn told(flight: &InFlight, attempt: u32, at: Wall, cause: &str) -> Vec<Attempt> {
+    let mut failures = flight.retried.as_ref().map(|w| w.failures.clone()).unwrap_or_default();
+    if failures.len() >= MAX_TOLD {
+        failures.remove(0);
+    }
+    let cause: String = cause.chars().take(300).collect();
+    failures.push(Attempt { attempt, at, cause: cause.into() });
+    failures
 }
 
 /// What the subscriber says of a delivery.
@@ -102,6 +128,8 @@ pub enum Effect {
         attempts: u32,
         /// The last cause.
         cause: Str,
+        /// Every failed attempt that is kept.
+        failures: Vec<Attempt>,
         /// Whether a waiting entry exists.
         waited: bool,
     },
@@ -333,7 +361,8 @@ impl Subscription {
             Verdict::Term(failure) => {
                 self.cursor.mark(seq);
                 self.free(flight.key.as_ref());
-                Effect::Dead { attempts: attempt, cause: failure.message, waited }
+                let failures = told(&flight, attempt, wall, &failure.message);
+                Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
             }
             Verdict::Nak(failure) => {
                 let since = flight.retried.as_ref().map_or(wall, |w| w.since);
@@ -342,7 +371,9 @@ impl Subscription {
                 let mut history = History::resumed(attempt - 1, first);
                 match decide(&self.settings.retry, &mut history, now, &failure, random) {
                     Decision::RestartAt(due) | Decision::OpenUntil(due) => {
+                        let failures = told(&flight, attempt, wall, &failure.message);
                         let entry = Waiting {
+                            failures,
                             attempts: attempt,
                             since,
                             due,
@@ -357,7 +388,8 @@ impl Subscription {
                     Decision::Quarantine | Decision::Escalate | Decision::DeadLetter => {
                         self.cursor.mark(seq);
                         self.free(flight.key.as_ref());
-                        Effect::Dead { attempts: attempt, cause: failure.message, waited }
+                        let failures = told(&flight, attempt, wall, &failure.message);
+                        Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
                     }
                 }
             }
@@ -425,6 +457,8 @@ struct Stored {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<Str>,
     cause: Str,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<Attempt>,
 }
 
 impl Waiting {
@@ -436,6 +470,7 @@ impl Waiting {
             due: self.due_wall,
             key: self.key.clone(),
             cause: self.cause.clone(),
+            failures: self.failures.clone(),
         };
         serde_json::to_vec(&stored).unwrap_or_default()
     }
@@ -451,6 +486,7 @@ impl Waiting {
             due_wall: stored.due,
             key: stored.key,
             cause: stored.cause,
+            failures: stored.failures,
         })
     }
 }

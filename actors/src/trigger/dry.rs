@@ -4,7 +4,7 @@
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::run::{End, Output, Runner};
+use super::run::{Emission, End, Output, Place, Runner, Topics};
 use crate::clock::Wall;
 use crate::definitions::{Definitions, TargetKind, TriggerDefinition};
 use crate::event::Str;
@@ -36,6 +36,30 @@ pub struct DryRun {
     pub to: Vec<Str>,
     /// Targets whose own condition would not hold.
     pub not_to: Vec<Str>,
+    /// What the function would emit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub emitted: Vec<DryEmit>,
+}
+
+/// An event that a function would emit.
+#[derive(Debug, Clone, Serialize)]
+pub struct DryEmit {
+    /// The topic.
+    pub topic: Str,
+    /// The ordering key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Str>,
+    /// The data.
+    pub data: serde_json::Value,
+}
+
+/// Topics of a run that writes nowhere.
+struct Nowhere;
+
+impl Topics for Nowhere {
+    fn place(&self, _: &Str) -> Result<Place, String> {
+        Ok(Place { id: TopicId(0), memory: None })
+    }
 }
 
 /// One run of a function.
@@ -51,7 +75,7 @@ pub struct DryFunction {
 }
 
 /// A runner that writes nowhere.
-fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
+pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
     let chain = chain_of(definition, all)
         .into_iter()
         .map(|f| Function { metrics: metrics.function(&f.name), definition: f })
@@ -64,7 +88,7 @@ fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metr
         };
         Some(Output { target: name.clone(), topic: TopicId(0), topic_name, when: target.when.clone(), memory: None })
     });
-    Runner::new(definition.clone(), chain, outputs.collect())
+    Runner::new(definition.clone(), chain, outputs.collect(), Arc::new(Nowhere))
 }
 
 /// What every trigger that listens to the record's topic would do, by priority. `disabled` says which are switched off.
@@ -87,6 +111,7 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
         output: None,
         to: Vec::new(),
         not_to: Vec::new(),
+        emitted: Vec::new(),
     };
     if disabled {
         return dry;
@@ -108,10 +133,16 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
             dry.outcome = "failed";
             dry.error = Some(message);
         }
-        End::Fired { output, to } => {
+        End::Fired { output, to, emitted } => {
             dry.outcome = "fired";
-            let text = || serde_json::Value::String(String::from_utf8_lossy(&output.data).into_owned());
-            dry.output = Some(serde_json::from_slice(&output.data).unwrap_or_else(|_| text()));
+            let json = |data: &[u8]| {
+                let text = || serde_json::Value::String(String::from_utf8_lossy(data).into_owned());
+                serde_json::from_slice(data).unwrap_or_else(|_| text())
+            };
+            let emission = |e: Emission| DryEmit { topic: e.topic, data: json(&e.event.data), key: e.event.key };
+            dry.emitted = emitted.into_iter().map(emission).collect();
+            let Some(output) = output else { return dry };
+            dry.output = Some(json(&output.data));
             for (index, target) in runner.outputs.iter().enumerate() {
                 let list = if to.contains(&index) { &mut dry.to } else { &mut dry.not_to };
                 list.push(target.target.clone());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Wall;
 use crate::definitions::TriggerDefinition;
 use crate::event::{Event, Str};
-use crate::function::{self, Execution, Function, Outcome};
+use crate::function::{self, Emitted, Execution, Function, Produced};
 use crate::log::{Op, Ops, Record, TopicId};
 use crate::supervision::front::Front;
 use crate::topic::TopicMessage;
@@ -31,6 +31,35 @@ pub struct Output {
     pub memory: Option<Front<TopicMessage>>,
 }
 
+/// Finds the topics that functions name while they run.
+pub trait Topics: Send + Sync {
+    /// The place of a topic; made when it is named for the first time.
+    ///
+    /// # Errors
+    /// There are too many topics, or the log failed.
+    fn place(&self, topic: &Str) -> Result<Place, String>;
+}
+
+/// Where to append.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The topic's number.
+    pub id: TopicId,
+    /// The topic itself, when it lives in memory.
+    pub memory: Option<Front<TopicMessage>>,
+}
+
+/// An event that a function emitted, on its way.
+#[derive(Debug)]
+pub struct Emission {
+    /// The topic's name.
+    pub topic: Str,
+    /// Where it is.
+    pub place: Place,
+    /// The event.
+    pub event: Box<Event>,
+}
+
 /// A trigger with everything that it needs, resolved.
 pub struct Runner {
     /// The definition.
@@ -39,6 +68,8 @@ pub struct Runner {
     pub chain: Vec<Function>,
     /// Where results go.
     pub outputs: Vec<Output>,
+    /// Where what functions emit goes.
+    pub topics: Arc<dyn Topics>,
     source: Str,
     json: Str,
 }
@@ -61,12 +92,14 @@ pub enum End {
     Skipped,
     /// The function dropped the event.
     Dropped,
-    /// There is a result, and where it goes.
+    /// There is a result, or something was emitted.
     Fired {
-        /// The result, as it will be stored.
-        output: Box<Event>,
-        /// Indexes into the runner's outputs.
+        /// The result, as it will be stored; `None` when the function dropped it after it had emitted.
+        output: Option<Box<Event>>,
+        /// Indexes into the runner's outputs: where the result goes.
         to: Vec<usize>,
+        /// What the function emitted.
+        emitted: Vec<Emission>,
     },
     /// The condition or the whole chain failed.
     Failed {
@@ -79,9 +112,14 @@ pub enum End {
 
 impl Runner {
     /// A trigger with its functions and outputs.
-    pub fn new(definition: Arc<TriggerDefinition>, chain: Vec<Function>, outputs: Vec<Output>) -> Self {
+    pub fn new(
+        definition: Arc<TriggerDefinition>,
+        chain: Vec<Function>,
+        outputs: Vec<Output>,
+        topics: Arc<dyn Topics>,
+    ) -> Self {
         let source = format!("/triggers/{}", definition.name).into();
-        Self { definition, chain, outputs, source, json: "application/json".into() }
+        Self { definition, chain, outputs, topics, source, json: "application/json".into() }
     }
 
     /// Evaluates the condition, runs the chain, makes the output. The same record gives the same output id.
@@ -109,19 +147,38 @@ impl Runner {
                 return ran;
             }
         }
-        let data = match self.execute(record, attempt, now, &mut ran.executions) {
-            Ok(Some(data)) => data,
-            Ok(None) => {
-                ran.end = End::Dropped;
-                return ran;
-            }
-            Err(message) => {
-                ran.end = End::Failed { message, permanent: false };
-                return ran;
-            }
+        ran.end = match self.execute(record, attempt, now, &mut ran.executions) {
+            Ok(Produced { output: None, emitted }) if emitted.is_empty() => End::Dropped,
+            Ok(produced) => self.produced(record, produced, attempt, now),
+            Err(message) => End::Failed { message, permanent: false },
         };
-        ran.end = self.produce(record, data, attempt);
         ran
+    }
+
+    fn produced(&self, record: &Record, produced: Produced, attempt: u32, now: Wall) -> End {
+        let emitted = match self.emissions(record, produced.emitted, now) {
+            Ok(emitted) => emitted,
+            Err(message) => return End::Failed { message, permanent: false },
+        };
+        match produced.output.map(|data| self.produce(record, data, attempt, now)).transpose() {
+            Ok(Some((output, to))) => End::Fired { output: Some(output), to, emitted },
+            Ok(None) => End::Fired { output: None, to: Vec::new(), emitted },
+            Err(message) => End::Failed { message, permanent: false },
+        }
+    }
+
+    /// What a function emitted, with ids that are the same when the record is run again.
+    fn emissions(&self, record: &Record, emitted: Vec<Emitted>, now: Wall) -> Result<Vec<Emission>, String> {
+        let (input, name) = (&record.event, &self.definition.name);
+        let mut emissions = Vec::with_capacity(emitted.len());
+        for (at, one) in emitted.into_iter().enumerate() {
+            let place = self.topics.place(&one.topic).map_err(|e| format!("emit to `{}`: {e}", one.topic))?;
+            let id = format!("{}-{name}-{}", input.id, at + 1).into();
+            let mut event = input.derive(id, self.source.clone(), Some(self.json.clone()), one.data, now);
+            event.key = one.key;
+            emissions.push(Emission { topic: one.topic, place, event: Box::new(event) });
+        }
+        Ok(emissions)
     }
 
     fn execute(
@@ -130,29 +187,35 @@ impl Runner {
         attempt: u32,
         now: Wall,
         executions: &mut Vec<Execution>,
-    ) -> Result<Option<Bytes>, String> {
+    ) -> Result<Produced, String> {
         let mut last = None;
         for function in &self.chain {
             let (result, execution) = function.run(record, &self.definition.name, attempt, now);
             executions.push(execution);
             match result {
-                Ok(Outcome::Output(data)) => return Ok(Some(data)),
-                Ok(Outcome::Drop) => return Ok(None),
+                Ok(produced) => return Ok(produced),
                 Err(error) => last = Some(error),
             }
         }
         match last {
-            None => Ok(Some(record.event.data.clone())),
+            None => Ok(Produced { output: Some(record.event.data.clone()), emitted: Vec::new() }),
             Some(error) => Err(error.to_string()),
         }
     }
 
-    fn produce(&self, record: &Record, data: Bytes, attempt: u32) -> End {
+    /// The result as an event, and the outputs that it goes to.
+    fn produce(
+        &self,
+        record: &Record,
+        data: Bytes,
+        attempt: u32,
+        now: Wall,
+    ) -> Result<(Box<Event>, Vec<usize>), String> {
         let input = &record.event;
         let name = &self.definition.name;
         let passed_on = self.chain.is_empty();
         let content_type = if passed_on { input.content_type.clone() } else { Some(self.json.clone()) };
-        let output = input.derive(format!("{}-{name}", input.id).into(), self.source.clone(), content_type, data);
+        let output = input.derive(format!("{}-{name}", input.id).into(), self.source.clone(), content_type, data, now);
         let mut to = Vec::with_capacity(self.outputs.len());
         let mut output = output;
         for (index, target) in self.outputs.iter().enumerate() {
@@ -161,37 +224,35 @@ impl Runner {
                 continue;
             };
             // The condition sees the result in the place that it will have.
-            let place = Record::new(target.topic_name.clone(), target.topic, 0, Wall::now(), output);
+            let place = Record::new(target.topic_name.clone(), target.topic, 0, now, output);
             let holds = function::test(when, &place, name, attempt);
             output = place.event;
             match holds {
                 Ok(true) => to.push(index),
                 Ok(false) => {}
-                Err(error) => {
-                    let message = format!("`when` of target `{}`: {error}", target.target);
-                    return End::Failed { message, permanent: false };
-                }
+                Err(error) => return Err(format!("`when` of target `{}`: {error}", target.target)),
             }
         }
-        End::Fired { output: Box::new(output), to }
+        Ok((Box::new(output), to))
     }
 
     /// The appends of a result. What goes to a topic in memory is sent at once, and lost where that topic is too busy:
     /// that is what `durability = "memory"` means.
-    pub fn ops(&self, output: &Event, to: &[usize]) -> Ops {
+    pub fn ops(&self, output: Option<&Event>, to: &[usize], emitted: Vec<Emission>) -> Ops {
         let mut ops = Ops::new();
-        for &index in to {
-            let target = &self.outputs[index];
-            let event = Box::new(output.clone());
-            match &target.memory {
-                None => ops.push(Op::Append { topic: target.topic, event, dedupe: None }),
-                Some(front) => {
-                    if let Err(error) = front.try_send(TopicMessage::Publish { event, reply: None }) {
-                        tracing::warn!(topic = %target.topic_name, %error, "a result was lost by a topic in memory");
-                    }
-                }
-            }
+        for (target, output) in to.iter().filter_map(|&index| Some((self.outputs.get(index)?, output?))) {
+            append(&mut ops, target.topic, target.memory.as_ref(), &target.topic_name, Box::new(output.clone()));
+        }
+        for emission in emitted {
+            append(&mut ops, emission.place.id, emission.place.memory.as_ref(), &emission.topic, emission.event);
         }
         ops
+    }
+}
+
+fn append(ops: &mut Ops, topic: TopicId, memory: Option<&Front<TopicMessage>>, name: &str, event: Box<Event>) {
+    let Some(front) = memory else { return ops.push(Op::Append { topic, event, dedupe: None }) };
+    if let Err(error) = front.try_send(TopicMessage::Publish { event, reply: None }) {
+        tracing::warn!(topic = name, %error, "a result was lost by a topic in memory");
     }
 }

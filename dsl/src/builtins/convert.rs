@@ -1,44 +1,13 @@
-//! Types and conversions.
+//! A value as another type.
 
-use super::strings::text;
+use super::args::text;
 use super::{Row, Run};
-use crate::check::Types;
-use crate::codes;
-use crate::eval::{Machine, Result, weight};
+use crate::eval::{Result, weight};
 use crate::fault::Fault;
-use crate::number;
 use crate::value::Value;
-
-macro_rules! is_type {
-    ($name:literal, $doc:literal, $types:expr, $example:literal) => {
-        Row {
-            name: $name,
-            signature: "(value: any) -> bool",
-            doc: $doc,
-            examples: &[($example, "true")],
-            run: Run::Pure(|_, a| Ok(Value::Bool($types.overlaps(Types::of(&a[0]))))),
-        }
-    };
-}
+use crate::{codes, number};
 
 pub(super) const ROWS: &[Row] = &[
-    Row {
-        name: "type_of",
-        signature: "(value: any) -> string",
-        doc: "The name of the type: null, bool, int, decimal, number (one kept as text), string, array, object, \
-              timestamp, duration.",
-        examples: &[("type_of([])", "\"array\""), ("type_of(1.5)", "\"decimal\"")],
-        run: Run::Pure(|_, a| Ok(Value::Str(crate::value::Text::Borrowed(a[0].type_name())))),
-    },
-    is_type!("is_null", "Whether the value is null.", Types::NULL, "is_null(event.data.x)"),
-    is_type!("is_bool", "Whether the value is true or false.", Types::BOOL, "is_bool(false)"),
-    is_type!("is_int", "Whether the value is a 64-bit integer.", Types::INT, "is_int(5)"),
-    is_type!("is_number", "Whether the value is a number.", Types::NUMBER, "is_number(1.5)"),
-    is_type!("is_string", "Whether the value is a string.", Types::STRING, "is_string('')"),
-    is_type!("is_array", "Whether the value is an array.", Types::ARRAY, "is_array([])"),
-    is_type!("is_object", "Whether the value is an object.", Types::OBJECT, "is_object({})"),
-    is_type!("is_timestamp", "Whether the value is a point in time.", Types::TIME, "is_timestamp(event.time)"),
-    is_type!("is_duration", "Whether the value is a length of time.", Types::DURATION, "is_duration(5m)"),
     Row {
         name: "to_string",
         signature: "(value: any) -> string",
@@ -120,43 +89,25 @@ pub(super) const ROWS: &[Row] = &[
         }),
     },
     Row {
-        name: "parse_json",
-        signature: "(text: string) -> any",
-        doc: "The value of a JSON text, with the limits of event bodies: depth 64, 10,000 keys, no duplicate keys.",
-        examples: &[("parse_json('{\"a\": [1, 2.50]}').a", "[1,2.50]")],
-        run: Run::Pure(|m, a| parse_json(m, text(a, 0))),
-    },
-    Row {
-        name: "try_parse_json",
-        signature: "(text: string) -> any",
-        doc: "Like `parse_json`, and null if the text is not JSON.",
-        examples: &[("try_parse_json('{')", "null")],
-        run: Run::Pure(|m, a| match parse_json(m, text(a, 0)) {
-            Err(Fault::Error(failure)) if failure.code == codes::BAD_ARGUMENT => Ok(Value::Null),
-            result => result,
-        }),
-    },
-    Row {
-        name: "to_json",
-        signature: "(value: any) -> string",
-        doc: "The value as a JSON text. What comes from the event is written as it was received.",
-        examples: &[("to_json({ a: [1, null] })", "\"{\\\"a\\\":[1,null]}\"")],
-        run: Run::Pure(|m, a| {
-            m.budget.step(weight(&a[0]))?;
-            let json =
-                a[0].to_json(m.budget.bytes_left()).map_err(|large| Fault::new(codes::SIZE, large.to_string()))?;
-            m.string(json)
+        name: "to_array",
+        signature: "(value: any) -> array",
+        doc: "An array as it is, null as an empty one, and anything else as the only element.",
+        examples: &[("to_array('a')", "[\"a\"]"), ("to_array(null)", "[]")],
+        run: Run::Pure(|m, a| match &a[0] {
+            Value::Null => m.array(Vec::new()),
+            array if array.array_len().is_some() => Ok(array.clone()),
+            other => m.array(vec![other.clone()]),
         }),
     },
 ];
 
 #[cold]
-fn no_number(value: &Value<'_>, what: &str) -> Fault {
+pub(super) fn no_number(value: &Value<'_>, what: &str) -> Fault {
     Fault::new(codes::BAD_ARGUMENT, format!("{} {} is not {what}", value.type_name(), value.preview()))
 }
 
 /// `number::decimal` reads what the grammars of JSON and the language let through; here the text can be anything.
-fn looks_like_number(text: &str) -> bool {
+pub(super) fn looks_like_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits.starts_with(|c: char| c.is_ascii_digit()) && !digits.ends_with('.') && !digits.contains(".e")
 }
@@ -171,14 +122,4 @@ fn to_int<'e>(value: &Value<'_>) -> Result<Value<'e>> {
         _ => None,
     };
     int.map(Value::Int).ok_or_else(|| no_number(value, "a whole number of 64 bits"))
-}
-
-fn parse_json<'e>(m: &mut Machine<'_, 'e>, text: &str) -> Result<Value<'e>> {
-    m.budget.step(text.len() as u64 / 4)?;
-    m.budget.make(text.len().saturating_mul(2))?;
-    let bytes = bytes::Bytes::copy_from_slice(text.as_bytes());
-    let doc = crate::json::Doc::parse(bytes, &crate::json::Limits::default())
-        .map_err(|why| Fault::new(codes::BAD_ARGUMENT, format!("not JSON: {why}")))?;
-    m.budget.make(doc.node_count() * 2 * size_of::<Value<'_>>())?;
-    Ok(Value::owned_from_node(doc.root()))
 }

@@ -1,14 +1,14 @@
-//! Points in time and lengths of time, in microseconds. Time zones come with the program; no file is read.
+//! Points in time, in microseconds. Time zones come with the program; no file is read.
 
 use std::sync::OnceLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, Zoned};
 
-use super::strings::text;
+use super::args::text;
 use super::{Row, Run};
 use crate::codes;
-use crate::eval::{Machine, Result, timestamp};
+use crate::eval::{Result, timestamp};
 use crate::fault::Fault;
 use crate::value::Value;
 
@@ -84,92 +84,16 @@ pub(super) const ROWS: &[Row] = &[
         examples: &[("from_unix_ms(1500)", "\"1970-01-01T00:00:01.5Z\"")],
         run: Run::Pure(|_, a| from_count(&a[0], 1_000)),
     },
-    Row {
-        name: "date_parts",
-        signature: "(time: timestamp, zone?: string) -> object",
-        doc: "Year, month, day, hour, minute, second, weekday (1 is Monday) and day of the year, in a zone (UTC if not \
-              given).",
-        examples: &[(
-            "date_parts(from_unix(0))",
-            "{\"year\":1970,\"month\":1,\"day\":1,\"hour\":0,\"minute\":0,\"second\":0,\"weekday\":4,\"yearday\":1}",
-        )],
-        run: Run::Pure(|m, a| {
-            let at = zoned(&a[0], a, 1)?;
-            let parts = [
-                ("year", i64::from(at.year())),
-                ("month", i64::from(at.month())),
-                ("day", i64::from(at.day())),
-                ("hour", i64::from(at.hour())),
-                ("minute", i64::from(at.minute())),
-                ("second", i64::from(at.second())),
-                ("weekday", i64::from(at.weekday().to_monday_one_offset())),
-                ("yearday", i64::from(at.day_of_year())),
-            ];
-            let mut object = crate::value::ObjectBuilder::with_capacity(parts.len());
-            for (name, part) in parts {
-                object.push_new(crate::value::Text::Borrowed(name), Value::Int(part));
-            }
-            m.object(object)
-        }),
-    },
-    Row {
-        name: "start_of",
-        signature: "(time: timestamp, unit: string, zone?: string) -> timestamp",
-        doc: "The beginning of the `'hour'`, `'day'`, `'week'` (Monday), `'month'` or `'year'` in a zone (UTC if not \
-              given).",
-        examples: &[("start_of(parse_time('2026-05-17T10:30:00Z'), 'month')", "\"2026-05-01T00:00:00Z\"")],
-        run: Run::Pure(start_of),
-    },
-    Row {
-        name: "parse_duration",
-        signature: "(text: string) -> duration",
-        doc: "A length of time such as `1h30m`; units us, ms, s, m, h, d, w.",
-        examples: &[("parse_duration('90s') == 1m30s", "true")],
-        run: Run::Pure(|_, a| {
-            let (negative, digits) = text(a, 0).strip_prefix('-').map_or((false, text(a, 0)), |rest| (true, rest));
-            crate::lexer::duration(digits).map(|us| Value::Duration(if negative { -us } else { us })).ok_or_else(|| {
-                Fault::new(codes::BAD_ARGUMENT, format!("{:?} is not a duration such as 1h30m", text(a, 0)))
-            })
-        }),
-    },
-    Row {
-        name: "duration",
-        signature: "(count: int, unit: string) -> duration",
-        doc: "A length of time of a count of units: us, ms, s, m, h, d, w.",
-        examples: &[("duration(90, 's')", "\"1m30s\"")],
-        run: Run::Pure(|_, a| {
-            let Value::Int(count) = a[0] else { return Ok(Value::Null) };
-            let unit = crate::lexer::duration(&["1", text(a, 1)].concat()).ok_or_else(|| {
-                Fault::new(codes::BAD_ARGUMENT, format!("a unit is us, ms, s, m, h, d or w, not {:?}", text(a, 1)))
-            })?;
-            count
-                .checked_mul(unit)
-                .map(Value::Duration)
-                .ok_or_else(|| Fault::new(codes::OVERFLOW, "the duration does not fit 64 bits of microseconds"))
-        }),
-    },
-    Row {
-        name: "total",
-        signature: "(length: duration, unit: string) -> int",
-        doc: "The whole units in a length of time.",
-        examples: &[("total(90m, 'h')", "1"), ("total(1h, 's')", "3600")],
-        run: Run::Pure(|_, a| {
-            let unit = crate::lexer::duration(&["1", text(a, 1)].concat()).ok_or_else(|| {
-                Fault::new(codes::BAD_ARGUMENT, format!("a unit is us, ms, s, m, h, d or w, not {:?}", text(a, 1)))
-            })?;
-            Ok(Value::Int(us(&a[0]) / unit))
-        }),
-    },
 ];
 
-fn us(value: &Value<'_>) -> i64 {
+pub(super) fn us(value: &Value<'_>) -> i64 {
     match value {
         Value::Timestamp(us) | Value::Duration(us) => *us,
         _ => 0,
     }
 }
 
-fn out_of_range() -> Fault {
+pub(super) fn out_of_range() -> Fault {
     Fault::new(codes::BAD_ARGUMENT, "the time lies outside of the years -9999 to 9999")
 }
 
@@ -178,7 +102,7 @@ fn from_count<'e>(value: &Value<'_>, unit: i64) -> Result<Value<'e>> {
     count.checked_mul(unit).and_then(timestamp).ok_or_else(out_of_range)
 }
 
-fn zone(args: &[Value<'_>], at: usize) -> Result<TimeZone> {
+pub(super) fn zone(args: &[Value<'_>], at: usize) -> Result<TimeZone> {
     static ZONES: OnceLock<TimeZoneDatabase> = OnceLock::new();
     match args.get(at).map(|_| text(args, at)) {
         None | Some("UTC" | "Z") => Ok(TimeZone::UTC),
@@ -188,7 +112,7 @@ fn zone(args: &[Value<'_>], at: usize) -> Result<TimeZone> {
     }
 }
 
-fn zoned(value: &Value<'_>, args: &[Value<'_>], at: usize) -> Result<Zoned> {
+pub(super) fn zoned(value: &Value<'_>, args: &[Value<'_>], at: usize) -> Result<Zoned> {
     let time = Timestamp::from_microsecond(us(value)).map_err(|_| out_of_range())?;
     Ok(time.to_zoned(zone(args, at)?))
 }
@@ -214,27 +138,4 @@ fn parse_time<'e>(args: &[Value<'_>]) -> Result<Value<'e>> {
         }
     };
     Ok(Value::Timestamp(time.as_microsecond()))
-}
-
-fn start_of<'e>(_: &mut Machine<'_, 'e>, args: &mut [Value<'e>]) -> Result<Value<'e>> {
-    let at = zoned(&args[0], args, 2)?;
-    let date = at.date();
-    let start = match text(args, 1) {
-        "hour" => date.at(at.hour(), 0, 0, 0),
-        "day" => date.at(0, 0, 0, 0),
-        "week" => {
-            let back = i64::from(date.weekday().to_monday_zero_offset());
-            date.checked_sub(jiff::Span::new().days(back)).map_err(|_| out_of_range())?.at(0, 0, 0, 0)
-        }
-        "month" => date.first_of_month().at(0, 0, 0, 0),
-        "year" => date.first_of_year().at(0, 0, 0, 0),
-        other => {
-            return Err(Fault::new(
-                codes::BAD_ARGUMENT,
-                format!("a unit is 'hour', 'day', 'week', 'month' or 'year', not {other:?}"),
-            ));
-        }
-    };
-    let zoned = start.to_zoned(at.time_zone().clone()).map_err(|_| out_of_range())?;
-    Ok(Value::Timestamp(zoned.timestamp().as_microsecond()))
 }

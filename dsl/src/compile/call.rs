@@ -2,9 +2,9 @@
 
 use super::{Compiler, Typed, constant};
 use crate::ast::{Expr, ExprKind, Name, Span};
-use crate::builtins::{Builtin, Param, Run, builtin, pattern};
+use crate::builtins::{Builtin, Param, Prepare, Prepared, Run, builtin, pattern};
 use crate::check::Types;
-use crate::code::{Args, Call, CallLambda, CallPattern, Lambda, Node, Op};
+use crate::code::{Args, Call, CallLambda, CallPattern, CallPrepared, Lambda, Node, Op};
 use crate::codes;
 use crate::compile::destructure::Known;
 use crate::diagnostic::Diagnostic;
@@ -117,6 +117,16 @@ impl<'a> Compiler<'a> {
                 };
                 Op::CallPattern(Box::new(CallPattern { call, run, regex }))
             }
+            (Run::Prepared(prepare, run) | Run::PreparedContext(prepare, run), None) => {
+                let Ok(ready) = self.prepared(builtin, &call, prepare) else {
+                    return (Self::wrong(span).0, builtin.result);
+                };
+                let op = Op::CallPrepared(Box::new(CallPrepared { call, prepare, run, ready }));
+                if matches!(builtin.run, Run::PreparedContext(..)) {
+                    return (Node { span, op }, builtin.result);
+                }
+                op
+            }
             (Run::Lambda(run) | Run::Either(_, run), Some(lambda)) => {
                 Op::CallLambda(Box::new(CallLambda { call, run, lambda }))
             }
@@ -137,6 +147,16 @@ impl<'a> Compiler<'a> {
             } else {
                 finding
             });
+        })
+    }
+
+    /// What a constant second argument stands for.
+    fn prepared(&mut self, builtin: &Builtin, call: &Args, prepare: Prepare) -> Result<Option<Prepared>, ()> {
+        let Some(Node { op: Op::Const(value), span }) = call.args.get(1) else { return Ok(None) };
+        (prepare.make)(value).map(Some).map_err(|why| {
+            let finding =
+                Diagnostic::new(codes::CONSTANT_FAILS, *span, format!("argument 2 of `{}`: {why}", builtin.name));
+            self.report(finding.label("always fails").help(format!("{}{}", builtin.name, builtin.signature)));
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Compiler, Typed};
 use crate::ast::{Name, Span};
-use crate::builtins::{builtin, builtins};
+use crate::builtins::{builtin, builtins, elsewhere};
 use crate::check::{Shape, Types};
 use crate::code::{Field, Node, Op};
 use crate::codes;
@@ -211,72 +211,43 @@ impl<'a> Compiler<'a> {
         if self.is_local(&name.text) {
             return finding.label("a value, not a function");
         }
-        let known = self.own_functions().into_iter().chain(builtins().iter().map(|builtin| builtin.name));
-        /// What other languages call it.
-        const ELSEWHERE: [(&str, &str); 26] = [
-            ("length", "len"),
-            ("size", "len"),
-            ("count_of", "count"),
-            ("includes", "contains"),
-            ("startswith", "starts_with"),
-            ("startsWith", "starts_with"),
-            ("endswith", "ends_with"),
-            ("endsWith", "ends_with"),
-            ("lowercase", "lower"),
-            ("to_lower", "lower"),
-            ("downcase", "lower"),
-            ("uppercase", "upper"),
-            ("to_upper", "upper"),
-            ("upcase", "upper"),
-            ("strip", "trim"),
-            ("reduce", "fold"),
-            ("str", "to_string"),
-            ("string", "to_string"),
-            ("int", "to_int"),
-            ("number", "to_decimal"),
-            ("uniq", "unique"),
-            ("distinct", "unique"),
-            ("concat", "join"),
-            ("encode_json", "to_json"),
-            ("json_decode", "parse_json"),
-            ("typeof", "type_of"),
-        ];
-        let near = ELSEWHERE
-            .iter()
-            .find(|(theirs, _)| *theirs == name.text)
-            .map(|(_, ours)| *ours)
-            .or_else(|| nearest(&name.text, known));
+        let own = self.own_functions();
+        let known = own.iter().copied().chain(builtins().iter().map(|builtin| builtin.name));
+        let near = elsewhere(&name.text).or_else(|| nearest(&name.text, known));
         match near {
             Some(near) => finding.label("not known").replace(name.span, near),
             None => {
                 let mut finding = finding.label("not known");
                 let own = self.own_functions();
-                let all = builtins().iter().map(|builtin| builtin.name).collect::<Vec<_>>();
                 let lead = if own.is_empty() { String::new() } else { format!("this program has {}; ", listed(own)) };
-                finding = finding.help(format!("{lead}the built-ins are {}", wrapped(&all)));
+                finding = finding.help(format!("{lead}{}", suggested(&name.text)));
                 finding
             }
         }
     }
 }
 
-/// The names over several lines.
-fn wrapped(names: &[&str]) -> String {
-    const WIDTH: usize = 100;
-    let mut out = String::new();
-    let mut width = 0;
-    for (at, name) in names.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-            if width + name.len() > WIDTH {
-                out.push('\n');
-                width = 0;
-            } else {
-                out.push(' ');
-            }
+/// The built-ins that share a word with a name; a few of each group if there are none.
+fn suggested(name: &str) -> String {
+    const FEW: usize = 6;
+    let words: Vec<&str> = name.split('_').filter(|word| word.len() >= 4).collect();
+    let alike = builtins().iter().map(|builtin| builtin.name).filter(|own| words.iter().any(|word| own.contains(word)));
+    let alike: Vec<&str> = alike.collect();
+    if !alike.is_empty() {
+        return format!("there is {}", listed(alike));
+    }
+    let mut out = format!("there are {} built-ins; docs/dsl/reference.md has all of them:", builtins().len());
+    let mut group = ("", 0);
+    for builtin in builtins() {
+        if builtin.group != group.0 {
+            group = (builtin.group, 0);
+            out.push_str(&format!("\n{}: {}", builtin.group, builtin.name));
+        } else if group.1 < FEW {
+            out.push_str(&format!(", {}", builtin.name));
+        } else if group.1 == FEW {
+            out.push_str(", …");
         }
-        out.push_str(name);
-        width += name.len() + 2;
+        group.1 += 1;
     }
     out
 }

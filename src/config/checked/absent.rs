@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hexafn_actors::target::{Delivery, Failure, FailureClass, Mode, Outcome, Target};
+use hexafn_actors::target::{Delivery, Failure, FailureClass, Mode, Outcome, Preview, Target};
 
 /// Refuses every delivery.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ impl Target for Absent {
 
     fn mode(&self) -> Mode {
         Mode::Each { concurrency: 1 }
+    }
+
+    fn preview(&self, _: Delivery<'_>) -> Result<Preview, Failure> {
+        Err(Failure::new(FailureClass::Refused, "the secret of this target is absent"))
     }
 
     fn deliver<'a>(&'a self, _: Delivery<'a>) -> BoxFuture<'a, Outcome> {

@@ -82,15 +82,23 @@ impl Checker<'_> {
                 return None;
             }
         };
+        for topic in &program.emits().topics {
+            if let Err(error) = hexafn_actors::topic::pattern::check_name(topic) {
+                let span = node.span_of(&[Step::Key(if raw.file.is_some() { "file" } else { "code" })]);
+                self.problems.push(Problem::error(&codes::NAME, span, format!("{who} emits to `{topic}`: {error}")));
+            }
+        }
         if self.problems.errors() > errors {
             return None;
         }
+        let modules = self.modules.texts_of(&program);
+        let parts: Vec<&[u8]> = std::iter::once(text.as_bytes()).chain(modules.iter().map(|m| m.as_bytes())).collect();
         Some(FunctionDefinition {
             name: raw.name.into(),
             program,
             timeout: raw.timeout,
             fallback: raw.fallback.into_iter().map(Into::into).collect(),
-            fingerprint: fingerprint::of(node, &[text.as_bytes()]),
+            fingerprint: fingerprint::of(node, &parts),
             env,
         })
     }

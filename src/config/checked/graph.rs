@@ -70,6 +70,11 @@ fn trigger_cycles(definitions: &Definitions, layers: &Layers, problems: &mut Pro
             let TargetKind::Topic(topic) = &target.kind else { continue };
             out.extend(listens.iter().filter(|(_, p)| p.matches(topic)).map(|(name, _)| *name));
         }
+        for function in hexafn_actors::system::chain_of(trigger, definitions) {
+            for topic in &function.program.emits().topics {
+                out.extend(listens.iter().filter(|(_, p)| p.matches(topic)).map(|(name, _)| *name));
+            }
+        }
     }
     for cycle in cycles(&edges) {
         let path = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" -> ");
@@ -129,6 +134,10 @@ fn silent_topics(definitions: &Definitions, layers: &Layers, problems: &mut Prob
             SourceKind::Webhook { topic_expr, .. } => computed |= topic_expr.is_some(),
             SourceKind::Timer { topic, .. } => _ = topics.insert(topic),
         }
+    }
+    for emits in definitions.functions.values().map(|f| f.program.emits()) {
+        computed |= emits.computed;
+        topics.extend(emits.topics.iter().map(String::as_str));
     }
     // Also those of sources and targets with another error: they are not to blame.
     for kind in ["source", "target"] {

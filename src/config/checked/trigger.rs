@@ -81,7 +81,8 @@ impl Checker<'_> {
         for (index, name) in raw.to.0.iter().enumerate() {
             self.check_target(node, index, name, &who);
         }
-        if raw.to.0.is_empty() && !self.answering.contains(raw.name.as_str()) {
+        let emits = raw.run.as_ref().is_some_and(|name| self.emitting.contains(name));
+        if raw.to.0.is_empty() && !emits && !self.answering.contains(raw.name.as_str()) {
             let span = node.entry("to").map_or_else(|| node.span.clone(), |e| e.key_span.clone());
             self.problems.push(
                 Problem::warning(&codes::UNUSED, span, format!("the results of {who} go nowhere"))
@@ -94,6 +95,8 @@ impl Checker<'_> {
         if self.problems.errors() > errors {
             return None;
         }
+        let modules = when.as_ref().map(|when| self.modules.texts_of(when)).unwrap_or_default();
+        let parts: Vec<&[u8]> = modules.iter().map(|m| m.as_bytes()).collect();
         Some(TriggerDefinition {
             name: raw.name.into(),
             on: on?,
@@ -105,7 +108,7 @@ impl Checker<'_> {
             ordering: raw.ordering,
             retry,
             origin: self.origin(&node.span),
-            fingerprint: fingerprint::of(node, &[]),
+            fingerprint: fingerprint::of(node, &parts),
         })
     }
 

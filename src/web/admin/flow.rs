@@ -1,11 +1,12 @@
 //! Sources, triggers, functions, targets and traces.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hexafn_actors::definitions::{SourceKind, TargetKind};
+use hexafn_actors::definitions::{SourceKind, TargetDefinition, TargetKind};
 use hexafn_actors::trace::Ask;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
+use super::super::body::Json;
 use super::super::problem::Problem;
 use super::super::{App, printable};
 
@@ -79,7 +80,7 @@ async fn change_trigger(
     app: web::Data<App>,
     request: HttpRequest,
     name: web::Path<String>,
-    change: web::Json<Change>,
+    Json(change): Json<Change>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "triggers", "write", &name)?;
     Ok(HttpResponse::Ok().json(app.system.prioritise(&name, change.priority).await?))
@@ -135,19 +136,22 @@ async fn targets(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
     app.allow(&request, "targets", "read", "*")?;
     let mut rows: Vec<serde_json::Value> =
         app.system.targets().await.iter().filter_map(|t| serde_json::to_value(t).ok()).collect();
-    for target in app.system.definitions().targets.values() {
-        if let TargetKind::Topic(topic) = &target.kind {
-            rows.push(serde_json::json!({
-                "name": target.name, "kind": "topic", "destination": topic, "breaker": "closed", "attempting": 0,
-            }));
-        }
-    }
+    rows.extend(app.system.definitions().targets.values().filter_map(|t| of_topic(t)));
     rows.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     Ok(HttpResponse::Ok().json(rows))
 }
 
+/// A target that is a topic has no forwarder: what reaches it is stored in the same write as its cause.
+fn of_topic(target: &TargetDefinition) -> Option<serde_json::Value> {
+    let TargetKind::Topic(topic) = &target.kind else { return None };
+    Some(serde_json::json!({ "name": target.name, "kind": "topic", "destination": topic }))
+}
+
 async fn target(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     app.allow(&request, "targets", "read", &name)?;
+    if let Some(topic) = app.system.definitions().targets.get(&**name).and_then(|t| of_topic(t)) {
+        return Ok(HttpResponse::Ok().json(topic));
+    }
     Ok(HttpResponse::Ok().json(app.system.target(&name).await?))
 }
 
@@ -158,6 +162,10 @@ async fn switch_target(
 ) -> Result<HttpResponse, Problem> {
     let (name, act) = path.into_inner();
     app.allow(&request, "targets", "write", &name)?;
+    if app.system.definitions().targets.get(&*name).is_some_and(|t| matches!(t.kind, TargetKind::Topic(_))) {
+        let message = format!("`{}` is a topic: nothing can be switched off or reset", printable(&name));
+        return Err(Problem::new(409, "target-is-topic", message));
+    }
     let status = if act == "reset" {
         app.system.reset_target(&name).await?
     } else {

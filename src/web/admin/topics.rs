@@ -1,16 +1,19 @@
 //! Topics, their events, and subscriptions.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
-use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::TopicDurability;
 use hexafn_actors::event::{Event, is_json_type};
+use hexafn_actors::system::outside;
 use hexafn_actors::topic::{Act, DeliverFrom, SubscriptionStatus, TopicMessage, pattern};
+use hexafn_actors::trace::{Detail, Stage, Step};
 use hexafn_dsl::json;
 use serde::Deserialize;
+use std::rc::Rc;
+use std::time::Instant;
 
+use super::super::body::{Body, Json};
 use super::super::problem::Problem;
-use super::super::{App, printable, ws};
+use super::super::{App, Worker, printable, ws};
 
 /// The most events of one answer.
 const MAX_LIMIT: usize = 1_000;
@@ -29,6 +32,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/admin/subscriptions/{name}")
                 .route(web::get().to(subscription))
+                .route(web::put().to(register))
                 .route(web::delete().to(remove)),
         )
         .service(web::resource("/admin/subscriptions/{name}/{act}").route(web::post().to(act)));
@@ -112,7 +116,7 @@ async fn publish(
     request: HttpRequest,
     name: web::Path<String>,
     attributes: web::Query<Attributes>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "events", "write", &name)?;
     pattern::check_name(&name).map_err(|e| Problem::new(400, "topic-name", e.to_string()))?;
@@ -129,7 +133,13 @@ async fn publish(
     event.subject = attributes.subject.map(Into::into);
     event.key = attributes.key.map(Into::into);
     let topic = app.system.cast().ensure(&name).await?;
+    let began = Instant::now();
     let record = app.system.publish(&topic, event).await?;
+    if let Some(worker) = request.app_data::<Rc<Worker>>() {
+        let place = Detail::Place(record.topic.clone(), record.seq);
+        let step = Step::ended(&record.event, Stage::Stored, record.topic.clone(), began.elapsed());
+        worker.record(&app, [step.with(place)]);
+    }
     let durability = if topic.durability == TopicDurability::Memory { "memory" } else { "disk" };
     Ok(HttpResponse::Accepted().json(serde_json::json!({
         "id": record.event.id, "trace_id": record.event.trace.trace_id, "topic": record.topic, "seq": record.seq,
@@ -171,8 +181,8 @@ async fn subscriptions(app: web::Data<App>, request: HttpRequest) -> Result<Http
 }
 
 fn unknown(app: &App, name: &str) -> Problem {
-    let subscribers = app.system.cast().subscribers();
-    let near = hexafn_actors::names::near(name, subscribers.iter().map(|s| &*s.name));
+    let known = app.system.cast().subscriptions().unwrap_or_default();
+    let near = hexafn_actors::names::near(name, known.iter().map(|s| &**s));
     Problem::new(404, "subscription-unknown", format!("there is no subscription `{}`; {near}", printable(name)))
 }
 
@@ -183,7 +193,26 @@ async fn subscription(
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "read", &name)?;
     let rows: Vec<_> = all(&app).await.into_iter().filter(|s| *s.name == **name).collect();
-    if rows.is_empty() { Err(unknown(&app, &name)) } else { Ok(HttpResponse::Ok().json(rows)) }
+    // One whose pattern matches no topic yet has no row.
+    if rows.is_empty() && app.system.registered(&name).is_err() {
+        return Err(unknown(&app, &name));
+    }
+    Ok(HttpResponse::Ok().json(rows))
+}
+
+/// Registers a subscription of a client, or changes it.
+async fn register(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    Json(asked): Json<serde_json::Value>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "write", &name)?;
+    let created = app.system.register(&name, asked).await?;
+    let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
+    Ok(response.json(serde_json::json!({
+        "subscription": *name, "stream": format!("/ws/subscriptions/{name}"), "created": created,
+    })))
 }
 
 async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
@@ -196,6 +225,12 @@ async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<Strin
             printable(&name)
         );
         return Err(Problem::new(409, "subscription-in-use", message));
+    }
+    if app.system.unregister(&name).await? {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    if !app.system.cast().subscriptions()?.iter().any(|s| **s == **name) {
+        return Err(unknown(&app, &name));
     }
     // One of a trigger that was removed is not served any more, but its cursor is kept until now.
     app.system.cast().unsubscribe(&name, true).await;
@@ -213,7 +248,7 @@ async fn act(
     app: web::Data<App>,
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<HttpResponse, Problem> {
     let (name, what) = path.into_inner();
     app.allow(&request, "subscriptions", "write", &name)?;
@@ -227,7 +262,8 @@ async fn act(
             } else {
                 serde_json::from_slice(&body).map_err(|e| Problem::new(400, "body-invalid", e.to_string()))?
             };
-            Act::Seek(place(body.from)?)
+            let from = outside::place(body.from.as_ref());
+            Act::Seek(from.map_err(|e| Problem::new(400, "from-invalid", e.to_string()))?.unwrap_or(DeliverFrom::All))
         }
         _ => {
             let message = format!(
@@ -237,29 +273,9 @@ async fn act(
             return Err(Problem::new(404, "act-unknown", message));
         }
     };
-    if app.system.cast().act(&name, act).await {
+    if app.system.cast().act(&name, act).await? {
         tracing::info!(subscription = name, act = what, "by hand");
         return Ok(HttpResponse::NoContent().finish());
     }
     Err(unknown(&app, &name))
-}
-
-fn place(from: Option<serde_json::Value>) -> Result<DeliverFrom, Problem> {
-    let bad = || Problem::new(400, "from-invalid", "`from` is \"all\", \"new\", a sequence, or an RFC 3339 time");
-    Ok(match from {
-        None => DeliverFrom::All,
-        Some(serde_json::Value::Number(n)) => DeliverFrom::Sequence(n.as_u64().ok_or_else(bad)?),
-        Some(serde_json::Value::String(text)) => match text.as_str() {
-            "all" => DeliverFrom::All,
-            "new" => DeliverFrom::New,
-            text => match text.parse::<u64>() {
-                Ok(seq) => DeliverFrom::Sequence(seq),
-                Err(_) => {
-                    let time: jiff::Timestamp = text.parse().map_err(|_| bad())?;
-                    DeliverFrom::Time(Wall(time.as_microsecond()))
-                }
-            },
-        },
-        Some(_) => return Err(bad()),
-    })
 }

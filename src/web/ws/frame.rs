@@ -16,6 +16,17 @@ pub fn of_record(record: &Record) -> Bytes {
     framed(out)
 }
 
+/// The frame of a delivery that its receiver settles: the record, and what to settle it by.
+pub fn of_delivery(record: &Record, attempt: u32) -> Bytes {
+    let mut out = Vec::with_capacity(HEADER + record.event.data.len() + 448);
+    out.resize(HEADER, 0);
+    json(record, &mut out);
+    out.pop();
+    let (topic, seq) = (&record.topic, record.seq);
+    out.extend_from_slice(format!(",\"attempt\":{attempt},\"ack_id\":\"{topic}/{seq}/{attempt}\"}}").as_bytes());
+    framed(out)
+}
+
 /// A text frame.
 pub fn text(payload: &[u8]) -> Bytes {
     let mut out = vec![0; HEADER];
@@ -85,7 +96,9 @@ pub fn json(record: &Record, out: &mut Vec<u8>) {
         }
         out.push(b'}');
     }
-    if event.is_json() && !event.data.is_empty() {
+    if event.data.is_empty() {
+        // Absent, as in CloudEvents, and not an empty text.
+    } else if event.is_json() {
         // Checked at the door or made by a function.
         out.extend_from_slice(b",\"data\":");
         out.extend_from_slice(&event.data);

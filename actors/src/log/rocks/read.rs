@@ -199,7 +199,8 @@ fn check_ends(db: &DB, topic: &Topic, repair: bool) -> Result<(), Error> {
 }
 
 /// Counters that follow the records. A sequence that was ever given is never given again: a subscriber's cursor may be
-/// past it. So records that are missing at the end are replaced by events that say so.
+/// past it. So records that are missing at the end are replaced by events that say so. Only what a damaged write-ahead file
+/// took along with its counters is not known here: those sequences are given again (docs/operations.md).
 fn repaired(db: &DB, topic: &Topic, first: Option<Seq>, last: Option<Seq>) -> Result<Counters, Error> {
     let mut counters = topic.counters();
     let (Some(first), Some(last)) = (first, last) else {

@@ -1,0 +1,392 @@
+//! Definitions put in place: only what changed is stopped and started.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use super::switches::switch_op;
+use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
+use crate::definitions::{
+    Definitions, FunctionDefinition, On, SourceKind, TargetDefinition, TargetKind, TriggerDefinition,
+};
+use crate::event::Str;
+use crate::function::Function;
+use crate::source::timer::Schedule;
+use crate::source::timer_actor::{Timer, TimerSpec};
+use crate::supervision::front::Front;
+use crate::supervision::lifeline::Started;
+use crate::supervision::{ChildSpec, ControlError, Remove, Spawn};
+use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
+use crate::topic::cast::{self, slot};
+use crate::topic::pattern::Pattern;
+use crate::topic::{DeliverFrom, Subscriber, subscription};
+use crate::trigger::run::{Output, Runner};
+use crate::trigger::{self, Trigger, TriggerSpec};
+use actix::Actor;
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Applied {
+    /// Started for the first time.
+    pub added: Vec<String>,
+    /// Replaced; their places in topics are kept.
+    pub changed: Vec<String>,
+    /// Stopped; their places are kept in case they come back.
+    pub removed: Vec<String>,
+    /// Left alone.
+    pub unchanged: usize,
+}
+
+impl System {
+    /// Replaces what is defined: only what changed is stopped and started. Everything was checked before; what can still
+    /// fail here is the log or the supervisor.
+    pub async fn apply(&self, definitions: Definitions) -> Result<Applied, Error> {
+        let _one_at_a_time = self.0.applying.lock().await;
+        let mut applied = Applied::default();
+        let inner = &self.0;
+        inner.cast.configure(definitions.topics.values().cloned());
+        for topic in definitions.topics.keys() {
+            inner.cast.ensure(topic).await?;
+        }
+        let old = read(&inner.running).definitions.clone();
+        // Targets first, so that no trigger produces for one that is not there.
+        for (name, target) in &definitions.targets {
+            match old.targets.get(name) {
+                Some(known) if known.fingerprint == target.fingerprint => applied.unchanged += 1,
+                known => {
+                    self.start_target(target.clone(), known.is_some()).await?;
+                    let list = if known.is_some() { &mut applied.changed } else { &mut applied.added };
+                    list.push(format!("target {name}"));
+                }
+            }
+        }
+        for (name, definition) in &definitions.triggers {
+            let fingerprint = whole_fingerprint(definition, &definitions);
+            let known = read(&inner.running).triggers.get(name).map(|t| t.fingerprint);
+            if known == Some(fingerprint) {
+                applied.unchanged += 1;
+                continue;
+            }
+            self.start_trigger(definition.clone(), &definitions, fingerprint, known.is_some()).await?;
+            let list = if known.is_some() { &mut applied.changed } else { &mut applied.added };
+            list.push(format!("trigger {name}"));
+        }
+        let gone: Vec<Str> =
+            read(&inner.running).triggers.keys().filter(|n| !definitions.triggers.contains_key(*n)).cloned().collect();
+        for name in gone {
+            self.remove(&format!("/triggers/{name}")).await?;
+            inner.cast.unsubscribe(&trigger::subscription_name(&name), false).await;
+            write(&inner.running).triggers.remove(&name);
+            applied.removed.push(format!("trigger {name}"));
+        }
+        let gone: Vec<Str> = old.targets.keys().filter(|n| !definitions.targets.contains_key(*n)).cloned().collect();
+        for name in gone {
+            if write(&inner.running).targets.remove(&name).is_some() {
+                self.remove(&format!("/forwarders/{name}")).await?;
+                inner.cast.unsubscribe(&forwarder::subscription_name(&name), false).await;
+            }
+            applied.removed.push(format!("target {name}"));
+        }
+        self.apply_timers(&definitions, &mut applied).await?;
+        write(&inner.running).definitions = definitions;
+        Ok(applied)
+    }
+
+    async fn remove(&self, path: &str) -> Result<(), Error> {
+        match self.0.supervisor.send(Remove(path.to_owned())).await {
+            Ok(Ok(())) | Ok(Err(ControlError::Unknown { .. })) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::Gone("the supervisor ended")),
+        }
+    }
+
+    async fn spawn(&self, child: ChildSpec) -> Result<(), Error> {
+        self.0.supervisor.send(Spawn(child)).await.map_err(|_| Error::Gone("the supervisor ended"))??;
+        Ok(())
+    }
+
+    async fn start_target(&self, definition: Arc<TargetDefinition>, replaces: bool) -> Result<(), Error> {
+        let inner = &self.0;
+        let name = definition.name.clone();
+        let path = format!("/forwarders/{name}");
+        if replaces {
+            self.remove(&path).await?;
+            write(&inner.running).targets.remove(&name);
+        }
+        let target = match &definition.kind {
+            TargetKind::Topic(topic) => {
+                inner.cast.ensure(topic).await?;
+                return Ok(());
+            }
+            TargetKind::Outside(target) => target.clone(),
+        };
+        let outbox = inner.cast.ensure(&outbox_of(&name)).await?;
+        let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
+        let (deliveries, front) = (Front::new(), Front::new());
+        let subscription = forwarder::subscription_name(&name);
+        let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
+        let credit = match target.mode() {
+            crate::target::Mode::Each { concurrency } => concurrency * 2,
+            crate::target::Mode::Batch { max_records, .. } => max_records * 2,
+        };
+        let timeout = definition.settings.timeout.0;
+        let settings = subscription::Settings {
+            max_in_flight: credit.max(1),
+            // Twice as long as an attempt can take: one waits for its slot, one runs.
+            ack_wait: timeout.saturating_mul(4).max(Duration::from_secs(60)),
+            ordering: match definition.settings.ordering {
+                crate::target::Ordering::None => crate::definitions::Ordering::None,
+                crate::target::Ordering::Key => crate::definitions::Ordering::Key,
+                crate::target::Ordering::Strict => crate::definitions::Ordering::Strict,
+            },
+            retry: definition.retry.clone(),
+            ..Default::default()
+        };
+        let weak = Arc::downgrade(&self.0);
+        let runtime = tokio::runtime::Handle::current();
+        let spec = ForwarderSpec {
+            name: name.clone(),
+            subscription: subscription.clone(),
+            target,
+            breaker: definition.breaker.clone(),
+            enabled: enabled.clone(),
+            cast: inner.cast.clone(),
+            outbox: outbox.front.clone(),
+            traces: inner.traces.clone(),
+            metrics: inner.metrics.target(&name),
+            steps_dropped: inner.metrics.trace_steps_dropped.clone(),
+            on_disabled: Arc::new(move |name, why| {
+                let (weak, name, why) = (weak.clone(), name.to_owned(), why.to_owned());
+                runtime.spawn(async move {
+                    if let Some(inner) = weak.upgrade() {
+                        let system = System(inner);
+                        let op = switch_op("target", &name, false);
+                        if let Err(error) = system.commit([op].into_iter().collect()).await {
+                            tracing::error!(to = name, %error, "the switch could not be stored");
+                        }
+                        system.alert("target.disabled", &name, &why).await;
+                    }
+                });
+            }),
+        };
+        let (serves_deliveries, serves_control) = (deliveries.clone(), front.clone());
+        let child = ChildSpec::new(path, "forwarder", move |life| {
+            let addr = Forwarder::new(spec.clone(), life).start();
+            Ok(Started::new(&addr).capacity(2048).serves(&serves_deliveries, &addr).serves(&serves_control, &addr))
+        });
+        inner
+            .cast
+            .subscribe(Subscriber {
+                name: subscription,
+                pattern: Pattern::new(&outbox.name).map_err(cast::Error::from)?,
+                settings,
+                filter: None,
+                from: DeliverFrom::All,
+                durable: true,
+                priority: 0,
+                dead_letter: Some(dead.id),
+                version: definition.fingerprint,
+                to: deliveries,
+            })
+            .await?;
+        write(&inner.running).targets.insert(name, TargetEntry { definition, front, enabled });
+        self.spawn(child.strategy(inner.actor.clone()).place(slot(&outbox.name))).await
+    }
+
+    async fn start_trigger(
+        &self,
+        definition: Arc<TriggerDefinition>,
+        all: &Definitions,
+        fingerprint: u64,
+        replaces: bool,
+    ) -> Result<(), Error> {
+        let inner = &self.0;
+        let name = definition.name.clone();
+        let path = format!("/triggers/{name}");
+        let topic = topic_of(&definition);
+        let runner = Arc::new(self.resolve(definition.clone(), all).await?);
+        if replaces {
+            self.remove(&path).await?;
+        }
+        let enabled = Arc::new(AtomicBool::new(self.switched("trigger", &name, definition.enabled)?));
+        let counts = read(&inner.running).triggers.get(&name).map_or_else(Arc::default, |t| t.counts.clone());
+        let subscription = trigger::subscription_name(&name);
+        let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
+        let deliveries = Front::new();
+        let answers = all.sources.values().any(|source| match &source.kind {
+            SourceKind::Webhook { settings, .. } => settings.reply.as_ref().is_some_and(|r| *r.trigger == *name),
+            SourceKind::Timer { .. } => false,
+        });
+        let spec = TriggerSpec {
+            runner,
+            enabled: enabled.clone(),
+            answers,
+            replies: inner.replies.clone(),
+            cast: inner.cast.clone(),
+            traces: inner.traces.clone(),
+            metrics: inner.metrics.trigger(&name),
+            counts: counts.clone(),
+            health: trigger::health(),
+            steps_dropped: inner.metrics.trace_steps_dropped.clone(),
+            working: Arc::new(AtomicU64::new(0)),
+        };
+        let serves = deliveries.clone();
+        let child = ChildSpec::new(path, "trigger", move |life| {
+            let addr = Trigger::new(spec.clone(), life).start();
+            Ok(Started::new(&addr).serves(&serves, &addr))
+        });
+        let place = slot(&topic);
+        let priority = self.priority_of(&definition)?;
+        inner
+            .cast
+            .subscribe(Subscriber {
+                name: subscription,
+                pattern: Pattern::new(&topic).map_err(cast::Error::from)?,
+                settings: subscription::Settings {
+                    ordering: definition.ordering,
+                    retry: definition.retry.clone(),
+                    ..Default::default()
+                },
+                filter: None,
+                from: DeliverFrom::New,
+                durable: true,
+                priority,
+                dead_letter: Some(dead.id),
+                version: definition.fingerprint,
+                to: deliveries,
+            })
+            .await?;
+        let entry = TriggerEntry { definition, priority, enabled, counts, fingerprint };
+        write(&inner.running).triggers.insert(name, entry);
+        self.spawn(child.strategy(inner.actor.clone()).place(place)).await
+    }
+
+    /// Names to functions and topics.
+    async fn resolve(&self, definition: Arc<TriggerDefinition>, all: &Definitions) -> Result<Runner, Error> {
+        let chain: Vec<Function> = chain_of(&definition, all)
+            .into_iter()
+            .map(|f| Function { metrics: self.0.metrics.function(&f.name), definition: f })
+            .collect();
+        let mut outputs = Vec::with_capacity(definition.to.len());
+        for name in &definition.to {
+            let Some(target) = all.targets.get(name) else {
+                return Err(unknown("target", name, all.targets.keys()));
+            };
+            let topic = match &target.kind {
+                TargetKind::Topic(topic) => topic.clone(),
+                TargetKind::Outside(_) => outbox_of(name),
+            };
+            let handle = self.0.cast.ensure(&topic).await?;
+            let durability = handle.durability;
+            outputs.push(Output {
+                target: name.clone(),
+                topic: handle.id,
+                topic_name: topic,
+                when: target.when.clone(),
+                memory: (durability == crate::definitions::TopicDurability::Memory).then(|| handle.front.clone()),
+            });
+        }
+        // What functions name in so many words is there before the first event; other topics are made when they are named.
+        for function in &chain {
+            for topic in &function.definition.program.emits().topics {
+                self.0.cast.ensure(topic).await?;
+            }
+        }
+        Ok(Runner::new(definition, chain, outputs, Arc::new(self.0.cast.clone())))
+    }
+
+    async fn apply_timers(&self, definitions: &Definitions, applied: &mut Applied) -> Result<(), Error> {
+        let mut wanted: BTreeMap<Str, (u64, Schedule, Str, Option<bytes::Bytes>)> = BTreeMap::new();
+        for source in definitions.sources.values() {
+            if let SourceKind::Timer { schedule, topic, data } = &source.kind {
+                wanted.insert(source.name.clone(), (source.fingerprint, schedule.clone(), topic.clone(), data.clone()));
+            }
+        }
+        for trigger in definitions.triggers.values() {
+            if let On::Timer(schedule) = &trigger.on {
+                let name: Str = format!("trigger.{}", trigger.name).into();
+                wanted.insert(name, (trigger.fingerprint, schedule.clone(), topic_of(trigger), None));
+            }
+        }
+        let running = read(&self.0.running).timers.clone();
+        for (name, fingerprint) in &running {
+            if wanted.get(name).is_none_or(|w| w.0 != *fingerprint) {
+                self.remove(&format!("/timers/{name}")).await?;
+                write(&self.0.running).timers.remove(name);
+                if !wanted.contains_key(name) {
+                    applied.removed.push(format!("timer {name}"));
+                }
+            }
+        }
+        for (name, (fingerprint, schedule, topic, data)) in wanted {
+            if running.get(&name) == Some(&fingerprint) {
+                continue;
+            }
+            let topic = self.0.cast.ensure(&topic).await?;
+            let spec = TimerSpec {
+                name: name.clone(),
+                schedule,
+                topic: topic.id,
+                data,
+                log: self.0.log.clone(),
+                journal: self.0.journal.clone(),
+            };
+            let child = ChildSpec::new(format!("/timers/{name}"), "timer", move |life| {
+                let addr = Timer::new(spec.clone(), life).start();
+                Ok(Started::new(&addr))
+            });
+            self.spawn(child.strategy(self.0.actor.clone())).await?;
+            write(&self.0.running).timers.insert(name, fingerprint);
+        }
+        Ok(())
+    }
+}
+
+/// The outbox of a target.
+pub fn outbox_of(target: &str) -> Str {
+    format!("hexafn.out.{target}").into()
+}
+
+/// The topic or pattern that a trigger listens to.
+pub fn topic_of(trigger: &TriggerDefinition) -> Str {
+    match &trigger.on {
+        On::Topic(pattern) => pattern.clone(),
+        On::Timer(_) => format!("hexafn.timer.{}", trigger.name).into(),
+        On::Kv { namespace, .. } => format!("hexafn.kv.{namespace}").into(),
+    }
+}
+
+/// The function of a trigger and its fallbacks, each once, in order.
+pub fn chain_of(trigger: &TriggerDefinition, all: &Definitions) -> Vec<Arc<FunctionDefinition>> {
+    let mut chain: Vec<Arc<FunctionDefinition>> = Vec::new();
+    let mut next: std::collections::VecDeque<Str> = trigger.run.iter().cloned().collect();
+    while let Some(name) = next.pop_front() {
+        if chain.iter().any(|f| f.name == name) {
+            continue;
+        }
+        if let Some(function) = all.functions.get(&name) {
+            next.extend(function.fallback.iter().cloned());
+            chain.push(function.clone());
+        }
+    }
+    chain
+}
+
+fn whole_fingerprint(trigger: &TriggerDefinition, all: &Definitions) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    trigger.fingerprint.hash(&mut hasher);
+    for function in chain_of(trigger, all) {
+        function.fingerprint.hash(&mut hasher);
+    }
+    for target in trigger.to.iter().filter_map(|name| all.targets.get(name)) {
+        target.fingerprint.hash(&mut hasher);
+    }
+    for source in all.sources.values() {
+        if let SourceKind::Webhook { settings, .. } = &source.kind {
+            settings.reply.as_ref().is_some_and(|r| *r.trigger == *trigger.name).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}

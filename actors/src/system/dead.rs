@@ -1,0 +1,298 @@
+//! Dead letters: what a subscription gave up, until a person settles it. A letter is replayed, edited or dropped; what is
+//! settled is marked in a cursor of the letters' topic, in the same write as what replaces it, so that nothing is replayed
+//! twice and nothing is lost in between.
+
+use bytes::Bytes;
+use hexafn_dsl::{Program, json};
+use serde::Serialize;
+use std::sync::Arc;
+
+use super::{Error, System, read};
+use crate::clock::Wall;
+use crate::definitions::TargetKind;
+use crate::event::{Event, Str};
+use crate::function;
+use crate::log::{Op, Ops, Record, Seq, Table};
+use crate::topic::cast;
+use crate::topic::cursor::Cursor;
+use crate::topic::{AGAIN, REPLAY_OF, TopicHandle, TopicMessage};
+
+/// What the topics of dead letters begin with; the subscription's name follows.
+pub const DEAD: &str = "hexafn.dead.";
+/// Letters that are settled in one write.
+pub const MAX_PICKED: usize = 1_000;
+/// Records read at a time.
+const CHUNK: usize = 256;
+/// The extension attributes that a dead letter has beyond those of its event.
+const MARKS: [&str; 8] =
+    ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadedited"];
+
+/// The letters of a subscription, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadSummary {
+    /// The subscription.
+    pub subscription: Str,
+    /// Letters that nobody settled.
+    pub letters: usize,
+    /// When the oldest of them was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<String>,
+    /// When the newest was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// Why the newest was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Str>,
+}
+
+/// Which letters.
+#[derive(Debug, Clone, Default)]
+pub struct Pick {
+    /// These sequences of the letters' topic; all when empty.
+    pub seqs: Vec<Seq>,
+    /// Of those, the ones for which it holds.
+    pub filter: Option<Program>,
+    /// At most so many, up to [`MAX_PICKED`].
+    pub limit: usize,
+}
+
+/// Where letters are replayed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    /// The subscription that gave them up, and nobody else.
+    Subscription,
+    /// A target.
+    Target(Str),
+    /// A topic, and all that listen to it.
+    Topic(Str),
+}
+
+/// What was settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settled {
+    /// Letters replayed or dropped.
+    pub settled: usize,
+    /// Letters that nobody settled yet.
+    pub left: usize,
+}
+
+/// The value of a mark of a dead letter.
+pub fn mark<'e>(event: &'e Event, name: &str) -> Option<&'e Str> {
+    event.extensions.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
+}
+
+fn key(topic: &TopicHandle) -> Vec<u8> {
+    let mut key = b"dead/".to_vec();
+    key.extend_from_slice(&topic.id.0.to_be_bytes());
+    key
+}
+
+/// The event as it was before it was given up, marked as one that comes again.
+fn revived(letter: &Record) -> Event {
+    let mut event = letter.event.clone();
+    let first = match (mark(&event, "deadtopic"), mark(&event, "deadseq")) {
+        (Some(topic), Some(seq)) => format!("{topic}/{seq}"),
+        _ => format!("{}/{}", letter.topic, letter.seq),
+    };
+    event.extensions.retain(|(name, _)| !MARKS.contains(&&**name) && &**name != REPLAY_OF);
+    event.extensions.push((REPLAY_OF.into(), first.into()));
+    // A letter of a circle may go round again.
+    event.hops = 0;
+    event
+}
+
+impl System {
+    fn letters(&self, subscription: &str) -> Result<TopicHandle, Error> {
+        let name = format!("{DEAD}{subscription}");
+        self.0.cast.get(&name).ok_or_else(|| {
+            let all: Vec<Str> =
+                self.0.cast.all().iter().filter_map(|t| t.name.strip_prefix(DEAD)).map(Str::from).collect();
+            super::unknown("subscription", subscription, all.iter())
+        })
+    }
+
+    fn settled(&self, topic: &TopicHandle) -> Result<Cursor, Error> {
+        let stored = self.0.log.get(Table::State, &key(topic))?;
+        let mut cursor = stored.as_deref().and_then(Cursor::decode).unwrap_or_default();
+        cursor.skip_to(self.0.log.bounds(topic.id)?.first);
+        Ok(cursor)
+    }
+
+    /// Open letters from a sequence on, at most `limit`, for which the filter holds; and where to read on.
+    ///
+    /// # Errors
+    /// There is no such subscription; the log failed.
+    pub fn dead(
+        &self,
+        subscription: &str,
+        from: Seq,
+        limit: usize,
+        filter: Option<&Program>,
+    ) -> Result<(Vec<Arc<Record>>, Seq), Error> {
+        let topic = self.letters(subscription)?;
+        let cursor = self.settled(&topic)?;
+        self.open_letters(&topic, &cursor, from, limit, filter)
+    }
+
+    fn open_letters(
+        &self,
+        topic: &TopicHandle,
+        cursor: &Cursor,
+        from: Seq,
+        limit: usize,
+        filter: Option<&Program>,
+    ) -> Result<(Vec<Arc<Record>>, Seq), Error> {
+        let mut next = from.max(cursor.floor() + 1);
+        let mut found = Vec::new();
+        loop {
+            let records = self.0.log.read(topic.id, next, CHUNK, 4 << 20)?;
+            let Some(last) = records.last() else { return Ok((found, next)) };
+            next = last.seq + 1;
+            for record in records {
+                let fits = |filter: &Program| matches!(function::test(filter, &record, "", 1), Ok(true));
+                if cursor.is_handled(record.seq) || !filter.is_none_or(fits) {
+                    continue;
+                }
+                if found.len() == limit {
+                    return Ok((found, record.seq));
+                }
+                found.push(record);
+            }
+        }
+    }
+
+    /// The subscriptions that have open letters.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn dead_summary(&self) -> Result<Vec<DeadSummary>, Error> {
+        let mut all = Vec::new();
+        for topic in self.0.cast.all() {
+            let Some(subscription) = topic.name.strip_prefix(DEAD) else { continue };
+            let (cursor, bounds) = (self.settled(&topic)?, self.0.log.bounds(topic.id)?);
+            let open = bounds.next.saturating_sub(cursor.floor() + 1);
+            let letters = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
+            if letters == 0 {
+                continue;
+            }
+            let (oldest, _) = self.open_letters(&topic, &cursor, 0, 1, None)?;
+            let newest = self.0.log.read(topic.id, bounds.next.saturating_sub(1), 1, 1 << 20)?;
+            all.push(DeadSummary {
+                subscription: subscription.into(),
+                letters,
+                oldest: oldest.first().map(|r| r.stored.rfc3339()),
+                newest: newest.first().map(|r| r.stored.rfc3339()),
+                cause: newest.first().and_then(|r| mark(&r.event, "deadcause")).cloned(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Sends letters on their way again; they are no letters any more in the same write.
+    ///
+    /// # Errors
+    /// There is no such subscription, target or topic; the subscription is not served any more.
+    pub async fn dead_replay(&self, subscription: &str, pick: &Pick, to: &To) -> Result<Settled, Error> {
+        let handle = match to {
+            To::Subscription => {
+                let served = self.0.cast.subscribers().iter().any(|s| &*s.name == subscription);
+                if !served {
+                    return Err(Error::Invalid(format!(
+                        "nothing serves `{subscription}` any more; name a target or a topic to replay to"
+                    )));
+                }
+                self.0.cast.ensure(&format!("{AGAIN}{subscription}")).await?
+            }
+            To::Target(name) => {
+                let kind = {
+                    let running = read(&self.0.running);
+                    let targets = &running.definitions.targets;
+                    let target = targets.get(name).ok_or_else(|| super::unknown("target", name, targets.keys()))?;
+                    match &target.kind {
+                        TargetKind::Topic(topic) => topic.clone(),
+                        TargetKind::Outside(_) => super::outbox_of(name),
+                    }
+                };
+                self.0.cast.ensure(&kind).await?
+            }
+            To::Topic(name) => {
+                crate::topic::pattern::check_name(name).map_err(cast::Error::from)?;
+                self.0.cast.ensure(name).await?
+            }
+        };
+        self.settle_letters(subscription, pick, |letter| {
+            Some(Op::Append { topic: handle.id, event: Box::new(revived(letter)), dedupe: None })
+        })
+        .await
+    }
+
+    /// Removes letters for good.
+    ///
+    /// # Errors
+    /// There is no such subscription.
+    pub async fn dead_drop(&self, subscription: &str, pick: &Pick) -> Result<Settled, Error> {
+        self.settle_letters(subscription, pick, |_| None).await
+    }
+
+    /// Puts a letter with other data in the place of one; its new sequence.
+    ///
+    /// # Errors
+    /// There is no such letter; the data is not JSON although its event says so.
+    pub async fn dead_edit(&self, subscription: &str, seq: Seq, data: Bytes) -> Result<Seq, Error> {
+        let topic = self.letters(subscription)?;
+        if let Some(letter) = self.0.log.read(topic.id, seq, 1, 1 << 20)?.first().filter(|r| r.seq == seq)
+            && letter.event.is_json()
+            && let Err(error) = json::Doc::parse(data.clone(), &json::Limits::default())
+        {
+            return Err(Error::Invalid(format!("the data is not JSON, and the event says that it is: {error}")));
+        }
+        let pick = Pick { seqs: vec![seq], filter: None, limit: 1 };
+        let settled = self.settle_letters(subscription, &pick, |letter| {
+            let mut event = letter.event.with_data(data.clone());
+            event.extensions.retain(|(name, _)| &**name != "deadedited");
+            event.extensions.push(("deadedited".into(), Wall::now().rfc3339().into()));
+            Some(Op::Append { topic: topic.id, event: Box::new(event), dedupe: None })
+        });
+        if settled.await?.settled == 0 {
+            return Err(Error::Invalid(format!("there is no open dead letter {seq} of `{subscription}`")));
+        }
+        Ok(self.0.log.bounds(topic.id)?.next - 1)
+    }
+
+    /// Marks what is picked as settled, together with what `then` makes of each letter.
+    async fn settle_letters(
+        &self,
+        subscription: &str,
+        pick: &Pick,
+        then: impl Fn(&Record) -> Option<Op>,
+    ) -> Result<Settled, Error> {
+        let topic = self.letters(subscription)?;
+        let _one_at_a_time = self.0.settling.lock().await;
+        let mut cursor = self.settled(&topic)?;
+        let limit = pick.limit.clamp(1, MAX_PICKED);
+        let (picked, _) = if pick.seqs.is_empty() {
+            self.open_letters(&topic, &cursor, 0, limit, pick.filter.as_ref())?
+        } else {
+            let mut picked = Vec::new();
+            for &seq in pick.seqs.iter().take(limit) {
+                let (found, _) = self.open_letters(&topic, &cursor, seq, 1, pick.filter.as_ref())?;
+                picked.extend(found.into_iter().filter(|record| record.seq == seq));
+            }
+            (picked, 0)
+        };
+        let mut ops = Ops::new();
+        for letter in &picked {
+            ops.extend(then(letter));
+            cursor.mark(letter.seq);
+        }
+        if !picked.is_empty() {
+            ops.push(Op::Put { table: Table::State, key: key(&topic), value: cursor.encode() });
+            self.commit(ops).await?;
+            // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
+            topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
+        }
+        let open = self.0.log.bounds(topic.id)?.next.saturating_sub(cursor.floor() + 1);
+        let left = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
+        Ok(Settled { settled: picked.len(), left })
+    }
+}

@@ -1,0 +1,244 @@
+//! Subscriptions of clients outside: registered by name over the API, kept in the log, served to one connection at a
+//! time. Triggers and targets have theirs from the configuration; these are the same thing with another receiver.
+
+use actix::Recipient;
+use hexafn_dsl::{ProgramKind, SourceText};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+use super::{Error, System, read, unknown, write};
+use crate::clock::Wall;
+use crate::definitions::Ordering;
+use crate::event::Str;
+use crate::log::{Op, Table};
+use crate::supervision::duration::Span;
+use crate::supervision::front::{Front, Lent};
+use crate::supervision::strategy::{RawStrategy, RestartStrategy};
+use crate::topic::cast::{self, Cast};
+use crate::topic::pattern::Pattern;
+use crate::topic::{DeliverFrom, Deliveries, Subscriber, subscription};
+
+/// The most registered subscriptions.
+pub const MAX_REGISTERED: usize = 1_000;
+/// The most deliveries that one may have unsettled.
+const MAX_IN_FLIGHT: usize = 10_000;
+/// What a registration begins with in the state table.
+const PREFIX: &str = "subscription/";
+
+/// A subscription as a client asks for it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// The topics: `orders.eu`, `orders.*`, `orders.>`.
+    pattern: String,
+    /// A condition; other events count as handled.
+    #[serde(default)]
+    filter: Option<String>,
+    /// Where it begins when it is new: `new`, `all`, a sequence, or an RFC 3339 time.
+    #[serde(default)]
+    from: Option<Value>,
+    #[serde(default)]
+    ordering: Ordering,
+    /// Unsettled deliveries at a time.
+    #[serde(default)]
+    max_in_flight: Option<usize>,
+    /// A delivery not settled within this has failed.
+    #[serde(default)]
+    ack_wait: Option<Span>,
+    /// The schedule of failed deliveries.
+    #[serde(default)]
+    retry: RawStrategy,
+    /// Whether its place survives a restart of the service; if not, the subscription does not either.
+    #[serde(default = "yes")]
+    durable: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A registered subscription.
+#[derive(Clone)]
+pub(super) struct Registered {
+    /// As it was asked for.
+    asked: Arc<Value>,
+    front: Front<Deliveries>,
+}
+
+/// A connection that serves a subscription; dropping it hands back what was not settled.
+pub struct Serving {
+    lent: Option<Lent<Deliveries>>,
+    name: Str,
+    cast: Cast,
+}
+
+impl Serving {
+    /// Whether no newer connection has taken over.
+    pub fn is_current(&self) -> bool {
+        self.lent.as_ref().is_some_and(Lent::is_current)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let Some(lent) = self.lent.take() else { return };
+        let current = lent.is_current();
+        drop(lent);
+        // With a successor, what is in flight is the successor's already.
+        if current {
+            self.cast.restarted(&self.name, None);
+        }
+    }
+}
+
+fn key(name: &str) -> Vec<u8> {
+    format!("{PREFIX}{name}").into_bytes()
+}
+
+fn invalid(what: impl Into<String>) -> Error {
+    Error::Invalid(what.into())
+}
+
+/// Reads where a subscription is to begin.
+///
+/// # Errors
+/// What can be written instead.
+pub fn place(from: Option<&Value>) -> Result<Option<DeliverFrom>, Error> {
+    let bad =
+        || invalid("`from` is \"all\", \"new\", a sequence, or an RFC 3339 time such as \"2026-11-24T08:00:00Z\"");
+    Ok(match from {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(n)) => Some(DeliverFrom::Sequence(n.as_u64().ok_or_else(bad)?)),
+        Some(Value::String(text)) => Some(match text.as_str() {
+            "all" => DeliverFrom::All,
+            "new" => DeliverFrom::New,
+            text => match text.parse::<u64>() {
+                Ok(seq) => DeliverFrom::Sequence(seq),
+                Err(_) => {
+                    let time: jiff::Timestamp = text.parse().map_err(|_| bad())?;
+                    DeliverFrom::Time(Wall(time.as_microsecond()))
+                }
+            },
+        }),
+        Some(_) => return Err(bad()),
+    })
+}
+
+impl System {
+    /// Registers a subscription, or changes one; its place is kept. `true` says that it is new.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the fields, and what to write instead.
+    pub async fn register(&self, name: &str, asked: Value) -> Result<bool, Error> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) {
+            return Err(invalid("the name of a subscription is 1 to 64 letters, digits, `_` and `-`"));
+        }
+        let _one_at_a_time = self.0.applying.lock().await;
+        let known = read(&self.0.registered).get(name).cloned();
+        if known.as_ref().is_some_and(|k| *k.asked == asked) {
+            return Ok(false);
+        }
+        if known.is_none() && read(&self.0.registered).len() >= MAX_REGISTERED {
+            return Err(invalid(format!("there are {MAX_REGISTERED} registered subscriptions; remove some")));
+        }
+        let front = known.as_ref().map_or_else(Front::new, |k| k.front.clone());
+        let subscriber = self.subscriber(name, &asked, front.clone()).await?;
+        if subscriber.durable {
+            let value = serde_json::to_vec(&asked).map_err(|e| invalid(e.to_string()))?;
+            self.commit([Op::Put { table: Table::State, key: key(name), value }].into_iter().collect()).await?;
+        }
+        self.0.cast.subscribe(subscriber).await?;
+        write(&self.0.registered).insert(name.into(), Registered { asked: Arc::new(asked), front });
+        Ok(known.is_none())
+    }
+
+    async fn subscriber(&self, name: &str, asked: &Value, to: Front<Deliveries>) -> Result<Subscriber, Error> {
+        let asked = Asked::deserialize(asked).map_err(|e| invalid(e.to_string()))?;
+        let filter = asked.filter.as_deref().map(|text| {
+            hexafn_dsl::compile(&SourceText { name: "filter", text }, ProgramKind::Condition)
+                .map_err(|e| invalid(e.render(false)))
+        });
+        let retry = asked.retry.over(RestartStrategy::delivery());
+        let retry = retry.map_err(|e| invalid(format!("retry: {}: {}; {}", e.field, e.problem, e.advice)))?;
+        let defaults = subscription::Settings::default();
+        let max_in_flight = asked.max_in_flight.unwrap_or(defaults.max_in_flight);
+        if !(1..=MAX_IN_FLIGHT).contains(&max_in_flight) {
+            return Err(invalid(format!("max_in_flight is 1 to {MAX_IN_FLIGHT}")));
+        }
+        let ack_wait = asked.ack_wait.map_or(defaults.ack_wait, |span| span.0);
+        if !(100..=86_400_000).contains(&ack_wait.as_millis()) {
+            return Err(invalid("ack_wait is \"100ms\" to \"24h\""));
+        }
+        let dead = self.0.cast.ensure(&format!("hexafn.dead.{name}")).await?;
+        Ok(Subscriber {
+            name: name.into(),
+            pattern: Pattern::new(&asked.pattern).map_err(cast::Error::from)?,
+            settings: subscription::Settings { max_in_flight, ack_wait, ordering: asked.ordering, retry, ..defaults },
+            filter: filter.transpose()?,
+            from: place(asked.from.as_ref())?.unwrap_or_default(),
+            durable: asked.durable,
+            priority: 0,
+            dead_letter: Some(dead.id),
+            version: 0,
+            to,
+        })
+    }
+
+    /// Serves what was registered before the service was started. One that this version cannot read is said and left.
+    pub async fn open_registered(&self) -> Result<(), Error> {
+        for (key, value) in self.0.log.scan(Table::State, PREFIX.as_bytes(), MAX_REGISTERED)? {
+            let name = String::from_utf8_lossy(&key[PREFIX.len().min(key.len())..]).into_owned();
+            let front = Front::new();
+            let subscriber = match serde_json::from_slice::<Value>(&value) {
+                Ok(asked) => self.subscriber(&name, &asked, front.clone()).await.map(|s| (s, asked)),
+                Err(error) => Err(invalid(error.to_string())),
+            };
+            match subscriber {
+                Ok((subscriber, asked)) => {
+                    self.0.cast.subscribe(subscriber).await?;
+                    write(&self.0.registered).insert(name.into(), Registered { asked: Arc::new(asked), front });
+                }
+                Err(error) => tracing::error!(subscription = name, %error, "a registered subscription is not served"),
+            }
+        }
+        Ok(())
+    }
+
+    /// A registered subscription as it was asked for.
+    ///
+    /// # Errors
+    /// There is none of that name; what there is.
+    pub fn registered(&self, name: &str) -> Result<Arc<Value>, Error> {
+        let all = read(&self.0.registered);
+        all.get(name).map(|r| r.asked.clone()).ok_or_else(|| unknown("subscription", name, all.keys()))
+    }
+
+    /// Removes a registered subscription with its place; its dead letters stay. `false` when there is none.
+    pub async fn unregister(&self, name: &str) -> Result<bool, Error> {
+        let _one_at_a_time = self.0.applying.lock().await;
+        if write(&self.0.registered).remove(name).is_none() {
+            return Ok(false);
+        }
+        self.commit([Op::Delete { table: Table::State, key: key(name) }].into_iter().collect()).await?;
+        self.0.cast.unsubscribe(name, true).await;
+        Ok(true)
+    }
+
+    /// Serves a registered subscription to this recipient until the guard is dropped, or until another takes over.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn serve(&self, name: &str, to: Recipient<Deliveries>) -> Result<Serving, Error> {
+        let front = {
+            let all = read(&self.0.registered);
+            let registered = all.get(name).ok_or_else(|| unknown("subscription", name, all.keys()))?;
+            registered.front.clone()
+        };
+        let lent = front.lend(to);
+        let name: Str = name.into();
+        self.0.cast.restarted(&name, None);
+        Ok(Serving { lent: Some(lent), name, cast: self.0.cast.clone() })
+    }
+}

@@ -1,0 +1,201 @@
+//! Taking back: what subscribers and people say of deliveries, and the commits that this makes.
+
+use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
+
+use super::super::subscription::{Attempt, Effect, Verdict};
+use super::super::{AGAIN, Act, REPLAY_OF, Settlement, Subscriber, keys};
+use super::{READ_BYTES, Topic};
+use crate::clock::{Tick, Wall};
+use crate::event::{Event, Str};
+use crate::log::{Commit, Durability, Op, Ops, Record, Seq, Table};
+use crate::supervision::failure::{Failure, FailureKind};
+use crate::supervision::front::SendError;
+
+impl Topic {
+    /// Applies settlements, and makes the one commit of what they change.
+    pub(super) fn settle(&mut self, subscription: &str, items: Vec<Settlement>) -> Option<Commit> {
+        let (now, wall) = (Tick::now(), Wall::now());
+        let durable_topic = self.on_disk();
+        let topic = self.spec.handle.clone();
+        let served = self.served.iter_mut().find(|s| &*s.spec.name == subscription)?;
+        let stored = durable_topic && served.spec.durable;
+        let mut ops = Ops::new();
+        let mut changed = false;
+        for item in items {
+            let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
+            let key = || keys::waiting(&served.spec.name, topic.id, item.seq);
+            match effect {
+                Effect::Stale | Effect::Again => continue,
+                Effect::Done { waited } => {
+                    ops.extend(item.ops);
+                    if waited && stored {
+                        ops.push(Op::Delete { table: Table::Waiting, key: key() });
+                    }
+                }
+                Effect::Wait(entry) => {
+                    if stored {
+                        ops.push(Op::Put { table: Table::Waiting, key: key(), value: entry.encode() });
+                    }
+                }
+                Effect::Dead { attempts, cause, failures, waited } => {
+                    served.dead += 1;
+                    self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
+                    if waited && stored {
+                        ops.push(Op::Delete { table: Table::Waiting, key: key() });
+                    }
+                    let record = self.tail.get(item.seq).cloned().or_else(|| {
+                        self.spec.log.read(topic.id, item.seq, 1, READ_BYTES).ok().and_then(|r| r.into_iter().next())
+                    });
+                    if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
+                        let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause, &failures));
+                        ops.push(Op::Append { topic: to, event, dedupe: None });
+                    }
+                }
+            }
+            changed = true;
+        }
+        if !changed {
+            return None;
+        }
+        if stored {
+            let value = served.state.cursor().encode();
+            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic.id), value });
+            served.dirty = false;
+        }
+        let appends = ops.iter().any(|op| matches!(op, Op::Append { .. }));
+        let durability = if appends { Durability::Synced } else { Durability::Lazy };
+        (!ops.is_empty()).then_some(Commit { ops, durability, reply: None })
+    }
+
+    /// Hands a commit to the journal, in order: when its mailbox is full the topic waits, which stops its intake. A
+    /// journal that is gone takes outputs with it, so the topic starts again from what is stored.
+    pub(super) fn commit(&mut self, commit: Commit, ctx: &mut Context<Self>) {
+        match self.spec.journal.try_send(commit) {
+            Ok(()) => {}
+            Err(SendError::Full(commit)) => {
+                let sent = self.spec.journal.send(commit);
+                sent.into_actor(self)
+                    .map(|sent, this, ctx| {
+                        if sent.is_err() {
+                            this.journal_lost(ctx);
+                        }
+                    })
+                    .wait(ctx);
+            }
+            Err(SendError::Closed(_)) => self.journal_lost(ctx),
+        }
+    }
+
+    pub(super) fn journal_lost(&mut self, ctx: &mut Context<Self>) {
+        let failure = Failure::new(FailureKind::Reported, "the journal is not running", Wall::now());
+        self.life.fail(ctx, failure.uncounted());
+    }
+
+    /// Deliveries that nobody settled in time have failed.
+    pub(super) fn expire(&mut self, ctx: &mut Context<Self>) {
+        let now = Tick::now();
+        for at in 0..self.served.len() {
+            let expired = self.served[at].state.expired(now);
+            if expired.is_empty() {
+                continue;
+            }
+            let name = self.served[at].spec.name.clone();
+            let wait = self.served[at].spec.settings.ack_wait;
+            let items = expired.into_iter().map(|(seq, attempt)| Settlement {
+                seq,
+                attempt,
+                verdict: Verdict::Nak(Failure::new(
+                    FailureKind::Deadline,
+                    format!("not settled within {wait:?}"),
+                    Wall::now(),
+                )),
+                ops: Ops::new(),
+            });
+            if let Some(commit) = self.settle(&name, items.collect()) {
+                self.commit(commit, ctx);
+            }
+        }
+    }
+
+    pub(super) fn restarted(&mut self, subscription: &str, culprit: Option<(Seq, Str)>, ctx: &mut Context<Self>) {
+        let Some(served) = self.served.iter().find(|s| &*s.spec.name == subscription) else { return };
+        let items = served.state.flying().into_iter().map(|(seq, attempt)| {
+            let verdict = match &culprit {
+                Some((bad, cause)) if *bad == seq => {
+                    Verdict::Nak(Failure::new(FailureKind::Panicked, &**cause, Wall::now()))
+                }
+                _ => Verdict::Release,
+            };
+            Settlement { seq, attempt, verdict, ops: Ops::new() }
+        });
+        let items = items.collect();
+        if let Some(commit) = self.settle(subscription, items) {
+            self.commit(commit, ctx);
+        }
+    }
+
+    pub(super) fn act(&mut self, subscription: &str, act: Act) -> bool {
+        let place = match act {
+            Act::Seek(from) => self.place(from).ok(),
+            _ => None,
+        };
+        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return false };
+        match act {
+            Act::Pause => served.state.pause(true),
+            Act::Resume => served.state.pause(false),
+            Act::RetryNow => served.state.retry_now(Tick::now()),
+            Act::Limit(credit) => served.state.limit(credit),
+            Act::Seek(_) => {
+                if let Some(place) = place {
+                    served.state.seek(place);
+                    served.ahead.clear();
+                    served.dirty = true;
+                }
+            }
+        }
+        true
+    }
+
+    /// What seeking leaves behind in the waiting table.
+    pub(super) fn forget(&self, subscription: &str, cursor_too: bool) -> Option<Commit> {
+        if !self.on_disk() {
+            return None;
+        }
+        let topic = self.spec.handle.id;
+        let waiting =
+            self.spec.log.scan(Table::Waiting, &keys::waiting_prefix(subscription, topic), usize::MAX).ok()?;
+        let mut ops: Ops = waiting.into_iter().map(|(key, _)| Op::Delete { table: Table::Waiting, key }).collect();
+        if cursor_too {
+            ops.push(Op::Delete { table: Table::Cursor, key: keys::cursor(subscription, topic) });
+        }
+        Some(Commit { ops, durability: Durability::Synced, reply: None })
+    }
+}
+
+/// The dead letter of a record: the event as it was, and in extension attributes where, why and after how many attempts.
+fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &str, failures: &[Attempt]) -> Event {
+    let mut event = record.event.clone();
+    let (topic, seq) = first_place(record);
+    for (name, value) in [
+        ("deadtopic", topic.to_owned()),
+        ("deadseq", seq),
+        ("deadby", subscriber.name.to_string()),
+        ("deadattempts", attempts.to_string()),
+        ("deadversion", format!("{:016x}", subscriber.version)),
+        ("deadcause", cause.chars().take(1_000).collect()),
+        ("deadlog", serde_json::to_string(failures).unwrap_or_default()),
+    ] {
+        event.extensions.retain(|(n, _)| &**n != name);
+        event.extensions.push((name.into(), value.into()));
+    }
+    event
+}
+
+/// Where a record stood the first time, also when it was delivered again.
+fn first_place(record: &Record) -> (&str, String) {
+    let first = record.event.extensions.iter().find(|(name, _)| &**name == REPLAY_OF);
+    match first.and_then(|(_, place)| place.rsplit_once('/')).filter(|_| record.topic.starts_with(AGAIN)) {
+        Some((topic, seq)) => (topic, seq.to_owned()),
+        None => (&record.topic, record.seq.to_string()),
+    }
+}

@@ -1,0 +1,120 @@
+//! JSON Schema: a constant schema is prepared with the program.
+
+use super::{Prepare, Prepared, Row, Run};
+use crate::codes;
+use crate::eval::{Machine, Result, weight};
+use crate::fault::Fault;
+use crate::value::{ObjectBuilder, Text, Value};
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "matches_schema",
+        signature: "(value: any, schema: object | bool) -> bool",
+        doc: "Whether the value conforms to a JSON Schema (2020-12 unless `$schema` names another draft). References \
+              reach into the schema itself only; patterns take linear time.",
+        examples: &[
+            (
+                "matches_schema({ id: 5 }, { type: 'object', required: ['id'], properties: { id: { type: 'integer' } } })",
+                "true",
+            ),
+            ("matches_schema('x', { type: 'integer' })", "false"),
+        ],
+        run: Run::Prepared(PREPARE, |m, a, prepared| {
+            let Prepared::Schema(schema) = prepared else { return Ok(Value::Null) };
+            let value = instance(m, &a[0], schema)?;
+            Ok(Value::Bool(schema.validator.is_valid(&value)))
+        }),
+    },
+    Row {
+        name: "schema_errors",
+        signature: "(value: any, schema: object | bool) -> array",
+        doc: "What keeps the value from conforming to a JSON Schema: at most 100 objects `{ path, keyword, message }`; \
+              none if it does.",
+        examples: &[(
+            "schema_errors({ id: 'x' }, { properties: { id: { type: 'integer' } } })",
+            "[{\"path\":\"/id\",\"keyword\":\"type\",\"message\":\"\\\"x\\\" is not of type \\\"integer\\\"\"}]",
+        )],
+        run: Run::Prepared(PREPARE, |m, a, prepared| {
+            const MOST: usize = 100;
+            let Prepared::Schema(schema) = prepared else { return Ok(Value::Null) };
+            let value = instance(m, &a[0], schema)?;
+            let mut out = Vec::new();
+            for error in schema.validator.iter_errors(&value).take(MOST) {
+                m.budget.step(10)?;
+                out.push(described(m, &error)?);
+            }
+            m.array(out)
+        }),
+    },
+    Row {
+        name: "require_schema",
+        signature: "(value: any, schema: object | bool) -> any",
+        doc: "The value if it conforms to a JSON Schema; fails with the first thing that is wrong otherwise.",
+        examples: &[("require_schema({ id: 5 }, { required: ['id'] }).id", "5")],
+        run: Run::Prepared(PREPARE, |m, a, prepared| {
+            let Prepared::Schema(schema) = prepared else { return Ok(Value::Null) };
+            let value = instance(m, &a[0], schema)?;
+            match schema.validator.validate(&value) {
+                Ok(()) => Ok(std::mem::take(&mut a[0])),
+                Err(error) => {
+                    let path = error.instance_path().to_string();
+                    let place = if path.is_empty() { "the value".to_owned() } else { format!("`{path}`") };
+                    let why = cut(&error.to_string());
+                    Err(Fault::new(codes::BAD_ARGUMENT, format!("{place} does not conform to the schema: {why}")))
+                }
+            }
+        }),
+    },
+];
+
+/// A schema ready for use, and about how much work it is for each value that it sees.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    validator: jsonschema::Validator,
+    weight: u64,
+}
+
+const PREPARE: Prepare = Prepare { make: prepare, each: 2_000 };
+const LONGEST_MESSAGE: usize = 300;
+
+fn prepare(schema: &Value<'_>) -> std::result::Result<Prepared, String> {
+    const LARGEST: usize = 1 << 20;
+    let json = schema.to_json(LARGEST).map_err(|_| format!("a schema has at most {LARGEST} bytes"))?;
+    let json = serde_json::from_str(&json).map_err(|why| format!("the schema is not JSON: {why}"))?;
+    let patterns = jsonschema::PatternOptions::regex().size_limit(LARGEST).dfa_size_limit(2 * LARGEST);
+    let validator = jsonschema::options()
+        .with_pattern_options(patterns)
+        .offline()
+        .build(&json)
+        .map_err(|why| format!("not a JSON Schema: {}", cut(&why.to_string())))?;
+    Ok(Prepared::Schema(Box::new(Schema { validator, weight: 1 + weight(schema) })))
+}
+
+/// The value as the validator takes it; numbers are 64-bit integers or floats there.
+fn instance(m: &mut Machine<'_, '_>, value: &Value<'_>, schema: &Schema) -> Result<serde_json::Value> {
+    let weight = 1 + weight(value);
+    m.budget.step(weight.saturating_mul(2 + schema.weight / 8))?;
+    m.budget.make(usize::try_from(weight).unwrap_or(usize::MAX).saturating_mul(64))?;
+    let json = value.to_json(m.budget.bytes_left()).map_err(|large| Fault::new(codes::SIZE, large.to_string()))?;
+    serde_json::from_str(&json)
+        .map_err(|why| Fault::new(codes::BAD_ARGUMENT, format!("the value cannot be validated: {why}")))
+}
+
+fn described<'e>(m: &mut Machine<'_, 'e>, error: &jsonschema::ValidationError<'_>) -> Result<Value<'e>> {
+    let path = m.string(error.instance_path().to_string())?;
+    let keyword = m.string(error.kind().keyword().to_owned())?;
+    let message = m.string(cut(&error.to_string()))?;
+    let mut object = ObjectBuilder::with_capacity(3);
+    object.push_new(Text::Borrowed("path"), path);
+    object.push_new(Text::Borrowed("keyword"), keyword);
+    object.push_new(Text::Borrowed("message"), message);
+    m.object(object)
+}
+
+/// Messages repeat the value, which may be large.
+fn cut(message: &str) -> String {
+    match message.char_indices().nth(LONGEST_MESSAGE) {
+        Some((at, _)) => [&message[..at], "…"].concat(),
+        None => message.to_owned(),
+    }
+}

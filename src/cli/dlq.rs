@@ -1,0 +1,290 @@
+//! `hexafn dlq`: dead letters.
+
+use clap::{Args, Subcommand};
+use hexafn_actors::clock::Wall;
+use hexafn_actors::event::Event;
+use hexafn_actors::log::{Record, TopicId};
+use hexafn_actors::trigger::dry::dry_run;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::client::{Client, part};
+use super::online::{fields, rows};
+use super::table::{cell, plain};
+use super::{Done, Failure, Output, say};
+use crate::config::{self, Options, SecretMode};
+
+/// Letters asked for at a time.
+const PAGE: usize = 100;
+
+/// `hexafn dlq`
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// The subscriptions that have dead letters; or the letters of one.
+    #[command(alias = "ls")]
+    List {
+        /// The subscription, e.g. target.chat or trigger.big-push.
+        subscription: Option<String>,
+        /// A condition, e.g. 'event.type == "push"'.
+        #[arg(long)]
+        filter: Option<String>,
+        /// The first sequence.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// One letter: its event as it was, and every attempt.
+    Show {
+        /// The subscription.
+        subscription: String,
+        /// The letter.
+        seq: u64,
+    },
+    /// Put other data in the place of a letter's; replay it then.
+    Edit {
+        /// The subscription.
+        subscription: String,
+        /// The letter.
+        seq: u64,
+        /// The data: text, `@FILE`, or `-` for standard input.
+        #[arg(long, short)]
+        data: String,
+    },
+    /// Deliver letters again: to the subscription that gave them up, or elsewhere.
+    Replay {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// To this target instead.
+        #[arg(long, conflicts_with = "topic")]
+        target: Option<String>,
+        /// To this topic instead.
+        #[arg(long)]
+        topic: Option<String>,
+        /// At most so many a second.
+        #[arg(long, value_name = "N")]
+        rate: Option<u32>,
+    },
+    /// Remove letters for good.
+    Drop {
+        #[command(flatten)]
+        chosen: Chosen,
+    },
+    /// What a configuration that is not deployed yet would do with the letters of a trigger, without any effect.
+    Check {
+        /// The subscription of a trigger, e.g. trigger.big-push.
+        subscription: String,
+        /// The folder of the configuration.
+        #[arg(long, short, value_name = "DIR")]
+        config: PathBuf,
+        /// At most so many.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+}
+
+/// Which letters.
+#[derive(Debug, Args)]
+pub struct Chosen {
+    /// The subscription.
+    subscription: String,
+    /// These letters.
+    seqs: Vec<u64>,
+    /// Those for which it holds.
+    #[arg(long)]
+    filter: Option<String>,
+    /// All of them.
+    #[arg(long)]
+    all: bool,
+    /// At most so many.
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+impl Chosen {
+    fn body(&self) -> Result<Value, Failure> {
+        if self.seqs.is_empty() && self.filter.is_none() && !self.all {
+            return Err(Failure::new(2, "name letters by their sequence, by --filter, or say --all"));
+        }
+        Ok(json!({ "seqs": self.seqs, "filter": self.filter }))
+    }
+}
+
+fn at(subscription: &str) -> String {
+    format!("/admin/dead/{}", part(subscription))
+}
+
+/// Dead letters.
+pub fn dlq(client: &Client, dlq: Dlq) -> Done {
+    match dlq {
+        Dlq::List { subscription: None, .. } => rows(
+            client,
+            &client.get("/admin/dead")?,
+            &[
+                ("SUBSCRIPTION", "subscription"),
+                ("LETTERS", "letters"),
+                ("OLDEST", "oldest"),
+                ("NEWEST", "newest"),
+                ("CAUSE", "cause"),
+            ],
+        ),
+        Dlq::List { subscription: Some(name), filter, from, limit } => {
+            let filter = filter.map_or_else(String::new, |f| format!("&filter={}", part(&f)));
+            let found = client.get(&format!("{}?from={from}&limit={limit}{filter}", at(&name)))?;
+            let columns = &[
+                ("SEQ", "seq"),
+                ("GIVEN UP", "at"),
+                ("TOPIC", "topic"),
+                ("TYPE", "event.type"),
+                ("ID", "event.id"),
+                ("ATTEMPTS", "attempts"),
+                ("CAUSE", "cause"),
+            ];
+            rows(client, &found["letters"], columns)
+        }
+        Dlq::Show { subscription, seq } => show(client, &subscription, seq),
+        Dlq::Edit { subscription, seq, data } => {
+            let answer = client.put_raw(&format!("{}/{seq}", at(&subscription)), super::data(&data)?)?;
+            fields(client, &answer)
+        }
+        Dlq::Replay { chosen, target, topic, rate } => {
+            let mut body = chosen.body()?;
+            body["target"] = target.into();
+            body["topic"] = topic.into();
+            settle(client, &chosen, "replay", body, rate)
+        }
+        Dlq::Drop { chosen } => settle(client, &chosen, "drop", chosen.body()?, None),
+        Dlq::Check { subscription, config, limit } => check(client, &subscription, &config, limit),
+    }
+}
+
+fn one(client: &Client, subscription: &str, seq: u64) -> Result<Value, Failure> {
+    let mut found = client.get(&format!("{}?from={seq}&limit=1", at(subscription)))?;
+    let letter = found["letters"][0].take();
+    if letter["seq"].as_u64() == Some(seq) {
+        return Ok(letter);
+    }
+    Err(Failure::new(
+        1,
+        format!("there is no open dead letter {seq} of {subscription}; see `hexafn dlq list {subscription}`"),
+    ))
+}
+
+fn show(client: &Client, subscription: &str, seq: u64) -> Done {
+    let letter = one(client, subscription, seq)?;
+    if client.output == Output::Json {
+        say(letter.to_string());
+        return Ok(());
+    }
+    for (title, field) in [
+        ("given up", "at"),
+        ("attempts", "attempts"),
+        ("cause", "cause"),
+        ("topic", "topic"),
+        ("sequence", "topic_seq"),
+        ("version", "version"),
+        ("edited", "edited"),
+    ] {
+        say(format!("{title:9} {}", cell(&letter[field])));
+    }
+    if letter["failures"].as_array().is_some_and(|f| !f.is_empty()) {
+        rows(client, &letter["failures"], &[("ATTEMPT", "attempt"), ("FAILED", "at"), ("CAUSE", "cause")])?;
+    }
+    let event = serde_json::to_string_pretty(&letter["event"]).unwrap_or_default();
+    event.lines().for_each(|line| say(plain(line)));
+    Ok(())
+}
+
+/// In portions, so that a rate can be kept, and so that no request takes long.
+fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Option<u32>) -> Done {
+    let wanted = if chosen.seqs.is_empty() { chosen.limit.unwrap_or(usize::MAX) } else { chosen.seqs.len() };
+    let portion = rate.map_or(1_000, |rate| rate.clamp(1, 1_000) as usize);
+    let (mut done, mut left, mut seqs) = (0, 0, chosen.seqs.as_slice());
+    while done < wanted {
+        let now = portion.min(wanted - done);
+        body["limit"] = now.into();
+        if !chosen.seqs.is_empty() {
+            let (these, rest) = seqs.split_at(now.min(seqs.len()));
+            (body["seqs"], seqs) = (json!(these), rest);
+        }
+        let answer = client.post(&format!("{}/{act}", at(&chosen.subscription)), &body)?;
+        let settled = answer["settled"].as_u64().map_or(0, |n| usize::try_from(n).unwrap_or(0));
+        left = answer["left"].as_u64().unwrap_or(0);
+        done += settled;
+        let finished = if chosen.seqs.is_empty() { settled < now } else { seqs.is_empty() };
+        if finished {
+            break;
+        }
+        if rate.is_some() {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+    match client.output {
+        Output::Json => say(json!({ "settled": done, "left": left }).to_string()),
+        Output::Table => say(format!("{act}: {done} letters; {left} are left")),
+    }
+    Ok(())
+}
+
+fn check(client: &Client, subscription: &str, dir: &std::path::Path, limit: usize) -> Done {
+    let Some(trigger) = subscription.strip_prefix("trigger.") else {
+        return Err(Failure::new(
+            2,
+            "letters of a target fail at its receiver; only those of a trigger can be checked",
+        ));
+    };
+    let options = Options { secrets: SecretMode::Sample, ..Options::new(dir) };
+    let loaded =
+        config::load(&options).map_err(|e| Failure { code: 78, message: e.render(false), json: Some(e.to_json()) })?;
+    let (mut from, mut tried, mut failed) = (1, 0, 0);
+    let mut results = Vec::new();
+    while tried < limit {
+        let page = PAGE.min(limit - tried);
+        let found = client.get(&format!("{}?from={from}&limit={page}", at(subscription)))?;
+        let letters = found["letters"].as_array().cloned().unwrap_or_default();
+        if letters.is_empty() {
+            break;
+        }
+        from = found["next"].as_u64().unwrap_or(u64::MAX);
+        for letter in &letters {
+            let runs = dry_run(&loaded.definitions, &record(letter), |_| false);
+            let run = runs.into_iter().find(|run| *run.trigger == *trigger);
+            let outcome = run.as_ref().map_or("not reached", |run| run.outcome);
+            let error = run.and_then(|run| run.error);
+            failed += usize::from(error.is_some() || outcome == "not reached");
+            tried += 1;
+            results.push(json!({ "seq": letter["seq"], "outcome": outcome, "error": error }));
+        }
+    }
+    match client.output {
+        Output::Json => say(json!({ "letters": results, "tried": tried, "failed": failed }).to_string()),
+        Output::Table => {
+            rows(client, &json!(results), &[("SEQ", "seq"), ("OUTCOME", "outcome"), ("ERROR", "error")])?;
+            say(format!("{failed} of {tried} letters would fail again"));
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::new(1, "")) }
+}
+
+/// The record that was given up, as far as its letter tells.
+fn record(letter: &Value) -> Record {
+    let event = &letter["event"];
+    let text = |name: &str| event[name].as_str();
+    let data = match (&event["data"], text("datacontenttype")) {
+        (Value::String(text), Some(kind)) if !hexafn_actors::event::is_json_type(kind) => text.clone(),
+        (data, _) => data.to_string(),
+    };
+    let mut made = Event::new(text("source").unwrap_or_default(), text("type").unwrap_or_default(), data.into());
+    made.id = text("id").unwrap_or_default().into();
+    made.subject = text("subject").map(Into::into);
+    made.key = text("key").map(Into::into);
+    made.content_type = text("datacontenttype").map(Into::into);
+    for (into, group) in [(&mut made.headers, "headers"), (&mut made.extensions, "extensions")] {
+        let members = event[group].as_object().into_iter().flatten();
+        *into = members.filter_map(|(name, value)| Some((name.as_str().into(), value.as_str()?.into()))).collect();
+    }
+    let seq = letter["topic_seq"].as_u64().unwrap_or(0);
+    Record::new(letter["topic"].as_str().unwrap_or_default().into(), TopicId(0), seq, Wall::now(), made)
+}

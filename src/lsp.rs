@@ -1,0 +1,333 @@
+//! `hexafn lsp`: the language server for `*.hexa` files (functions and modules) and for the TOML of a configuration, over
+//! standard input and output (Language Server Protocol 3.17).
+//!
+//! Programs are checked as they are typed. The TOML is checked as it is on disk, when a file of its folder is opened or
+//! saved, since it means something only as a whole.
+
+use lsp_server::{Connection, ErrorCode, Message, Notification, Request, Response};
+use lsp_types::notification::{DidChangeTextDocument, DidCloseTextDocument, DidOpenTextDocument, DidSaveTextDocument};
+use lsp_types::notification::{Notification as _, PublishDiagnostics};
+use lsp_types::request::{Completion, Formatting, GotoDefinition, HoverRequest, Request as _};
+use lsp_types::{
+    CompletionOptions, HoverProviderCapability, InitializeParams, OneOf, Position, PositionEncodingKind,
+    PublishDiagnosticsParams, Range, SaveOptions, ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind,
+    TextDocumentSyncOptions, TextDocumentSyncSaveOptions, TextEdit, Uri,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+mod program;
+mod toml;
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The client does not speak the protocol, or is gone.
+    #[error("the editor does not speak the language server protocol: {0}")]
+    Protocol(#[from] lsp_server::ProtocolError),
+    /// Something could not be written or read as JSON.
+    #[error("a message is not what the protocol says: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The connection broke.
+    #[error("the connection to the editor broke: {0}")]
+    Io(#[from] std::io::Error),
+    /// The client is gone.
+    #[error("the editor is gone")]
+    Gone,
+}
+
+/// Serves one client over standard input and output until it says `exit`.
+///
+/// # Errors
+/// The connection broke, or the client does not speak the protocol.
+pub fn run() -> Result<(), Error> {
+    let (connection, threads) = Connection::stdio();
+    let (id, params) = connection.initialize_start()?;
+    let params: InitializeParams = serde_json::from_value(params)?;
+    let offered = params.capabilities.general.and_then(|g| g.position_encodings).unwrap_or_default();
+    let encoding = if offered.contains(&PositionEncodingKind::UTF8) { Encoding::Utf8 } else { Encoding::Utf16 };
+    let capabilities = serde_json::json!({
+        "capabilities": capabilities(encoding),
+        "serverInfo": { "name": "hexafn", "version": env!("CARGO_PKG_VERSION") },
+    });
+    connection.initialize_finish(id, capabilities)?;
+    let mut server = Server { connection, encoding, open: BTreeMap::new(), told: BTreeSet::new() };
+    server.serve()?;
+    drop(server);
+    threads.join()?;
+    Ok(())
+}
+
+/// What this server can do.
+fn capabilities(encoding: Encoding) -> ServerCapabilities {
+    ServerCapabilities {
+        position_encoding: Some(match encoding {
+            Encoding::Utf8 => PositionEncodingKind::UTF8,
+            Encoding::Utf16 => PositionEncodingKind::UTF16,
+        }),
+        text_document_sync: Some(TextDocumentSyncCapability::Options(TextDocumentSyncOptions {
+            open_close: Some(true),
+            change: Some(TextDocumentSyncKind::FULL),
+            save: Some(TextDocumentSyncSaveOptions::SaveOptions(SaveOptions { include_text: Some(false) })),
+            ..TextDocumentSyncOptions::default()
+        })),
+        completion_provider: Some(CompletionOptions {
+            trigger_characters: Some(vec![".".into()]),
+            ..CompletionOptions::default()
+        }),
+        hover_provider: Some(HoverProviderCapability::Simple(true)),
+        definition_provider: Some(OneOf::Left(true)),
+        document_formatting_provider: Some(OneOf::Left(true)),
+        ..ServerCapabilities::default()
+    }
+}
+
+/// How columns are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Utf8,
+    Utf16,
+}
+
+impl Encoding {
+    fn width(self, text: &str) -> u32 {
+        let width = match self {
+            Self::Utf8 => text.len(),
+            Self::Utf16 => text.encode_utf16().count(),
+        };
+        u32::try_from(width).unwrap_or(u32::MAX)
+    }
+
+    /// The position of a byte.
+    fn position(self, text: &str, at: usize) -> Position {
+        let at = (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let before = &text[..at];
+        let line = u32::try_from(before.matches('\n').count()).unwrap_or(u32::MAX);
+        let start = before.rfind('\n').map_or(0, |n| n + 1);
+        Position::new(line, self.width(&text[start..at]))
+    }
+
+    fn range(self, text: &str, span: std::ops::Range<usize>) -> Range {
+        Range::new(self.position(text, span.start), self.position(text, span.end))
+    }
+
+    /// The byte at a position; of one beyond the end of its line, that end.
+    fn offset(self, text: &str, position: Position) -> usize {
+        let mut start = 0;
+        for _ in 0..position.line {
+            match text[start..].find('\n') {
+                Some(end) => start += end + 1,
+                None => return text.len(),
+            }
+        }
+        let line = text[start..].split('\n').next().unwrap_or_default();
+        let mut column = 0;
+        for (at, c) in line.char_indices() {
+            if column >= position.character {
+                return start + at;
+            }
+            column += self.width(c.encode_utf8(&mut [0; 4]));
+        }
+        start + line.len()
+    }
+}
+
+/// A document that the client has open.
+struct Document {
+    path: PathBuf,
+    text: Arc<str>,
+    version: i32,
+}
+
+struct Server {
+    connection: Connection,
+    encoding: Encoding,
+    open: BTreeMap<String, Document>,
+    /// TOML files of which findings were told, so that they can be taken back.
+    told: BTreeSet<String>,
+}
+
+impl Server {
+    fn serve(&mut self) -> Result<(), Error> {
+        while let Ok(message) = self.connection.receiver.recv() {
+            match message {
+                Message::Request(request) => {
+                    if self.connection.handle_shutdown(&request)? {
+                        return Ok(());
+                    }
+                    let response = self.answer(request);
+                    self.send(Message::Response(response))?;
+                }
+                Message::Notification(notification) => self.told(notification)?,
+                Message::Response(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: Message) -> Result<(), Error> {
+        self.connection.sender.send(message).map_err(|_| Error::Gone)
+    }
+
+    fn told(&mut self, notification: Notification) -> Result<(), Error> {
+        match notification.method.as_str() {
+            DidOpenTextDocument::METHOD => {
+                let params: lsp_types::DidOpenTextDocumentParams = serde_json::from_value(notification.params)?;
+                let document = params.text_document;
+                self.changed(document.uri.clone(), document.text, document.version)?;
+                self.settled(&document.uri)
+            }
+            DidChangeTextDocument::METHOD => {
+                let params: lsp_types::DidChangeTextDocumentParams = serde_json::from_value(notification.params)?;
+                let Some(change) = params.content_changes.into_iter().next_back() else { return Ok(()) };
+                self.changed(params.text_document.uri, change.text, params.text_document.version)
+            }
+            DidSaveTextDocument::METHOD => {
+                let params: lsp_types::DidSaveTextDocumentParams = serde_json::from_value(notification.params)?;
+                self.settled(&params.text_document.uri)
+            }
+            DidCloseTextDocument::METHOD => {
+                let params: lsp_types::DidCloseTextDocumentParams = serde_json::from_value(notification.params)?;
+                self.open.remove(params.text_document.uri.as_str());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A document has another text: programs are checked at once, with all that may import from it.
+    fn changed(&mut self, uri: Uri, text: String, version: i32) -> Result<(), Error> {
+        let Some(path) = path_of(&uri) else { return Ok(()) };
+        self.open.insert(uri.as_str().to_owned(), Document { path, text: text.into(), version });
+        let programs: Vec<&String> = self.open.iter().filter(|(_, d)| is_program(&d.path)).map(|(uri, _)| uri).collect();
+        for uri in programs {
+            let Some(document) = self.open.get(uri) else { continue };
+            let findings = program::findings(&document.path, &document.text, &self.open, self.encoding);
+            self.publish(uri, findings, Some(document.version))?;
+        }
+        Ok(())
+    }
+
+    /// A document is on disk as it is shown: the configuration that it belongs to is checked as a whole.
+    fn settled(&mut self, uri: &Uri) -> Result<(), Error> {
+        let Some(path) = path_of(uri) else { return Ok(()) };
+        let Some(folder) = toml::folder(&path) else { return Ok(()) };
+        let found = toml::findings(&folder, self.encoding);
+        let before = std::mem::take(&mut self.told);
+        for (file, findings) in &found {
+            // Programs are told of as they are typed.
+            if is_program(file) {
+                continue;
+            }
+            let Some(uri) = uri_of(file) else { continue };
+            self.publish(&uri, findings.clone(), None)?;
+            self.told.insert(uri);
+        }
+        for gone in before.difference(&self.told) {
+            self.publish(gone, Vec::new(), None)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, uri: &str, diagnostics: Vec<lsp_types::Diagnostic>, version: Option<i32>) -> Result<(), Error> {
+        let Ok(uri) = uri.parse() else { return Ok(()) };
+        let params = PublishDiagnosticsParams { uri, diagnostics, version };
+        let params = serde_json::to_value(params)?;
+        self.send(Message::Notification(Notification { method: PublishDiagnostics::METHOD.to_owned(), params }))
+    }
+
+    fn answer(&self, request: Request) -> Response {
+        let result = match request.method.as_str() {
+            HoverRequest::METHOD => self.about(request.params, |at: lsp_types::HoverParams| {
+                let place = at.text_document_position_params;
+                let (document, offset) = self.at(&place.text_document.uri, place.position)?;
+                program::hover(&document.path, &document.text, offset, &self.open, self.encoding)
+            }),
+            Completion::METHOD => self.about(request.params, |at: lsp_types::CompletionParams| {
+                let place = at.text_document_position;
+                let (document, offset) = self.at(&place.text_document.uri, place.position)?;
+                Some(program::completion(&document.path, &document.text, offset, &self.open))
+            }),
+            GotoDefinition::METHOD => self.about(request.params, |at: lsp_types::GotoDefinitionParams| {
+                let place = at.text_document_position_params;
+                let (document, offset) = self.at(&place.text_document.uri, place.position)?;
+                program::definition(&document.path, &document.text, offset, &self.open, self.encoding)
+            }),
+            Formatting::METHOD => self.about(request.params, |at: lsp_types::DocumentFormattingParams| {
+                let document = self.open.get(at.text_document.uri.as_str()).filter(|d| is_program(&d.path))?;
+                let text = document.text.to_string();
+                let whole = self.encoding.range(&document.text, 0..document.text.len());
+                Some(if *text == *document.text { Vec::new() } else { vec![TextEdit::new(whole, text)] })
+            }),
+            method => Err((ErrorCode::MethodNotFound, format!("`{method}` is not served"))),
+        };
+        match result {
+            Ok(value) => Response::new_ok(request.id, value),
+            Err((code, message)) => Response::new_err(request.id, code as i32, message),
+        }
+    }
+
+    fn about<P, R>(
+        &self,
+        params: serde_json::Value,
+        answer: impl FnOnce(P) -> Option<R>,
+    ) -> Result<serde_json::Value, (ErrorCode, String)>
+    where
+        P: serde::de::DeserializeOwned,
+        R: serde::Serialize,
+    {
+        let params = serde_json::from_value(params).map_err(|e| (ErrorCode::InvalidParams, e.to_string()))?;
+        serde_json::to_value(answer(params)).map_err(|e| (ErrorCode::InternalError, e.to_string()))
+    }
+
+    fn at(&self, uri: &Uri, position: Position) -> Option<(&Document, usize)> {
+        let document = self.open.get(uri.as_str()).filter(|d| is_program(&d.path))?;
+        Some((document, self.encoding.offset(&document.text, position)))
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "hexa")
+}
+
+/// The file of a `file:` address.
+fn path_of(uri: &Uri) -> Option<PathBuf> {
+    let path = uri.as_str().strip_prefix("file://")?;
+    let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    Some(PathBuf::from(path.into_owned()))
+}
+
+/// The address of a file.
+fn uri_of(path: &Path) -> Option<String> {
+    const KEPT: percent_encoding::AsciiSet =
+        percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    let path = std::path::absolute(path).ok()?;
+    Some(format!("file://{}", percent_encoding::utf8_percent_encode(path.to_str()?, &KEPT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_as_the_client_does() {
+        let text = "a\n\u{1f600}é = x\n";
+        assert_eq!(Encoding::Utf16.position(text, 9), Position::new(1, 4));
+        assert_eq!(Encoding::Utf8.position(text, 9), Position::new(1, 7));
+        for encoding in [Encoding::Utf8, Encoding::Utf16] {
+            for at in [0, 1, 2, 6, 8, 9, text.len()] {
+                assert_eq!(encoding.offset(text, encoding.position(text, at)), at, "{encoding:?} {at}");
+            }
+            assert_eq!(encoding.offset(text, Position::new(0, 99)), 1);
+            assert_eq!(encoding.offset(text, Position::new(99, 0)), text.len());
+        }
+    }
+
+    #[test]
+    fn addresses_are_paths() {
+        let uri: Option<Uri> = uri_of(Path::new("/a b/ü.hexa")).and_then(|u| u.parse().ok());
+        assert_eq!(uri.as_ref().map(Uri::as_str), Some("file:///a%20b/%C3%BC.hexa"));
+        assert_eq!(uri.as_ref().and_then(path_of), Some(PathBuf::from("/a b/ü.hexa")));
+    }
+}

@@ -1,0 +1,170 @@
+//! Dead letters: look at them, replay, edit and drop them.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use hexafn_actors::log::Record;
+use hexafn_actors::system::dead::{MAX_PICKED, Pick, To, mark};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::body::{Body, Json};
+use super::super::problem::Problem;
+use super::super::{App, ws};
+
+/// The most letters of one answer.
+const MAX_LIMIT: usize = 1_000;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/admin/dead").route(web::get().to(summary)))
+        .service(web::resource("/admin/dead/{subscription}").route(web::get().to(list)))
+        .service(web::resource("/admin/dead/{subscription}/replay").route(web::post().to(replay)))
+        .service(web::resource("/admin/dead/{subscription}/drop").route(web::post().to(discard)))
+        .service(web::resource("/admin/dead/{subscription}/{seq}").route(web::put().to(edit)));
+}
+
+async fn summary(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "read", "*")?;
+    let system = app.system.clone();
+    let all =
+        web::block(move || system.dead_summary()).await.map_err(|e| Problem::new(500, "thread", e.to_string()))?;
+    Ok(HttpResponse::Ok().json(all?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    from: Option<u64>,
+    limit: Option<usize>,
+    filter: Option<String>,
+}
+
+fn limit(given: Option<usize>, default: usize, most: usize) -> Result<usize, Problem> {
+    let limit = given.unwrap_or(default);
+    if limit == 0 || limit > most {
+        return Err(Problem::new(400, "limit-invalid", format!("limit={limit}: 1 to {most} letters can be asked for")));
+    }
+    Ok(limit)
+}
+
+async fn list(
+    app: web::Data<App>,
+    request: HttpRequest,
+    subscription: web::Path<String>,
+    page: web::Query<Page>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "read", &subscription)?;
+    let limit = limit(page.limit, 100, MAX_LIMIT)?;
+    let filter = page.filter.as_deref().map(ws::filter).transpose()?;
+    let (system, from) = (app.system.clone(), page.from.unwrap_or(1));
+    let read = web::block(move || system.dead(&subscription, from, limit, filter.as_ref())).await;
+    let (letters, next) = read.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
+    let letters: Vec<Value> = letters.iter().map(|record| letter(record)).collect();
+    Ok(HttpResponse::Ok().json(json!({ "letters": letters, "next": next })))
+}
+
+/// A letter: why and when it was given up, and its event as it was.
+fn letter(record: &Record) -> Value {
+    let event = &record.event;
+    let text = |name: &str| mark(event, name).map(|value| &**value);
+    let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
+    let mut whole = Vec::new();
+    ws::json(record, &mut whole);
+    json!({
+        "seq": record.seq,
+        "at": record.stored.rfc3339(),
+        "topic": text("deadtopic"),
+        "topic_seq": number("deadseq"),
+        "attempts": number("deadattempts"),
+        "cause": text("deadcause"),
+        "version": text("deadversion"),
+        "edited": text("deadedited"),
+        "failures": text("deadlog").and_then(|log| serde_json::from_str::<Value>(log).ok()).map(|mut log| {
+            for failure in log.as_array_mut().into_iter().flatten() {
+                let at = failure["at"].as_i64().map(|us| hexafn_actors::clock::Wall(us).rfc3339());
+                failure["at"] = at.into();
+            }
+            log
+        }),
+        "event": serde_json::from_slice::<Value>(&whole).unwrap_or_default(),
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Chosen {
+    /// These; without, all.
+    seqs: Vec<u64>,
+    /// Of those, the ones for which it holds.
+    filter: Option<String>,
+    limit: Option<usize>,
+    /// Another target than the one that gave them up.
+    target: Option<String>,
+    /// A topic.
+    topic: Option<String>,
+}
+
+impl Chosen {
+    fn pick(&self) -> Result<Pick, Problem> {
+        if self.seqs.len() > MAX_PICKED {
+            let message = format!("{} sequences; at most {MAX_PICKED} at a time", self.seqs.len());
+            return Err(Problem::new(400, "limit-invalid", message));
+        }
+        Ok(Pick {
+            seqs: self.seqs.clone(),
+            filter: self.filter.as_deref().map(ws::filter).transpose()?,
+            limit: limit(self.limit, MAX_PICKED, MAX_PICKED)?,
+        })
+    }
+}
+
+async fn replay(
+    app: web::Data<App>,
+    request: HttpRequest,
+    subscription: web::Path<String>,
+    Json(chosen): Json<Chosen>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "write", &subscription)?;
+    let to = match (&chosen.target, &chosen.topic) {
+        (None, None) => To::Subscription,
+        (Some(target), None) => {
+            app.allow(&request, "targets", "write", target)?;
+            To::Target(target.as_str().into())
+        }
+        (None, Some(topic)) => {
+            app.allow(&request, "events", "write", topic)?;
+            To::Topic(topic.as_str().into())
+        }
+        _ => return Err(Problem::new(400, "body-invalid", "name a target or a topic, not both")),
+    };
+    let settled = app.system.dead_replay(&subscription, &chosen.pick()?, &to).await?;
+    tracing::info!(subscription = %subscription, replayed = settled.settled, left = settled.left, "dead letters replayed by hand");
+    Ok(HttpResponse::Ok().json(settled))
+}
+
+async fn discard(
+    app: web::Data<App>,
+    request: HttpRequest,
+    subscription: web::Path<String>,
+    Json(chosen): Json<Chosen>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "subscriptions", "write", &subscription)?;
+    if chosen.target.is_some() || chosen.topic.is_some() {
+        return Err(Problem::new(400, "body-invalid", "what is dropped goes nowhere; leave out target and topic"));
+    }
+    let settled = app.system.dead_drop(&subscription, &chosen.pick()?).await?;
+    tracing::info!(subscription = %subscription, dropped = settled.settled, left = settled.left, "dead letters dropped by hand");
+    Ok(HttpResponse::Ok().json(settled))
+}
+
+async fn edit(
+    app: web::Data<App>,
+    request: HttpRequest,
+    path: web::Path<(String, u64)>,
+    Body(data): Body,
+) -> Result<HttpResponse, Problem> {
+    let (subscription, seq) = path.into_inner();
+    app.allow(&request, "subscriptions", "write", &subscription)?;
+    let new = app.system.dead_edit(&subscription, seq, data).await?;
+    tracing::info!(subscription, seq, new, "dead letter edited by hand");
+    Ok(HttpResponse::Ok().json(json!({ "subscription": subscription, "was": seq, "seq": new })))
+}

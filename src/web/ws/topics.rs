@@ -1,0 +1,302 @@
+//! `/ws/topics/{pattern}`: what is stored from a place on, then what comes.
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, StreamHandler, WrapFuture};
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_ws::{CloseCode, Message, ProtocolError, Session};
+use hexafn_actors::event::Str;
+use hexafn_actors::log::{EventLog, Record, Seq};
+use hexafn_actors::topic::pattern::Pattern;
+use hexafn_actors::topic::{Live, TopicHandle, Viewer};
+use serde::Deserialize;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::super::problem::Problem;
+use super::super::{App, printable};
+use super::{BEHIND, CHECK, Heard, Holder, Outbox, PING, SILENT, begin, close, filter, frame, heard, ping};
+
+/// Records read at a time for a replay.
+const CHUNK: usize = 256;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    /// `new` (default), `all`, a sequence, or an RFC 3339 time.
+    from: Option<String>,
+    /// A condition in the DSL.
+    filter: Option<String>,
+    /// A single-use ticket, for browsers.
+    ticket: Option<String>,
+}
+
+/// Where a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    New,
+    All,
+    Seq(Seq),
+    Time(hexafn_actors::clock::Wall),
+}
+
+fn parse_from(text: Option<&str>) -> Result<From, Problem> {
+    match text {
+        None | Some("new") => Ok(From::New),
+        Some("all") => Ok(From::All),
+        Some(text) => {
+            if let Ok(seq) = text.parse::<u64>() {
+                return Ok(From::Seq(seq));
+            }
+            let time: jiff::Timestamp = text.parse().map_err(|_| {
+                let message = format!(
+                    "`from={}` is neither new, all, a sequence nor an RFC 3339 time such as 2026-11-24T08:00:00Z",
+                    printable(text)
+                );
+                Problem::new(400, "from-invalid", message)
+            })?;
+            Ok(From::Time(hexafn_actors::clock::Wall(time.as_microsecond())))
+        }
+    }
+}
+
+pub(super) async fn open(
+    app: web::Data<App>,
+    request: HttpRequest,
+    pattern: web::Path<String>,
+    query: web::Query<Query>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let holder = Holder::of(&app, &request, query.ticket.as_deref(), ("topics", "read", &pattern))?;
+    let pattern = Pattern::new(&pattern).map_err(|e| Problem::new(400, "topic-name", e.to_string()))?;
+    if let Some(name) = pattern.literal() {
+        app.system.cast().find(name)?;
+    }
+    let from = parse_from(query.from.as_deref())?;
+    let filter = query.filter.as_deref().map(filter).transpose()?;
+    let (response, session, stream, outbox) = begin(&app, &request, payload)?;
+    let viewer = TopicSession {
+        app: app.clone(),
+        holder,
+        pattern,
+        from,
+        filter,
+        session: Some(session),
+        outbox,
+        id: app.system.cast().viewer_id(),
+        overrun: Arc::default(),
+        seen: HashMap::new(),
+        early: Some(Vec::new()),
+        heard: Instant::now(),
+    };
+    viewer_start(viewer, stream);
+    Ok(response)
+}
+
+fn viewer_start(viewer: TopicSession, stream: actix_ws::MessageStream) {
+    TopicSession::create(|ctx| {
+        ctx.add_stream(stream);
+        viewer
+    });
+}
+
+/// A live view of topics.
+struct TopicSession {
+    app: web::Data<App>,
+    holder: Holder,
+    pattern: Pattern,
+    from: From,
+    filter: Option<hexafn_dsl::Program>,
+    session: Option<Session>,
+    outbox: Rc<RefCell<Outbox>>,
+    id: u64,
+    overrun: Arc<AtomicBool>,
+    /// The last sequence sent of each topic.
+    seen: HashMap<Str, Seq>,
+    /// Live records that came before the replay ended; `None` once live.
+    early: Option<Vec<Arc<Record>>>,
+    heard: Instant,
+}
+
+impl TopicSession {
+    fn send(&mut self, record: &Arc<Record>) {
+        if self.seen.get(&record.topic).is_some_and(|seen| *seen >= record.seq) {
+            return;
+        }
+        if matches!(self.from, From::Seq(from) if record.seq < from) {
+            return;
+        }
+        self.seen.insert(record.topic.clone(), record.seq);
+        if let Some(filter) = &self.filter
+            && !matches!(hexafn_actors::function::test(filter, record, "", 1), Ok(true))
+        {
+            return;
+        }
+        self.outbox.borrow_mut().push(record.frame(frame::of_record), Some((record.topic.clone(), record.seq)));
+    }
+
+    fn is_slow(&self) -> bool {
+        self.outbox.borrow().bytes > BEHIND || self.overrun.load(Ordering::Acquire)
+    }
+
+    /// Tells a viewer that fell behind where to go on, and closes.
+    fn close_slow(&mut self, ctx: &mut Context<Self>) {
+        self.app.system.metrics().viewers_slow.inc();
+        let mut resume = self.outbox.borrow_mut().cut();
+        for (topic, seq) in &self.seen {
+            resume.entry(topic.clone()).or_insert(seq + 1);
+        }
+        let resume: HashMap<&str, Seq> = resume.iter().map(|(t, s)| (&**t, *s)).collect();
+        let text = serde_json::json!({ "closed": "too slow", "resume_from": resume }).to_string();
+        self.outbox.borrow_mut().push(frame::text(text.as_bytes()), None);
+        self.close(CloseCode::Again, "too slow; the last message says where to resume", ctx);
+    }
+
+    fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
+        close(&mut self.session, code, why);
+        self.app.system.cast().unview(self.id);
+        ctx.stop();
+    }
+
+    /// Sends what is stored from `from` on, then joins the live records.
+    async fn replay(
+        log: Arc<dyn EventLog>,
+        topic: TopicHandle,
+        from: From,
+        last: Seq,
+        to: actix::Addr<Self>,
+    ) -> Result<(), String> {
+        if topic.durability == hexafn_actors::definitions::TopicDurability::Memory {
+            return Ok(());
+        }
+        let mut next = match from {
+            From::New => last + 1,
+            From::All => 1,
+            From::Seq(seq) => seq,
+            From::Time(time) => log.seq_at(topic.id, time).map_err(|e| e.to_string())?,
+        };
+        while next <= last {
+            let (reader, id) = (log.clone(), topic.id);
+            let records = web::block(move || reader.read(id, next, CHUNK, 1 << 20)).await;
+            let records = records.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            let Some(newest) = records.last() else { return Ok(()) };
+            next = newest.seq + 1;
+            let records = records.into_iter().filter(|r| r.seq <= last).collect();
+            if to.send(Replayed(records)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Records of the replay; answered when there is room for more.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Replayed(Vec<Arc<Record>>);
+
+impl Actor for TopicSession {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // A message holds a reference for each record; what a viewer may be behind is bounded by bytes in its outbox, so the
+        // mailbox only has to outlast the moments in which its worker is busy with others.
+        ctx.set_mailbox_capacity(4096);
+        let viewer = Viewer { id: self.id, to: ctx.address().recipient(), overrun: self.overrun.clone() };
+        let (cast, pattern, from, me) =
+            (self.app.system.cast().clone(), self.pattern.clone(), self.from, ctx.address());
+        let join = async move {
+            let places = cast.view(&pattern, viewer).await;
+            for (topic, last) in places {
+                TopicSession::replay(cast.log().clone(), topic, from, last, me.clone()).await?;
+            }
+            Ok::<(), String>(())
+        };
+        ctx.spawn(join.into_actor(self).map(|joined, this, ctx| {
+            if let Err(error) = joined {
+                tracing::error!(%error, "replay failed");
+                return this.close(CloseCode::Error, "the replay failed; see the log of the service", ctx);
+            }
+            for record in this.early.take().unwrap_or_default() {
+                this.send(&record);
+            }
+        }));
+        ctx.run_interval(CHECK, |this, ctx| {
+            if this.outbox.borrow().ended {
+                this.app.system.cast().unview(this.id);
+                return ctx.stop();
+            }
+            if this.holder.check(&this.app).is_err() {
+                return this.close(CloseCode::Policy, "the token was revoked", ctx);
+            }
+            if this.heard.elapsed() > SILENT {
+                return this.close(CloseCode::Away, "no sign of life", ctx);
+            }
+            if this.is_slow() {
+                this.close_slow(ctx);
+            }
+        });
+        ctx.run_interval(PING, |this, _| ping(this.session.as_ref()));
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.app.system.cast().unview(self.id);
+    }
+}
+
+impl Handler<Live> for TopicSession {
+    type Result = ();
+
+    fn handle(&mut self, live: Live, ctx: &mut Self::Context) {
+        if let Some(early) = &mut self.early {
+            // As many as the replay can take: beyond, the viewer could not keep up anyway.
+            early.extend(live.records.iter().cloned());
+            if early.len() > 100_000 {
+                self.close_slow(ctx);
+            }
+            return;
+        }
+        for record in live.records.iter() {
+            self.send(record);
+        }
+        if self.is_slow() {
+            self.close_slow(ctx);
+        }
+    }
+}
+
+impl Handler<Replayed> for TopicSession {
+    type Result = actix::ResponseFuture<()>;
+
+    fn handle(&mut self, Replayed(records): Replayed, _: &mut Self::Context) -> Self::Result {
+        for record in &records {
+            self.send(record);
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.bytes < BEHIND / 2 || outbox.ended {
+            return Box::pin(std::future::ready(()));
+        }
+        let (room, has_room) = tokio::sync::oneshot::channel();
+        outbox.room = Some(room);
+        Box::pin(async move { drop(has_room.await) })
+    }
+}
+
+impl StreamHandler<Result<Message, ProtocolError>> for TopicSession {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
+        self.heard = Instant::now();
+        match heard(message, self.session.as_ref()) {
+            // A view has nothing to be told; that is not an error, so that a client may say hello.
+            Heard::Fine | Heard::Said(_) => {}
+            Heard::End => self.close(CloseCode::Normal, "", ctx),
+            Heard::Bad(code, why) => self.close(code, why, ctx),
+        }
+    }
+
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        self.app.system.cast().unview(self.id);
+        ctx.stop();
+    }
+}

@@ -1,0 +1,128 @@
+//! The API beyond its operations: problem documents, methods, limits of queries and bodies, and the document that
+//! describes it.
+
+use super::sender::{answer, client, get, post};
+use super::service::{Scenario, Service};
+use reqwest::Method;
+
+fn start() -> Service {
+    Scenario::new("doors").start()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_of_the_document_is_there() {
+    let service = start();
+    let (_, document) = get(&service.url("/admin/openapi.json")).await;
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 20);
+    for (path, item) in paths {
+        for method in item.as_object().unwrap().keys() {
+            let path = path.replace("{name}", "in").replace("{pattern}", "in").replace("{source}", "open");
+            let path = path.replace("{act}", "pause").replace("{id}", "x");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let answered = answer(client().request(method.clone(), service.url(&path))).await;
+            let code = answered.json["code"].as_str();
+            assert!(!matches!(code, Some("not-found" | "method-not-allowed")), "{method} {path}: {answered:?}");
+        }
+    }
+    assert_eq!(get(&service.url("/admin/absent")).await.1["code"], "not-found", "what that code is for");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_known_is_refused_with_a_code_and_gives_no_paths_away() {
+    let service = start();
+    post(&service.url("/hooks/open"), &[], "{}").await;
+    let cases = [
+        ("POST", "/admin/actors/control", r#"{"path":"/topics","verb":"stop","force":true}"#, 400, "body-invalid"),
+        ("PATCH", "/admin/triggers/none", r#"{"priority":1,"enabled":false}"#, 400, "body-invalid"),
+        ("POST", "/admin/simulate", r#"{"topic":"open","data":{},"extra":1}"#, 400, "body-invalid"),
+        ("POST", "/admin/subscriptions/x/replay", r#"{"from":"all","to":"x"}"#, 400, "body-invalid"),
+        ("POST", "/admin/subscriptions/x/replay", r#"{"from":"yesterday"}"#, 400, "from-invalid"),
+        ("POST", "/admin/subscriptions/x/pause", "", 404, "subscription-unknown"),
+        ("DELETE", "/admin/subscriptions/x", "", 404, "subscription-unknown"),
+        ("GET", "/admin/topics/open/events?limit=0", "", 400, "limit-invalid"),
+        ("GET", "/admin/topics/open/events?limit=1001", "", 400, "limit-invalid"),
+        ("GET", "/admin/topics/open/events?limit=-1", "", 400, "query-invalid"),
+        ("GET", "/admin/topics/open/events?limits=1", "", 400, "query-invalid"),
+        ("GET", "/admin/topics/open/events?from=99999999999999999999", "", 400, "query-invalid"),
+        ("GET", "/admin/traces?limit=1000000", "", 400, "limit-invalid"),
+        ("GET", "/admin/traces/nobody", "", 404, "trace-unknown"),
+        ("GET", "/admin/triggers/nobody", "", 404, "trigger-unknown"),
+        ("GET", "/admin/targets/nobody", "", 404, "target-unknown"),
+        ("GET", "/admin/topics/opne", "", 404, "topic-unknown"),
+        ("GET", "/admin/topics/..%2f..%2fetc%2fpasswd", "", 404, "topic-unknown"),
+        ("GET", "/admin/nothing", "", 404, "not-found"),
+        ("GET", "/nothing", "", 404, "not-found"),
+        ("POST", "/admin/topics/a%20b/events", "{}", 400, "topic-name"),
+        ("POST", "/admin/topics/a/events", r#"{"a":1,"a":2}"#, 400, "json-duplicate-key"),
+        ("POST", "/admin/topics/a/events?kind=x", "{}", 400, "query-invalid"),
+        ("GET", "/ws/topics/a..b", "", 400, "topic-name"),
+        ("GET", "/ws/topics/nothing-here", "", 404, "topic-unknown"),
+        ("GET", "/ws/topics/open?from=sometimes", "", 400, "from-invalid"),
+        ("GET", "/ws/topics/open?filter=1%20%2B", "", 400, "filter-invalid"),
+        ("GET", "/ws/topics/open", "", 400, "websocket-expected"),
+        ("DELETE", "/admin/topics/open/events?below=x", "", 400, "query-invalid"),
+        ("POST", "/admin/tickets?access_token=x", "", 400, "token-in-query"),
+    ];
+    let folder = service.path("").display().to_string();
+    for (method, path, body, status, code) in cases {
+        let request = client().request(method.parse().unwrap(), service.url(path));
+        let mut request = request.header("content-type", "application/json").body(body);
+        // A browser opens a stream; without this it would be refused before its topic is looked at.
+        if path.starts_with("/ws/") && code != "websocket-expected" {
+            for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")]
+            {
+                request = request.header(name, value);
+            }
+            request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        }
+        let answered = answer(request).await;
+        assert_eq!(answered.problem(), (status, Some(code)), "{method} {path}: {answered:?}");
+        assert_eq!(answered.header("content-type"), Some("application/problem+json"), "{method} {path}");
+        assert_eq!(answered.json["status"], status, "{method} {path}");
+        let filled = |field: &&str| answered.json[*field].as_str().is_some_and(|t| !t.is_empty());
+        assert!(["title", "detail"].iter().all(filled), "{answered:?}");
+        assert!(!answered.text.contains(&folder) && !answered.text.contains("/src/"), "{answered:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_method_is_told_which_ones_there_are() {
+    let service = start();
+    for (method, path, allowed) in [
+        ("PUT", "/admin/topics", "GET"),
+        ("DELETE", "/admin/reload", "POST"),
+        ("PUT", "/admin/topics/open/events", "DELETE, GET, POST"),
+        ("POST", "/admin/triggers/x", "GET, PATCH"),
+        ("POST", "/metrics", "GET"),
+    ] {
+        let answered = answer(client().request(method.parse().unwrap(), service.url(path))).await;
+        assert_eq!(answered.problem(), (405, Some("method-not-allowed")), "{method} {path}: {answered:?}");
+        assert_eq!(answered.header("content-type"), Some("application/problem+json"), "{method} {path}");
+        let mut methods: Vec<&str> = answered.header("allow").unwrap_or_default().split(',').map(str::trim).collect();
+        methods.retain(|m| *m != "HEAD");
+        methods.sort_unstable();
+        assert_eq!(methods.join(", "), allowed, "{method} {path}");
+    }
+    for path in ["/", "/hooks/open", "/admin/topics", "/metrics", "/nothing"] {
+        let request = client().request(Method::TRACE, service.url(path)).header("x-secret", "do not echo");
+        let answered = answer(request).await;
+        assert_eq!(answered.status, 405, "{path}");
+        assert!(!answered.text.contains("do not echo"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_over_the_limit_is_refused_before_it_is_read_as_anything() {
+    let service = Scenario::new("doors").file("limits.toml", "[server.limits]\nmax_body = \"4KiB\"\n").start();
+    let json = |size: usize| format!("{{\"topic\":\"open\",\"data\":\"{}\"}}", "x".repeat(size));
+    let paths = ["/admin/topics/a/events", "/admin/simulate", "/admin/actors/control", "/admin/subscriptions/x/replay"];
+    for path in paths {
+        let request = client().post(service.url(path)).header("content-type", "application/json");
+        let answered = answer(request.body(json(4096))).await;
+        assert_eq!(answered.problem(), (413, Some("body-too-large")), "{path}: {answered:?}");
+        assert_eq!(answered.header("content-type"), Some("application/problem+json"), "{path}");
+    }
+    assert_eq!(post(&service.url("/admin/simulate"), &[], &json(3000)).await.0, 200, "below it there is an answer");
+    assert_eq!(get(&service.url("/admin/topics/a")).await.0, 404, "nothing was stored");
+}

@@ -1,0 +1,81 @@
+//! CloudEvents over HTTP: the three modes, the handshake, and what is malformed.
+
+use super::sender::{answer, client, post};
+use super::service::{Scenario, Service};
+use super::watch::events;
+use serde_json::{Value, json};
+
+fn start() -> Service {
+    Scenario::new("doors").start()
+}
+
+async fn send(service: &Service, kind: &str, body: &str) -> super::sender::Answered {
+    let request = client().post(service.url("/hooks/open")).header("content-type", kind);
+    answer(request.body(body.to_owned())).await
+}
+
+const BINARY: [(&str, &str); 4] = [("ce-id", "b1"), ("ce-source", "/s"), ("ce-type", "t.b"), ("ce-specversion", "1.0")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_come_in_all_three_modes_and_keep_what_they_say_of_themselves() {
+    let service = start();
+    let traceparent = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let headers = [&BINARY[..], &[traceparent]].concat();
+    let (status, told) = post(&service.url("/hooks/open"), &headers, r#"{"n":1}"#).await;
+    assert_eq!((status, told["id"].as_str()), (202, Some("b1")), "{told}");
+    assert_eq!(told["trace_id"], "0af7651916cd43dd8448eb211c80319c", "the trace goes on");
+
+    let structured = include_str!("../fixtures/cloudevents-structured.json");
+    let sent: Value = serde_json::from_str(structured).unwrap();
+    let answered = send(&service, "application/cloudevents+json", structured).await;
+    assert_eq!((answered.status, &answered.json["id"]), (202, &sent["id"]), "{answered:?}");
+
+    let batch = include_str!("../fixtures/cloudevents-batch.json");
+    let parts: Vec<Value> = serde_json::from_str(batch).unwrap();
+    assert!(parts.len() > 1);
+    let answered = send(&service, "application/cloudevents-batch+json", batch).await;
+    let told: Vec<&Value> = answered.json["events"].as_array().unwrap().iter().map(|e| &e["id"]).collect();
+    assert_eq!((answered.status, told), (202, parts.iter().map(|p| &p["id"]).collect()));
+
+    let stored = events(&service, "open").await;
+    let all: Vec<&Value> = std::iter::once(&sent).chain(&parts).collect();
+    assert_eq!(stored.len(), 1 + all.len());
+    assert_eq!(
+        (&stored[0]["type"], &stored[0]["source"], &stored[0]["data"]),
+        (&"t.b".into(), &"/s".into(), &json!({ "n": 1 }))
+    );
+    for (event, sent) in stored[1..].iter().zip(all) {
+        for field in ["id", "source", "type", "subject", "data"] {
+            if let Some(value) = sent.get(field) {
+                assert_eq!(&event[field], value, "{field} of {}", sent["id"]);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_malformed_is_told_and_a_batch_is_taken_whole_or_not_at_all() {
+    let service = start();
+    let batch =
+        r#"[{"specversion":"1.0","id":"1","source":"/s","type":"t"},{"specversion":"1.0","id":"2","source":"/s"}]"#;
+    let answered = send(&service, "application/cloudevents-batch+json", batch).await;
+    assert_eq!(answered.problem(), (400, Some("cloudevent-invalid")), "{answered:?}");
+    assert!(answered.json["detail"].as_str().unwrap().contains('1'), "the index is told: {answered:?}");
+    let old = r#"{"specversion":"0.3","id":"1","source":"/s","type":"t"}"#;
+    let answered = send(&service, "application/cloudevents+json", old).await;
+    assert_eq!(answered.problem(), (400, Some("cloudevent-invalid")), "{answered:?}");
+    let forbidden = [&BINARY[..], &[("ce-datacontenttype", "application/json")]].concat();
+    let (status, problem) = post(&service.url("/hooks/open"), &forbidden, "{}").await;
+    assert_eq!((status, problem["code"].as_str()), (400, Some("cloudevent-invalid")), "{problem}");
+    assert_eq!(events(&service, "open").await.len(), 0, "nothing of it is stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_shakes_hands_is_told_that_it_may_send_and_how_often() {
+    let service = start();
+    let request = client().request(reqwest::Method::OPTIONS, service.url("/hooks/open"));
+    let answered = answer(request.header("webhook-request-origin", "events.example")).await;
+    assert_eq!(answered.status, 200);
+    assert_eq!(answered.header("webhook-allowed-origin"), Some("events.example"));
+    assert_eq!(answered.header("webhook-allowed-rate"), Some("6000000"), "per minute, of 100,000 a second");
+}

@@ -1,0 +1,118 @@
+//! Live streams: replay, then live; filters; what a viewer may send; viewers that do not keep up.
+
+use super::sender::{client, get};
+use super::service::{Scenario, Service};
+use super::watch::{Live, events_when};
+use futures_util::SinkExt;
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
+
+fn start() -> Service {
+    Scenario::new("doors").start()
+}
+
+/// Sends so many JSON objects to the source, one after the other.
+async fn fill(service: &Service, source: &str, bodies: impl IntoIterator<Item = String>) {
+    let (url, client) = (service.url(&format!("/hooks/{source}")), client());
+    for body in bodies {
+        let sent = client.post(&url).header("content-type", "application/json").body(body);
+        assert_eq!(sent.send().await.unwrap().status().as_u16(), 202);
+    }
+}
+
+fn numbers(range: std::ops::Range<u64>) -> impl Iterator<Item = String> {
+    range.map(|n| format!("{{\"n\":{n}}}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_replays_and_goes_on_under_load_and_a_filter_chooses() {
+    let service = start();
+    fill(&service, "open", numbers(0..300)).await;
+    let under_load = async {
+        let from = |s: u64| fill(&service, "open", numbers(s * 1000..s * 1000 + 150));
+        tokio::join!(from(1), from(2), from(3), from(4));
+    };
+    let watching = async {
+        let mut all = Live::open(&service, "/ws/topics/open?from=all").await;
+        let mut wild = Live::open(&service, "/ws/topics/%3E?from=200").await;
+        let filter = "event.data.n%20%25%202%20%3D%3D%200";
+        let mut even = Live::open(&service, &format!("/ws/topics/open?from=all&filter={filter}")).await;
+        let mut seqs = Vec::new();
+        for _ in 0..900 {
+            seqs.push(all.json().await["seq"].as_u64().unwrap());
+        }
+        assert_eq!(seqs, (1..=900).collect::<Vec<_>>(), "replay and live without a gap or a repetition");
+        for seq in 200..=900 {
+            assert_eq!(wild.json().await["seq"], seq);
+        }
+        let mut last = 0;
+        for _ in 0..450 {
+            let event = even.json().await;
+            assert_eq!(event["data"]["n"].as_u64().unwrap() % 2, 0);
+            assert!(event["seq"].as_u64().unwrap() > last);
+            last = event["seq"].as_u64().unwrap();
+        }
+    };
+    tokio::join!(under_load, watching);
+    // From a time on: nothing that was stored before it.
+    let stored = events_when(&service, "open", 900).await;
+    let time = stored[850]["stored"].as_str().unwrap().replace('+', "%2B");
+    let mut late = Live::open(&service, &format!("/ws/topics/open?from={time}")).await;
+    let first = late.json().await["seq"].as_u64().unwrap();
+    let expected = 1 + stored.iter().position(|e| e["stored"] == stored[850]["stored"]).unwrap() as u64;
+    assert_eq!(first, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_that_reads_nothing_is_closed_and_told_where_to_resume() {
+    let service = start();
+    fill(&service, "large", ["{}".to_owned()]).await;
+    let mut slow = Live::open(&service, "/ws/topics/large?from=all").await;
+    let mut quick = Live::open(&service, "/ws/topics/large?from=all").await;
+    assert_eq!(quick.json().await["seq"], 1);
+    // More than the buffers of the sockets hold, and the 4 MiB that a viewer may be behind.
+    let (count, large) = (33_u64, "x".repeat(900 << 10));
+    for n in 2..=count {
+        fill(&service, "large", [format!("{{\"x\":\"{large}\"}}")]).await;
+        assert_eq!(quick.json().await["seq"], n, "its neighbour is not held up");
+    }
+    // Only now it reads.
+    let (mut last, mut resume) = (0, Value::Null);
+    let code: u16 = loop {
+        match slow.message().await {
+            Message::Text(text) => {
+                let value: Value = serde_json::from_str(&text).unwrap();
+                match value["seq"].as_u64() {
+                    Some(seq) => {
+                        assert_eq!((seq, &resume), (last + 1, &Value::Null));
+                        last = seq;
+                    }
+                    None => resume = value["resume_from"]["large"].clone(),
+                }
+            }
+            Message::Close(frame) => break frame.unwrap().code.into(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((code, resume.as_u64()), (1013, Some(last + 1)));
+    assert!(last < count);
+    let mut again = Live::open(&service, &format!("/ws/topics/large?from={}", last + 1)).await;
+    for seq in last + 1..=count {
+        assert_eq!(again.json().await["seq"], seq);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_that_sends_too_much_is_closed_and_nobody_else() {
+    let service = start();
+    fill(&service, "open", ["{}".to_owned()]).await;
+    let mut stream = Live::open(&service, "/ws/topics/open").await;
+    let mut other = Live::open(&service, "/ws/topics/open?from=all").await;
+    assert_eq!(other.json().await["seq"], 1);
+    stream.0.send(Message::Text("hello".into())).await.unwrap();
+    stream.0.send(Message::Binary(vec![0; 100 << 10].into())).await.unwrap();
+    assert_eq!(stream.closed().await, 1009);
+    fill(&service, "open", ["{}".to_owned()]).await;
+    assert_eq!(other.json().await["seq"], 2);
+    assert_eq!(get(&service.url("/health/ready")).await.0, 200);
+}
