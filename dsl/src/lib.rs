@@ -33,6 +33,7 @@ mod compile;
 mod diagnostic;
 mod eval;
 mod fault;
+mod format;
 mod input;
 pub mod json;
 mod lexer;
@@ -57,6 +58,7 @@ pub use compile::{CompileOptions, Declaration, Emits, compile, compile_with, mod
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use eval::{Emit, Explanation, PartOutcome};
 pub use fault::RuntimeError;
+pub use format::format;
 pub use input::{CtxView, Data, EventView, Input};
 pub use modules::{ModuleError, ModuleText, Modules};
 pub use program::{Outcome, Program, ProgramKind, SourceText};
