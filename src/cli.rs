@@ -12,6 +12,7 @@ use std::process::ExitCode;
 mod client;
 mod demo;
 mod dlq;
+mod fmt;
 mod graph;
 mod live;
 mod offline;
@@ -159,6 +160,8 @@ enum Command {
         /// E.g. HX0203.
         code: String,
     },
+    /// Lay out programs (*.hexa).
+    Fmt(fmt::Fmt),
     /// Try the language, line by line.
     Repl(repl::Repl),
     /// The language server, for editors: over standard input and output.
@@ -249,6 +252,7 @@ fn run(cli: Cli) -> Done {
         Command::Token(token) => offline::token(token),
         Command::Schema => offline::schema(),
         Command::Explain { code } => offline::explain(&code),
+        Command::Fmt(args) => fmt::fmt(&args),
         Command::Repl(args) => repl::repl(&args),
         Command::Lsp => crate::lsp::run().map_err(|e| Failure::new(1, e.to_string())),
         Command::Completion { shell } => {

@@ -257,7 +257,7 @@ impl Server {
             }),
             Formatting::METHOD => self.about(request.params, |at: lsp_types::DocumentFormattingParams| {
                 let document = self.open.get(at.text_document.uri.as_str()).filter(|d| is_program(&d.path))?;
-                let text = document.text.to_string();
+                let text = hexafn_dsl::format(&document.text).ok()?;
                 let whole = self.encoding.range(&document.text, 0..document.text.len());
                 Some(if *text == *document.text { Vec::new() } else { vec![TextEdit::new(whole, text)] })
             }),
