@@ -21,7 +21,9 @@ CLIENTS = 6
 STARTUP = 20.0  # seconds until the first line must be there
 DRAIN = 20.0  # seconds until all queues must be empty
 TRIGGER = "copied"
-FAULTS = "journal-after-sync=1%panic"
+# Where the process is killed: it stops there, and is killed there. And where a panic is contained.
+STOPS = ["journal-before-write", "journal-before-sync", "journal-after-sync", "forwarder-before-ack"]
+PANICS = ["journal-panic", "topic-panic", "trigger-panic", "forwarder-panic", "traces-panic", "timer-panic"]
 
 CONFIG = """\
 [server]
@@ -33,9 +35,15 @@ kind = "webhook"
 topic = "crash"
 verify = { scheme = "none" }
 
+[[source]]
+name = "clock"
+kind = "timer"
+topic = "clock"
+every = "1s"
+
 [[function]]
 name = "copy"
-code = '{ id: event.id, token: event.data.token }'
+code = '{ id: event.id, token: event.data.token, odd: event.data.odd }'
 
 [[trigger]]
 name = "copied"
@@ -52,7 +60,25 @@ kind = "topic"
 name = "crash-file"
 kind = "file"
 path = "out/crash.jsonl"
+
+# Some events are delivered here, and some name a place that is refused: those are dead letters.
+[[trigger]]
+name = "odd"
+on = "crash"
+when = 'event.data.odd != null'
+run = "copy"
+to = ["crash-odd"]
+
+[[target]]
+name = "crash-odd"
+kind = "file"
+path = "out/${event.data.odd}.jsonl"
 """
+ODD = {0: "odd", 20: "../../refused"}  # of each forty
+
+
+def odd(token):
+    return ODD.get(int(token[1:]) % 40)
 
 
 class Failure(Exception):
@@ -62,29 +88,39 @@ class Failure(Exception):
 class Server:
     """One life of the service. Its standard error goes to a file of the folder."""
 
-    def __init__(self, folder, faults):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HEXAFN_")}
-        if faults:
-            environment["FAILPOINTS"] = faults
+    def __init__(self, folder, extra=None, settings=()):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HEXAFN_")} | (extra or {})
+        self.loses = "LOSTWRITES_DIR" in environment
+        command = [os.environ["HEXAFN_BIN"], "serve", "--config", "config", "--set", "storage.path=data"]
+        for setting in settings:
+            command += ["--set", setting]
         with open(folder / "server.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [os.environ["HEXAFN_BIN"], "serve", "--config", "config", "--set", "storage.path=data"],
-                cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment,
-            )
+            self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                            env=environment)
 
-    def address(self):
+    def address(self, within=STARTUP):
         """Waits for the first line, which names the address."""
-        readable, _, _ = select.select([self.process.stdout], [], [], STARTUP)
+        readable, _, _ = select.select([self.process.stdout], [], [], within)
         line = self.process.stdout.readline().decode() if readable else ""
         found = re.search(r"http://(127\.0\.0\.1):(\d+)", line)
         if not found:
-            raise Failure(f"it did not start within {STARTUP:.0f} s (exit status {self.process.poll()}); see server.log")
-        return found[1], int(found[2])
+            self.kill()
+            raise Failure(f"it did not start within {within:.0f} s (exit status {self.process.poll()}); see server.log")
+        self.told = found[1], int(found[2])
+        return self.told
 
     def kill(self):
+        """SIGKILL; or the loss of power, which the library that was loaded makes of SIGUSR2."""
+        if self.loses and self.process.poll() is None:
+            self.process.send_signal(signal.SIGUSR2)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                raise Failure("the process outlived the loss of power") from None
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        if not self.process.stdout.closed:
+            self.process.stdout.close()
 
 
 def request(connection, method, path, body=None, headers=None):
@@ -93,8 +129,8 @@ def request(connection, method, path, body=None, headers=None):
     return answer.status, answer.read()
 
 
-def get(address, path):
-    connection = http.client.HTTPConnection(*address, timeout=10)
+def get(address, path, timeout=10):
+    connection = http.client.HTTPConnection(*address, timeout=timeout)
     try:
         status, body = request(connection, "GET", path)
     finally:
@@ -130,7 +166,7 @@ class Journal:
 
 def post(connection, journal, token):
     """Sends one event; false when it was not acknowledged."""
-    body = json.dumps({"token": token, "padding": "x" * (int(token[1:]) * 37 % 500)}).encode()
+    body = json.dumps({"token": token, "odd": odd(token), "padding": "x" * (int(token[1:]) * 37 % 500)}).encode()
     headers = {"Content-Type": "application/json", "Idempotency-Key": token}
     status, answer = request(connection, "POST", "/hooks/crash", body, headers)
     if 200 <= status < 300:
@@ -182,15 +218,16 @@ def drain(address):
         rows = get(address, "/admin/subscriptions")
         busy = [r for r in rows if r["lag"] or r["in_flight"] or r["waiting"]]
         names = {r["name"] for r in rows}
-        whole = {f"trigger.{TRIGGER}", "target.crash-file"} <= names
+        whole = {f"trigger.{TRIGGER}", "trigger.odd", "target.crash-file", "target.crash-odd"} <= names
         empty = empty + 1 if whole and not busy else 0
         if empty < 2 and time.monotonic() > end:
             left = ", ".join(f"{r['name']} lag {r['lag']} in_flight {r['in_flight']}" for r in busy)
             raise Failure(f"not drained within {DRAIN:.0f} s: {left or sorted(names)}")
         time.sleep(0.02)
-    dead = sum(r["dead_lettered"] for r in rows)
-    if dead:
-        raise Failure(f"{dead} dead letters")
+    # Counted since the start; which they are is checked below.
+    wrong = [r["name"] for r in rows if r["dead_lettered"] and r["name"] != "target.crash-odd"]
+    if wrong:
+        raise Failure(f"dead letters of {', '.join(wrong)}")
 
 
 def read_topic(address, topic):
@@ -234,42 +271,95 @@ def check(address, journal, folder):
         wrong.append(f"{len(source)} events have {len(ids)} ids")
     output = read_topic(address, "crash-out")
     counts = collections.Counter(e["id"] for e in output)
-    wanted = {f"{i}-{TRIGGER}": {"id": i, "token": t} for i, t in ids.items()}
+    wanted = {f"{i}-{TRIGGER}": {"id": i, "token": t, "odd": odd(t)} for i, t in ids.items()}
     expect("outputs missing", wanted.keys() - counts.keys())
     expect("outputs twice", [i for i, n in counts.items() if n > 1])
     expect("outputs invented", counts.keys() - wanted.keys())
     expect("outputs with other data", [e["id"] for e in output if e["id"] in wanted and e["data"] != wanted[e["id"]]])
 
-    lines = collections.Counter()
-    path = folder / "out" / "crash.jsonl"
-    raw = path.read_bytes() if path.exists() else b""
-    if raw and not raw.endswith(b"\n"):
-        wrong.append("the file does not end with a line end")
-    for number, line in enumerate(raw.split(b"\n")[:-1], 1):
-        try:
-            entry = json.loads(line)
-            lines[entry["id"]] += 1
-            if ids.get(entry["id"]) != entry["token"]:
-                wrong.append(f"line {number} of the file was invented: {line[:120]!r}")
-        except (ValueError, KeyError, TypeError):
-            wrong.append(f"line {number} of the file is broken: {line[:120]!r}")
+    lines = read_lines(folder / "out" / "crash.jsonl", ids, wrong)
     expect("lines missing in the file", ids.keys() - lines.keys())
+
+    # What is accepted is delivered or a dead letter, and nothing is both; nothing waits any more.
+    delivered = read_lines(folder / "out" / "odd.jsonl", ids, wrong)
+    expect("odd events not delivered", [t for i, t in ids.items() if odd(t) == "odd" and i not in delivered])
+    expect("events delivered that are not odd", [i for i in delivered if odd(ids.get(i, "t1")) != "odd"])
+    dead = collections.Counter(e["data"]["token"] for e in read_topic(address, "hexafn.dead.target.crash-odd"))
+    refused = {t for t in ids.values() if odd(t) not in (None, "odd")}
+    expect("refused events that are no dead letters", refused - dead.keys())
+    expect("dead letters invented", dead.keys() - refused)
+    expect("dead letters twice", [t for t, n in dead.items() if n > 1])
     if wrong:
         raise Failure("; ".join(wrong[:8]))
     return lines.total() - len(lines)
 
 
-def one_round(folder, journal, rng, faults):
-    before = len(journal.acked)
-    server = Server(folder, faults)
+def read_lines(path, ids, wrong):
+    """How often each event id has a line in the file."""
+    lines = collections.Counter()
+    raw = path.read_bytes() if path.exists() else b""
+    if raw and not raw.endswith(b"\n"):
+        wrong.append(f"{path.name} does not end with a line end")
+    for number, line in enumerate(raw.split(b"\n")[:-1], 1):
+        try:
+            entry = json.loads(line)
+            lines[entry["id"]] += 1
+            if ids.get(entry["id"]) != entry["token"]:
+                wrong.append(f"line {number} of {path.name} was invented: {line[:120]!r}")
+        except (ValueError, KeyError, TypeError):
+            wrong.append(f"line {number} of {path.name} is broken: {line[:120]!r}")
+    return lines
+
+
+class Plan:
+    """What a round does to the service: the environment and settings of its lives, and when it dies."""
+
+    def __init__(self, rng, number, options, shim):
+        self.extra, self.settings, self.fault, self.until = {}, [], None, rng.uniform(0.02, 0.9)
+        self.dies_itself = False
+        if options.failpoints:
+            names = STOPS + PANICS
+            self.fault = names[number % len(names)]
+            # From just after the start to well under load; a tick comes once a second.
+            skip = 0 if self.fault == "timer-panic" else int(2 ** rng.uniform(0, 8))
+            self.extra["FAILPOINTS"] = f"{self.fault}={skip}*off->" + ("pause" if self.fault in STOPS else "1*panic")
+            self.until = rng.uniform(1.2, 2.0)
+        if shim:
+            # What is loaded into the process: see scripts/lostwrites/shim.c.
+            self.extra |= {"LD_PRELOAD": str(shim[0]), "LOSTWRITES_DIR": str(shim[1])}
+            if rng.random() < 0.5:
+                self.extra["LOSTWRITES_AT_SYNC"] = str(int(2 ** rng.uniform(1, 9)))
+                self.dies_itself = True
+
+    def lives(self):
+        """Whether the service must come up before its moment."""
+        return not self.dies_itself and self.fault not in STOPS
+
+    def name(self):
+        if self.fault:
+            return f"at {self.fault}"
+        return "power lost at a sync" if self.dies_itself else "power lost" if self.extra else "killed"
+
+
+def one_round(folder, journal, rng, plan):
+    before, log = len(journal.acked), folder / "server.log"
+    said = log.stat().st_size if log.exists() else 0
+    server = Server(folder, plan.extra, plan.settings)
     try:
-        address = server.address()
-        stop = threading.Event()
-        threads = [threading.Thread(target=client, args=(address, journal, stop)) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        moment = rng.uniform(0.02, 0.9)
-        time.sleep(moment)
+        began, stop, threads = time.monotonic(), threading.Event(), []
+        try:
+            address = server.address(STARTUP if plan.lives() else 2.0)
+        except Failure:
+            if plan.lives() or server.process.returncode not in (-signal.SIGKILL, 137):
+                raise
+            stopped = True  # its moment came before it listened
+        else:
+            threads = [threading.Thread(target=client, args=(address, journal, stop)) for _ in range(CLIENTS)]
+            for thread in threads:
+                thread.start()
+            began = time.monotonic()
+            stopped = wait_for_the_moment(server, journal, plan)
+        moment = time.monotonic() - began
         server.kill()
         stop.set()
         for thread in threads:
@@ -277,23 +367,86 @@ def one_round(folder, journal, rng, faults):
         acked = len(journal.acked) - before
         kills = 1
         while rng.random() < 0.3:
-            server = Server(folder, faults)
+            server = Server(folder, plan.extra, plan.settings)
             time.sleep(rng.uniform(0.0, 0.5))
             server.kill()
             kills += 1
-        server = Server(folder, faults)
+        # What the fault would do to it is not what is checked now; the shim stays, so that the next round can lose.
+        calm = {k: v for k, v in plan.extra.items() if k not in ("FAILPOINTS", "LOSTWRITES_AT_SYNC")}
+        server = Server(folder, calm, plan.settings)
         started = time.monotonic()
         address = server.address()
         recovered = time.monotonic() - started
         again = send_again(address, journal)
         drain(address)
         repeated = check(address, journal, folder)
-        return (f"killed after {moment * 1000:.0f} ms ({kills} kill{'s' if kills > 1 else ''}), {acked} acknowledged,"
+        with open(log, "rb") as file:
+            file.seek(said)
+            panicked = plan.fault in PANICS and f"failpoint {plan.fault} panic".encode() in file.read()
+        plan.reached = stopped or panicked
+        reached = "" if not plan.fault else " (reached)" if plan.reached else " (not reached)"
+        return (f"{plan.name()}{reached} after {moment * 1000:.0f} ms ({kills} time{'s' if kills > 1 else ''}), {acked} acknowledged,"
                 f" {again} sent again, up in {recovered * 1000:.0f} ms, {repeated} lines repeated in the file so far")
     finally:
         # The next round starts from a crash as well.
         if server.process.returncode is None:
             server.kill()
+
+
+def wait_for_the_moment(server, journal, plan):
+    """Waits until the service is to die. True when it stands still at its failpoint."""
+    end = time.monotonic() + plan.until
+    if plan.dies_itself:
+        end += 1.0
+    last, since = -1, time.monotonic()
+    while time.monotonic() < end:
+        time.sleep(min(0.02, max(0.0, end - time.monotonic())))
+        if server.process.poll() is not None:
+            if plan.dies_itself and server.process.returncode == 137:
+                return False
+            if plan.fault and server.process.returncode == 70:
+                return False  # beyond restarting: it ended in order, and says so
+            raise Failure(f"it ended by itself with {server.process.returncode}; see server.log")
+        now = len(journal.acked)
+        if now != last:
+            last, since = now, time.monotonic()
+        if plan.fault in STOPS and plan.fault != "forwarder-before-ack" and time.monotonic() > since + 0.3 and now > 0:
+            return True
+    # A forwarder stands still without the door noticing, and what shares its thread with it: the subscriptions.
+    return plan.fault == "forwarder-before-ack" and not answers_soon(server)
+
+
+def answers_soon(server):
+    try:
+        get(server.told, "/admin/subscriptions", timeout=0.5)
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def control(name, extra, settings, rng, shim):
+    """The negative control: a disk or a setting that loses what was acknowledged must be caught."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="hexafn-crashtest-"))
+    try:
+        prepare(folder)
+        for _ in range(3):  # one moment may be lucky
+            plan = Plan(random.Random(rng.random()), 0, argparse.Namespace(failpoints=False), None)
+            plan.extra = {"LD_PRELOAD": str(shim), "LOSTWRITES_DIR": str(folder)} | extra
+            plan.settings, plan.until = settings, rng.uniform(0.4, 0.9)
+            try:
+                one_round(folder, Journal(), rng, plan)
+            except Failure as failure:
+                if "lost" in str(failure) or "did not start" in str(failure):
+                    return f"ok, caught: {failure}"
+                return f"FAILED: caught something else: {failure}"
+        return "FAILED: the loss was not caught, so this test proves nothing"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare(folder):
+    (folder / "config").mkdir()
+    (folder / "config" / "hexafn.toml").write_text(CONFIG)
 
 
 def main():
@@ -303,7 +456,8 @@ def main():
     parser.add_argument("rounds", nargs="?", type=int, default=20)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--keep", type=pathlib.Path)
-    parser.add_argument("--failpoints", nargs="?", const=FAULTS)
+    parser.add_argument("--failpoints", action="store_true")
+    parser.add_argument("--lost-writes", type=pathlib.Path)
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("N must be at least 1")
@@ -316,26 +470,38 @@ def main():
             parser.error(f"{folder} is not empty")
     else:
         folder = pathlib.Path(tempfile.mkdtemp(prefix="hexafn-crashtest-"))
-    (folder / "config").mkdir()
-    (folder / "config" / "hexafn.toml").write_text(CONFIG)
+    prepare(folder)
+    shim = (options.lost_writes, folder) if options.lost_writes else None
     print(f"seed {seed}, {options.rounds} rounds, {os.environ['HEXAFN_BIN']}", flush=True)
 
-    journal, failed, started = Journal(), 0, time.monotonic()
-    for number in range(1, options.rounds + 1):
+    journal, failed, started, rounds, reached = Journal(), 0, time.monotonic(), options.rounds, set()
+    for number in range(1, rounds + 1):
+        plan = Plan(rng, number - 1, options, shim)
         try:
-            print(f"round {number}: ok, {one_round(folder, journal, rng, options.failpoints)}", flush=True)
+            print(f"round {number}: ok, {one_round(folder, journal, rng, plan)}", flush=True)
+            if plan.fault and plan.reached:
+                reached.add(plan.fault)
         except Failure as failure:
             failed += 1
-            print(f"round {number}: FAILED: {failure}", flush=True)
+            print(f"round {number}: FAILED, {plan.name()} {plan.extra}: {failure}", flush=True)
         except (OSError, http.client.HTTPException, ValueError) as error:
             failed += 1
-            print(f"round {number}: FAILED: {type(error).__name__}: {error}", flush=True)
+            print(f"round {number}: FAILED, {plan.name()} {plan.extra}: {type(error).__name__}: {error}", flush=True)
+    if shim:
+        for name, extra, settings in (("a disk that lies about its syncs", {"LOSTWRITES_LIE": "1"}, []),
+                                      ("storage.sync = lazy", {}, ["storage.sync=lazy"])):
+            rounds += 1
+            told = control(name, extra, settings, rng, shim[0])
+            failed += told.startswith("FAILED")
+            print(f"control, {name}: {told}", flush=True)
+    if options.failpoints and rounds >= len(STOPS + PANICS):
+        print(f"faults reached: {', '.join(sorted(reached))}; not reached: {', '.join(sorted({*STOPS, *PANICS} - reached)) or 'none'}")
     print(f"{len(journal.acked)} events in {time.monotonic() - started:.0f} s")
     if failed:
-        print(f"kept: {folder} (server.log, data, out); again: scripts/crashtest {options.rounds} --seed {seed}")
+        print(f"kept: {folder} (server.log, data, out); again: --seed {seed}")
     elif not options.keep:
         shutil.rmtree(folder)
-    print(f"{options.rounds - failed} passed, {failed} failed")
+    print(f"{rounds - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -20,22 +20,34 @@ mod watch;
 mod access;
 #[path = "it/api.rs"]
 mod api;
+#[path = "it/clients.rs"]
+mod clients;
 #[path = "it/cloudevents.rs"]
 mod cloudevents;
 #[path = "it/command.rs"]
 mod command;
+#[path = "it/connections.rs"]
+mod connections;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/damage.rs"]
 mod damage;
+#[path = "it/dead.rs"]
+mod dead;
 #[path = "it/door.rs"]
 mod door;
+#[path = "it/editor.rs"]
+mod editor;
 #[path = "it/egress.rs"]
 mod egress;
+#[path = "it/emit.rs"]
+mod emit;
 #[path = "it/flow.rs"]
 mod flow;
 #[path = "it/github.rs"]
 mod github;
+#[path = "it/letters.rs"]
+mod letters;
 #[path = "it/live.rs"]
 mod live;
 #[path = "it/operate.rs"]
@@ -52,6 +64,8 @@ mod subscriptions;
 mod supervision;
 #[path = "it/targets.rs"]
 mod targets;
+#[path = "it/testing.rs"]
+mod testing;
 #[path = "it/topics.rs"]
 mod topics;
 #[path = "it/triggers.rs"]
