@@ -11,7 +11,7 @@ use crate::definitions::FunctionDefinition;
 use crate::event::Str;
 use crate::log::Record;
 use crate::metrics::FunctionMetrics;
-use crate::topic::{AGAIN, REPLAY_OF, pattern};
+use crate::topic::{first_place, pattern};
 
 /// The largest output of a function, in bytes.
 pub const MAX_OUTPUT: usize = 256 << 10;
@@ -19,9 +19,6 @@ pub const MAX_OUTPUT: usize = 256 << 10;
 /// Steps of the language that a millisecond of timeout buys: measured at about 30 million a second and halved, so
 /// that the budget ends a run before its wall-clock time does on a slow machine too.
 const STEPS_PER_MS: u64 = 15_000;
-
-/// Events that one run may emit.
-pub const MAX_EMITTED: usize = 100;
 
 /// What a run gave.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +42,7 @@ pub struct Emitted {
 
 /// Why a run failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("function `{function}`: {message}")]
+#[error("function `{function}`: {}{message}", coded(code))]
 pub struct Error {
     /// The function.
     pub function: Str,
@@ -53,6 +50,11 @@ pub struct Error {
     pub code: Str,
     /// What happened and where.
     pub message: String,
+}
+
+/// The code before a message that does not begin with its own: those of the language are part of their messages.
+fn coded(code: &str) -> String {
+    if code.starts_with("HX") { String::new() } else { format!("{code}: ") }
 }
 
 /// One run, for the trace and the log.
@@ -96,7 +98,7 @@ pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
         kind: &event.kind,
         subject: event.subject.as_deref(),
         time_us: event.time.0,
-        topic: origin(record),
+        topic: first_place(record).0,
         seq: record.seq,
         key: event.key.as_deref(),
         content_type: event.content_type.as_deref(),
@@ -105,15 +107,6 @@ pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
         extensions: &event.extensions,
         data,
     }
-}
-
-/// The topic that a record came from in the first place, also when it is delivered again.
-fn origin(record: &Record) -> &str {
-    if !record.topic.starts_with(AGAIN) {
-        return &record.topic;
-    }
-    let first = record.event.extensions.iter().find(|(name, _)| &**name == REPLAY_OF);
-    first.and_then(|(_, place)| place.rsplit_once('/')).map_or(&record.topic, |(topic, _)| topic)
 }
 
 /// A seed for the random built-ins that is the same when the same record is run again.
@@ -141,10 +134,6 @@ impl Function {
         let result = definition.program.run(&input, &mut budget).map_err(|e| self.failed(&e)).and_then(|outcome| {
             let dropped = matches!(outcome.value, Value::Drop);
             let output = if dropped { None } else { Some(self.json(&outcome.value)?) };
-            if outcome.emitted.len() > MAX_EMITTED {
-                let message = format!("emitted {} events; at most {MAX_EMITTED} are allowed", outcome.emitted.len());
-                return Err(Error { function: definition.name.clone(), code: "emitted-too-many".into(), message });
-            }
             let mut emitted = Vec::with_capacity(outcome.emitted.len());
             for one in &outcome.emitted {
                 pattern::check_name(&one.topic).map_err(|e| Error {

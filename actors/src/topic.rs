@@ -84,6 +84,17 @@ pub const AGAIN: &str = "hexafn.again.";
 /// The extension attribute of an event that is delivered again: `topic/sequence` of the first time.
 pub const REPLAY_OF: &str = "replayof";
 
+/// Where a record stood the first time, also when it is delivered again.
+pub fn first_place(record: &Record) -> (&str, Seq) {
+    if !record.topic.starts_with(AGAIN) {
+        return (&record.topic, record.seq);
+    }
+    let first = record.event.extensions.iter().find(|(name, _)| &**name == REPLAY_OF);
+    let place = first.and_then(|(_, place)| place.rsplit_once('/'));
+    let place = place.and_then(|(topic, seq)| Some((topic, seq.parse().ok()?)));
+    place.unwrap_or((&record.topic, record.seq))
+}
+
 impl Subscriber {
     /// Whether it gets the records of a topic.
     pub fn serves(&self, topic: &str) -> bool {

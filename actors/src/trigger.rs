@@ -115,7 +115,7 @@ impl Trigger {
             step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0)));
             steps.push(match &execution.error {
                 None => step,
-                Some(error) => step.failed(Detail::Text(error.message.as_str().into())),
+                Some(error) => step.failed(Detail::Text(error.to_string().into())),
             });
         }
         let answer = |answer: &dyn Fn() -> Answer| {

@@ -6,7 +6,7 @@ use super::watch::Live;
 use std::net::IpAddr;
 
 /// A new token: its text, and what goes into the configuration.
-fn token(name: &str, more: &[&str]) -> (String, String) {
+pub fn token(name: &str, more: &[&str]) -> (String, String) {
     let made = Scenario::empty().run(&[&["token", "new", name], more].concat());
     assert_eq!(made.code, Some(0), "{}", made.err);
     let text = made.err.lines().find(|l| l.starts_with("hxf_")).expect("the token is told, once");

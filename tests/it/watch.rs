@@ -127,13 +127,16 @@ impl Live {
 
     /// The next message of the service, which must come.
     pub async fn message(&mut self) -> Message {
-        loop {
-            let next = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a message");
-            match next.expect("the stream goes on").unwrap() {
-                Message::Ping(_) | Message::Pong(_) => {}
-                message => return message,
+        // One end for all: a stream on which there are but pings says nothing.
+        let next = async {
+            loop {
+                match self.0.next().await.expect("the stream goes on").unwrap() {
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    message => return message,
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("a message")
     }
 
     /// The next message, as JSON.

@@ -175,6 +175,16 @@ where
         self.slot.load().as_deref().is_some_and(|door| door.recipient.connected())
     }
 
+    /// Whether both are the same slot.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot, &other.slot)
+    }
+
+    /// Empties the slot: whoever served it is told by [`Lent::is_current`], and nobody serves it from now on.
+    pub fn shut(&self) {
+        self.slot.store(None);
+    }
+
     /// A front that always leads to this recipient: for tests, and for actors that nobody supervises.
     pub fn fixed(recipient: Recipient<M>) -> Self {
         let front = Self::new();

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use hexafn_dsl::{Program, json};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Error, System, read};
@@ -193,6 +194,8 @@ impl System {
     /// # Errors
     /// There is no such subscription, target or topic; the subscription is not served any more.
     pub async fn dead_replay(&self, subscription: &str, pick: &Pick, to: &To) -> Result<Settled, Error> {
+        // Also where it goes elsewhere: who misspells a subscription is told what there is.
+        self.letters(subscription)?;
         let handle = match to {
             To::Subscription => {
                 let served = self.0.cast.subscribers().iter().any(|s| &*s.name == subscription);
@@ -274,7 +277,8 @@ impl System {
             self.open_letters(&topic, &cursor, 0, limit, pick.filter.as_ref())?
         } else {
             let mut picked = Vec::new();
-            for &seq in pick.seqs.iter().take(limit) {
+            let seqs: BTreeSet<Seq> = pick.seqs.iter().copied().collect();
+            for seq in seqs.into_iter().take(limit) {
                 let (found, _) = self.open_letters(&topic, &cursor, seq, 1, pick.filter.as_ref())?;
                 picked.extend(found.into_iter().filter(|record| record.seq == seq));
             }

@@ -64,6 +64,8 @@ pub(super) struct Registered {
     /// As it was asked for.
     asked: Arc<Value>,
     front: Front<Deliveries>,
+    /// Held while one connection takes over from another.
+    taking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A connection that serves a subscription; dropping it hands back what was not settled.
@@ -144,13 +146,14 @@ impl System {
             return Err(invalid(format!("there are {MAX_REGISTERED} registered subscriptions; remove some")));
         }
         let front = known.as_ref().map_or_else(Front::new, |k| k.front.clone());
+        let taking = known.as_ref().map_or_else(Arc::default, |k| k.taking.clone());
         let subscriber = self.subscriber(name, &asked, front.clone()).await?;
         if subscriber.durable {
             let value = serde_json::to_vec(&asked).map_err(|e| invalid(e.to_string()))?;
             self.commit([Op::Put { table: Table::State, key: key(name), value }].into_iter().collect()).await?;
         }
         self.0.cast.subscribe(subscriber).await?;
-        write(&self.0.registered).insert(name.into(), Registered { asked: Arc::new(asked), front });
+        write(&self.0.registered).insert(name.into(), Registered { asked: Arc::new(asked), front, taking });
         Ok(known.is_none())
     }
 
@@ -171,13 +174,15 @@ impl System {
         if !(100..=86_400_000).contains(&ack_wait.as_millis()) {
             return Err(invalid("ack_wait is \"100ms\" to \"24h\""));
         }
+        let pattern = Pattern::new(&asked.pattern).map_err(cast::Error::from)?;
+        let (filter, from) = (filter.transpose()?, place(asked.from.as_ref())?.unwrap_or_default());
         let dead = self.0.cast.ensure(&format!("hexafn.dead.{name}")).await?;
         Ok(Subscriber {
             name: name.into(),
-            pattern: Pattern::new(&asked.pattern).map_err(cast::Error::from)?,
+            pattern,
             settings: subscription::Settings { max_in_flight, ack_wait, ordering: asked.ordering, retry, ..defaults },
-            filter: filter.transpose()?,
-            from: place(asked.from.as_ref())?.unwrap_or_default(),
+            filter,
+            from,
             durable: asked.durable,
             priority: 0,
             dead_letter: Some(dead.id),
@@ -199,7 +204,8 @@ impl System {
             match subscriber {
                 Ok((subscriber, asked)) => {
                     self.0.cast.subscribe(subscriber).await?;
-                    write(&self.0.registered).insert(name.into(), Registered { asked: Arc::new(asked), front });
+                    write(&self.0.registered)
+                        .insert(name.into(), Registered { asked: Arc::new(asked), front, taking: Arc::default() });
                 }
                 Err(error) => tracing::error!(subscription = name, %error, "a registered subscription is not served"),
             }
@@ -219,9 +225,8 @@ impl System {
     /// Removes a registered subscription with its place; its dead letters stay. `false` when there is none.
     pub async fn unregister(&self, name: &str) -> Result<bool, Error> {
         let _one_at_a_time = self.0.applying.lock().await;
-        if write(&self.0.registered).remove(name).is_none() {
-            return Ok(false);
-        }
+        let Some(registered) = write(&self.0.registered).remove(name) else { return Ok(false) };
+        registered.front.shut();
         self.commit([Op::Delete { table: Table::State, key: key(name) }].into_iter().collect()).await?;
         self.0.cast.unsubscribe(name, true).await;
         Ok(true)
@@ -231,15 +236,16 @@ impl System {
     ///
     /// # Errors
     /// There is none of that name.
-    pub fn serve(&self, name: &str, to: Recipient<Deliveries>) -> Result<Serving, Error> {
-        let front = {
+    pub async fn serve(&self, name: &str, to: Recipient<Deliveries>) -> Result<Serving, Error> {
+        let (front, taking) = {
             let all = read(&self.0.registered);
             let registered = all.get(name).ok_or_else(|| unknown("subscription", name, all.keys()))?;
-            registered.front.clone()
+            (registered.front.clone(), registered.taking.clone())
         };
-        let lent = front.lend(to);
+        let _one_at_a_time = taking.lock().await;
+        front.shut();
         let name: Str = name.into();
-        self.0.cast.restarted(&name, None);
+        let lent = self.0.cast.hand_over(&name, || front.lend(to)).await;
         Ok(Serving { lent: Some(lent), name, cast: self.0.cast.clone() })
     }
 }

@@ -10,7 +10,7 @@
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -129,7 +129,10 @@ pub struct Forwarder {
     breaker: Breaker,
     queue: VecDeque<Delivery>,
     attempting: usize,
-    settled: Vec<Settlement>,
+    /// What became of deliveries, with the topic that each came from.
+    settled: Vec<(Str, Settlement)>,
+    /// The topics that deliver: the outbox, and the one of what is delivered again.
+    open: HashMap<Str, Front<TopicMessage>>,
     steps: Vec<Step>,
     flushing: bool,
     off: bool,
@@ -151,6 +154,7 @@ impl Forwarder {
             queue: VecDeque::new(),
             attempting: 0,
             settled: Vec::new(),
+            open: HashMap::new(),
             steps: Vec::new(),
             flushing: false,
             stopping: false,
@@ -168,15 +172,15 @@ impl Forwarder {
             Mode::Batch { max_records, max_bytes } => (1, max_records, max_bytes),
         };
         while self.attempting < slots && !self.queue.is_empty() {
-            if self.off || self.stopping {
+            let permit = if self.off || self.stopping { None } else { Some(self.breaker.permit(now)) };
+            let Some(permit) = permit.filter(|permit| !matches!(permit, Permit::No { .. })) else {
                 self.release();
+                // A topic that was started since knows nothing of the limit, and would offer the same at once again.
+                if self.off || matches!(self.breaker.phase(), Phase::Open { .. }) {
+                    self.credit(Some(0));
+                }
                 return;
-            }
-            let permit = self.breaker.permit(now);
-            if matches!(permit, Permit::No { .. }) {
-                self.release();
-                return;
-            }
+            };
             let per_call = if matches!(permit, Permit::Probe(_)) { 1 } else { per_call };
             let mut batch = Vec::with_capacity(per_call.min(self.queue.len()));
             let mut bytes = 0;
@@ -198,12 +202,9 @@ impl Forwarder {
     /// Gives back what was not tried: no attempt is consumed.
     fn release(&mut self) {
         for delivery in self.queue.drain(..) {
-            self.settled.push(Settlement {
-                seq: delivery.record.seq,
-                attempt: delivery.attempt,
-                verdict: Verdict::Release,
-                ops: Ops::new(),
-            });
+            let (seq, attempt) = (delivery.record.seq, delivery.attempt);
+            let item = Settlement { seq, attempt, verdict: Verdict::Release, ops: Ops::new() };
+            self.settled.push((delivery.record.topic.clone(), item));
         }
     }
 
@@ -262,7 +263,8 @@ impl Forwarder {
                 }
             };
             self.last = Some((said.to_string(), wall));
-            self.settled.push(Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops: Ops::new() });
+            let item = Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops: Ops::new() };
+            self.settled.push((record.topic.clone(), item));
             self.turned(turn, ctx);
             // A probe is one attempt: what else was in the same call counts as under no permit.
             if matches!(permit, Permit::Probe(_)) {
@@ -324,11 +326,19 @@ impl Forwarder {
 
     fn credit(&self, credit: Option<usize>) {
         let act = Act::Limit(if self.off { Some(0) } else { credit });
-        let message = TopicMessage::Act { subscription: self.spec.subscription.clone(), act, reply: None };
-        if let Err(error) = self.spec.outbox.try_send(message) {
-            // The topic is being restarted (its subscriptions start with full credit, and what it delivers is given
-            // back) or busy: the next result sets the credit again.
-            tracing::debug!(to = %self.spec.name, %error, "credit not set");
+        self.act(act);
+    }
+
+    /// Tells every topic that delivers here.
+    fn act(&self, act: Act) {
+        let again = self.open.values().filter(|front| !front.leads_where(&self.spec.outbox));
+        for topic in std::iter::once(&self.spec.outbox).chain(again) {
+            let message = TopicMessage::Act { subscription: self.spec.subscription.clone(), act, reply: None };
+            if let Err(error) = topic.try_send(message) {
+                // It is being restarted (its subscriptions start with full credit, and what it delivers is given back)
+                // or busy: the next result sets the credit again.
+                tracing::debug!(to = %self.spec.name, %error, "a topic was not told");
+            }
         }
     }
 
@@ -401,6 +411,7 @@ impl Handler<Deliveries> for Forwarder {
     fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
         crate::failpoint!("forwarder-panic");
+        self.open.entry(deliveries.topic).or_insert(deliveries.reply_to);
         self.queue.extend(deliveries.items);
         self.advance(ctx);
         self.schedule(ctx);
@@ -423,11 +434,19 @@ impl Handler<Flush> for Forwarder {
         let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
         self.flushing = false;
         record(&self.spec.traces, std::mem::take(&mut self.steps), &self.spec.steps_dropped);
-        let items = std::mem::take(&mut self.settled);
-        if !items.is_empty() {
+        let mut by_topic: Vec<(Str, Vec<Settlement>)> = Vec::new();
+        for (topic, item) in std::mem::take(&mut self.settled) {
+            // Nearly always they are all of the outbox.
+            match by_topic.iter_mut().find(|(known, _)| *known == topic) {
+                Some((_, items)) => items.push(item),
+                None => by_topic.push((topic, vec![item])),
+            }
+        }
+        for (topic, items) in by_topic {
             crate::failpoint!("forwarder-before-ack");
+            let front = self.open.get(&topic).unwrap_or(&self.spec.outbox).clone();
             let message = TopicMessage::Settle { subscription: self.spec.subscription.clone(), items };
-            settle(&self.spec.outbox.clone(), message, self, ctx);
+            settle(&front, message, self, ctx);
         }
         if self.stopping && self.attempting == 0 {
             self.life.finish(ctx);
@@ -459,11 +478,7 @@ impl Handler<ForwarderMessage> for Forwarder {
             ForwarderMessage::Switch(on) => self.switch(on, ctx),
             ForwarderMessage::Reset => {
                 self.switch(true, ctx);
-                let act =
-                    TopicMessage::Act { subscription: self.spec.subscription.clone(), act: Act::RetryNow, reply: None };
-                if let Err(error) = self.spec.outbox.try_send(act) {
-                    tracing::debug!(to = %self.spec.name, %error, "waits are not shortened");
-                }
+                self.act(Act::RetryNow);
             }
             ForwarderMessage::Inspect(reply) => {
                 if reply.send(self.status()).is_err() {

@@ -260,7 +260,7 @@ impl Topic {
         let mut ops = Ops::new();
         for served in &mut self.served {
             let labels = [&*served.spec.name, &self.label];
-            let lag = next.saturating_sub(served.state.cursor().floor() + 1);
+            let lag = served.state.lag(next);
             self.spec.metrics.subscription_lag.with_label_values(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
             self.spec.metrics.subscription_in_flight.with_label_values(&labels).set(served.state.in_flight() as i64);
             self.spec.metrics.subscription_waiting.with_label_values(&labels).set(served.state.waiting().len() as i64);
@@ -326,7 +326,7 @@ impl Topic {
             durable: s.spec.durable,
             paused: s.state.is_paused(),
             ack_floor: s.state.cursor().floor(),
-            lag: self.next.saturating_sub(s.state.cursor().floor() + 1),
+            lag: s.state.lag(self.next),
             in_flight: s.state.in_flight(),
             waiting: s.state.waiting().len(),
             delivered: s.delivered,

@@ -365,6 +365,28 @@ impl Cast {
         Ok(names.into_iter().collect())
     }
 
+    /// Hands a subscription over from one receiver to the next: what the first had is taken back before `next` is put in its
+    /// place, so that the second gets each delivery once.
+    pub async fn hand_over<T>(&self, subscription: &Str, next: impl FnOnce() -> T) -> T {
+        let serves = |topic: &TopicHandle| {
+            read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.serves(&topic.name))
+        };
+        let topics: Vec<TopicHandle> = self.all().into_iter().filter(serves).collect();
+        for topic in &topics {
+            let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: None };
+            // A topic that is being restarted has nothing in flight.
+            topic.front.send(message).await.ok();
+        }
+        let next = next();
+        for topic in &topics {
+            let act = Act::Limit(None);
+            let message = TopicMessage::Act { subscription: subscription.clone(), act, reply: None };
+            // Offered again at the topic's next look, within a second, where this does not arrive.
+            topic.front.send(message).await.ok();
+        }
+        next
+    }
+
     /// Changes a subscription on every topic that serves it; a pause outlives restarts. `false` when there is none.
     pub async fn act(&self, subscription: &str, act: Act) -> Result<bool, Error> {
         if !read(&self.0.subscribers).iter().any(|s| &*s.name == subscription) {

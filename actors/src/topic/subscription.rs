@@ -200,6 +200,11 @@ impl Subscription {
         self.next
     }
 
+    /// Records before `next` that are not handled; what waits for another attempt counts as handled.
+    pub fn lag(&self, next: Seq) -> u64 {
+        next.saturating_sub(self.cursor.floor() + 1).saturating_sub(self.cursor.above() as u64)
+    }
+
     /// Deliveries with the subscriber.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()

@@ -426,7 +426,7 @@ pub static ALL: &[Explanation] = &[
     entry(
         TOO_MANY_EMITTED,
         "too many events emitted",
-        "An evaluation emits at most 1,000 events. A function that has more to say emits one event that holds an array.",
+        "An evaluation emits at most 100 events. A function that has more to say emits one event that holds an array.",
         "",
         "",
     ),

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::value::{ObjectBuilder, Text, Value};
 
 /// Most events of one evaluation.
-const MOST: usize = 1_000;
+const MOST: usize = 100;
 
 /// An event that a function emitted, beside its value.
 #[derive(Clone, Debug)]

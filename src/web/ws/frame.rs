@@ -4,6 +4,7 @@
 use base64::Engine;
 use bytes::Bytes;
 use hexafn_actors::log::Record;
+use hexafn_actors::topic::first_place;
 
 /// Room for the longest frame header.
 const HEADER: usize = 10;
@@ -20,7 +21,8 @@ pub fn of_record(record: &Record) -> Bytes {
 pub fn of_delivery(record: &Record, attempt: u32) -> Bytes {
     let mut out = Vec::with_capacity(HEADER + record.event.data.len() + 448);
     out.resize(HEADER, 0);
-    json(record, &mut out);
+    // One that is delivered again shows where it stood first; it is settled where it stands now.
+    object(first_place(record), record, &mut out);
     out.pop();
     let (topic, seq) = (&record.topic, record.seq);
     out.extend_from_slice(format!(",\"attempt\":{attempt},\"ack_id\":\"{topic}/{seq}/{attempt}\"}}").as_bytes());
@@ -59,10 +61,14 @@ fn framed(mut out: Vec<u8>) -> Bytes {
 
 /// The record as JSON: its place, the CloudEvents attributes, the trace, the data as it was.
 pub fn json(record: &Record, out: &mut Vec<u8>) {
+    object((&record.topic, record.seq), record, out);
+}
+
+fn object((topic, seq): (&str, u64), record: &Record, out: &mut Vec<u8>) {
     let event = &record.event;
     out.extend_from_slice(b"{\"topic\":");
-    string(&record.topic, out);
-    out.extend_from_slice(format!(",\"seq\":{},\"stored\":\"{}\"", record.seq, record.stored.rfc3339()).as_bytes());
+    string(topic, out);
+    out.extend_from_slice(format!(",\"seq\":{seq},\"stored\":\"{}\"", record.stored.rfc3339()).as_bytes());
     let time = event.time.rfc3339();
     let attributes = [
         ("id", Some(&*event.id)),

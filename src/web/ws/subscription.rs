@@ -10,7 +10,7 @@
 //! What is not settled when the connection ends is offered to the next one, with no attempt counted. A newer connection
 //! takes the subscription over.
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, StreamHandler};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, StreamHandler, WrapFuture};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, Message, ProtocolError, Session};
 use hexafn_actors::clock::Wall;
@@ -159,10 +159,12 @@ impl Actor for Subscribed {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        match self.app.system.serve(&self.name, ctx.address().recipient()) {
-            Ok(serving) => self.serving = Some(serving),
-            Err(error) => return self.close(CloseCode::Again, &error.to_string(), ctx),
-        }
+        let (system, name, to) = (self.app.system.clone(), self.name.clone(), ctx.address().recipient());
+        let serving = async move { system.serve(&name, to).await };
+        ctx.spawn(serving.into_actor(self).map(|serving, this, ctx| match serving {
+            Ok(serving) => this.serving = Some(serving),
+            Err(error) => this.close(CloseCode::Again, &error.to_string(), ctx),
+        }));
         ctx.run_interval(CHECK, |this, ctx| {
             if this.outbox.borrow().ended {
                 return ctx.stop();
@@ -171,7 +173,11 @@ impl Actor for Subscribed {
                 return this.close(CloseCode::Policy, "the token was revoked", ctx);
             }
             if this.serving.as_ref().is_some_and(|s| !s.is_current()) {
-                return this.close(CloseCode::Policy, "a newer connection took the subscription over", ctx);
+                return this.close(
+                    CloseCode::Policy,
+                    "a newer connection took the subscription over, or it was removed",
+                    ctx,
+                );
             }
             if this.heard.elapsed() > SILENT {
                 this.close(CloseCode::Away, "no sign of life", ctx);

@@ -3,7 +3,7 @@
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
 use super::super::subscription::{Attempt, Effect, Verdict};
-use super::super::{AGAIN, Act, OUTCOMES, REPLAY_OF, Settlement, Subscriber, keys};
+use super::super::{Act, OUTCOMES, Settlement, Subscriber, first_place, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
@@ -199,7 +199,7 @@ fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &
     let (topic, seq) = first_place(record);
     for (name, value) in [
         ("deadtopic", topic.to_owned()),
-        ("deadseq", seq),
+        ("deadseq", seq.to_string()),
         ("deadby", subscriber.name.to_string()),
         ("deadattempts", attempts.to_string()),
         ("deadversion", format!("{:016x}", subscriber.version)),
@@ -234,7 +234,7 @@ fn outcome(
         "event_id": event.id,
         "event_type": event.kind,
         "topic": topic,
-        "seq": seq.parse::<u64>().ok(),
+        "seq": seq,
         "attempt": attempt,
         "cause": cause,
         "next_attempt": next_attempt.map(Wall::rfc3339),
@@ -247,13 +247,4 @@ fn outcome(
     told.headers.clear();
     told.extensions.clear();
     Some(Op::Append { topic: feedback.topic, event: Box::new(told), dedupe: None })
-}
-
-/// Where a record stood the first time, also when it was delivered again.
-fn first_place(record: &Record) -> (&str, String) {
-    let first = record.event.extensions.iter().find(|(name, _)| &**name == REPLAY_OF);
-    match first.and_then(|(_, place)| place.rsplit_once('/')).filter(|_| record.topic.starts_with(AGAIN)) {
-        Some((topic, seq)) => (topic, seq.to_owned()),
-        None => (&record.topic, record.seq.to_string()),
-    }
 }

@@ -1,0 +1,214 @@
+//! Dead letters in the hands of a person: chosen by filters, edited, dropped, tried on another configuration; over crashes.
+
+use super::dead::{bad, letters, letters_when, start};
+use super::sender::{answer, client, get, post, send};
+use super::service::Service;
+use super::watch::{events, events_when, idle, ids_of};
+use serde_json::{Value, json};
+
+/// So many letters of `half`, whose `n` are 1, 2, …
+async fn given_up(service: &Service, count: i64) -> Vec<String> {
+    let mut ids = Vec::new();
+    for n in 1..=count {
+        ids.push(bad(service, n).await);
+        // Ten failures in a row would be a quarantine.
+        send(service, r#"{"n":0,"by":1}"#).await;
+        letters_when(service, "trigger.half", ids.len()).await;
+    }
+    events_when(service, "halves", ids.len()).await;
+    ids
+}
+
+/// The `n` of the letters.
+fn ns(letters: &[Value]) -> Vec<i64> {
+    letters.iter().map(|l| l["event"]["data"]["n"].as_i64().unwrap()).collect()
+}
+
+/// From now on everything can be halved.
+fn repair(service: &Service) {
+    service.edit("event.data.n / event.data.by", "event.data.n / 2");
+    service.ask(&["reload"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_are_chosen_by_a_filter_by_pages_and_by_number_and_dropped_for_good() {
+    let mut service = start();
+    given_up(&service, 4).await;
+    let large = service.ask(&["dlq", "list", "trigger.half", "--filter", "event.data.n > 2"]);
+    assert_eq!(ns(large.as_array().unwrap()), [3, 4]);
+    let by_cause = ["dlq", "list", "trigger.half", "--filter", "contains(event.extensions.deadcause, '3 / 0')"];
+    assert_eq!(ns(service.ask(&by_cause).as_array().unwrap()), [3], "what a letter says of itself can be asked for");
+    let (status, page) = get(&service.url("/admin/dead/trigger.half?from=2&limit=2")).await;
+    assert_eq!((status, ns(page["letters"].as_array().unwrap()), &page["next"]), (200, vec![2, 3], &4.into()));
+
+    let told = service.ask(&["dlq", "drop", "trigger.half", "--filter", "event.data.n > 2", "--limit", "1"]);
+    assert_eq!((told, ns(&letters(&service, "trigger.half"))), (json!({ "settled": 1, "left": 3 }), vec![1, 2, 4]));
+    assert_eq!(service.ask(&["dlq", "drop", "trigger.half", "1", "9"]), json!({ "settled": 1, "left": 2 }));
+    service.kill_and_restart();
+    assert_eq!(ns(&letters(&service, "trigger.half")), [2, 4], "what is dropped stays so");
+    repair(&service);
+    let told = service.ask(&["dlq", "replay", "trigger.half", "--filter", "event.data.n == 4"]);
+    assert_eq!(told, json!({ "settled": 1, "left": 1 }));
+    assert_eq!(events_when(&service, "halves", 5).await[4]["data"]["half"], 2);
+    assert_eq!(service.ask(&["dlq", "drop", "trigger.half", "--all"]), json!({ "settled": 1, "left": 0 }));
+    idle(&service).await;
+    assert_eq!(events(&service, "halves").await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_choice_that_is_none_is_refused_and_settles_nothing() {
+    let service = start();
+    given_up(&service, 1).await;
+    for act in ["replay", "drop"] {
+        let ran = service.hexafn(&["dlq", act, "trigger.half"]);
+        assert!(ran.code == Some(2) && ran.err.contains("--all"), "all must be said: {ran:?}");
+        let ran = service.hexafn(&["dlq", act, "trigger.half", "--filter", "event.data.n >"]);
+        assert!(ran.code == Some(1) && ran.err.contains("filter"), "{ran:?}");
+        let url = service.url(&format!("/admin/dead/trigger.half/{act}"));
+        for (body, code) in [
+            (json!({ "seq": [1] }), "body-invalid"),
+            (json!({ "limit": 0 }), "limit-invalid"),
+            (json!({ "limit": 1001 }), "limit-invalid"),
+            (json!({ "seqs": vec![1; 1001] }), "limit-invalid"),
+        ] {
+            let (status, problem) = post(&url, &[], &body.to_string()).await;
+            assert_eq!((status, problem["code"].as_str()), (400, Some(code)), "{act} {problem}");
+        }
+    }
+    for query in ["limit=0", "limit=1001", "from=x", "order=asc", "filter=event.data.n%20%3E"] {
+        assert_eq!(get(&service.url(&format!("/admin/dead/trigger.half?{query}"))).await.0, 400, "{query}");
+    }
+    assert_eq!(letters(&service, "trigger.half").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_letters_that_are_not_there_is_told_what_there_is() {
+    let service = start();
+    given_up(&service, 1).await;
+    for args in [
+        &["list", "trigger.hafl"][..],
+        &["show", "trigger.hafl", "1"],
+        &["edit", "trigger.hafl", "1", "-d", "{}"],
+        &["drop", "trigger.hafl", "--all"],
+        &["replay", "trigger.hafl", "--all"],
+        &["check", "trigger.hafl", "-c", "cfg"],
+    ] {
+        let ran = service.hexafn(&[&["dlq"], args].concat());
+        assert!(ran.code == Some(1) && ran.err.contains("trigger.half"), "{args:?}: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edited_letter_takes_the_place_of_the_old_one_and_what_is_no_json_is_refused() {
+    let mut service = start();
+    let ids = given_up(&service, 2).await;
+    let broken = service.hexafn(&["dlq", "edit", "trigger.half", "1", "-d", r#"{"n":6,"by":}"#]);
+    assert!(broken.code == Some(1) && broken.err.contains("not JSON"), "{broken:?}");
+    let absent = service.hexafn(&["dlq", "edit", "trigger.half", "7", "-d", "{}"]);
+    assert!(absent.code == Some(1) && absent.err.contains('7'), "{absent:?}");
+    assert_eq!(ns(&letters(&service, "trigger.half")), [1, 2], "as they were");
+
+    let told = service.ask(&["dlq", "edit", "trigger.half", "1", "-d", r#"{"n":60,"by":2}"#]);
+    assert_eq!(told, json!({ "subscription": "trigger.half", "was": 1, "seq": 3 }));
+    service.kill_and_restart();
+    let now = letters(&service, "trigger.half");
+    assert_eq!(ns(&now), [2, 60]);
+    assert!(now[1]["edited"].is_string() && now[0]["edited"].is_null(), "{now:?}");
+    assert_eq!((&now[1]["topic_seq"], &now[1]["event"]["id"]), (&1.into(), &ids[0].clone().into()), "{now:?}");
+    let failures = now[1]["failures"].as_array().map(Vec::len);
+    assert_eq!(failures, Some(2), "why it was given up is not forgotten: {now:?}");
+    assert_eq!(service.hexafn(&["dlq", "edit", "trigger.half", "1", "-d", "{}"]).code, Some(1), "the old one is gone");
+
+    assert_eq!(service.ask(&["dlq", "replay", "trigger.half", "3"]), json!({ "settled": 1, "left": 1 }));
+    let half = events_when(&service, "halves", 3).await.remove(2);
+    assert_eq!((&half["id"], &half["data"]["half"]), (&format!("{}-half", ids[0]).into(), &30.into()), "{half}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_and_letters_are_the_same_after_kill_9_and_what_was_replayed_before_is_not_replayed_again() {
+    let mut service = start();
+    given_up(&service, 4).await;
+    let before = (service.ask(&["dlq", "list"]), letters(&service, "trigger.half"));
+    service.kill_and_restart();
+    assert_eq!((service.ask(&["dlq", "list"]), letters(&service, "trigger.half")), before);
+    repair(&service);
+    service.ask(&["dlq", "replay", "trigger.half", "2", "3"]);
+    service.kill_and_restart();
+    assert_eq!(ns(&letters(&service, "trigger.half")), [1, 4]);
+    assert_eq!(service.ask(&["dlq", "list"])[0]["letters"], 2);
+    events_when(&service, "halves", 6).await;
+    idle(&service).await;
+    let halves = events(&service, "halves").await;
+    let mut values: Vec<String> = halves[4..].iter().map(|e| e["data"]["half"].to_string()).collect();
+    values.sort();
+    assert_eq!(values, ["1", "1.5"], "each once: {halves:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_replayed_twice_however_often_it_is_asked_for_at_once() {
+    let service = start();
+    let ids = given_up(&service, 4).await;
+    repair(&service);
+    let url = service.url("/admin/dead/trigger.half/replay");
+    let mut asks = tokio::task::JoinSet::new();
+    for at in 0..8 {
+        let url = url.clone();
+        let body = if at % 2 == 0 { json!({}) } else { json!({ "seqs": [4, 2, 3, 1] }) };
+        asks.spawn(async move { answer(client().post(url).json(&body)).await });
+    }
+    let told = asks.join_all().await;
+    assert!(told.iter().all(|t| t.status == 200), "{told:?}");
+    assert_eq!(told.iter().map(|t| t.json["settled"].as_u64().unwrap()).sum::<u64>(), 4, "{told:?}");
+    events_when(&service, "halves", 8).await;
+    idle(&service).await;
+    let mut expected: Vec<String> = ids.iter().map(|id| format!("{id}-half")).collect();
+    expected.sort();
+    assert_eq!(ids_of(&events(&service, "halves").await[4..]), expected);
+    assert_eq!(letters(&service, "trigger.half"), [] as [Value; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_is_named_twice_is_replayed_once() {
+    let service = start();
+    given_up(&service, 1).await;
+    let (_, told) =
+        post(&service.url("/admin/dead/trigger.half/replay"), &[], r#"{"seqs":[1,1],"topic":"aside"}"#).await;
+    assert_eq!(told, json!({ "settled": 1, "left": 0 }));
+    assert_eq!(events_when(&service, "aside", 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_not_deployed_is_tried_on_the_letters_without_an_effect() {
+    let service = start();
+    given_up(&service, 3).await;
+    let candidate = service.path("candidate");
+    std::fs::create_dir(&candidate).unwrap();
+    let propose = |half: &str| {
+        let text = service.scenario.text().replace("event.data.n / event.data.by", half);
+        std::fs::write(candidate.join("hexafn.toml"), text).unwrap();
+    };
+    let check = || service.hexafn(&["-o", "json", "dlq", "check", "trigger.half", "--config", "candidate"]);
+    let outcomes = |told: &str| {
+        let told: Value = serde_json::from_str(told).unwrap_or_else(|e| panic!("{e}: {told}"));
+        let of = |l: &Value| l["outcome"].as_str().unwrap().to_owned();
+        (told["failed"].as_u64(), told["letters"].as_array().unwrap().iter().map(of).collect::<Vec<_>>())
+    };
+    propose("event.data.n / event.data.by");
+    let same = check();
+    assert_eq!((same.code, outcomes(&same.out)), (Some(1), (Some(3), vec!["failed".to_owned(); 3])), "{same:?}");
+    propose("if event.data.n == 2 { fail \"two\" } else { 1 }");
+    let most = check();
+    let expected = ["fired", "failed", "fired"].map(str::to_owned).to_vec();
+    assert_eq!((most.code, outcomes(&most.out)), (Some(1), (Some(1), expected)), "{most:?}");
+    propose("event.data.n / 2");
+    let right = check();
+    assert_eq!((right.code, outcomes(&right.out)), (Some(0), (Some(0), vec!["fired".to_owned(); 3])), "{right:?}");
+    let people = service.hexafn(&["dlq", "check", "trigger.half", "-c", "candidate"]);
+    assert!(people.code == Some(0) && people.out.contains("0 of 3 letters would fail again"), "{people:?}");
+    propose("event.data.n / ");
+    assert_eq!(check().code, Some(78), "one that is not valid is told");
+    let target = service.hexafn(&["dlq", "check", "target.web", "-c", "candidate"]);
+    assert!(target.code == Some(2) && target.err.contains("trigger"), "{target:?}");
+    assert_eq!(letters(&service, "trigger.half").len(), 3, "nothing was settled");
+    assert_eq!(events(&service, "halves").await.len(), 3);
+}

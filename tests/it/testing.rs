@@ -1,0 +1,211 @@
+//! `hexafn test`: tests in a configuration, from a request to targets that are played; what it says when one does not hold.
+
+use super::service::{Ran, Scenario};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn scenario() -> Scenario {
+    Scenario::new("tested")
+}
+
+fn test(scenario: &Scenario, more: &[&str]) -> Ran {
+    scenario.run(&[&["test", "--config", "cfg"], more].concat())
+}
+
+/// The tests of the scenario with one change, which must be there to make.
+fn changed(from: &str, to: &str) -> Scenario {
+    let scenario = scenario();
+    let text = std::fs::read_to_string(scenario.path("cfg/tests.toml")).unwrap();
+    assert!(text.contains(from), "the tests hold no `{from}`");
+    scenario.file("tests.toml", &text.replacen(from, to, 1))
+}
+
+/// Where the expectation that was changed stands, as it is told.
+fn place(changed: &Scenario) -> String {
+    let text = |s: &Scenario| std::fs::read_to_string(s.path("cfg/tests.toml")).unwrap();
+    let (before, after) = (text(&scenario()), text(changed));
+    let at = before.lines().zip(after.lines()).position(|(b, a)| a != b).expect("something was changed");
+    let lines: Vec<&str> = after.lines().collect();
+    let head = lines[..=at].iter().rposition(|l| l.starts_with("[[test")).unwrap();
+    format!("cfg/tests.toml:{}", head + 1)
+}
+
+#[test]
+fn what_holds_passes_without_secrets_and_says_what_no_test_reached() {
+    let scenario = scenario();
+    let ran = test(&scenario, &[]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.iter().filter(|l| l.starts_with("ok ")).count(), 7, "{ran:?}");
+    let end = [
+        "7 of 7 tests passed",
+        "  triggers that fired: 4 of 5; never: never",
+        "  triggers that an event reached: 4 of 5; never: never",
+        "  functions that ran: 3 of 4; never: unused",
+    ];
+    assert_eq!(lines[7..], end, "{ran:?}");
+    assert_eq!(test(&scenario, &[]).out, ran.out, "a run gives the same every time");
+    assert!(!scenario.path("data").exists(), "nothing is stored");
+    // The very secrets that a start cannot do without.
+    let served = scenario.run(&["serve", "--config", "cfg"]);
+    assert!(served.code == Some(78) && served.err.contains("IT_SECRET_THAT_NOBODY_SETS"), "{served:?}");
+}
+
+#[test]
+fn what_does_not_hold_is_told_with_its_place_and_the_difference() {
+    for (from, to, expected) in [
+        ("status = 202", "status = 200", &["expected to be 200, and is 202"][..]),
+        ("count = 1", "count = 2", &["trigger `note` was expected to be fired 2 times, and was fired"]),
+        ("attempts = 3", "attempts = 2", &["target `web`: the event: 2 attempts were expected, and 3 were made"]),
+        ("dead = false", "dead = true", &["a dead letter was expected, and it arrived after 3 attempts"]),
+        (
+            "body = { size = 3 }",
+            "body = { size = 4 }",
+            &["what is sent differs", "-    \"size\": 4", "+    \"size\": 3"],
+        ),
+        (
+            "data = { size = 3, by = \"mona\" }\nassert",
+            "data = { size = 5, by = \"mona\" }\nassert",
+            &["topic `kept`: the event: its data differs", "-  \"size\": 5", "+  \"size\": 3"],
+        ),
+        (
+            "assert = \"event.data.size == 3\"",
+            "assert = \"event.data.size == 7\"",
+            &["does not hold", "event.data.size = 3"],
+        ),
+        ("key = \"mona\"", "key = \"lisa\"", &["its key was expected to be `lisa`", "mona"]),
+        ("contains = { size = 3 }", "contains = { colour = 3 }", &["its data lacks something", "-  \"colour\": 3"]),
+        ("topic = \"sizes\"", "topic = \"nowhere\"", &["topic `nowhere` was expected to get an event, and got none"]),
+        ("status = 401", "status = 202", &["expected to be 202, and is 401 (signature-refused"]),
+        ("code = \"signature-refused\"", "code = \"body-invalid\"", &["expected to be `body-invalid`, and is 401"]),
+        (
+            "outcome = \"none\"",
+            "outcome = \"fired\"",
+            &["trigger `note` was expected to be fired, and no event reached it"],
+        ),
+        ("outcome = \"skipped\"", "outcome = \"fired\"", &["and was skipped", "event.data.size = 1"]),
+        ("answer = { sum = 3 }", "answer = { sum = 4 }", &["the answer differs", "-  \"sum\": 4", "+  \"sum\": 3"]),
+        (
+            "at = \"2026-05-01T08:20",
+            "at = \"2026-05-01T08:30",
+            &["its data lacks", "+  \"at\": \"2026-05-01T08:20:00Z\""],
+        ),
+    ] {
+        let scenario = changed(from, to);
+        let ran = test(&scenario, &[]);
+        let place = format!("  {}: ", place(&scenario));
+        assert_eq!((ran.code, ran.out.matches("FAILED").count()), (Some(1), 1), "{to}: {ran:?}");
+        assert!(ran.out.contains("6 of 7 tests passed"), "{to}: {ran:?}");
+        let miss: String =
+            ran.out.split(&place).nth(1).unwrap_or_else(|| panic!("{to}: no {place}: {}", ran.out)).into();
+        for part in expected {
+            assert!(miss.contains(part), "{to}: {part}: {}", ran.out);
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_and_how_targets_answer_decide() {
+    for (from, to, failing) in [
+        // The clock: within the hour a repetition is known, after it it is not.
+        ("after = \"59m\"", "after = \"61m\"", "a repetition is known for an hour"),
+        ("after = \"61m\"", "after = \"59m\"", "and forgotten after it"),
+        (
+            "after = \"1h\"\n\n[[test.expect]]\ntopic = \"kept\"",
+            "after = \"2h\"\n\n[[test.expect]]\ntopic = \"kept\"",
+            "a function is tried again by the clock of the test",
+        ),
+        // The signature, the type, the answers.
+        ("signed = false", "signed = true", "what is not signed is refused"),
+        ("event = \"push\"", "event = \"issues\"", "a push is noted after two refusals"),
+        ("answers = [503, \"timeout\", 200]", "answers = [503, 200]", "a push is noted after two refusals"),
+        ("answers = [503, \"timeout\", 200]", "answers = [503]", "a push is noted after two refusals"),
+        ("answers = [\"refused\"]", "answers = [\"refused\", 204]", "a push is given up after three"),
+    ] {
+        let ran = test(&changed(from, to), &["-o", "json"]);
+        assert_eq!(ran.code, Some(1), "{to}: {ran:?}");
+        let told: Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+        let failed = |t: &&Value| t["ok"] == false;
+        let names: Vec<&Value> = told["tests"].as_array().unwrap().iter().filter(failed).map(|t| &t["name"]).collect();
+        assert_eq!(names, [failing], "{to}: {told}");
+    }
+}
+
+#[test]
+fn programs_get_json_and_names_choose() {
+    let scenario = changed("attempts = 3", "attempts = 2");
+    let ran = test(&scenario, &["-o", "json", "push", "answered"]);
+    let told: Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    assert_eq!((ran.code, &told["failed"]), (Some(1), &1.into()), "{told}");
+    let tests = told["tests"].as_array().unwrap();
+    let names: Vec<(&Value, &Value)> = tests.iter().map(|t| (&t["name"], &t["ok"])).collect();
+    let expected = [
+        ("a push is noted after two refusals", false),
+        ("a push is given up after three", true),
+        ("a question is answered", true),
+    ]
+    .map(|(name, ok)| (json!(name), json!(ok)));
+    assert_eq!(names, expected.each_ref().map(|(name, ok)| (name, ok)));
+    assert_eq!(tests[0]["origin"], "cfg/tests.toml:2", "{told}");
+    let origin = place(&scenario);
+    let miss = &tests[0]["misses"];
+    assert_eq!((miss.as_array().map(Vec::len), &miss[0]["origin"]), (Some(1), &origin.into()));
+    assert!(miss[0]["message"].as_str().unwrap().contains("2 attempts were expected"), "{told}");
+    assert_eq!(tests[1]["misses"], json!([]));
+    let coverage = &told["coverage"][0];
+    assert_eq!(
+        (&coverage["what"], &coverage["covered"], &coverage["of"]),
+        (&"triggers that fired".into(), &2.into(), &5.into())
+    );
+    assert_eq!(coverage["never"], json!(["hesitant", "never", "tick"]), "of those that were chosen: {told}");
+
+    let one = test(&scenario, &["question"]);
+    assert!(one.code == Some(0) && one.out.contains("1 of 1 tests passed"), "what fails was not chosen: {one:?}");
+    let none = test(&scenario, &["no such test"]);
+    assert!(none.code == Some(1) && none.err.contains("a question is answered"), "those that there are: {none:?}");
+    let without = scenario.file("tests.toml", "");
+    let none = test(&without, &[]);
+    assert!(none.code == Some(1) && none.err.contains("docs/testing.md"), "{none:?}");
+}
+
+#[test]
+fn a_configuration_that_is_not_valid_is_told_and_no_test_is_run() {
+    let parts = |outcome: &str| format!("trigger = \"note\"\noutcome = \"{outcome}\"");
+    let mut untold = Vec::new();
+    for (scenario, expected) in [
+        (scenario().edit("when = 'event.type ==", "when = 'event.typ =="), "hexafn.toml:"),
+        (changed("source = \"hub\"", "source = \"hbu\""), "`hub`"),
+        (changed("source = \"hub\"", "sourse = \"hub\""), "sourse"),
+        (changed("target = \"web\"", "target = \"wbe\""), "`web`"),
+        (changed(&parts("fired"), &parts("fried")), "skipped"),
+        (changed("assert = \"event.data.size == 3\"", "assert = \"event.data.size = 3\""), "HX0101"),
+        (changed("answers = [503, ", "answers = [\"busy\", "), "refused"),
+        (changed("after = \"59m\"", "after = \"soon\""), "soon"),
+        (changed("now = \"2026-05-01T08:00:00Z\"", "now = \"yesterday\""), "yesterday"),
+    ] {
+        let ran = test(&scenario, &[]);
+        assert!(ran.code == Some(78) && ran.out.is_empty(), "{expected}: {ran:?}");
+        if !ran.err.contains(expected) {
+            untold.push((expected, ran.err.clone()));
+        }
+        assert!(ran.err.contains(".toml:"), "with its place: {ran:?}");
+        assert_eq!(scenario.run(&["check", "--config", "cfg"]).code, Some(78), "{expected}: check finds it, too");
+        let ran = test(&scenario, &["-o", "json"]);
+        let told: Value = serde_json::from_str(&ran.err).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+        assert!(told["errors"].as_array().is_some_and(|e| !e.is_empty()), "{told}");
+    }
+    assert!(untold.is_empty(), "what is wrong is named: {untold:#?}");
+    let absent = changed("data = { size = 3, by = \"mona\" }", "file = \"absent.json\"");
+    let ran = test(&absent, &[]);
+    assert!(ran.code.is_some_and(|code| code != 0) && format!("{ran:?}").contains("absent.json"), "{ran:?}");
+}
+
+#[test]
+fn the_shipped_configuration_passes_its_own_tests_and_so_does_a_new_one() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let scenario = Scenario::empty();
+    let ran = scenario.run(&["test", "--config", shipped.to_str().unwrap()]);
+    assert!(ran.code == Some(0) && ran.out.contains("4 of 4 tests passed"), "{ran:?}");
+    assert_eq!(scenario.run(&["new", "cfg"]).code, Some(0));
+    assert_eq!(test(&scenario, &[]).out, ran.out, "what `new` writes is the same");
+}
