@@ -216,3 +216,25 @@ fn suggestions_compile_when_applied() {
         assert!(again.is_ok(), "{text} -> {repaired}: {}", again.unwrap_err());
     }
 }
+
+#[test]
+fn failures_that_nothing_handles() {
+    let compiled = |text| compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    let text = "[parse_json(event.data.a), parse_bytes(event.data.b ?? '0'), map(event.data.c, hex_decode)]";
+    insta::assert_snapshot!("unhandled_failures", format!("{text}\n\n{}", compiled(text).warnings().render(false)));
+    for text in [
+        "try parse_json(event.data.a) else null",
+        "try map(event.data.a, parse_json) else []",
+        "try_parse_json(event.data.a)",
+        "if is_json(event.data.a) { parse_json(event.data.a) } else { null }",
+        "is_string(event.data.a) and parse_json(event.data.a) == 1",
+        "fn f(x) = parse_json(x)\ntry f(event.data.a) else err => fail err.message",
+        "parse_json(\"[1]\")",
+        "parse_json(event.id)",
+        "parse_time(event.data.at) - 1h",
+        "to_int(event.data.n) + 1",
+    ] {
+        let program = compiled(text);
+        assert!(program.warnings().is_empty(), "{text}: {}", program.warnings());
+    }
+}
