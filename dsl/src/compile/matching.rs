@@ -120,7 +120,7 @@ impl<'a> Compiler<'a> {
             if guard.is_none() {
                 taken.add(&pattern);
             }
-            compiled.push(Arm { pattern, guard, body });
+            compiled.push(Arm { span: arm.pattern.span, pattern, guard, body });
         }
         if !taken.everything(subject_types) && !arms.is_empty() && subject_types != Types::NEVER {
             let left = subject_types.without(taken.types);
