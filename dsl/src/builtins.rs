@@ -149,12 +149,15 @@ pub struct Builtin {
     pub params: Vec<Param>,
     /// What it gives.
     pub result: Types,
+    /// It interprets text of others, and fails on what it does not understand: the signature ends with `!`.
+    pub fallible: bool,
     pub(crate) run: Run,
 }
 
 impl Builtin {
     fn new(group: &'static str, row: &Row) -> Self {
         let (params, result) = row.signature.rsplit_once("->").unwrap_or((row.signature, "any"));
+        let (result, fallible) = result.strip_suffix('!').map_or((result, false), |result| (result, true));
         let inside = params.trim().trim_start_matches('(').strip_suffix(')').unwrap_or_default();
         Self {
             name: row.name,
@@ -164,6 +167,7 @@ impl Builtin {
             examples: row.examples,
             params: split_params(inside).into_iter().map(param).collect(),
             result: Types::parse(result),
+            fallible,
             run: row.run,
         }
     }

@@ -111,6 +111,8 @@ codes! {
     NOT_EXHAUSTIVE = 310;
     UNREACHABLE = 311;
     NOT_IN_SCHEMA = 312;
+    UNHANDLED_FAILURE = 313;
+    NOT_A_CHOICE = 314;
 }
 // Run time.
 codes! {

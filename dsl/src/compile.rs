@@ -157,6 +157,10 @@ pub(super) struct Compiler<'a> {
     in_constant: bool,
     /// How many `try` are around: failures of what is constant are caught there.
     trying: u32,
+    /// What tests said about the paths that they tested, where they hold.
+    paths: Vec<(String, Types)>,
+    /// What was tested with `is_json` and the like before.
+    looked_at: Vec<String>,
     /// What the expression that is being compiled does besides giving a value.
     effects: Effects,
     /// The same of each function, and of the main program at the end.
@@ -189,6 +193,8 @@ impl<'a> Compiler<'a> {
             constant_budget: constants::budget(),
             in_constant: false,
             trying: 0,
+            paths: Vec::new(),
+            looked_at: Vec::new(),
             effects: Effects::default(),
             all_effects: Vec::new(),
             statements: Vec::new(),

@@ -23,6 +23,7 @@ use crate::input::Input;
 use crate::value::{Object, ObjectBuilder, Shape, Text, Value, equal};
 
 pub use emit::Emit;
+pub(crate) use explain::Source;
 pub use explain::{Explanation, PartOutcome};
 pub(crate) use ops::{arith, order, timestamp, weight};
 pub(crate) use path::{CTX_FIELDS, EVENT_FIELDS, position};
@@ -316,12 +317,23 @@ impl<'p, 'e> Machine<'p, 'e> {
         for arg in args {
             values.push(self.eval(arg)?);
         }
+        self.framed(function, values, |machine, body| machine.eval(body))
+    }
+
+    /// Runs the body of a function with its arguments on a frame of its own.
+    #[inline]
+    fn framed(
+        &mut self,
+        function: u16,
+        values: impl IntoIterator<Item = Value<'e>>,
+        run: impl FnOnce(&mut Self, &'p Node) -> Result<Value<'e>>,
+    ) -> Result<Value<'e>> {
         let callee = &self.code.functions[function as usize];
         let (base, height) = (self.base, self.stack.len());
         self.base = height;
         self.stack.extend(values);
         self.stack.resize(height + callee.slots, Value::Null);
-        let result = self.eval(&callee.body);
+        let result = run(self, &callee.body);
         self.stack.truncate(height);
         self.base = base;
         result

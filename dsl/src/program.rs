@@ -7,7 +7,7 @@ use crate::code::{Code, Op};
 use crate::codes;
 use crate::compile::{Declaration, Emits};
 use crate::diagnostic::Diagnostics;
-use crate::eval::{Emit, Explanation, Machine, truth_of};
+use crate::eval::{Emit, Explanation, Machine, Source, truth_of};
 use crate::fault::{Failure, Fault, RuntimeError};
 use crate::input::Input;
 use crate::modules::Files;
@@ -171,7 +171,8 @@ impl Program {
     /// When the budget is used up before there is anything to tell.
     pub fn explain<'e>(&self, input: &Input<'e>, budget: &mut Budget) -> Result<Explanation, RuntimeError> {
         let code = &self.0.code;
-        let (explanation, result) = Machine::new(code, input, budget).explain(&code.main, &self.0.text);
+        let source = Source { text: &self.0.text, files: &self.0.files, called: false };
+        let (explanation, result) = Machine::new(code, input, budget).explain(&code.main, source);
         match result
             .and_then(|value| if self.0.kind == ProgramKind::Condition { truth_of(&value).map(drop) } else { Ok(()) })
         {

@@ -216,3 +216,54 @@ fn suggestions_compile_when_applied() {
         assert!(again.is_ok(), "{text} -> {repaired}: {}", again.unwrap_err());
     }
 }
+
+#[test]
+fn failures_that_nothing_handles() {
+    let compiled = |text| compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    let text = "[parse_json(event.data.a), parse_bytes(event.data.b ?? '0'), map(event.data.c, hex_decode)]";
+    insta::assert_snapshot!("unhandled_failures", format!("{text}\n\n{}", compiled(text).warnings().render(false)));
+    for text in [
+        "try parse_json(event.data.a) else null",
+        "try map(event.data.a, parse_json) else []",
+        "try_parse_json(event.data.a)",
+        "if is_json(event.data.a) { parse_json(event.data.a) } else { null }",
+        "is_string(event.data.a) and parse_json(event.data.a) == 1",
+        "fn f(x) = parse_json(x)\ntry f(event.data.a) else err => fail err.message",
+        "parse_json(\"[1]\")",
+        "parse_json(event.id)",
+        "parse_time(event.data.at) - 1h",
+        "to_int(event.data.n) + 1",
+    ] {
+        let program = compiled(text);
+        assert!(program.warnings().is_empty(), "{text}: {}", program.warnings());
+    }
+}
+
+#[test]
+fn tests_narrow_paths() {
+    let compiled = |text| compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function);
+    for (name, text) in [
+        ("narrowed_path", "if is_string(event.data.a) { event.data.a + 1 } else { event.data.a }"),
+        ("below_a_narrowed_path", "if event.data[\"a\"] == 5 { event.data.a.b } else { 0 }"),
+        ("narrowed_path_of_a_name", "let d = event.data\nis_array(d.xs[0]) and upper(d.xs[0]) == \"X\""),
+        ("narrowed_by_not", "if event.data.a != null { 0 } else { len(event.data.a) }"),
+    ] {
+        let findings = compiled(text).expect_err(name);
+        insta::assert_snapshot!(name, format!("{text}\n\n{}", findings.render(false)));
+    }
+    for text in [
+        "if event.data.a != null { event.data.a.b } else { event.data.a }",
+        "if is_string(event.data.a) { upper(event.data.a) } else { event.data.a + 1 }",
+        "if is_string(event.data.a) { 0 } else { event.data.a.b }",
+        "(is_string(event.data.a) or is_array(event.data.a)) and len(event.data.a) > 1",
+        "if event.data.a { 1 } else { event.data?.a }",
+        "if is_string(event.data.a) { event.data.a?.b } else { 1 }",
+        "let event2 = event.data\nif is_string(event2.a) { upper(event2.a) } else { event2.a.b }",
+        "fn f(x) = if is_object(x.y) { x.y.z } else { x.y + 1 }\nf(event.data)",
+        "map(event.data.xs, x => if is_string(x.n) { upper(x.n) } else { x.n * 2 })",
+        "if event.data.a == \"x\" { map([event.data.a], x => upper(x)) } else { event.data.a.b }",
+    ] {
+        let program = compiled(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        assert!(program.warnings().is_empty(), "{text}: {}", program.warnings());
+    }
+}

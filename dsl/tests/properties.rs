@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use hexafn_dsl::json::{Doc, Kind, Limits, NodeRef};
 use hexafn_dsl::{
-    Budget, CompileOptions, Data, Input, Limits as Spend, ModuleError, Modules, ProgramKind, Shape, SourceText,
-    builtins, compile, compile_with, module_declarations,
+    Budget, CompileOptions, Data, Input, Limits as Spend, ModuleError, Modules, PartOutcome, ProgramKind, Shape,
+    SourceText, Value, builtins, compile, compile_with, module_declarations,
 };
 use proptest::prelude::*;
 
@@ -84,6 +84,13 @@ fn run(text: &str, kind: ProgramKind) {
             assert_eq!(first, second);
             if let Ok(explanation) = program.explain(&input, &mut Budget::new(limits)) {
                 assert!(!explanation.render().is_empty());
+                // What is explained is what happens, unless the explanation needs more than there is.
+                if let (Ok(value), PartOutcome::Value(shown)) =
+                    (program.eval(&input, &mut Budget::new(limits)), &explanation.outcome)
+                {
+                    let value = if matches!(value, Value::Drop) { "drop".to_owned() } else { value.preview() };
+                    assert_eq!(value, *shown, "{}", explanation.render());
+                }
             }
         }
     }

@@ -65,6 +65,9 @@ fn what_the_schema_says_is_found() {
         ("impossible_by_schema", "event.data.id == \"5\""),
         ("field_of_a_match", "match event.data.payment { { kind: \"card\", lst4 } => lst4, p => p.kid }"),
         ("element_of_a_match", "match event.data.lines { [{ sku: s }, ...] => s, [l] => l.prise, _ => null }"),
+        ("value_of_no_enum", "[event.data.total.currency == \"EURO\", \"usd\" != event.data.lines[0].price.currency]"),
+        ("value_of_no_enum_in_a_list", "let c = event.data.total.currency\nc in [\"EUR\", \"GBP\"]"),
+        ("value_of_no_const", "match event.data.payment { { kind: \"crad\" } => 1, { kind: \"bank\" } => 2, _ => 3 }"),
         ("first_of_the_lines", "first(event.data.lines).coutn"),
     ] {
         let findings = compiled(text).expect_err(name);
@@ -92,6 +95,11 @@ fn what_the_schema_allows_is_accepted() {
         "match event.data.payment { { iban: i } | { last4: i } => i, _ => null }",
         "match event.data { { total: { amount: number n }, note: null } => n, { lines: [l, ...] } => l.sku, _ => 0 }",
         "let event2 = event\nevent2.data.nothing",
+        "event.data.total.currency == \"EUR\" or event.data.payment.kind in [\"card\", \"bank\"]",
+        "lower(event.data.total.currency) == \"eur\"",
+        "slice(event.data.total.currency, 0, 2) == \"EU\"",
+        "event.data.payment.kind ?? \"none\" == \"none\"",
+        "event.data.extra.kind == \"anything\"",
     ] {
         let result = compiled(text);
         assert!(result.is_ok(), "{text}: {}", result.unwrap_err());
@@ -114,6 +122,8 @@ fn suggestions_compile_when_applied() {
         "event.data.lines[0].pric",
         "let { totl } = event.data\ntotl",
         "let { totl: x } = event.data\nx",
+        "event.data.total.currency == \"EURO\"",
+        "match event.data.payment { { kind: 'crad' } => 1, _ => 2 }",
     ] {
         let findings = compiled(text).unwrap_err();
         let (span, new) = findings.iter().next().unwrap().replacement.clone().expect(text);

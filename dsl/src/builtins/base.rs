@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "base64_decode",
-        signature: "(text: string) -> string",
+        signature: "(text: string) -> string!",
         doc: "The text of base64 in either alphabet, with or without padding; it must be UTF-8.",
         examples: &[("base64_decode('aGk/')", "\"hi?\""), ("base64_decode('aGk_')", "\"hi?\"")],
         run: Run::Pure(|m, a| {
@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "hex_decode",
-        signature: "(text: string) -> string",
+        signature: "(text: string) -> string!",
         doc: "The text of hexadecimal digits; it must be UTF-8.",
         examples: &[("hex_decode('415A')", "\"AZ\"")],
         run: Run::Pure(|m, a| {

@@ -94,7 +94,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_cidr",
-        signature: "(network: string) -> object",
+        signature: "(network: string) -> object!",
         doc: "The parts of a network: its first and last address, the bits of its prefix, and 4 or 6.",
         examples: &[(
             "parse_cidr('10.1.2.3/8')",

@@ -10,7 +10,7 @@ use crate::value::Value;
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "parse_duration",
-        signature: "(text: string) -> duration",
+        signature: "(text: string) -> duration!",
         doc: "A length of time such as `1h30m`; units us, ms, s, m, h, d, w.",
         examples: &[("parse_duration('90s') == 1m30s", "true")],
         run: Run::Pure(|_, a| {
@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_iso_duration",
-        signature: "(text: string) -> duration",
+        signature: "(text: string) -> duration!",
         doc: "A length of time from ISO 8601, such as `PT1H30M`; a day has 24 hours, and years and months have no \
               fixed length.",
         examples: &[("parse_iso_duration('P1DT2H') == 26h", "true")],

@@ -11,7 +11,7 @@ use crate::value::{Text, Value};
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "parse_json",
-        signature: "(text: string) -> any",
+        signature: "(text: string) -> any!",
         doc: "The value of a JSON text, with the limits of event bodies: depth 64, 10,000 keys, no duplicate keys.",
         examples: &[("parse_json('{\"a\": [1, 2.50]}').a", "[1,2.50]")],
         run: Run::Pure(|m, a| parse_json(m, text(a, 0))),

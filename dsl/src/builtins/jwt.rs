@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "jwt_decode",
-        signature: "(token: string) -> object",
+        signature: "(token: string) -> object!",
         doc: "What a JSON Web Token says, as `{ header, claims }`. Nothing is verified: whoever sent the token may \
               have written it.",
         examples: &[("jwt_decode('eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.').claims", "{\"sub\":\"a\"}")],

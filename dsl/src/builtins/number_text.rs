@@ -21,7 +21,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_number",
-        signature: "(text: string, group?: string, point?: string) -> number",
+        signature: "(text: string, group?: string, point?: string) -> number!",
         doc: "The number of a text with groups of thousands (`,` if not given) and a decimal point (`.`) of choice.",
         examples: &[("parse_number('1,234,567.89')", "1234567.89"), ("parse_number('1.234,50', '.', ',')", "1234.50")],
         run: Run::Pure(|_, a| {
@@ -74,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_bytes",
-        signature: "(text: string) -> int",
+        signature: "(text: string) -> int!",
         doc: "The number of bytes of a text such as `1.5 GiB`, `10MB` or `512`: units of 1024 with an `i`, of 1000 \
               without.",
         examples: &[("parse_bytes('1.5 KiB')", "1536"), ("parse_bytes('10MB')", "10000000")],
@@ -122,7 +122,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_base",
-        signature: "(text: string, base: int) -> int",
+        signature: "(text: string, base: int) -> int!",
         doc: "The integer of digits in a base from 2 to 36, in either case.",
         examples: &[("parse_base('FF', 16)", "255")],
         run: Run::Pure(|_, a| {

@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_semver",
-        signature: "(text: string) -> object",
+        signature: "(text: string) -> object!",
         doc: "The parts of a semantic version.",
         examples: &[(
             "parse_semver('v1.2.3-rc.1+5')",

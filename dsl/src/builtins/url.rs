@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_url",
-        signature: "(text: string) -> object",
+        signature: "(text: string) -> object!",
         doc: "The parts of an absolute URL; those that it has not are null, and the query is an object as \
               `form_decode` gives it.",
         examples: &[(

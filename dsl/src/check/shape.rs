@@ -1,6 +1,6 @@
 //! What a JSON value looks like: read from a JSON Schema, and used to check programs before they run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::Types;
@@ -22,6 +22,8 @@ pub struct Shape {
     pub open: bool,
     /// The elements, if it is an array of which they are known.
     pub items: Option<Box<Shape>>,
+    /// The strings that it may be, if they are listed.
+    pub texts: Option<BTreeSet<String>>,
 }
 
 /// A member of an object.
@@ -50,7 +52,7 @@ impl std::error::Error for ShapeError {}
 impl Shape {
     /// A shape that any JSON value has.
     pub fn any() -> Self {
-        Self { types: Types::JSON, fields: BTreeMap::new(), open: true, items: None }
+        Self { types: Types::JSON, fields: BTreeMap::new(), open: true, items: None, texts: None }
     }
 
     fn of(types: Types) -> Self {
@@ -76,6 +78,12 @@ impl Shape {
 
     /// What has one of the two shapes.
     fn or(self, other: Self) -> Self {
+        let texts = match (self.types.overlaps(Types::STRING), other.types.overlaps(Types::STRING)) {
+            (true, false) => self.texts,
+            (false, true) => other.texts,
+            (true, true) => self.texts.zip(other.texts).map(|(a, b)| a.into_iter().chain(b).collect()),
+            (false, false) => None,
+        };
         let (left, right) = (self.types.overlaps(Types::OBJECT), other.types.overlaps(Types::OBJECT));
         let types = self.types.or(other.types);
         let items = match (self.types.overlaps(Types::ARRAY), other.types.overlaps(Types::ARRAY)) {
@@ -108,7 +116,7 @@ impl Shape {
                 (fields, self.open || other.open)
             }
         };
-        Self { types, fields, open, items }
+        Self { types, fields, open, items, texts }
     }
 
     /// What has both shapes.
@@ -129,7 +137,11 @@ impl Shape {
             (Some(own), Some(their)) => Some(Box::new(own.and(*their))),
             (own, their) => own.or(their),
         };
-        Self { types: self.types.and(other.types), fields, open: self.open && other.open, items }
+        let texts = match (self.texts, other.texts) {
+            (Some(own), Some(their)) => Some(own.into_iter().filter(|text| their.contains(text)).collect()),
+            (own, their) => own.or(their),
+        };
+        Self { types: self.types.and(other.types), fields, open: self.open && other.open, items, texts }
     }
 }
 
@@ -208,9 +220,15 @@ impl<'s> Reader<'s> {
             }
             let types = values.iter().fold(Types::NEVER, |all, value| all.or(type_of_value(value)));
             shape.types = shape.types.and(types);
+            shape.texts = Some(values.iter().filter_map(|value| value.as_str().map(Into::into)).collect());
         }
         if let Some(value) = schema.get("const") {
             shape.types = shape.types.and(type_of_value(value));
+            let text = value.as_str().map(String::from);
+            shape.texts = Some(match shape.texts {
+                Some(texts) => texts.into_iter().filter(|listed| Some(listed) == text.as_ref()).collect(),
+                None => text.into_iter().collect(),
+            });
         }
         if let Some(properties) = schema.get("properties") {
             if properties.kind() != Kind::Object {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Node;
+use crate::ast::Span;
 use crate::check::Types;
 use crate::value::Value;
 
@@ -36,6 +37,8 @@ pub(crate) struct Match {
 
 #[derive(Debug)]
 pub(crate) struct Arm {
+    /// Of the pattern.
+    pub(crate) span: Span,
     pub(crate) pattern: Pattern,
     pub(crate) guard: Option<Node>,
     pub(crate) body: Node,

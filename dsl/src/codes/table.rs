@@ -340,6 +340,25 @@ pub static ALL: &[Explanation] = &[
         "",
     ),
     entry(
+        UNHANDLED_FAILURE,
+        "failure that nothing handles",
+        "The function interprets text that others wrote, and fails on what it does not understand; the `!` at the end of \
+         its signature says so. Nothing is known about the text here, and nothing handles the failure, so that one \
+         strange event fails the whole evaluation. `try … else …` gives another value, some functions have a variant \
+         `try_…` that gives null, and a test such as `is_json(x)` before the call counts too. This is a warning: where \
+         failing is what should happen, `try parse_json(x) else err => fail err.message` says it.",
+        "",
+        "try parse_json(event.data.payload) else null",
+    ),
+    entry(
+        NOT_A_CHOICE,
+        "none of the values of the schema",
+        "The schema of the event's data lists the values of this field with `enum` or `const`, and the value that it is \
+         compared with is none of them, so that the comparison never holds. It is nearly always a slip of the pen.",
+        "",
+        "event.data.currency == \"EUR\"",
+    ),
+    entry(
         WRONG_TYPE,
         "wrong type at run time",
         "A value of the event has a type that the operation does not take. Convert it (`to_int`, `to_string`), test it \

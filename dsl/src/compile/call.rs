@@ -98,6 +98,9 @@ impl<'a> Compiler<'a> {
                 self.report(wrong_argument(builtin, param, arg.span, types));
                 return (Self::wrong(span).0, builtin.result);
             }
+            if at == 0 {
+                self.handled(builtin, arg, types, span);
+            }
             nodes.push(node);
             expected.push(param.types);
         }
@@ -135,6 +138,40 @@ impl<'a> Compiler<'a> {
         };
         let node = Node { span, op };
         if all_constant { self.folded(node, builtin.result) } else { (node, builtin.result) }
+    }
+
+    /// Warns about a function that fails on text of which nothing is known, where nothing handles that. In a function of
+    /// the program its caller may do so.
+    fn handled(&mut self, builtin: &Builtin, arg: &Expr, types: Types, span: Span) {
+        if builtin.name.starts_with("is_") || builtin.name == "matches" {
+            self.looked_at.push(format!("{:?}", arg.kind));
+        }
+        let unknown = builtin.fallible && types.holds(Types::JSON.without(Types::NULL));
+        if !unknown || self.trying > 0 || self.in_constant || self.current < self.functions.len() {
+            return;
+        }
+        if self.looked_at.contains(&format!("{:?}", arg.kind)) {
+            return;
+        }
+        let name = builtin.name;
+        let other = if builtin.result == Types::STRING {
+            "\"\""
+        } else if Types::NUMBER.holds(builtin.result) {
+            "0"
+        } else {
+            "null"
+        };
+        let careful = format!("try_{name}");
+        let variant = crate::builtins::builtin(&careful).map(|_| format!(", or `{careful}(x)`, which gives null"));
+        self.report(
+            Diagnostic::warning(
+                codes::UNHANDLED_FAILURE,
+                span,
+                format!("`{name}` fails on what it does not understand"),
+            )
+            .label("fails the whole evaluation then")
+            .help(format!("`try {name}(x) else {other}`{}", variant.unwrap_or_default())),
+        );
     }
 
     fn constant_pattern(&mut self, call: &Args, args: &[Expr]) -> Result<Option<regex::Regex>, ()> {

@@ -120,7 +120,7 @@ impl<'a> Compiler<'a> {
             if guard.is_none() {
                 taken.add(&pattern);
             }
-            compiled.push(Arm { pattern, guard, body });
+            compiled.push(Arm { span: arm.pattern.span, pattern, guard, body });
         }
         if !taken.everything(subject_types) && !arms.is_empty() && subject_types != Types::NEVER {
             let left = subject_types.without(taken.types);
@@ -159,10 +159,10 @@ impl<'a> Compiler<'a> {
                     Pattern::Bind(slot)
                 }
             },
-            PatternKind::Literal(value) => match self.literal(value) {
-                Some(value) => Pattern::Equal(value),
-                None => Pattern::Any,
-            },
+            PatternKind::Literal(value) => {
+                self.check_choice(shape, value);
+                self.literal(value).map_or(Pattern::Any, Pattern::Equal)
+            }
             PatternKind::Type { name, bind } => {
                 let own = self.type_named(name);
                 let bind = bind.as_ref().map(|bind| self.bind_once(bind, narrowed(types, own), names));

@@ -106,6 +106,7 @@ impl<'a> Compiler<'a> {
     pub(super) fn binary(&mut self, op: BinaryOp, op_span: Span, left: &Expr, right: &Expr, span: Span) -> Typed {
         let (left_node, left_types) = self.expr(left);
         let (right_node, right_types) = self.expr(right);
+        self.check_choices(op, left, right);
         let finding = match op {
             BinaryOp::Default => None,
             BinaryOp::Equal | BinaryOp::NotEqual => {

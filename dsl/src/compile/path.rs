@@ -56,6 +56,25 @@ pub(super) fn key(text: &str) -> StepKind {
 
 impl<'a> Compiler<'a> {
     pub(super) fn path(&mut self, expr: &Expr) -> Typed {
+        if self.paths.is_empty() {
+            return self.stepped(expr);
+        }
+        // What was tested is known to have something inside, or nothing.
+        if let ExprKind::Field { base, safe, .. } | ExprKind::Index { base, safe, .. } = &expr.kind
+            && let known = self.narrowed_path(base)
+            && !*safe
+            && known != Types::NEVER
+            && !known.overlaps(Types::OBJECT.or(Types::ARRAY).or(Types::NULL))
+        {
+            self.no_fields(expr.span, known);
+            return Self::wrong(expr.span);
+        }
+        let (node, types) = self.stepped(expr);
+        let known = self.narrowed_path(expr);
+        (node, if known == Types::ANY { types } else { types.and(known) })
+    }
+
+    fn stepped(&mut self, expr: &Expr) -> Typed {
         // Walk down to the base, collecting constant steps on the way.
         let (mut steps, mut places) = (Vec::new(), Vec::new());
         let mut at = expr;

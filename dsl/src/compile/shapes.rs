@@ -49,7 +49,8 @@ impl<'a> Compiler<'a> {
             ExprKind::Call { name, args, .. } if !self.has_function(&name.text) => {
                 let shape = self.shape_of(args.first()?)?;
                 if SOME.contains(&name.text.as_str()) {
-                    return Some(shape);
+                    // Some of these take strings too, of which they give parts.
+                    return Some(shape).filter(|shape| !shape.types.overlaps(Types::STRING));
                 }
                 shape.items.as_deref().filter(|_| ONE.contains(&name.text.as_str()))
             }
@@ -104,6 +105,56 @@ impl<'a> Compiler<'a> {
             }
         }
         (if missing { at.types.or(Types::NULL) } else { at.types }, Some(at))
+    }
+
+    /// `x == "text"`, `x in ["text"]`: reports texts that the schema excludes.
+    pub(super) fn check_choices(&mut self, op: BinaryOp, left: &Expr, right: &Expr) {
+        match (op, &right.kind) {
+            (BinaryOp::Equal | BinaryOp::NotEqual, _) => {
+                let shapes = (self.shape_of(left), self.shape_of(right));
+                self.check_choice(shapes.0, right);
+                self.check_choice(shapes.1, left);
+            }
+            (BinaryOp::In | BinaryOp::NotIn, ExprKind::Array(elements)) => {
+                let shape = self.shape_of(left);
+                for element in elements {
+                    if let Element::Item(item) = element {
+                        self.check_choice(shape, item);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Reports a text that is written out and none of those that the schema lists.
+    pub(super) fn check_choice(&mut self, shape: Option<&'a Shape>, value: &Expr) {
+        let Some(texts) = shape.and_then(|shape| shape.texts.as_ref()) else { return };
+        let text = match &value.kind {
+            ExprKind::Text(parts) => match parts.as_slice() {
+                [] => "",
+                [Part::Text(text)] => text.as_str(),
+                _ => return,
+            },
+            _ => return,
+        };
+        // Where no text is listed the types say that it never is one.
+        if texts.is_empty() || texts.contains(text) {
+            return;
+        }
+        let all = || texts.iter().map(String::as_str);
+        let finding = Diagnostic::new(
+            codes::NOT_A_CHOICE,
+            value.span,
+            format!("`{text}` is none of the values that the schema lists"),
+        )
+        .label("never equal");
+        let finding = finding.help(format!("the values are {}", listed(all())));
+        self.report(match nearest(text, all()) {
+            // What would have to be escaped is left to whoever writes it.
+            Some(near) if !near.contains(['$', '"', '\\']) => finding.replace(value.span, format!("\"{near}\"")),
+            _ => finding,
+        });
     }
 
     /// A field that the schema does not name: an error if it names all, and a warning if it looks like a slip.

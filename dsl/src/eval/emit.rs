@@ -72,21 +72,40 @@ impl<'p, 'e> Machine<'p, 'e> {
     #[inline(never)]
     pub(super) fn attempt(&mut self, attempt: &'p Try) -> Result<Value<'e>> {
         let emitted = self.emitted.len();
-        let failure = match self.eval(&attempt.body) {
+        let result = self.eval(&attempt.body);
+        match self.caught(attempt, emitted, result) {
+            Some(result) => result,
+            None => self.eval(&attempt.otherwise),
+        }
+    }
+
+    /// What the body of a `try` gave; nothing if the failure is caught, and the error has its name.
+    #[inline]
+    pub(super) fn caught(
+        &mut self,
+        attempt: &'p Try,
+        emitted: usize,
+        result: Result<Value<'e>>,
+    ) -> Option<Result<Value<'e>>> {
+        let failure = match result {
             Err(Fault::Error(failure)) if !is_limit(failure.code) => failure,
-            other => return other,
+            other => return Some(other),
         };
         // All or nothing: what the part that failed emitted is taken back.
         self.emitted.truncate(emitted);
         if let Some(slot) = attempt.error {
             let mut error = ObjectBuilder::with_capacity(2);
             error.push_new(Text::Borrowed("code"), Value::text(&failure.code.to_string()));
-            let message = self.string(failure.message)?;
-            error.push_new(Text::Borrowed("message"), message);
-            let error = self.object(error)?;
-            self.set(slot, error);
+            let made = self.string(failure.message).and_then(|message| {
+                error.push_new(Text::Borrowed("message"), message);
+                self.object(error)
+            });
+            match made {
+                Ok(error) => self.set(slot, error),
+                Err(fault) => return Some(Err(fault)),
+            }
         }
-        self.eval(&attempt.otherwise)
+        None
     }
 }
 

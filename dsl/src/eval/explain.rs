@@ -5,14 +5,37 @@ use std::ops::Range;
 use super::{Machine, Result};
 use crate::code::{Line, Node, Op};
 use crate::fault::Fault;
+use crate::modules::Files;
 use crate::value::Value;
+
+mod forms;
+
+/// Where the texts of expressions are.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'s> {
+    pub(crate) text: &'s str,
+    pub(crate) files: &'s Files,
+    /// Within a function of the program, whose own calls are not looked into.
+    pub(crate) called: bool,
+}
+
+impl Source<'_> {
+    fn of(&self, span: crate::ast::Span) -> String {
+        let range = span.range();
+        let text = match self.files.of(range.start) {
+            Some((base, module)) => module.text.get(range.start - base..range.end - base),
+            None => self.text.get(range),
+        };
+        text.unwrap_or_default().to_owned()
+    }
+}
 
 /// An expression of a condition with what it gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The text of the expression.
+    /// The text of the expression or the pattern, or which element of a list it is.
     pub text: String,
-    /// Where it stands, in bytes.
+    /// Where it stands, in bytes; in the text of a module behind that of the program.
     pub span: Range<usize>,
     /// What it gave.
     pub outcome: PartOutcome,
@@ -40,7 +63,13 @@ impl Explanation {
     }
 
     fn render_into(&self, depth: usize, out: &mut String) {
-        let text = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        /// Characters of an expression that are shown; its parts follow below.
+        const MOST: usize = 120;
+        let mut text = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some((cut, _)) = text.char_indices().nth(MOST) {
+            text.truncate(cut);
+            text.push('…');
+        }
         let outcome = match &self.outcome {
             PartOutcome::Value(value) => format!("= {value}"),
             PartOutcome::Failed(why) => format!("failed: {why}"),
@@ -55,7 +84,7 @@ impl Explanation {
 
 impl<'p, 'e> Machine<'p, 'e> {
     /// Evaluates like [`Machine::eval`] and keeps what every part gave.
-    pub(crate) fn explain(&mut self, node: &'p Node, source: &str) -> (Explanation, Result<Value<'e>>) {
+    pub(crate) fn explain(&mut self, node: &'p Node, source: Source<'_>) -> (Explanation, Result<Value<'e>>) {
         let mut children = Vec::new();
         let result = match &node.op {
             Op::All(operands) => self.explain_logic(operands, true, source, &mut children),
@@ -75,6 +104,15 @@ impl<'p, 'e> Machine<'p, 'e> {
                 .and_then(|(needle, hay)| self.within(&needle, &hay))
                 .map(|found| Value::Bool(found != *negated)),
             Op::Block { lines, result } => self.explain_block(lines, result, source, &mut children),
+            Op::If { arms, otherwise } => self.explain_choice(arms, otherwise.as_deref(), source, &mut children),
+            Op::Match(choice) => self.explain_match(choice, source, &mut children),
+            Op::Try(attempt) => self.explain_try(attempt, source, &mut children),
+            Op::CallLambda(call) if matches!(call.call.name, "any" | "all") => {
+                self.explain_elements(node, call, source, &mut children)
+            }
+            Op::CallFunction { function, args } if !source.called => {
+                self.explain_function(*function, args, source, &mut children)
+            }
             Op::Call(call) => {
                 for arg in &call.call.args {
                     if !matches!(arg.op, Op::Const(_)) {
@@ -97,7 +135,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         (describe(node, source, outcome, children), result)
     }
 
-    fn child(&mut self, node: &'p Node, source: &str, children: &mut Vec<Explanation>) -> Result<Value<'e>> {
+    fn child(&mut self, node: &'p Node, source: Source<'_>, children: &mut Vec<Explanation>) -> Result<Value<'e>> {
         let (explanation, result) = self.explain(node, source);
         if !matches!(node.op, Op::Const(_)) {
             children.push(explanation);
@@ -109,7 +147,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         &mut self,
         left: &'p Node,
         right: &'p Node,
-        source: &str,
+        source: Source<'_>,
         children: &mut Vec<Explanation>,
     ) -> Result<(Value<'e>, Value<'e>)> {
         let left = self.child(left, source, children)?;
@@ -121,7 +159,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         &mut self,
         operands: &'p [Node],
         all: bool,
-        source: &str,
+        source: Source<'_>,
         children: &mut Vec<Explanation>,
     ) -> Result<Value<'e>> {
         let mut decided: Option<Result<Value<'e>>> = None;
@@ -143,7 +181,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         &mut self,
         lines: &'p [Line],
         result: &'p Node,
-        source: &str,
+        source: Source<'_>,
         children: &mut Vec<Explanation>,
     ) -> Result<Value<'e>> {
         for line in lines {
@@ -161,8 +199,6 @@ impl<'p, 'e> Machine<'p, 'e> {
     }
 }
 
-fn describe(node: &Node, source: &str, outcome: PartOutcome, children: Vec<Explanation>) -> Explanation {
-    let span = node.span.range();
-    let text = source.get(span.clone()).unwrap_or_default().to_owned();
-    Explanation { text, span, outcome, children }
+fn describe(node: &Node, source: Source<'_>, outcome: PartOutcome, children: Vec<Explanation>) -> Explanation {
+    Explanation { text: source.of(node.span), span: node.span.range(), outcome, children }
 }

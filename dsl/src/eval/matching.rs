@@ -25,17 +25,11 @@ impl<'p, 'e> Machine<'p, 'e> {
             }
             return self.eval(&arm.body);
         }
-        Err(Fault::new(
-            codes::NO_MATCH,
-            match &subject {
-                Value::Null => "no arm of the `match` takes null".to_owned(),
-                other => format!("no arm of the `match` takes the {} {}", other.type_name(), other.preview()),
-            },
-        ))
+        Err(no_arm(&subject))
     }
 
     /// Whether the pattern takes the value; binds its names on the way.
-    fn fits(&mut self, pattern: &'p Pattern, value: &Value<'e>) -> Result<bool> {
+    pub(super) fn fits(&mut self, pattern: &'p Pattern, value: &Value<'e>) -> Result<bool> {
         self.budget.step(1)?;
         match pattern {
             Pattern::Any => Ok(true),
@@ -175,6 +169,17 @@ impl<'p, 'e> Machine<'p, 'e> {
             }
         }
     }
+}
+
+#[cold]
+pub(super) fn no_arm(subject: &Value<'_>) -> Fault {
+    Fault::new(
+        codes::NO_MATCH,
+        match subject {
+            Value::Null => "no arm of the `match` takes null".to_owned(),
+            other => format!("no arm of the `match` takes the {} {}", other.type_name(), other.preview()),
+        },
+    )
 }
 
 fn says_null(pattern: &Pattern) -> bool {

@@ -96,9 +96,9 @@ impl<'s> Node<'s> {
         Self { flat, kind: Kind::Chain { first: Box::new(first), rest, forced } }
     }
 
-    pub(super) fn lines(parts: Vec<Self>) -> Self {
+    pub(super) fn lines(parts: Vec<Self>, forced: bool) -> Self {
         let flat: Option<usize> = parts.iter().map(|node| Some(node.flat? + 1)).sum();
-        Self { flat: flat.map(|flat| flat.saturating_sub(1)), kind: Kind::Lines(parts) }
+        Self { flat: flat.map(|flat| flat.saturating_sub(1)).filter(|_| !forced), kind: Kind::Lines(parts) }
     }
 
     pub(super) fn group(tokens: &[Lexeme<'s>], group: Group<'s>) -> Self {

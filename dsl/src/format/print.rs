@@ -106,15 +106,7 @@ impl<'s> Printer<'_, 's> {
                 }
             }
             Kind::Chain { first, rest, forced } => self.chain(space, first, rest, (broken, *forced), after),
-            Kind::Lines(parts) => {
-                for (at, part) in parts.iter().enumerate() {
-                    if at > 0 && broken {
-                        self.newline();
-                    }
-                    let after = if at + 1 == parts.len() { after } else { 0 };
-                    self.node(space || at > 0, part, after);
-                }
-            }
+            Kind::Lines(parts) => self.lines(space, parts, broken, after),
             Kind::Group(group) => self.group(space, group, broken, after),
             Kind::If(arms) => {
                 for (at, (words, test, block)) in arms.iter().enumerate() {
@@ -130,6 +122,16 @@ impl<'s> Printer<'_, 's> {
                     }
                 }
             }
+        }
+    }
+
+    fn lines(&mut self, space: bool, parts: &[Node<'s>], broken: bool, after: usize) {
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 && broken {
+                self.newline();
+            }
+            let after = if at + 1 == parts.len() { after } else { 0 };
+            self.node(space || at > 0, part, after);
         }
     }
 
@@ -236,7 +238,11 @@ impl<'s> Printer<'_, 's> {
                 (_, Some(_)) => "",
                 (_, None) => end,
             };
-            self.node(false, &item.node, separator.len());
+            match &item.node.kind {
+                // A comprehension that does not fit with its brackets has a line for each of its parts.
+                Kind::Lines(parts) => self.lines(false, parts, true, 0),
+                _ => self.node(false, &item.node, separator.len()),
+            }
             self.write(separator);
             for (nth, comment) in item.after.iter().enumerate() {
                 if nth > 0 {

@@ -419,7 +419,9 @@ impl<'s> Reader<'s> {
             return node;
         }
         let mut lines = vec![node];
+        let mut forced = false;
         loop {
+            forced |= self.tokens.get(self.at).is_some_and(|token| token.newline) && !closes(self.kind(0));
             let mut parts = Vec::new();
             match self.kind(0) {
                 Token::For => {
@@ -440,7 +442,7 @@ impl<'s> Reader<'s> {
             }
             lines.push(Node::run(parts));
         }
-        Node::lines(lines)
+        Node::lines(lines, forced)
     }
 
     fn arm(&mut self) -> Node<'s> {
