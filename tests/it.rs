@@ -52,6 +52,8 @@ mod letters;
 mod live;
 #[path = "it/operate.rs"]
 mod operate;
+#[path = "it/outcomes.rs"]
+mod outcomes;
 #[path = "it/overload.rs"]
 mod overload;
 #[path = "it/reload.rs"]
