@@ -84,6 +84,8 @@ impl Explanation {
 
 impl<'p, 'e> Machine<'p, 'e> {
     /// Evaluates like [`Machine::eval`] and keeps what every part gave.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn explain(&mut self, node: &'p Node, source: Source<'_>) -> (Explanation, Result<Value<'e>>) {
         let mut children = Vec::new();
         let result = match &node.op {
