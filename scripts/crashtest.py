@@ -429,12 +429,13 @@ def control(name, extra, settings, rng, shim):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hexafn-crashtest-"))
     try:
         prepare(folder)
+        journal = Journal()
         for _ in range(3):  # one moment may be lucky
             plan = Plan(random.Random(rng.random()), 0, argparse.Namespace(failpoints=False), None)
             plan.extra = {"LD_PRELOAD": str(shim), "LOSTWRITES_DIR": str(folder)} | extra
             plan.settings, plan.until = settings, rng.uniform(0.4, 0.9)
             try:
-                one_round(folder, Journal(), rng, plan)
+                one_round(folder, journal, rng, plan)
             except Failure as failure:
                 if "lost" in str(failure) or "did not start" in str(failure):
                     return f"ok, caught: {failure}"

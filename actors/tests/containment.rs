@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use hexafn_actors::definitions::{
-    Definitions, FunctionDefinition, On, Ordering, TargetDefinition, TargetKind, TriggerDefinition,
+    Definitions, FunctionDefinition, On, Ordering, SourceDefinition, SourceKind, TargetDefinition, TargetKind,
+    TriggerDefinition,
 };
 use hexafn_actors::event::{Event, Str};
 use hexafn_actors::log::rocks::RocksOptions;
+use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::{Change, Node, RestartStrategy, Snapshot, Watch};
 use hexafn_actors::system::{System, SystemOptions};
 use hexafn_actors::target::{Context, Secrets, TargetSettings};
@@ -32,6 +34,13 @@ fn definitions(dir: &Path) -> Definitions {
     let context = Context { base_dir: dir, secrets: &NoSecrets, allow_networks: &[], lookup: None };
     let file: Arc<dyn hexafn_actors::target::Target> = settings.build(&context).unwrap().into();
     let mut all = Definitions::default();
+    let schedule = ScheduleConfig { every: Some("1s".into()), ..Default::default() };
+    let clock = SourceDefinition {
+        name: "clock".into(),
+        kind: SourceKind::Timer { schedule: schedule.build().unwrap(), topic: "ticks".into(), data: None },
+        fingerprint: 1,
+    };
+    all.sources.insert("clock".into(), Arc::new(clock));
     let function = FunctionDefinition {
         name: "double".into(),
         program: program("{ id: event.id, n: event.data.n * 2 }", ProgramKind::Function),
@@ -136,6 +145,7 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
         ("forwarder-panic", "/forwarders/audit"),
         ("traces-panic", "/watch/traces"),
         ("journal-panic", "/journal"),
+        ("timer-panic", "/timers/clock"),
     ];
     for (number, (failpoint, path)) in (2..).zip(kinds) {
         let before = nodes(&system).await;
@@ -173,6 +183,17 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
         }
         assert!(took < Duration::from_millis(250) || cfg!(debug_assertions), "{path} took {took:?}");
     }
+    // The timer goes on, and no tick is there twice.
+    let ticks = system.cast().get("ticks").unwrap();
+    let seen = || system.cast().log().read(ticks.id, 1, 10_000, 1 << 20).unwrap();
+    let before = seen().len();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while seen().len() < before + 2 {
+        assert!(Instant::now() < deadline, "the timer does not tick any more");
+        tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>()).await.ok();
+    }
+    let ids: std::collections::BTreeSet<Str> = seen().iter().map(|r| r.event.id.clone()).collect();
+    assert_eq!(ids.len(), seen().len(), "each tick once");
     assert!(system.is_healthy());
     assert!(system.shutdown(Duration::from_secs(5)).await.is_empty());
     scenario.teardown();
