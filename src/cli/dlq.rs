@@ -212,6 +212,10 @@ fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Op
         let answer = client.post(&format!("{}/{act}", at(&chosen.subscription)), &body)?;
         let settled = answer["settled"].as_u64().map_or(0, |n| usize::try_from(n).unwrap_or(0));
         left = answer["left"].as_u64().unwrap_or(0);
+        if body["below"].is_null() {
+            // What dies again on the way is not sent round and round.
+            body["below"] = answer["next"].clone();
+        }
         done += settled;
         let finished = if chosen.seqs.is_empty() { settled < now } else { seqs.is_empty() };
         if finished {

@@ -173,7 +173,7 @@ async fn a_letter_that_is_named_twice_is_replayed_once() {
     given_up(&service, 1).await;
     let (_, told) =
         post(&service.url("/admin/dead/trigger.half/replay"), &[], r#"{"seqs":[1,1],"topic":"aside"}"#).await;
-    assert_eq!(told, json!({ "settled": 1, "left": 0 }));
+    assert_eq!(told, json!({ "settled": 1, "left": 0, "next": 2 }));
     assert_eq!(events_when(&service, "aside", 1).await.len(), 1);
 }
 
@@ -211,4 +211,16 @@ async fn a_configuration_that_is_not_deployed_is_tried_on_the_letters_without_an
     assert!(target.code == Some(2) && target.err.contains("trigger"), "{target:?}");
     assert_eq!(letters(&service, "trigger.half").len(), 3, "nothing was settled");
     assert_eq!(events(&service, "halves").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_again_meanwhile_is_not_sent_round_in_a_circle() {
+    let service = start();
+    given_up(&service, 2).await;
+    // One letter at a time, and each is given up again before the next is asked for.
+    let told = service.ask(&["dlq", "replay", "trigger.half", "--all", "--rate", "1"]);
+    assert_eq!(told["settled"], 2, "{told}");
+    idle(&service).await;
+    let again = letters_when(&service, "trigger.half", 2).await;
+    assert_eq!(again.iter().map(|l| l["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 4]);
 }

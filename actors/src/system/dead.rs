@@ -53,6 +53,8 @@ pub struct Pick {
     pub seqs: Vec<Seq>,
     /// Of those, the ones for which it holds.
     pub filter: Option<Program>,
+    /// Only letters below this sequence: what is given up again meanwhile is left for the next time.
+    pub below: Option<Seq>,
     /// At most so many, up to [`MAX_PICKED`].
     pub limit: usize,
 }
@@ -75,6 +77,8 @@ pub struct Settled {
     pub settled: usize,
     /// Letters that nobody settled yet.
     pub left: usize,
+    /// The sequence that the next letter would have had before this was done.
+    pub next: Seq,
 }
 
 /// The value of a mark of a dead letter.
@@ -249,7 +253,7 @@ impl System {
         {
             return Err(Error::Invalid(format!("the data is not JSON, and the event says that it is: {error}")));
         }
-        let pick = Pick { seqs: vec![seq], filter: None, limit: 1 };
+        let pick = Pick { seqs: vec![seq], limit: 1, ..Pick::default() };
         let settled = self.settle_letters(subscription, &pick, |letter| {
             let mut event = letter.event.with_data(data.clone());
             event.extensions.retain(|(name, _)| &**name != "deadedited");
@@ -273,7 +277,8 @@ impl System {
         let _one_at_a_time = self.0.settling.lock().await;
         let mut cursor = self.settled(&topic)?;
         let limit = pick.limit.clamp(1, MAX_PICKED);
-        let (picked, _) = if pick.seqs.is_empty() {
+        let next = self.0.log.bounds(topic.id)?.next;
+        let (mut picked, _) = if pick.seqs.is_empty() {
             self.open_letters(&topic, &cursor, 0, limit, pick.filter.as_ref())?
         } else {
             let mut picked = Vec::new();
@@ -284,6 +289,7 @@ impl System {
             }
             (picked, 0)
         };
+        picked.retain(|letter| pick.below.is_none_or(|below| letter.seq < below));
         let mut ops = Ops::new();
         for letter in &picked {
             ops.extend(then(letter));
@@ -297,6 +303,6 @@ impl System {
         }
         let open = self.0.log.bounds(topic.id)?.next.saturating_sub(cursor.floor() + 1);
         let left = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
-        Ok(Settled { settled: picked.len(), left })
+        Ok(Settled { settled: picked.len(), left, next })
     }
 }

@@ -96,6 +96,8 @@ struct Chosen {
     seqs: Vec<u64>,
     /// Of those, the ones for which it holds.
     filter: Option<String>,
+    /// Only letters below this sequence.
+    below: Option<u64>,
     limit: Option<usize>,
     /// Another target than the one that gave them up.
     target: Option<String>,
@@ -112,6 +114,7 @@ impl Chosen {
         Ok(Pick {
             seqs: self.seqs.clone(),
             filter: self.filter.as_deref().map(ws::filter).transpose()?,
+            below: self.below,
             limit: limit(self.limit, MAX_PICKED, MAX_PICKED)?,
         })
     }
