@@ -236,15 +236,25 @@ fn announce(app: &App, loaded: &Loaded) {
     let config = shell_word(app.reloader.dir());
     line("Try:".to_owned());
     let server = if app.server.listen.port() == 8080 { String::new() } else { format!(" --server {base}") };
+    let program = program();
     if let Some(source) = app.sources().names().first() {
         let data = r#"'{"hello": "world"}'"#;
-        line(format!("  hexafn hook send {source} --config {config}{server} --data {data}"));
+        line(format!("  {program} hook send {source} --config {config}{server} --data {data}"));
     }
-    line(format!("  hexafn tail '>'{server}         # what arrives and what comes of it, live"));
-    line(format!("  hexafn trace ls{server}         # and then: hexafn trace show <event-id>"));
+    line(format!("  {program} tail '>'{server}         # what arrives and what comes of it, live"));
+    line(format!("  {program} trace ls{server}         # and then: {program} trace show <event-id>"));
     if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
         tracing::debug!(%error, "nobody reads the announcement");
     }
+}
+
+/// How this program is called from another shell: by its name where that finds it, else by its path.
+fn program() -> String {
+    let Ok(own) = std::env::current_exe() else { return "hexafn".to_owned() };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join("hexafn")).find(|path| path.is_file());
+    let same = found.is_some_and(|path| path.canonicalize().is_ok_and(|path| path == own));
+    if same { "hexafn".to_owned() } else { shell_word(&own) }
 }
 
 fn shell_word(path: &Path) -> String {
