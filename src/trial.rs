@@ -25,7 +25,7 @@ use hexafn_actors::topic::pattern::{self, Pattern};
 use hexafn_actors::trigger::dry::runner;
 use hexafn_actors::trigger::run::{End, Runner};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use crate::config::{Answer, Loaded, SAMPLE, SendSettings, TestSettings};
@@ -221,20 +221,15 @@ impl<'d> Bench<'d> {
         };
         let mut fresh = Vec::new();
         for arrival in arrivals {
-            let topic: Str = match (&settings.topic, topic_expr) {
-                (Some(topic), _) => topic.as_str().into(),
-                (None, Some(expr)) => {
-                    let record = Record::new("".into(), TopicId(0), 0, self.now, arrival.event.clone());
-                    let name = function::text(expr, &record)
-                        .and_then(|name| pattern::check_name(&name).map(|()| name).map_err(|e| e.to_string()));
-                    match name {
-                        Ok(name) => name.into(),
-                        Err(error) => {
-                            let code = Some("topic-expression".to_owned());
-                            return Ok(Answered { status: 422, code, body: error });
-                        }
+            let (topic, event): (Str, Event) = match (&settings.topic, topic_expr) {
+                (Some(topic), _) => (topic.as_str().into(), arrival.event),
+                (None, Some(expr)) => match function::topic_of(expr, arrival.event, self.now) {
+                    (event, Ok(name)) => (name.into(), event),
+                    (_, Err(error)) => {
+                        let code = Some("topic-expression".to_owned());
+                        return Ok(Answered { status: 422, code, body: error });
                     }
-                }
+                },
                 (None, None) => return Err("the source has no topic".to_owned()),
             };
             if let Some(id) = &arrival.dedupe {
@@ -249,7 +244,7 @@ impl<'d> Bench<'d> {
                     entry => drop(entry.insert_entry(now)),
                 }
             }
-            fresh.push((topic, arrival.event));
+            fresh.push((topic, event));
         }
         if fresh.is_empty() {
             return Ok(Answered { status: 200, code: None, body: String::new() });
@@ -467,6 +462,10 @@ fn data_of(folder: &Path, send: &SendSettings) -> Result<Bytes, String> {
         (Some(serde_json::Value::String(text)), _) => Ok(text.clone().into()),
         (Some(value), _) => Ok(value.to_string().into()),
         (None, Some(file)) => {
+            // As every file that a configuration names: whoever writes one must not thereby read the disk.
+            if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+                return Err(format!("`{file}` leads out of the configuration folder; name a file within it"));
+            }
             let path = folder.join(file);
             let text = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             Ok(text.into())

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Wall;
 use crate::definitions::FunctionDefinition;
-use crate::event::Str;
-use crate::log::Record;
+use crate::event::{Event, Str};
+use crate::log::{Record, TopicId};
 use crate::metrics::FunctionMetrics;
 use crate::topic::{first_place, pattern};
 
@@ -198,8 +198,18 @@ pub fn test(
     condition.test(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
 }
 
-/// Evaluates an expression that gives a text, such as a topic's name.
-pub fn text(expr: &hexafn_dsl::Program, record: &Record) -> Result<String, String> {
+/// The topic that a source's expression gives an event, and the event back.
+pub fn topic_of(expr: &hexafn_dsl::Program, event: Event, now: Wall) -> (Event, Result<String, String>) {
+    let record = Record::new("".into(), TopicId(0), 0, now, event);
+    let name = text(expr, &record).map_err(|e| format!("the topic expression of this source failed on the event: {e}"));
+    let name = name.and_then(|name| match pattern::check_name(&name) {
+        Ok(()) => Ok(name),
+        Err(e) => Err(format!("the topic expression of this source gave no topic name: {e}")),
+    });
+    (record.event, name)
+}
+
+fn text(expr: &hexafn_dsl::Program, record: &Record) -> Result<String, String> {
     let ctx =
         CtxView { trigger: "", function: "", attempt: 1, now_us: record.stored.0, env: &[], random_seed: seed(record) };
     let input = Input { event: view(record, expr.reads_data()), ctx };

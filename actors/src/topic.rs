@@ -38,6 +38,27 @@ pub enum DeliverFrom {
     Time(Wall),
 }
 
+impl std::str::FromStr for DeliverFrom {
+    type Err = String;
+
+    /// `new`, `all`, a sequence, or an RFC 3339 time.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "new" => return Ok(Self::New),
+            "all" => return Ok(Self::All),
+            _ => {}
+        }
+        if let Ok(seq) = text.parse() {
+            return Ok(Self::Sequence(seq));
+        }
+        let time: jiff::Timestamp = text.parse().map_err(|_| {
+            let shown: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
+            format!("`{shown}` is neither new, all, a sequence nor an RFC 3339 time such as 2026-11-24T08:00:00Z")
+        })?;
+        Ok(Self::Time(Wall(time.as_microsecond())))
+    }
+}
+
 /// Who subscribes, and how.
 #[derive(Clone)]
 pub struct Subscriber {

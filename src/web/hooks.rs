@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hexafn_actors::clock::{Tick, Wall};
 use hexafn_actors::definitions::{Definitions, SourceDefinition, SourceKind, TopicDurability};
 use hexafn_actors::event::Str;
-use hexafn_actors::log::{Appended, DedupeKey, Op, Ops, Record, TopicId};
+use hexafn_actors::log::{Appended, DedupeKey, Op, Ops, Record};
 use hexafn_actors::reply::Answer;
 use hexafn_actors::source::door::DoorError;
 use hexafn_actors::source::normalise::{Arrival, Arrivals, Incoming, Normaliser};
@@ -15,7 +15,7 @@ use hexafn_actors::source::rate::Bucket;
 use hexafn_actors::source::settings::WebhookSettings;
 use hexafn_actors::source::verify::{Verified, Verifier};
 use hexafn_actors::source::{Headers, RequestParts, cloudevents};
-use hexafn_actors::topic::{TopicHandle, pattern};
+use hexafn_actors::topic::TopicHandle;
 use hexafn_actors::trace::{Detail, Stage, Step};
 use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
@@ -273,15 +273,10 @@ async fn topic_for(app: &App, source: &Source, arrival: Arrival) -> Result<(Topi
     let Some(expr) = source.topic_expr() else {
         return Err(Problem::new(500, "topic-missing", "the source has no topic; this is a defect of hexaFn"));
     };
-    let record = Record::new("".into(), TopicId(0), 0, Wall::now(), arrival.event);
-    let name = hexafn_actors::function::text(expr, &record).map_err(|e| {
-        Problem::new(422, "topic-expression", format!("the topic expression of this source failed on the event: {e}"))
-    })?;
-    pattern::check_name(&name).map_err(|e| {
-        Problem::new(422, "topic-expression", format!("the topic expression of this source gave no topic name: {e}"))
-    })?;
+    let (event, name) = hexafn_actors::function::topic_of(expr, arrival.event, Wall::now());
+    let name = name.map_err(|e| Problem::new(422, "topic-expression", e))?;
     let topic = app.system.cast().ensure(&name).await?;
-    Ok((topic, Arrival { event: record.event, dedupe: arrival.dedupe }))
+    Ok((topic, Arrival { event, dedupe: arrival.dedupe }))
 }
 
 /// Stores the events of a request, all or none, and makes the answer.

@@ -237,3 +237,12 @@ async fn a_subscription_is_in_the_hands_of_those_with_its_scope_for_as_long_as_t
     let stored = answer(client().get(service.url("/admin/topics/plain/events")).bearer_auth(&reader)).await;
     assert_eq!(stored.json["events"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_not_durable_any_more_does_not_come_back_with_a_restart() {
+    let mut service = start();
+    register(&service, "passing", json!({ "pattern": "plain" })).await;
+    assert_eq!(put(&service, "passing", &json!({ "pattern": "plain", "durable": false })).await.status, 200);
+    service.kill_and_restart();
+    assert_eq!(get(&service.url("/admin/subscriptions/passing")).await.0, 404);
+}

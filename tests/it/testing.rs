@@ -209,3 +209,44 @@ fn the_shipped_configuration_passes_its_own_tests_and_so_does_a_new_one() {
     assert_eq!(scenario.run(&["new", "cfg"]).code, Some(0));
     assert_eq!(test(&scenario, &[]).out, ran.out, "what `new` writes is the same");
 }
+
+/// The blocks of a Markdown text that begin with these words: the rest of the first line, and the text.
+fn blocks<'t>(text: &'t str, words: &str) -> Vec<(&'t str, &'t str)> {
+    let begins = format!("```{words}");
+    let parts = text.split("\n```").collect::<Vec<_>>();
+    let all = parts.iter().map(|part| part.split_once('\n').unwrap_or((part, "")));
+    all.filter(|(head, _)| format!("```{head}").starts_with(&begins)).collect()
+}
+
+#[test]
+fn the_test_at_the_end_of_the_tutorial_passes_with_its_module_and_its_function() {
+    let tutorial = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/dsl/tutorial.md")).unwrap();
+    let scenario = Scenario::empty();
+    let write = |name: &str, text: &str| {
+        let path = scenario.path("cfg").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let [(head, module)] = blocks(&tutorial, "hexa lib/")[..] else { panic!("one module is in the tutorial") };
+    write(head.trim_start_matches("hexa "), module);
+    let importer = blocks(&tutorial, "hexa").into_iter().find(|(_, text)| text.starts_with("import")).unwrap().1;
+    write("functions/invoice.hexa", importer);
+    let [(_, config)] = blocks(&tutorial, "toml")[..] else { panic!("one configuration is in the tutorial") };
+    write("hexafn.toml", config);
+    let ran = test(&scenario, &[]);
+    assert!(ran.code == Some(0) && ran.out.contains("1 of 1 tests passed"), "{ran:?}");
+    // It can fail: without the tax it does.
+    write(head.trim_start_matches("hexa "), &module.replace("0.19", "0.0"));
+    assert_eq!(test(&scenario, &[]).code, Some(1));
+}
+
+#[test]
+fn a_body_from_outside_of_the_configuration_folder_is_refused() {
+    let scenario = Scenario::empty();
+    std::fs::create_dir_all(scenario.path("cfg")).unwrap();
+    std::fs::write(scenario.path("secret.json"), "{}").unwrap();
+    let config = "[[source]]\nname = \"in\"\nkind = \"webhook\"\ntopic = \"in\"\nverify = { scheme = \"none\" }\n\n\
+        [[test]]\nname = \"reads\"\nsend = { source = \"in\", file = \"../secret.json\" }\nexpect = { status = 202 }\n";
+    let ran = test(&scenario.file("hexafn.toml", config), &[]);
+    assert!(ran.code == Some(1) && ran.out.contains("leads out of the configuration folder"), "{ran:?}");
+}

@@ -8,7 +8,6 @@ use serde_json::Value;
 use std::sync::Arc;
 
 use super::{Error, System, read, unknown, write};
-use crate::clock::Wall;
 use crate::definitions::Ordering;
 use crate::event::Str;
 use crate::log::{Op, Table};
@@ -102,29 +101,17 @@ fn invalid(what: impl Into<String>) -> Error {
     Error::Invalid(what.into())
 }
 
-/// Reads where a subscription is to begin.
+/// Reads where a subscription is to begin, as JSON has it.
 ///
 /// # Errors
 /// What can be written instead.
 pub fn place(from: Option<&Value>) -> Result<Option<DeliverFrom>, Error> {
-    let bad =
-        || invalid("`from` is \"all\", \"new\", a sequence, or an RFC 3339 time such as \"2026-11-24T08:00:00Z\"");
-    Ok(match from {
-        None | Some(Value::Null) => None,
-        Some(Value::Number(n)) => Some(DeliverFrom::Sequence(n.as_u64().ok_or_else(bad)?)),
-        Some(Value::String(text)) => Some(match text.as_str() {
-            "all" => DeliverFrom::All,
-            "new" => DeliverFrom::New,
-            text => match text.parse::<u64>() {
-                Ok(seq) => DeliverFrom::Sequence(seq),
-                Err(_) => {
-                    let time: jiff::Timestamp = text.parse().map_err(|_| bad())?;
-                    DeliverFrom::Time(Wall(time.as_microsecond()))
-                }
-            },
-        }),
-        Some(_) => return Err(bad()),
-    })
+    match from {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => text.parse().map(Some).map_err(|e| invalid(format!("`from`: {e}"))),
+        // A negative number or a fraction is told as the text that it is.
+        Some(other) => other.to_string().parse().map(Some).map_err(|e| invalid(format!("`from`: {e}"))),
+    }
 }
 
 impl System {
@@ -148,10 +135,15 @@ impl System {
         let front = known.as_ref().map_or_else(Front::new, |k| k.front.clone());
         let taking = known.as_ref().map_or_else(Arc::default, |k| k.taking.clone());
         let subscriber = self.subscriber(name, &asked, front.clone()).await?;
-        if subscriber.durable {
+        let (table, key) = (Table::State, key(name));
+        let op = if subscriber.durable {
             let value = serde_json::to_vec(&asked).map_err(|e| invalid(e.to_string()))?;
-            self.commit([Op::Put { table: Table::State, key: key(name), value }].into_iter().collect()).await?;
-        }
+            Op::Put { table, key, value }
+        } else {
+            // One that was durable before would come back with the next start.
+            Op::Delete { table, key }
+        };
+        self.commit([op].into_iter().collect()).await?;
         self.0.cast.subscribe(subscriber).await?;
         write(&self.0.registered).insert(name.into(), Registered { asked: Arc::new(asked), front, taking });
         Ok(known.is_none())

@@ -6,7 +6,7 @@ use actix_ws::{CloseCode, Message, ProtocolError, Session};
 use hexafn_actors::event::Str;
 use hexafn_actors::log::{EventLog, Record, Seq};
 use hexafn_actors::topic::pattern::Pattern;
-use hexafn_actors::topic::{Live, TopicHandle, Viewer};
+use hexafn_actors::topic::{DeliverFrom, Live, TopicHandle, Viewer};
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::super::App;
 use super::super::problem::Problem;
-use super::super::{App, printable};
 use super::{BEHIND, CHECK, Heard, Holder, Outbox, PING, SILENT, begin, close, filter, frame, heard, ping};
 
 /// Records read at a time for a replay.
@@ -33,35 +33,6 @@ pub(super) struct Query {
     ticket: Option<String>,
 }
 
-/// Where a stream begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
-    New,
-    All,
-    Seq(Seq),
-    Time(hexafn_actors::clock::Wall),
-}
-
-fn parse_from(text: Option<&str>) -> Result<From, Problem> {
-    match text {
-        None | Some("new") => Ok(From::New),
-        Some("all") => Ok(From::All),
-        Some(text) => {
-            if let Ok(seq) = text.parse::<u64>() {
-                return Ok(From::Seq(seq));
-            }
-            let time: jiff::Timestamp = text.parse().map_err(|_| {
-                let message = format!(
-                    "`from={}` is neither new, all, a sequence nor an RFC 3339 time such as 2026-11-24T08:00:00Z",
-                    printable(text)
-                );
-                Problem::new(400, "from-invalid", message)
-            })?;
-            Ok(From::Time(hexafn_actors::clock::Wall(time.as_microsecond())))
-        }
-    }
-}
-
 pub(super) async fn open(
     app: web::Data<App>,
     request: HttpRequest,
@@ -74,7 +45,8 @@ pub(super) async fn open(
     if let Some(name) = pattern.literal() {
         app.system.cast().find(name)?;
     }
-    let from = parse_from(query.from.as_deref())?;
+    let from = query.from.as_deref().unwrap_or("new").parse();
+    let from = from.map_err(|e: String| Problem::new(400, "from-invalid", format!("from: {e}")))?;
     let filter = query.filter.as_deref().map(filter).transpose()?;
     let (response, session, stream, outbox) = begin(&app, &request, payload)?;
     let viewer = TopicSession {
@@ -107,7 +79,7 @@ struct TopicSession {
     app: web::Data<App>,
     holder: Holder,
     pattern: Pattern,
-    from: From,
+    from: DeliverFrom,
     filter: Option<hexafn_dsl::Program>,
     session: Option<Session>,
     outbox: Rc<RefCell<Outbox>>,
@@ -125,7 +97,7 @@ impl TopicSession {
         if self.seen.get(&record.topic).is_some_and(|seen| *seen >= record.seq) {
             return;
         }
-        if matches!(self.from, From::Seq(from) if record.seq < from) {
+        if matches!(self.from, DeliverFrom::Sequence(from) if record.seq < from) {
             return;
         }
         self.seen.insert(record.topic.clone(), record.seq);
@@ -164,7 +136,7 @@ impl TopicSession {
     async fn replay(
         log: Arc<dyn EventLog>,
         topic: TopicHandle,
-        from: From,
+        from: DeliverFrom,
         last: Seq,
         to: actix::Addr<Self>,
     ) -> Result<(), String> {
@@ -172,10 +144,10 @@ impl TopicSession {
             return Ok(());
         }
         let mut next = match from {
-            From::New => last + 1,
-            From::All => 1,
-            From::Seq(seq) => seq,
-            From::Time(time) => log.seq_at(topic.id, time).map_err(|e| e.to_string())?,
+            DeliverFrom::New => last + 1,
+            DeliverFrom::All => 1,
+            DeliverFrom::Sequence(seq) => seq,
+            DeliverFrom::Time(time) => log.seq_at(topic.id, time).map_err(|e| e.to_string())?,
         };
         while next <= last {
             let (reader, id) = (log.clone(), topic.id);
