@@ -199,7 +199,11 @@ impl Server {
     /// A document has another text: programs are checked at once, with all that may import from it.
     fn changed(&mut self, uri: Uri, text: String, version: i32) -> Result<(), Error> {
         let Some(path) = path_of(&uri) else { return Ok(()) };
+        let program = is_program(&path);
         self.open.insert(uri.as_str().to_owned(), Document { path, text: text.into(), version });
+        if !program {
+            return Ok(());
+        }
         let programs: Vec<&String> =
             self.open.iter().filter(|(_, d)| is_program(&d.path)).map(|(uri, _)| uri).collect();
         for uri in programs {

@@ -17,3 +17,18 @@ pub fn event_fields() -> impl Iterator<Item = &'static str> {
 pub fn ctx_fields() -> impl Iterator<Item = &'static str> {
     CTX_FIELDS.iter().map(|(name, _)| *name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lexer::Token;
+
+    #[test]
+    fn the_words_are_those_of_the_lexer() {
+        // Words in their places only; elsewhere they are names.
+        let contextual = ["from", "key", "with", "without"];
+        for word in KEYWORDS {
+            assert_eq!(Token::keyword(word).is_some(), !contextual.contains(&word), "{word}");
+        }
+    }
+}

@@ -238,3 +238,15 @@ async fn what_is_done_by_hand_is_told_as_json_when_json_is_asked_for() {
     let told = service.ask(&["topic", "trim", "in", "--below", "1"]);
     assert_eq!(told["topic"], "in", "{told}");
 }
+
+#[test]
+fn the_prompt_keeps_what_is_declared_and_shows_what_is_emitted() {
+    let scenario = pipeline();
+    let lines = "let x = event.data.a\nfn twice(n) = n * 2\ntwice(x)\nemit \"t\" { x } key \"k\"\n:event {\"a\": 5}\ntwice(x)\nlen(\n:nothing\n:quit\n1\n";
+    std::fs::write(scenario.path("lines"), lines).unwrap();
+    let ran = scenario.run_with(&["repl", "-d", r#"{"a":20}"#], "lines");
+    let shown: Vec<&str> = ran.out.lines().collect();
+    assert_eq!((ran.code, &shown[..4]), (Some(0), &["40", "emit t key k: {\"x\":20}", "null", "10"][..]), "{ran:?}");
+    assert!(ran.out.contains("HX0111") && ran.out.contains("no command `:nothing`"), "{ran:?}");
+    assert!(!ran.out.ends_with("1\n"), "nothing is read after :quit");
+}

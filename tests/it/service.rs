@@ -124,6 +124,12 @@ impl Scenario {
         Ran::of(command.env("HEXAFN_SERVER", "http://127.0.0.1:9").output().unwrap())
     }
 
+    /// Runs the command line with a file of the folder as its standard input.
+    pub fn run_with(&self, args: &[&str], input: &str) -> Ran {
+        let input = std::fs::File::open(self.path(input)).unwrap();
+        Ran::of(binary(self.dir.path(), args).stdin(input).output().unwrap())
+    }
+
     /// Starts the service.
     pub fn start(self) -> Service {
         let (child, base) = launch(self.dir.path());

@@ -177,7 +177,7 @@ pub(crate) enum Token<'s> {
 }
 
 impl Token<'_> {
-    pub(super) fn keyword(word: &str) -> Option<Token<'static>> {
+    pub(crate) fn keyword(word: &str) -> Option<Token<'static>> {
         Some(match word {
             "and" => Token::And,
             "or" => Token::Or,

@@ -216,6 +216,23 @@ fn functions() {
 }
 
 #[test]
+fn modules_and_schemas() {
+    let all = [
+        ("lib/m.hexa", "fn good(x) = x\nfn bad(x) = linez(x)\n"),
+        (
+            "order.json",
+            r#"{ "type": "object", "properties": { "id": { "type": "string" } }, "additionalProperties": false }"#,
+        ),
+        ("broken.json", "{ \"type\": 7"),
+        (
+            "hexafn.toml",
+            "[[function]]\nname = 'a'\ncode = 'import { good, bad } from \"lib/m.hexa\"; good(bad(event.data))'\n\n[[function]]\nname = 'b'\ncode = 'import { x } from \"../m.hexa\"; x'\n\n[[function]]\nname = 'c'\ninput = 'order.json'\ncode = 'event.data.idd'\n\n[[function]]\nname = 'd'\ninput = 'broken.json'\ncode = '1'\n\n[[function]]\nname = 'e'\ninput = '../order.json'\ncode = '1'\n\n[[function]]\nname = 'f'\ncode = 'event.data.idd'\n",
+        ),
+    ];
+    files("modules_and_schemas", &all);
+}
+
+#[test]
 fn sources() {
     toml(
         "sources",
