@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 /// One operation: method, path, what it does, the scope it needs.
 pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
+    ("get", "/", "Where everything is", ""),
     ("post", "/hooks/{source}", "Receive a webhook; 202 after it is on disk", ""),
     ("get", "/health/live", "Whether the process answers", ""),
     ("get", "/health/ready", "Whether it takes events", ""),
