@@ -4,7 +4,7 @@
 # Sourcing it changes to the root of the repository and sets:
 #   CARGO_TARGET_DIR   ${HEXAFN_TARGET_DIR:-$HOME/.cache/hexafn/target}: outside the clone, so that a second clone
 #                      does not compile RocksDB again
-#   PATH               with the folders of rustup and of the tools that scripts/deps unpacks
+#   PATH               with the folders of rustup and of the tools and servers that scripts/deps unpacks
 # Run directly it prints this text.
 
 set -euo pipefail
@@ -15,7 +15,8 @@ cache_dir="${XDG_CACHE_HOME:-$HOME/.cache}/hexafn"
 # shellcheck disable=SC2034  # used by scripts/deps
 tools_dir="$cache_dir/bin"
 export CARGO_TARGET_DIR="${HEXAFN_TARGET_DIR:-$HOME/.cache/hexafn/target}"
-export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:$tools_dir"
+servers_dir="$cache_dir/servers"
+export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:$tools_dir:$servers_dir/bin"
 
 # Progress goes to the standard error: the standard output belongs to the program that a script runs.
 say() { printf '%s\n' "$*" >&2; }

@@ -334,7 +334,8 @@ impl<'d> Bench<'d> {
                     let result = output.as_ref().map(|output| output.data.clone());
                     self.results.insert((name.clone(), record.event.id.clone()), result);
                     for (index, output) in to.iter().filter_map(|index| Some((*index, output.as_ref()?))) {
-                        self.forward(&runner.outputs[index].target, &runner.outputs[index].topic_name, output);
+                        let place = &runner.outputs[index];
+                        self.forward(&place.target, &place.topic_name, &place.event(output));
                     }
                     for emission in emitted {
                         self.put(emission.topic, *emission.event);

@@ -13,7 +13,8 @@ use crate::source::settings::WebhookSettings;
 use crate::source::timer::Schedule;
 use crate::source::verify::Verifier;
 use crate::supervision::strategy::RestartStrategy;
-use crate::target::{Target, TargetSettings};
+use crate::target::redact::Redactor;
+use crate::target::{Common, Target};
 
 /// Everything that one configuration defines, by name.
 #[derive(Clone, Default)]
@@ -195,7 +196,7 @@ pub struct TargetDefinition {
     /// Its name.
     pub name: Str,
     /// As configured.
-    pub settings: TargetSettings,
+    pub settings: Common,
     /// What it does with an event.
     pub kind: TargetKind,
     /// Conditional delivery.
@@ -204,6 +205,8 @@ pub struct TargetDefinition {
     pub retry: RestartStrategy,
     /// The circuit breaker.
     pub breaker: RestartStrategy,
+    /// Takes out what it must not see.
+    pub redact: Option<Arc<Redactor>>,
     /// A hash of its definition text.
     pub fingerprint: u64,
 }

@@ -39,6 +39,7 @@ use crate::trigger::Counts;
 mod apply;
 pub mod dead;
 pub mod outside;
+pub mod probe;
 mod switches;
 
 pub use apply::{Applied, chain_of, outbox_of, topic_of};
@@ -102,6 +103,9 @@ pub enum Error {
     /// What a client asked for cannot be meant.
     #[error("{0}")]
     Invalid(String),
+    /// A topic is written in the commit of its cause; no attempt is made that could be tried or logged.
+    #[error("target `{0}` is a topic: events are appended to it in the commit of their cause, and no attempt is made")]
+    NoAttempts(Str),
     /// Something ended in between.
     #[error("{0}")]
     Gone(&'static str),

@@ -1,8 +1,8 @@
 //! Targets: where results leave hexaFn.
 //!
-//! This module owns what all kinds share: the settings (the configuration type is the factory), the [`Target`] trait,
-//! the [`Outcome`] of an attempt, and [`attempt`], which contains a panic. A kind is one file with its folder
-//! ([`http`], [`file`]). What is not here: waiting, retrying, breaking and dead letters. A target makes one attempt and
+//! This module owns what all kinds share: the [`Target`] trait, the [`Outcome`] of an attempt, and [`attempt`], which
+//! contains a panic. A kind is one file with its folder ([`http`], [`file`], …) whose settings are its [`Factory`], and
+//! one line in [`kinds`]. What is not here: waiting, retrying, breaking and dead letters. A target makes one attempt and
 //! says what became of it; the forwarder and its restart strategy decide what follows.
 
 #![allow(clippy::result_large_err, reason = "a failure is rare, and lands unboxed in an Outcome of the same size")]
@@ -10,9 +10,7 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -24,11 +22,18 @@ use crate::event::Str;
 use crate::log::Record;
 
 pub mod file;
+pub mod format;
 pub mod forwarder;
 pub mod http;
+pub mod kinds;
+pub mod redact;
+pub mod settings;
+pub mod template;
+pub mod units;
 
-pub use file::units::{Rate, Size, Span};
-pub use http::template::Template;
+pub use settings::{BatchSettings, BreakerSettings, Common, Ordering, RedactSettings, RetrySettings, TopicSettings};
+pub use template::Template;
+pub use units::{Rate, Size, Span};
 
 /// What an attempt came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -202,12 +207,17 @@ pub enum Mode {
         /// Attempts in flight.
         concurrency: usize,
     },
-    /// Many at a time by [`Target::deliver_batch`], one call after another.
+    /// Many at a time by [`Target::deliver_batch`]. A call begins when it is full, or when its oldest record has waited
+    /// for `max_age`.
     Batch {
         /// Records in a call.
         max_records: usize,
         /// Bytes of data in a call (at least one record).
         max_bytes: usize,
+        /// How long a record may wait for others; zero takes what is there as soon as a call is free.
+        max_age: Duration,
+        /// Calls in flight.
+        concurrency: usize,
     },
 }
 
@@ -251,6 +261,16 @@ pub trait Target: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// The settings of a kind of target are its factory.
+pub trait Factory: Send + Sync + std::fmt::Debug {
+    /// Checks the settings and makes the target. Nothing is connected to and nothing is opened yet: a target that is
+    /// down must not keep hexaFn from starting.
+    ///
+    /// # Errors
+    /// A setting that cannot be used, by its name.
+    fn build(&self, common: &Common, context: &Context<'_>) -> Result<Arc<dyn Target>, Error>;
+}
+
 /// One attempt in which a panic is a failure of class [`FailureClass::Panic`]: what the forwarder calls.
 pub async fn attempt(target: &dyn Target, delivery: Delivery<'_>) -> Outcome {
     match AssertUnwindSafe(target.deliver(delivery)).catch_unwind().await {
@@ -280,6 +300,16 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
 pub trait Secrets: Send + Sync {
     /// The secret, or why it cannot be read; the message never holds the secret.
     fn get(&self, reference: &str) -> Result<zeroize::Zeroizing<String>, String>;
+
+    /// A secret in PEM, such as a private key; `None` where secrets are samples, which are no keys.
+    fn pem(&self, reference: &str) -> Result<Option<zeroize::Zeroizing<String>>, String> {
+        self.get(reference).map(Some)
+    }
+
+    /// A file of the configuration folder that is no secret, such as a certificate; at most 1 MiB.
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        Err(format!("`{path}` cannot be read: no files here"))
+    }
 
     /// A secret that is an address.
     fn address(&self, reference: &str) -> Result<zeroize::Zeroizing<String>, String> {
@@ -319,11 +349,8 @@ pub enum Error {
         /// What is wrong, what was expected, what to do.
         message: String,
     },
-    /// A topic is written by the commit of the trigger itself, in the same batch as its ack.
-    #[error("target `{0}` is a topic: the trigger's commit appends to it, so there is nothing to build")]
-    Topic(Str),
-    /// The HTTP client could not be set up.
-    #[error("target `{target}`: the HTTP client cannot be set up: {message}")]
+    /// The client could not be set up.
+    #[error("target `{target}`: the client cannot be set up: {message}")]
     Client {
         /// The target's name.
         target: Str,
@@ -346,258 +373,5 @@ impl Error {
     /// A setting that cannot be used.
     pub(crate) fn setting(target: &Str, field: impl Into<Str>, message: impl Into<String>) -> Self {
         Self::Setting { target: target.clone(), field: field.into(), message: message.into() }
-    }
-}
-
-/// One `[[target]]` as written, checked for names and types. [`build`](Self::build) makes the target of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TargetSettings {
-    /// Unique among the targets; `[A-Za-z0-9_-]+`.
-    pub name: Str,
-    /// A condition in the DSL: only events for which it holds are delivered. Compiled by the caller.
-    pub when: Option<String>,
-    /// When failed deliveries are tried again.
-    pub retry: RetrySettings,
-    /// When the target is given a rest.
-    pub breaker: BreakerSettings,
-    /// The whole of one attempt; 15 s.
-    pub timeout: Span,
-    /// Attempts in flight; 16.
-    pub concurrency: usize,
-    /// Whether events keep their order, across retries too.
-    pub ordering: Ordering,
-    /// The most attempts in a time, e.g. `100/s`.
-    pub rate: Option<Rate>,
-    /// The settings of its kind.
-    #[serde(flatten)]
-    pub kind: Kind,
-}
-
-/// The settings of each kind.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Kind {
-    /// A request to an HTTP server.
-    Http(http::Settings),
-    /// Lines appended to files.
-    File(file::Settings),
-    /// A topic of hexaFn.
-    Topic(TopicSettings),
-}
-
-/// The names of the kinds.
-const KINDS: [&str; 3] = ["http", "file", "topic"];
-/// The settings that every kind has.
-const COMMON: [&str; 9] = ["name", "kind", "when", "retry", "breaker", "timeout", "concurrency", "ordering", "rate"];
-
-/// A target of kind `topic`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TopicSettings {
-    /// The topic to append to; the target's own name when absent.
-    pub topic: Option<Str>,
-}
-
-/// `ordering`: what an event waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Ordering {
-    /// Nothing: deliveries run side by side and finish in any order.
-    #[default]
-    None,
-    /// The earlier events of the same key.
-    Key,
-    /// All earlier events: one delivery at a time, and a failing one holds back the rest.
-    Strict,
-}
-
-/// `retry`: the pauses between attempts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetrySettings {
-    /// The pause after the first failure, after the second, …; the last is repeated up to `max_attempts`.
-    pub schedule: Vec<Span>,
-    /// Attempts in all; one more than the schedule has pauses when absent.
-    pub max_attempts: Option<u32>,
-    /// Each pause is multiplied by a random number between 1 - jitter and 1 + jitter; 0.5.
-    pub jitter: f64,
-}
-
-impl Default for RetrySettings {
-    fn default() -> Self {
-        let seconds = [1, 5, 30, 120, 600, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
-        let schedule = seconds.map(|s| Span(Duration::from_secs(s))).to_vec();
-        Self { schedule, max_attempts: None, jitter: 0.5 }
-    }
-}
-
-/// `breaker`: when a failing target is given a rest, in which no attempt is made and none is counted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct BreakerSettings {
-    /// Consecutive failures that open it; 5.
-    pub failures: u32,
-    /// The share of failures within `window` that opens it; 0.5.
-    pub failure_ratio: f64,
-    /// Attempts within `window` below which the share says nothing; 20.
-    pub min_attempts: u32,
-    /// The time that attempts are counted in; 60 s.
-    pub window: Span,
-    /// The first rest; 30 s. Doubles with each probe that fails.
-    pub open: Span,
-    /// The longest rest; 10 min.
-    pub open_max: Span,
-    /// Successes in a row that close it; 3.
-    pub successes: u32,
-    /// After failing for so long the target is disabled with an alert, its events kept; 5 days.
-    pub disable_after: Span,
-}
-
-impl Default for BreakerSettings {
-    fn default() -> Self {
-        let span = |s| Span(Duration::from_secs(s));
-        Self {
-            failures: 5,
-            failure_ratio: 0.5,
-            min_attempts: 20,
-            window: span(60),
-            open: span(30),
-            open_max: span(600),
-            successes: 3,
-            disable_after: span(5 * 86_400),
-        }
-    }
-}
-
-impl TargetSettings {
-    /// Checks the settings and makes the target.
-    pub fn build(&self, context: &Context<'_>) -> Result<Box<dyn Target>, Error> {
-        self.check()?;
-        match &self.kind {
-            Kind::Http(settings) => Ok(Box::new(http::HttpTarget::new(self, settings, context)?)),
-            Kind::File(settings) => Ok(Box::new(file::FileTarget::new(self, settings, context)?)),
-            Kind::Topic(_) => Err(Error::Topic(self.name.clone())),
-        }
-    }
-
-    /// Checks what all kinds share.
-    pub fn check(&self) -> Result<(), Error> {
-        let bad = |field: &str, message: String| Err(Error::setting(&self.name, field, message));
-        let name_ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if self.name.is_empty() || self.name.len() > 100 || !self.name.bytes().all(name_ok) {
-            return bad("name", "expected 1 to 100 of the characters A-Z, a-z, 0-9, `_` and `-`".into());
-        }
-        if !(1..=1024).contains(&self.concurrency) {
-            return bad("concurrency", format!("expected 1 to 1024, found {}", self.concurrency));
-        }
-        let timeout = self.timeout.0;
-        if timeout < Duration::from_millis(10) || timeout > Duration::from_secs(300) {
-            return bad("timeout", format!("expected 10ms to 5m, found {}", self.timeout));
-        }
-        if self.retry.schedule.len() > 100 {
-            return bad("retry.schedule", format!("expected at most 100 pauses, found {}", self.retry.schedule.len()));
-        }
-        if self.retry.max_attempts == Some(0) || self.retry.max_attempts > Some(1000) {
-            return bad("retry.max_attempts", "expected 1 to 1000".into());
-        }
-        if !(0.0..=1.0).contains(&self.retry.jitter) {
-            return bad("retry.jitter", format!("expected 0 to 1, found {}", self.retry.jitter));
-        }
-        if self.breaker.failures == 0 || self.breaker.successes == 0 {
-            return bad("breaker", "`failures` and `successes` must be at least 1".into());
-        }
-        if !(self.breaker.failure_ratio > 0.0 && self.breaker.failure_ratio <= 1.0) {
-            let found = self.breaker.failure_ratio;
-            return bad("breaker.failure_ratio", format!("expected more than 0 and at most 1, found {found}"));
-        }
-        Ok(())
-    }
-}
-
-// By hand, since serde cannot both flatten and refuse unknown fields: the common fields are read as their types, the
-// others are kept until the kind is known and then read as its settings.
-impl<'de> Deserialize<'de> for TargetSettings {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(SettingsVisitor)
-    }
-}
-
-struct SettingsVisitor;
-
-impl<'de> Visitor<'de> for SettingsVisitor {
-    type Value = TargetSettings;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a target: `name`, `kind` and the settings of the kind")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TargetSettings, A::Error> {
-        let (mut name, mut kind, mut when, mut retry, mut breaker) = (None::<Str>, None::<String>, None, None, None);
-        let (mut timeout, mut concurrency, mut ordering, mut rate) = (None, None, None, None);
-        let mut rest = serde_json::Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "name" => name = Some(map.next_value()?),
-                "kind" => kind = Some(map.next_value()?),
-                "when" => when = Some(map.next_value()?),
-                "retry" => retry = Some(map.next_value()?),
-                "breaker" => breaker = Some(map.next_value()?),
-                "timeout" => timeout = Some(map.next_value()?),
-                "concurrency" => concurrency = Some(map.next_value()?),
-                "ordering" => ordering = Some(map.next_value()?),
-                "rate" => rate = Some(map.next_value()?),
-                _ if rest.len() >= 100 => drop(map.next_value::<IgnoredAny>()?),
-                _ => drop(rest.insert(key, map.next_value()?)),
-            }
-        }
-        let name = name.ok_or_else(|| A::Error::missing_field("name"))?;
-        let kind = kind.ok_or_else(|| A::Error::missing_field("kind"))?;
-        let kind = kind_from::<A::Error>(&name, &kind, rest)?;
-        Ok(TargetSettings {
-            name,
-            when,
-            retry: retry.unwrap_or_default(),
-            breaker: breaker.unwrap_or_default(),
-            timeout: timeout.unwrap_or(Span(Duration::from_secs(15))),
-            concurrency: concurrency.unwrap_or(16),
-            ordering: ordering.unwrap_or_default(),
-            rate,
-            kind,
-        })
-    }
-}
-
-fn kind_from<E: serde::de::Error>(
-    name: &str,
-    kind: &str,
-    rest: serde_json::Map<String, serde_json::Value>,
-) -> Result<Kind, E> {
-    let keys: Vec<String> = rest.keys().cloned().collect();
-    let rest = serde_json::Value::Object(rest);
-    let result = match kind {
-        "http" => serde_json::from_value(rest).map(Kind::Http),
-        "file" => serde_json::from_value(rest).map(Kind::File),
-        "topic" => serde_json::from_value(rest).map(Kind::Topic),
-        _ => {
-            let hint = suggestion(kind, KINDS);
-            let kinds = KINDS.join("`, `");
-            return Err(E::custom(format!("target `{name}`: unknown kind `{kind}`{hint}; the kinds are `{kinds}`")));
-        }
-    };
-    result.map_err(|error| {
-        let message = error.to_string();
-        let unknown = keys.iter().find(|key| message.starts_with(&format!("unknown field `{key}`")));
-        let known = message.split('`').skip(3).step_by(2).chain(COMMON);
-        let hint = unknown.map(|key| suggestion(key, known)).unwrap_or_default();
-        E::custom(format!("target `{name}` of kind `{kind}`: {message}{hint}"))
-    })
-}
-
-/// `, did you mean …?` when a known name is near.
-fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let near = known.into_iter().map(|name| (strsim::damerau_levenshtein(found, name), name));
-    match near.min() {
-        Some((distance, name)) if distance <= 1 + found.len() / 4 => format!(", did you mean `{name}`?"),
-        _ => String::new(),
     }
 }

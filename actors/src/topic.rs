@@ -13,6 +13,7 @@ use crate::definitions::TopicDurability;
 use crate::event::{Event, Str};
 use crate::log::{Ops, Published, Record, Seq, TopicId};
 use crate::supervision::front::Front;
+use crate::target::redact::Redactor;
 use pattern::Pattern;
 use subscription::{Settings, Verdict};
 
@@ -78,12 +79,25 @@ pub struct Subscriber {
     pub priority: i32,
     /// Where exhausted records go; `None` drops them (they are counted).
     pub dead_letter: Option<TopicId>,
+    /// The target that gets exhausted records instead of the dead letters.
+    pub fallback: Option<Fallback>,
     /// The version of what handles the records, for dead letters.
     pub version: u64,
     /// The actor that handles them.
     pub to: Front<Deliveries>,
     /// Where to tell what became of its deliveries.
     pub feedback: Option<Feedback>,
+}
+
+/// The target that gets what another gave up.
+#[derive(Debug, Clone)]
+pub struct Fallback {
+    /// Its name.
+    pub target: Str,
+    /// Its outbox, or its topic.
+    pub topic: TopicId,
+    /// Takes out what it must not see.
+    pub redact: Option<Arc<Redactor>>,
 }
 
 /// Events about deliveries, for triggers that listen to `hexafn.outcomes`.

@@ -13,7 +13,7 @@ use hexafn_actors::log::rocks::RocksOptions;
 use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::{Change, Node, RestartStrategy, Snapshot, Watch};
 use hexafn_actors::system::{System, SystemOptions};
-use hexafn_actors::target::{Context, Secrets, TargetSettings};
+use hexafn_actors::target::{Common, Context, Factory, Secrets, file};
 use hexafn_dsl::{ProgramKind, SourceText, compile};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ impl Secrets for NoSecrets {
 
 fn definitions(dir: &Path) -> Definitions {
     let program = |text: &str, kind| compile(&SourceText { name: "test", text }, kind).unwrap();
-    let settings: TargetSettings =
-        toml::from_str("name = \"audit\"\nkind = \"file\"\npath = \"out/audit.jsonl\"").unwrap();
+    let settings: Common = toml::from_str("name = \"audit\"").unwrap();
+    let audit: file::Settings = toml::from_str("path = \"out/audit.jsonl\"").unwrap();
     let context = Context { base_dir: dir, secrets: &NoSecrets, allow_networks: &[], lookup: None };
-    let file: Arc<dyn hexafn_actors::target::Target> = settings.build(&context).unwrap().into();
+    let file = audit.build(&settings, &context).unwrap();
     let mut all = Definitions::default();
     let schedule = ScheduleConfig { every: Some("1s".into()), ..Default::default() };
     let clock = SourceDefinition {
@@ -58,6 +58,7 @@ fn definitions(dir: &Path) -> Definitions {
             when: None,
             retry: RestartStrategy::delivery(),
             breaker: RestartStrategy::breaker(),
+            redact: None,
             fingerprint: 1,
         })
     };

@@ -105,7 +105,8 @@ pub struct Simulate {
     key: Option<String>,
 }
 
-fn json_data(given: &str) -> Result<Box<serde_json::value::RawValue>, Failure> {
+/// Data as JSON, from an argument as other commands take it.
+pub(super) fn json_data(given: &str) -> Result<Box<serde_json::value::RawValue>, Failure> {
     let bytes = super::data(given)?;
     let doc = hexafn_dsl::json::Doc::parse(bytes.clone().into(), &hexafn_dsl::json::Limits::default());
     doc.map_err(|e| Failure::new(1, format!("the data is not JSON that is accepted: {e}")))?;

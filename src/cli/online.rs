@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, part};
 use super::table::{self, cell};
-use super::{Done, Output, say};
+use super::{Done, Failure, Output, say};
 
 type Columns<'a> = &'a [(&'a str, &'a str)];
 
@@ -390,6 +390,22 @@ pub enum Target {
         /// The target.
         name: String,
     },
+    /// The newest attempts: what was sent when, and what came back.
+    Log {
+        /// The target.
+        name: String,
+    },
+    /// Make one attempt now, past the queue, and say what came back.
+    Test {
+        /// The target.
+        name: String,
+        /// The type of the event.
+        #[arg(long = "type")]
+        kind: Option<String>,
+        /// The data of the event: JSON, `@file`, or `-` for the standard input; `{"test": true}` when absent.
+        #[arg(long)]
+        data: Option<String>,
+    },
 }
 
 /// Targets.
@@ -413,6 +429,38 @@ pub fn target(client: &Client, target: Target) -> Done {
         Target::Enable { name } => fields(client, &act(&name, "enable")?),
         Target::Disable { name } => fields(client, &act(&name, "disable")?),
         Target::Reset { name } => fields(client, &act(&name, "reset")?),
+        Target::Log { name } => {
+            let columns: Columns<'_> = &[
+                ("AT", "at"),
+                ("EVENT", "event_id"),
+                ("TYPE", "type"),
+                ("ATTEMPT", "attempt"),
+                ("RESULT", "result"),
+                ("STATUS", "status"),
+                ("MS", "took_ms"),
+                ("MESSAGE", "message"),
+                ("REPLY", "reply"),
+            ];
+            rows(client, &client.get(&format!("/admin/targets/{}/log", part(&name)))?, columns)
+        }
+        Target::Test { name, kind, data } => {
+            let data = data.map(|given| super::offline::json_data(&given)).transpose()?;
+            let mut body = serde_json::Map::new();
+            body.extend(kind.map(|kind| ("type".to_owned(), kind.into())));
+            if let Some(data) = data {
+                body.insert(
+                    "data".to_owned(),
+                    serde_json::from_str(data.get()).map_err(|e| Failure::new(1, e.to_string()))?,
+                );
+            }
+            let body = Value::Object(body);
+            let probed = client.post(&format!("/admin/targets/{}/test", part(&name)), &body)?;
+            fields(client, &probed)?;
+            match probed["delivered"].as_bool() {
+                Some(true) => Ok(()),
+                _ => Err(Failure::new(1, format!("the attempt failed: {}", cell(&probed["message"])))),
+            }
+        }
     }
 }
 

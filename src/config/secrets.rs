@@ -28,6 +28,9 @@ pub enum SecretMode {
     Sample,
 }
 
+/// The longest file that is read beside the configuration, such as a bundle of certificates, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
 /// What stands for every secret in a test: it fits every scheme (the example of the Standard Webhooks specification).
 pub const SAMPLE: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -183,7 +186,8 @@ pub struct Found {
 }
 
 /// Settings that hold secrets and nothing else.
-const SECRET_KEYS: [&str; 6] = ["secrets", "secret", "signing_secret", "password", "api_key", "access_token"];
+const SECRET_KEYS: [&str; 7] =
+    ["secrets", "secret", "signing_secret", "password", "api_key", "access_token", "private_key"];
 /// Headers that do.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 
@@ -224,6 +228,34 @@ impl hexafn_actors::target::Secrets for Vault {
         let secret = self.read(&at).map_err(|e| e.to_string())?;
         let text = String::from_utf8(secret.expose().to_vec());
         text.map(Zeroizing::new).map_err(|_| format!("{at} is not UTF-8 text"))
+    }
+
+    fn pem(&self, reference: &str) -> Result<Option<Zeroizing<String>>, String> {
+        if self.mode == SecretMode::Sample { Ok(None) } else { self.get(reference).map(Some) }
+    }
+
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        use std::io::Read;
+        let relative = std::path::Path::new(path);
+        if path.is_empty() || !relative.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+            return Err(format!("`{path}` leaves the configuration folder; expected a path inside of it"));
+        }
+        let open = || {
+            let whole = self.files.folder.join(relative).canonicalize()?;
+            if !whole.starts_with(self.files.folder.canonicalize()?) || !whole.is_file() {
+                return Err(std::io::Error::other("not a file of the configuration folder"));
+            }
+            let mut bytes = Vec::new();
+            std::fs::File::open(whole)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = open().map_err(|e| format!("cannot read `{path}`: {e}"))?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(format!("`{path}` is longer than 1 MiB"));
+        }
+        // A renewed certificate changes the target, like a rotated secret.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).update(Sha256::digest(&bytes));
+        Ok(bytes)
     }
 
     fn address(&self, reference: &str) -> Result<Zeroizing<String>, String> {

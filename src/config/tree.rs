@@ -68,6 +68,15 @@ impl From<usize> for Step<'_> {
     }
 }
 
+impl std::fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(key) => f.write_str(key),
+            Self::Index(index) => write!(f, "{index}"),
+        }
+    }
+}
+
 impl Node {
     /// An empty table that is written nowhere but at `span`.
     pub fn empty(span: Span) -> Self {

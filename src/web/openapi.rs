@@ -47,6 +47,8 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("get", "/admin/functions", "Functions with their counts", "functions:read:*"),
     ("get", "/admin/targets", "Targets with breaker and last result", "targets:read:*"),
     ("get", "/admin/targets/{name}", "One target", "targets:read:{name}"),
+    ("get", "/admin/targets/{name}/log", "The newest attempts, the last first", "targets:read:{name}"),
+    ("post", "/admin/targets/{name}/test", "Make one attempt now, past the queue", "targets:write:{name}"),
     ("post", "/admin/targets/{name}/{act}", "enable, disable, reset", "targets:write:{name}"),
     ("get", "/admin/traces", "The newest traces", "traces:read:*"),
     ("get", "/admin/traces/{id}", "Every step of one event, by event or trace id", "traces:read:*"),

@@ -136,6 +136,7 @@ impl From<system::Error> for Problem {
             E::Control(e) => e.into(),
             E::Unknown { kind, .. } => Self::new(404, format!("{kind}-unknown"), e.to_string()),
             E::Invalid(_) => Self::new(400, "subscription-invalid", e.to_string()),
+            E::NoAttempts(_) => Self::new(409, "target-is-topic", e.to_string()),
             E::Busy => Self::new(503, "overloaded", e.to_string()).retry_after(1),
             E::OverSize => Self::new(507, "storage-full", e.to_string()).retry_after(5),
             E::Gone(_) => Self::new(503, "restarting", e.to_string()).retry_after(1),

@@ -54,6 +54,14 @@ impl Bucket {
         Self { cost, credit: cost * u64::from(limit.burst().clamp(1, Limit::MAX)), full_at: 0 }
     }
 
+    /// So many in a time, evenly spread: at once come no more than in ten milliseconds (at least one), which is what
+    /// a timer can tell apart.
+    pub fn spread(limit: u32, per: Duration) -> Self {
+        let per = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
+        let cost = (per / u64::from(limit.max(1))).max(1);
+        Self { cost, credit: cost.max(10_000_000), full_at: 0 }
+    }
+
     /// Takes `events` out, all or none.
     ///
     /// # Errors
@@ -96,6 +104,17 @@ mod tests {
         assert!(bucket.take(1, now.plus(Duration::from_millis(100))).is_ok());
         assert!(bucket.take(4, now.plus(Duration::from_secs(60))).is_err(), "more than the burst never passes");
         assert!(bucket.take(3, now.plus(Duration::from_secs(60))).is_ok());
+    }
+
+    #[test]
+    fn so_many_in_a_time_evenly_spread() {
+        let mut bucket = Bucket::spread(2, Duration::from_secs(3600));
+        let now = Tick(1);
+        bucket.take(1, now).unwrap();
+        assert_eq!(bucket.take(1, now), Err(Duration::from_secs(1800)));
+        let mut bucket = Bucket::spread(5000, Duration::from_secs(1));
+        let at_once = (0..1000).take_while(|_| bucket.take(1, now).is_ok()).count();
+        assert_eq!(at_once, 50);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// More than any key needs; a file beyond it is not a secret.
-const MAX_BYTES: u64 = 4_096;
+const MAX_BYTES: u64 = 16_384;
 
 /// A secret's bytes. `Debug` prints `Secret(***)`; the memory is wiped on drop.
 #[derive(Clone)]
@@ -159,7 +159,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
         return Err(Error::Open(path.to_owned(), mode));
     }
     if !meta.is_file() || meta.len() > MAX_BYTES {
-        return Err(Error::NotASecret(path.to_owned(), "it is longer than 4096 bytes"));
+        return Err(Error::NotASecret(path.to_owned(), "it is longer than 16 KiB"));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize));
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(io)?;

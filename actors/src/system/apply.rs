@@ -20,7 +20,7 @@ use crate::supervision::{ChildSpec, ControlError, Remove, Spawn};
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Feedback, OUTCOMES, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Fallback, Feedback, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::{self, Trigger, TriggerSpec};
 use actix::Actor;
@@ -53,11 +53,14 @@ impl System {
         // Targets first, so that no trigger produces for one that is not there.
         for (name, target) in &definitions.targets {
             match old.targets.get(name) {
-                Some(known) if known.fingerprint == target.fingerprint && old.outcomes == definitions.outcomes => {
+                Some(known)
+                    if target_fingerprint(known, &old) == target_fingerprint(target, &definitions)
+                        && old.outcomes == definitions.outcomes =>
+                {
                     applied.unchanged += 1
                 }
                 known => {
-                    self.start_target(target.clone(), definitions.outcomes, known.is_some()).await?;
+                    self.start_target(target.clone(), &definitions, known.is_some()).await?;
                     let list = if known.is_some() { &mut applied.changed } else { &mut applied.added };
                     list.push(format!("target {name}"));
                 }
@@ -119,7 +122,7 @@ impl System {
     async fn start_target(
         &self,
         definition: Arc<TargetDefinition>,
-        outcomes: Outcomes,
+        all: &Definitions,
         replaces: bool,
     ) -> Result<(), Error> {
         let inner = &self.0;
@@ -141,15 +144,19 @@ impl System {
         let (deliveries, front) = (Front::new(), Front::new());
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
-        let credit = match target.mode() {
-            crate::target::Mode::Each { concurrency } => concurrency * 2,
-            crate::target::Mode::Batch { max_records, .. } => max_records * 2,
+        let fallback = match definition.settings.fallback.as_ref().map(|name| (name, all.targets.get(name))) {
+            None => None,
+            Some((name, None)) => return Err(unknown("target", name, all.targets.keys())),
+            Some((name, Some(target))) => {
+                let (topic, redact) = (topic_of_target(target), target.redact.clone());
+                Some(Fallback { target: name.clone(), topic: inner.cast.ensure(&topic).await?.id, redact })
+            }
         };
-        let timeout = definition.settings.timeout.0;
+        let (credit, patience) = pace(&definition.settings, target.mode());
         let settings = subscription::Settings {
-            max_in_flight: credit.max(1),
-            // Twice as long as an attempt can take: one waits for its slot, one runs.
-            ack_wait: timeout.saturating_mul(4).max(Duration::from_secs(60)),
+            max_in_flight: credit,
+            ack_wait: patience,
+            retry_budget: definition.settings.retry.budget,
             ordering: match definition.settings.ordering {
                 crate::target::Ordering::None => crate::definitions::Ordering::None,
                 crate::target::Ordering::Key => crate::definitions::Ordering::Key,
@@ -166,6 +173,7 @@ impl System {
             subscription: subscription.clone(),
             target,
             breaker: definition.breaker.clone(),
+            rate: definition.settings.rate,
             enabled: enabled.clone(),
             cast: inner.cast.clone(),
             outbox: outbox.front.clone(),
@@ -211,9 +219,10 @@ impl System {
                 durable: true,
                 priority: 0,
                 dead_letter: Some(dead.id),
+                fallback,
                 version: definition.fingerprint,
                 to: deliveries,
-                feedback: self.feedback(format!("/targets/{name}"), outcomes).await?,
+                feedback: self.feedback(format!("/targets/{name}"), all.outcomes).await?,
             })
             .await?;
         write(&inner.running).targets.insert(name, TargetEntry { definition, front, enabled });
@@ -279,6 +288,7 @@ impl System {
                 durable: true,
                 priority,
                 dead_letter: Some(dead.id),
+                fallback: None,
                 version: definition.fingerprint,
                 to: deliveries,
                 // A trigger's results are seen where they arrive; only its failures are told.
@@ -301,10 +311,7 @@ impl System {
             let Some(target) = all.targets.get(name) else {
                 return Err(unknown("target", name, all.targets.keys()));
             };
-            let topic = match &target.kind {
-                TargetKind::Topic(topic) => topic.clone(),
-                TargetKind::Outside(_) => outbox_of(name),
-            };
+            let topic = topic_of_target(target);
             let handle = self.0.cast.ensure(&topic).await?;
             let durability = handle.durability;
             outputs.push(Output {
@@ -312,6 +319,7 @@ impl System {
                 topic: handle.id,
                 topic_name: topic,
                 when: target.when.clone(),
+                redact: target.redact.clone(),
                 memory: (durability == crate::definitions::TopicDurability::Memory).then(|| handle.front.clone()),
             });
         }
@@ -371,9 +379,45 @@ impl System {
     }
 }
 
+/// How many deliveries a target holds at a time, and how long one may take from its offer to its settlement.
+fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, Duration) {
+    // Twice as long as an attempt can take: one waits for its slot, one runs.
+    let mut patience = settings.timeout.0.saturating_mul(4).max(Duration::from_secs(60));
+    let mut credit = match mode {
+        crate::target::Mode::Each { concurrency } => concurrency * 2,
+        crate::target::Mode::Batch { max_records, max_age, concurrency, .. } => {
+            patience += max_age;
+            max_records * (concurrency + 1)
+        }
+    };
+    if let Some(rate) = settings.rate {
+        // No more than ten seconds' worth waits for its turn, and one that waits for hours has not failed.
+        let each = rate.per / rate.limit.max(1);
+        let batch = if let crate::target::Mode::Batch { max_records, .. } = mode { max_records } else { 1 };
+        let in_ten_seconds = Duration::from_secs(10).as_nanos() / each.as_nanos().max(1);
+        credit = credit.min(usize::try_from(in_ten_seconds).unwrap_or(usize::MAX).max(1).saturating_mul(batch));
+        patience += each.saturating_mul(2) + Duration::from_secs(10);
+    }
+    (credit.max(1), patience)
+}
+
 /// The outbox of a target.
 pub fn outbox_of(target: &str) -> Str {
     format!("hexafn.out.{target}").into()
+}
+
+/// Where what is meant for a target is appended: its topic, or its outbox.
+pub fn topic_of_target(target: &TargetDefinition) -> Str {
+    match &target.kind {
+        TargetKind::Topic(topic) => topic.clone(),
+        TargetKind::Outside(_) => outbox_of(&target.name),
+    }
+}
+
+/// A hash of a target and of what its fallback sees.
+fn target_fingerprint(target: &TargetDefinition, all: &Definitions) -> (u64, u64) {
+    let fallback = target.settings.fallback.as_ref().and_then(|name| all.targets.get(name));
+    (target.fingerprint, fallback.map_or(0, |fallback| fallback.fingerprint))
 }
 
 /// The topic or pattern that a trigger listens to.

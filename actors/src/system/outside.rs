@@ -178,6 +178,7 @@ impl System {
             durable: asked.durable,
             priority: 0,
             dead_letter: Some(dead.id),
+            fallback: None,
             version: 0,
             to,
             feedback: None,

@@ -125,7 +125,7 @@ impl System {
         inspect(&front).await.ok_or(Error::Gone("the forwarder is being restarted; try again in a second"))
     }
 
-    fn target_front(&self, name: &str) -> Result<Front<ForwarderMessage>, Error> {
+    pub(super) fn target_front(&self, name: &str) -> Result<Front<ForwarderMessage>, Error> {
         let running = read(&self.0.running);
         running
             .targets

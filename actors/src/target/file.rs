@@ -4,7 +4,7 @@
 //! tokio's blocking pool. A hop costs some 10 us, a sync a hundred, and a batch has up to a thousand events; a thread of
 //! its own per target would cost its stack all day and save nothing. The arbiter, shared with triggers and other
 //! targets, never waits for a disk. A disk that hangs holds one blocking thread per target, since a batch waits for its
-//! turn asynchronously. Parts: [`line`] (the format), [`path`] (staying inside), [`writer`] (rotation, sync, repair).
+//! turn asynchronously. Parts: [`path`] (staying inside), [`writer`] (rotation, sync, repair).
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -21,22 +21,20 @@ use tokio::sync::Mutex;
 use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
+use crate::target::format::{Column, Format, Formatter};
 use crate::target::{
-    Context, Delivery, Detail, Error, Failure, FailureClass, Mode, Outcome, Preview, Size, Span, Target,
-    TargetSettings, Template, Verdict,
+    Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Size, Span,
+    Target, Template, Verdict,
 };
 
-pub mod line;
 pub mod path;
-pub mod units;
 pub mod writer;
 
-use line::Format;
 use writer::{Fsync, Rotate, Shared, Writer};
 
 /// Records and bytes of data in a batch: enough that the sync of a batch costs little per event, little enough that
 /// 64 targets writing at once hold no more than 64 MiB.
-const BATCH: Mode = Mode::Batch { max_records: 1024, max_bytes: 1 << 20 };
+const BATCH: Mode = Mode::Batch { max_records: 1024, max_bytes: 1 << 20, max_age: Duration::ZERO, concurrency: 1 };
 /// How often files are synced under `fsync = "interval"`.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
@@ -49,9 +47,13 @@ pub struct Settings {
     /// The directory that no path leaves. The base directory of hexaFn when absent; a `path` with a template must then
     /// begin with a constant directory (`out/${event.type}.jsonl`), or an event could name any file there.
     pub directory: Option<String>,
-    /// What a line holds.
+    /// What a line holds; `json`.
+    pub format: Option<Format>,
+    /// The text of `format = "template"`, without its line end.
+    pub body: Option<String>,
+    /// The columns of `csv`; a new file begins with a row of their names.
     #[serde(default)]
-    pub format: Format,
+    pub columns: Vec<Column>,
     /// When a new file is begun; never when absent.
     pub rotate: Option<RotateSettings>,
     /// When a line counts as delivered.
@@ -71,6 +73,12 @@ pub struct RotateSettings {
     pub keep: Option<usize>,
 }
 
+impl Factory for Settings {
+    fn build(&self, common: &Common, context: &Context<'_>) -> Result<Arc<dyn Target>, Error> {
+        Ok(Arc::new(FileTarget::new(common, self, context)?))
+    }
+}
+
 /// A target of kind `file`, ready to write.
 #[derive(Debug)]
 pub struct FileTarget {
@@ -81,14 +89,15 @@ pub struct FileTarget {
 #[derive(Debug)]
 struct Inner {
     path: Template,
-    format: Format,
+    formatter: Formatter,
+    mode: Mode,
     fsync: Fsync,
     sync_planned: AtomicBool,
 }
 
 impl FileTarget {
     /// Checks the settings. The directory is made and opened at the first write.
-    pub fn new(common: &TargetSettings, settings: &Settings, context: &Context<'_>) -> Result<Self, Error> {
+    pub fn new(common: &Common, settings: &Settings, context: &Context<'_>) -> Result<Self, Error> {
         let name = &common.name;
         let bad = |field: &str, message: String| Error::setting(name, field, message);
         let template = Template::compile(name, "path", &settings.path)?;
@@ -101,10 +110,13 @@ impl FileTarget {
             return Err(bad("directory", "expected a constant path; a template goes into `path`".into()));
         }
         let rotate = settings.rotate.as_ref().map(|r| rotation(name, r)).transpose()?.unwrap_or_default();
+        let formatter =
+            Formatter::new(name, settings.format, settings.body.as_deref(), &settings.columns, Format::Json)?;
         let base: PathBuf = context.base_dir.join(directory);
         let inner = Inner {
             path: template,
-            format: settings.format,
+            formatter,
+            mode: common.batch.map_or(BATCH, |batch| batch.mode(1)),
             fsync: settings.fsync,
             sync_planned: AtomicBool::new(false),
         };
@@ -170,13 +182,23 @@ impl Inner {
     fn write(&self, writer: &mut Writer, records: &[Arc<Record>], now: Wall) -> Vec<Outcome> {
         let start = Instant::now();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; records.len()];
-        for (relative, members) in self.by_path(records, now, &mut outcomes) {
-            let size: usize = members.iter().map(|&i| records[i].event.data.len() + 512).sum();
+        for (relative, named) in self.by_path(records, now, &mut outcomes) {
+            let size: usize = named.iter().map(|&i| records[i].event.data.len() + 512).sum();
             let mut lines = Vec::with_capacity(size);
-            let mut ends = Vec::with_capacity(members.len());
-            for &i in &members {
-                line::put_line(&mut lines, &records[i].event, self.format);
-                ends.push(lines.len());
+            let (mut ends, mut members) = (Vec::with_capacity(named.len()), Vec::with_capacity(named.len()));
+            for i in named {
+                let delivery = Delivery { record: &records[i], attempt: 1, now };
+                let begin = lines.len();
+                match self.formatter.put_line(&mut lines, delivery) {
+                    Ok(()) => {
+                        ends.push(lines.len());
+                        members.push(i);
+                    }
+                    Err(failure) => {
+                        lines.truncate(begin);
+                        outcomes[i] = Some(Outcome::Failed(failure));
+                    }
+                }
             }
             let result = writer.append(&relative, &lines, &ends, now);
             let path: Str = relative.into();
@@ -249,13 +271,13 @@ impl Target for FileTarget {
     }
 
     fn mode(&self) -> Mode {
-        BATCH
+        self.shared.mode
     }
 
     fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure> {
         let destination = self.shared.path_for(delivery)?.into_owned();
         let mut line = Vec::with_capacity(delivery.record.event.data.len() + 512);
-        line::put_line(&mut line, &delivery.record.event, self.shared.format);
+        self.shared.formatter.put_line(&mut line, delivery)?;
         Ok(Preview { destination, headers: Vec::new(), body: String::from_utf8_lossy(&line).into_owned() })
     }
 

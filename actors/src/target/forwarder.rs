@@ -21,6 +21,7 @@ use crate::clock::{Tick, Wall};
 use crate::event::Str;
 use crate::log::{Ops, Record};
 use crate::metrics::TargetMetrics;
+use crate::source::rate::Bucket;
 use crate::supervision::breaker::{Breaker, Permit, Turn};
 use crate::supervision::decision::Phase;
 use crate::supervision::failure::{Failure, FailureKind};
@@ -49,6 +50,8 @@ pub struct ForwarderSpec {
     pub target: Arc<dyn Target>,
     /// When the breaker opens and closes.
     pub breaker: RestartStrategy,
+    /// The most attempts in a time.
+    pub rate: Option<super::Rate>,
     /// Switched by hand or by the receiver, as stored.
     pub enabled: Arc<AtomicBool>,
     /// The registry, told at each start.
@@ -97,6 +100,72 @@ pub struct TargetStatus {
     pub last_at: Option<String>,
 }
 
+/// Attempts that the log of a target keeps.
+const LOG: usize = 200;
+
+/// An attempt, for the delivery log.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempted {
+    /// When it ended.
+    #[serde(serialize_with = "written_out")]
+    pub at: Wall,
+    /// The event.
+    pub event_id: Str,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: Str,
+    /// Its place in the outbox.
+    pub seq: u64,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// `delivered`, or the class of the failure.
+    pub result: &'static str,
+    /// What happened, when it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Str>,
+    /// What was seen on the way.
+    #[serde(flatten)]
+    pub seen: Seen,
+}
+
+fn written_out<S: serde::Serializer>(at: &Wall, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(&at.rfc3339())
+}
+
+/// What was seen on the way of an attempt, as JSON.
+#[derive(Debug, Clone, Serialize)]
+pub struct Seen {
+    /// The status of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The address that was connected to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<std::net::SocketAddr>,
+    /// The file that was written to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Str>,
+    /// Bytes sent.
+    pub sent: u64,
+    /// The beginning of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Str>,
+    /// Milliseconds.
+    pub took_ms: f64,
+}
+
+impl From<&super::Detail> for Seen {
+    fn from(detail: &super::Detail) -> Self {
+        Self {
+            status: detail.status,
+            remote: detail.remote,
+            path: detail.path.clone(),
+            sent: detail.sent,
+            reply: detail.reply.clone(),
+            took_ms: (detail.took.as_secs_f64() * 1e6).round() / 1e3,
+        }
+    }
+}
+
 /// What a forwarder can be told.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -107,6 +176,8 @@ pub enum ForwarderMessage {
     Reset,
     /// Describe the state.
     Inspect(oneshot::Sender<TargetStatus>),
+    /// The newest attempts, the last first.
+    Log(oneshot::Sender<Vec<Attempted>>),
 }
 
 /// An attempt is over.
@@ -127,7 +198,14 @@ pub struct Forwarder {
     spec: ForwarderSpec,
     life: Lifeline,
     breaker: Breaker,
-    queue: VecDeque<Delivery>,
+    /// What waits for its attempt, and since when.
+    queue: VecDeque<(Delivery, Tick)>,
+    /// The bytes of data in it.
+    queued_bytes: usize,
+    /// The bound on attempts in a time.
+    rate: Option<Bucket>,
+    /// When this looks again at what waits.
+    waking: Option<Tick>,
     attempting: usize,
     /// What became of deliveries, with the topic that each came from.
     settled: Vec<(Str, Settlement)>,
@@ -141,6 +219,8 @@ pub struct Forwarder {
     delivered: u64,
     failed: u64,
     last: Option<(String, Wall)>,
+    /// The newest attempts.
+    log: VecDeque<Attempted>,
 }
 
 impl Forwarder {
@@ -149,9 +229,12 @@ impl Forwarder {
         Self {
             breaker: Breaker::new(spec.breaker.clone()),
             off: !spec.enabled.load(Ordering::Relaxed),
+            rate: spec.rate.map(|rate| Bucket::spread(rate.limit, rate.per)),
             spec,
             life,
             queue: VecDeque::new(),
+            queued_bytes: 0,
+            waking: None,
             attempting: 0,
             settled: Vec::new(),
             open: HashMap::new(),
@@ -161,18 +244,23 @@ impl Forwarder {
             delivered: 0,
             failed: 0,
             last: None,
+            log: VecDeque::with_capacity(LOG),
         }
     }
 
-    /// Starts what the mode, the breaker and the switch allow.
+    /// Starts what the mode, the rate, the breaker and the switch allow.
     fn advance(&mut self, ctx: &mut Context<Self>) {
         let now = Tick::now();
         let (slots, per_call, max_bytes) = match self.spec.target.mode() {
             Mode::Each { concurrency } => (concurrency, 1, usize::MAX),
-            Mode::Batch { max_records, max_bytes } => (1, max_records, max_bytes),
+            Mode::Batch { max_records, max_bytes, concurrency, .. } => (concurrency, max_records, max_bytes),
         };
         while self.attempting < slots && !self.queue.is_empty() {
-            let permit = if self.off || self.stopping { None } else { Some(self.breaker.permit(now)) };
+            let may = !self.off && !self.stopping;
+            if may && let Err(wait) = self.pace(now) {
+                return self.wake_in(wait, now, ctx);
+            }
+            let permit = if may { Some(self.breaker.permit(now)) } else { None };
             let Some(permit) = permit.filter(|permit| !matches!(permit, Permit::No { .. })) else {
                 self.release();
                 // A topic that was started since knows nothing of the limit, and would offer the same at once again.
@@ -185,13 +273,15 @@ impl Forwarder {
             let mut batch = Vec::with_capacity(per_call.min(self.queue.len()));
             let mut bytes = 0;
             while batch.len() < per_call
-                && let Some(next) = self.queue.front()
+                && let Some((next, _)) = self.queue.front()
             {
-                bytes += next.record.event.data.len();
+                let size = next.record.event.data.len();
+                bytes += size;
                 if !batch.is_empty() && bytes > max_bytes {
                     break;
                 }
-                batch.extend(self.queue.pop_front());
+                self.queued_bytes -= size;
+                batch.extend(self.queue.pop_front().map(|(delivery, _)| delivery));
             }
             self.attempting += 1;
             let target = self.spec.target.clone();
@@ -199,9 +289,44 @@ impl Forwarder {
         }
     }
 
+    /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits
+    /// for others, and no more attempts begin than `rate` allows.
+    fn pace(&mut self, now: Tick) -> Result<(), Duration> {
+        if let Mode::Batch { max_records, max_bytes, max_age, .. } = self.spec.target.mode()
+            && self.queue.len() < max_records
+            && self.queued_bytes < max_bytes
+            && let Some((_, since)) = self.queue.front()
+        {
+            let waited = now.since(*since);
+            if waited < max_age {
+                return Err(max_age - waited);
+            }
+        }
+        self.rate.as_mut().map_or(Ok(()), |rate| rate.take(1, now))
+    }
+
+    /// Looks again after a while; an earlier look that is planned is enough.
+    fn wake_in(&mut self, wait: Duration, now: Tick, ctx: &mut Context<Self>) {
+        let at = now.plus(wait);
+        if self.waking.is_some_and(|planned| planned <= at) {
+            return;
+        }
+        self.waking = Some(at);
+        ctx.run_later(wait, move |this, ctx| {
+            let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+            // A later look that was planned before this one finds nothing of its own.
+            if this.waking == Some(at) {
+                this.waking = None;
+                this.advance(ctx);
+                this.schedule(ctx);
+            }
+        });
+    }
+
     /// Gives back what was not tried: no attempt is consumed.
     fn release(&mut self) {
-        for delivery in self.queue.drain(..) {
+        self.queued_bytes = 0;
+        for (delivery, _) in self.queue.drain(..) {
             let (seq, attempt) = (delivery.record.seq, delivery.attempt);
             let item = Settlement { seq, attempt, verdict: Verdict::Release, ops: Ops::new() };
             self.settled.push((delivery.record.topic.clone(), item));
@@ -222,6 +347,7 @@ impl Forwarder {
             self.steps.push(step);
             tracing::debug!(to = %self.spec.name, event_id = %record.event.id, trace_id = %record.event.trace.trace_id,
                 attempt = delivery.attempt, took_us = done.took.as_micros() as u64, result = %said, "delivery");
+            self.note(&delivery, &outcome, wall);
             let (verdict, turn) = match outcome {
                 Outcome::Delivered { detail } => {
                     self.delivered += 1;
@@ -273,6 +399,27 @@ impl Forwarder {
         }
         self.advance(ctx);
         self.schedule(ctx);
+    }
+
+    fn note(&mut self, delivery: &Delivery, outcome: &Outcome, now: Wall) {
+        if self.log.len() == LOG {
+            self.log.pop_front();
+        }
+        let event = &delivery.record.event;
+        let (result, message) = match outcome {
+            Outcome::Delivered { .. } => ("delivered", None),
+            Outcome::Failed(failure) => (failure.class.name(), Some(failure.message.clone())),
+        };
+        self.log.push_back(Attempted {
+            at: now,
+            event_id: event.id.clone(),
+            kind: event.kind.clone(),
+            seq: delivery.record.seq,
+            attempt: delivery.attempt,
+            result,
+            message,
+            seen: outcome.detail().into(),
+        });
     }
 
     fn turned(&mut self, turn: Option<Turn>, ctx: &mut Context<Self>) {
@@ -412,7 +559,9 @@ impl Handler<Deliveries> for Forwarder {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
         crate::failpoint!("forwarder-panic");
         self.open.entry(deliveries.topic).or_insert(deliveries.reply_to);
-        self.queue.extend(deliveries.items);
+        let now = Tick::now();
+        self.queued_bytes += deliveries.items.iter().map(|delivery| delivery.record.event.data.len()).sum::<usize>();
+        self.queue.extend(deliveries.items.into_iter().map(|delivery| (delivery, now)));
         self.advance(ctx);
         self.schedule(ctx);
     }
@@ -479,6 +628,11 @@ impl Handler<ForwarderMessage> for Forwarder {
             ForwarderMessage::Reset => {
                 self.switch(true, ctx);
                 self.act(Act::RetryNow);
+            }
+            ForwarderMessage::Log(reply) => {
+                if reply.send(self.log.iter().rev().cloned().collect()).is_err() {
+                    tracing::debug!("nobody waits for the log");
+                }
             }
             ForwarderMessage::Inspect(reply) => {
                 if reply.send(self.status()).is_err() {

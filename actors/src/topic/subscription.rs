@@ -30,6 +30,8 @@ pub struct Settings {
     pub retry: RestartStrategy,
     /// At most this many deliveries wait for another attempt; beyond it nothing new is taken.
     pub max_waiting: usize,
+    /// Repeated attempts may be at most this share of all, see [`Budget`]; no bound when `None`.
+    pub retry_budget: Option<f64>,
 }
 
 impl Default for Settings {
@@ -40,6 +42,7 @@ impl Default for Settings {
             ordering: Ordering::None,
             retry: RestartStrategy::delivery(),
             max_waiting: 100_000,
+            retry_budget: None,
         }
     }
 }
@@ -148,6 +151,36 @@ pub enum Offer {
     Held,
 }
 
+/// How many repeated attempts may be made: one for each so many first ones, and ten a minute in any case, so that what
+/// failed is tried again where nothing new comes.
+#[derive(Debug)]
+struct Budget {
+    /// What a first attempt earns.
+    earned: f64,
+    saved: f64,
+    at: Tick,
+}
+
+impl Budget {
+    /// The most that is saved: a target that was healthy for long may not repeat all at once either.
+    const MOST: f64 = 100.0;
+    const A_SECOND: f64 = 10.0 / 60.0;
+
+    fn new(share: f64) -> Self {
+        // Of all attempts, `share` may be repeated: so each first one earns share / (1 - share).
+        Self { earned: share / (1.0 - share).max(0.01), saved: 10.0, at: Tick(0) }
+    }
+
+    /// How long until one may be made; zero when it may be now.
+    fn wait(&mut self, now: Tick) -> Duration {
+        if self.at != Tick(0) {
+            self.saved = (self.saved + now.since(self.at).as_secs_f64() * Self::A_SECOND).min(Self::MOST);
+        }
+        self.at = now;
+        Duration::from_secs_f64(((1.0 - self.saved) / Self::A_SECOND).max(0.0))
+    }
+}
+
 /// The state of a subscription.
 #[derive(Debug)]
 pub struct Subscription {
@@ -166,12 +199,17 @@ pub struct Subscription {
     /// The subscriber's own limit on the credit: 0 while its breaker is open, 1 for a probe.
     credit: Option<usize>,
     paused: bool,
+    budget: Option<Budget>,
+    /// When the budget lets the next repeated attempt through, as long as it does not.
+    budget_at: Option<Tick>,
 }
 
 impl Subscription {
     /// A subscription at a cursor, with the deliveries that waited when it was stored.
     pub fn new(settings: Settings, cursor: Cursor, waiting: Vec<(Seq, Waiting)>) -> Self {
         let mut this = Self {
+            budget: settings.retry_budget.map(Budget::new),
+            budget_at: None,
             settings,
             next: cursor.floor() + 1,
             cursor,
@@ -240,6 +278,9 @@ impl Subscription {
 
     /// Takes new settings at a reload.
     pub fn configure(&mut self, settings: Settings) {
+        if self.settings.retry_budget != settings.retry_budget {
+            self.budget = settings.retry_budget.map(Budget::new);
+        }
         self.settings = settings;
     }
 
@@ -278,15 +319,24 @@ impl Subscription {
         if let Some((&seq, _)) = self.ready.first_key_value() {
             return Some(seq);
         }
+        self.budget_at = None;
         match self.due.first() {
-            Some(&(due, seq)) if due <= now => Some(seq),
+            Some(&(due, seq)) if due <= now => {
+                let wait = self.budget.as_mut().map_or(Duration::ZERO, |budget| budget.wait(now));
+                if !wait.is_zero() {
+                    self.budget_at = Some(now.plus(wait));
+                    return None;
+                }
+                Some(seq)
+            }
             _ => None,
         }
     }
 
     /// When [`take_again`](Self::take_again) or [`expired`](Self::expired) has something to say next.
     pub fn next_wake(&self) -> Option<Tick> {
-        let due = if self.paused || self.credit == Some(0) { None } else { self.due.first().map(|(t, _)| *t) };
+        let due = self.due.first().map(|(t, _)| (*t).max(self.budget_at.unwrap_or(*t)));
+        let due = due.filter(|_| !self.paused && self.credit != Some(0));
         // ack_wait is one value, so the oldest in flight is the first to expire but for redeliveries; the scan is
         // bounded by the credit.
         let deadline = self.in_flight.values().map(|f| f.deadline).min();
@@ -333,6 +383,10 @@ impl Subscription {
             }
         }
         let attempt = retried.as_ref().map_or(0, |w| w.attempts) + 1;
+        if let Some(budget) = &mut self.budget {
+            let change = if attempt == 1 { budget.earned } else { -1.0 };
+            budget.saved = (budget.saved + change).clamp(0.0, Budget::MOST);
+        }
         let deadline = now.plus(self.settings.ack_wait);
         self.in_flight.insert(seq, InFlight { attempt, deadline, key, retried });
         Offer::Deliver(attempt)

@@ -86,7 +86,14 @@ pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &
             TargetKind::Topic(topic) => topic.clone(),
             TargetKind::Outside(_) => crate::system::outbox_of(name),
         };
-        Some(Output { target: name.clone(), topic: TopicId(0), topic_name, when: target.when.clone(), memory: None })
+        Some(Output {
+            target: name.clone(),
+            topic: TopicId(0),
+            topic_name,
+            when: target.when.clone(),
+            redact: target.redact.clone(),
+            memory: None,
+        })
     });
     Runner::new(definition.clone(), chain, outputs.collect(), Arc::new(Nowhere))
 }

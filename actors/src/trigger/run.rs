@@ -11,6 +11,7 @@ use crate::event::{Event, Str};
 use crate::function::{self, Emitted, Execution, Function, Produced};
 use crate::log::{Op, Ops, Record, TopicId};
 use crate::supervision::front::Front;
+use crate::target::redact::Redactor;
 use crate::topic::TopicMessage;
 
 /// Triggers that an event may pass before it is taken for a cycle.
@@ -27,8 +28,17 @@ pub struct Output {
     pub topic_name: Str,
     /// Conditional delivery: only results for which this holds.
     pub when: Option<hexafn_dsl::Program>,
+    /// Takes out what the target must not see.
+    pub redact: Option<Arc<Redactor>>,
     /// The topic itself, when it lives in memory: it is published to, since the log has no place for it.
     pub memory: Option<Front<TopicMessage>>,
+}
+
+impl Output {
+    /// A result as the target sees it.
+    pub fn event(&self, result: &Event) -> Event {
+        self.redact.as_ref().map_or_else(|| result.clone(), |redactor| redactor.redact(result))
+    }
 }
 
 /// Finds the topics that functions name while they run.
@@ -241,7 +251,8 @@ impl Runner {
     pub fn ops(&self, output: Option<&Event>, to: &[usize], emitted: Vec<Emission>) -> Ops {
         let mut ops = Ops::new();
         for (target, output) in to.iter().filter_map(|&index| Some((self.outputs.get(index)?, output?))) {
-            append(&mut ops, target.topic, target.memory.as_ref(), &target.topic_name, Box::new(output.clone()));
+            let event = Box::new(target.event(output));
+            append(&mut ops, target.topic, target.memory.as_ref(), &target.topic_name, event);
         }
         for emission in emitted {
             append(&mut ops, emission.place.id, emission.place.memory.as_ref(), &emission.topic, emission.event);

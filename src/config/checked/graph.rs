@@ -1,7 +1,7 @@
 //! What only shows when all definitions are seen together: functions that fall back in a circle, triggers that feed
 //! each other, topics that nobody writes to, definitions that nobody uses.
 
-use hexafn_actors::definitions::{Definitions, On, SourceKind, TargetKind};
+use hexafn_actors::definitions::{Definitions, On, SourceKind, TargetKind, TopicDurability};
 use hexafn_actors::topic::pattern::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,9 @@ use crate::config::tree::{Node, Step};
 
 /// Checks the whole set.
 pub fn check(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
-    fallback_cycles(layers, problems);
+    fallback_cycles("function", layers, problems);
+    fallback_cycles("target", layers, problems);
+    fallbacks_in_memory(definitions, layers, problems);
     trigger_cycles(definitions, layers, problems);
     silent_topics(definitions, layers, problems);
     unused(layers, problems);
@@ -36,21 +38,35 @@ fn words(node: Option<&Node>) -> impl Iterator<Item = (&str, Span)> {
     all.filter_map(|n| Some((n.text()?, n.span.clone())))
 }
 
-fn fallback_cycles(layers: &Layers, problems: &mut Problems) {
+fn fallback_cycles(kind: &str, layers: &Layers, problems: &mut Problems) {
     let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for node in layers.of_kind("function") {
+    for node in layers.of_kind(kind) {
         let Some(name) = node.get("name").and_then(Node::text) else { continue };
         edges.entry(name).or_default().extend(words(node.get("fallback")).map(|(to, _)| to));
     }
     for cycle in cycles(&edges) {
         let path = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" -> ");
-        let span = place(layers, "function", cycle[0], "fallback");
-        let message = format!("functions fall back in a circle: {path}");
+        let span = place(layers, kind, cycle[0], "fallback");
+        let message = format!("{kind}s fall back in a circle: {path}");
         problems.push(
             Problem::error(&codes::FALLBACK_CYCLE, span, message)
                 .label("here the circle begins")
-                .help("the last resort must be a function without `fallback`"),
+                .help(format!("the last resort must be a {kind} without `fallback`")),
         );
+    }
+}
+
+/// What a target gives up is written in the commit that settles it, and a topic in memory takes part in none.
+fn fallbacks_in_memory(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    for target in definitions.targets.values() {
+        let fallback = target.settings.fallback.as_ref().and_then(|name| definitions.targets.get(name));
+        let Some(TargetKind::Topic(topic)) = fallback.map(|fallback| &fallback.kind) else { continue };
+        if definitions.topics.get(topic).is_some_and(|topic| topic.durability == TopicDurability::Memory) {
+            let message =
+                format!("`fallback` of target `{}` is the topic `{topic}`, which lives in memory", target.name);
+            let span = place(layers, "target", &target.name, "fallback");
+            problems.push(Problem::error(&codes::VALUE, span, message).help("a last resort has to be on disk"));
+        }
     }
 }
 
@@ -173,6 +189,9 @@ fn unused(layers: &Layers, problems: &mut Problems) {
     }
     for node in layers.of_kind("function") {
         used.extend(words(node.get("fallback")).map(|(n, _)| ("function", n)));
+    }
+    for node in layers.of_kind("target") {
+        used.extend(words(node.get("fallback")).map(|(n, _)| ("target", n)));
     }
     for (kind, does) in [("function", "runs"), ("target", "sends to")] {
         for node in layers.of_kind(kind) {

@@ -4,77 +4,58 @@
 use hexafn_actors::definitions::{TargetDefinition, TargetKind};
 use hexafn_actors::event::Str;
 use hexafn_actors::supervision::strategy::{Backoff, FailureRate, OnExhausted, Opening, RestartStrategy};
+use hexafn_actors::target::kinds::{self, ReadSettings};
+use hexafn_actors::target::redact::Redactor;
+use hexafn_actors::target::settings::COMMON;
 use hexafn_actors::target::{
-    self, BreakerSettings, Context, Kind, Ordering, Rate, RetrySettings, Span, TargetSettings, TopicSettings,
+    self, BreakerSettings, Common, Context, Factory, RedactSettings, RetrySettings, TopicSettings,
 };
 use hexafn_dsl::ProgramKind;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Checker, absent, who};
-use crate::config::problem::Problem;
+use crate::config::problem::{Problem, Problems};
 use crate::config::read::Reader;
-use crate::config::tree::{Node, Step};
+use crate::config::tree::{Node, Step, Value};
 use crate::config::{codes, fingerprint, schema};
 
-const KINDS: [&str; 3] = ["http", "file", "topic"];
-
-/// The settings that every kind has. Unknown ones are found when those of the kind are read.
-#[derive(Deserialize, JsonSchema)]
-struct Common {
-    /// Its name.
-    name: Str,
-    /// A condition: only these events; all when absent.
-    when: Option<String>,
-    /// The pauses between attempts.
-    #[serde(default)]
-    retry: RetrySettings,
-    /// When a failing target is given a rest, in which no attempt is made and none is counted.
-    #[serde(default)]
-    breaker: BreakerSettings,
-    /// The whole attempt.
-    #[serde(default = "attempt")]
-    timeout: Span,
-    /// Attempts in flight, up to 1024.
-    #[serde(default = "sixteen")]
-    concurrency: usize,
-    /// What an event waits for.
-    #[serde(default)]
-    ordering: Ordering,
-    /// The most attempts in a time; no bound when absent.
-    rate: Option<Rate>,
+/// What stands in the table beside the common settings and those of the kind.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "read by hand, and stands here for the schema")]
+struct Beside {
     /// For people.
-    #[serde(default, rename = "description")]
-    #[schemars(with = "Option<String>")]
-    _description: Option<IgnoredAny>,
+    description: Option<String>,
 }
 
-const COMMON: [&str; 10] =
-    ["name", "kind", "when", "retry", "breaker", "timeout", "concurrency", "ordering", "rate", "description"];
-
-fn attempt() -> Span {
-    Span(Duration::from_secs(15))
+/// The kinds, that of hexaFn's own topics last.
+fn kinds() -> Vec<&'static str> {
+    kinds::NAMES.iter().copied().chain(["topic"]).collect()
 }
 
-fn sixteen() -> usize {
-    16
+/// Reads the settings of a kind, with the default in place of what is wrong.
+struct Fitting<'a, 'p>(Reader<'a>, &'p mut Problems);
+
+impl ReadSettings for Fitting<'_, '_> {
+    fn read<T: DeserializeOwned>(self) -> Option<T> {
+        self.0.read_what_fits(self.1).0
+    }
 }
 
 /// `[[target]]` of every kind.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    let common = Common::json_schema(generator);
-    let kinds = KINDS.map(|kind| {
-        let settings = match kind {
-            "http" => target::http::Settings::json_schema(generator),
-            "file" => target::file::Settings::json_schema(generator),
-            _ => TopicSettings::json_schema(generator),
-        };
-        (kind, schema::joined(&common, settings))
-    });
-    schema::by_kind("`[[target]]`: where results go.", kinds)
+    let common = schema::joined(&Beside::json_schema(generator), Common::json_schema(generator));
+    let each: Vec<_> = kinds()
+        .into_iter()
+        .map(|kind| {
+            let settings = kinds::schema(kind, generator);
+            let settings = settings.unwrap_or_else(|| TopicSettings::json_schema(generator));
+            (kind, schema::joined(&common, settings))
+        })
+        .collect();
+    schema::by_kind("`[[target]]`: where results go.", each)
 }
 
 impl Checker<'_> {
@@ -82,34 +63,29 @@ impl Checker<'_> {
         let who = who("target", node);
         let errors = self.problems.errors();
         drop(self.vault.take_mark());
-        let kind = self.kind(node, &KINDS, &who);
+        let kind = self.kind(node, &kinds(), &who);
         let found = self.vault.check(node, &who, self.texts, self.problems);
-        let common: Option<Common> = Reader::new(node, &who).read_what_fits(self.problems).0;
+        let beside: Vec<&str> = COMMON.iter().copied().chain(["kind", "description"]).collect();
+        // Unknown settings are found when those of the kind are read.
+        let settings: Option<Common> = Reader::new(node, &who).read_what_fits(self.problems).0;
         let when = self.compile(node, &[Step::Key("when")], ProgramKind::Condition, &format!("`when` of {who}"));
-        let reader = Reader::new(node, &who).beside(&COMMON).passing_over(found.skip.clone());
-        let kind = match kind? {
-            "http" => reader.read_what_fits(self.problems).0.map(Kind::Http),
-            "file" => reader.read_what_fits(self.problems).0.map(Kind::File),
-            _ => reader.read_what_fits::<TopicSettings>(self.problems).0.map(Kind::Topic),
-        };
+        let reader = Reader::new(node, &who).beside(&beside).passing_over(found.skip.clone());
+        let kind = kind?;
+        let (mut factory, mut topic) = (None, None);
+        if kind == "topic" {
+            topic = reader.read_what_fits::<TopicSettings>(self.problems).0;
+        } else {
+            factory = kinds::read(kind, Fitting(reader, self.problems));
+        }
         self.templates(node, &who);
-        let common = common?;
-        let settings = TargetSettings {
-            name: common.name,
-            when: common.when,
-            retry: common.retry,
-            breaker: common.breaker,
-            timeout: common.timeout,
-            concurrency: common.concurrency,
-            ordering: common.ordering,
-            rate: common.rate,
-            kind: kind?,
-        };
+        let settings = settings?;
         if let Err(error) = settings.check() {
             self.target_error(node, &error, &who);
         }
         let (retry, breaker) = (self.retry(node, &settings.retry, &who), self.breaker(node, &settings.breaker, &who));
-        let topic = self.target_topic(node, &settings, &who);
+        self.fallback(node, &settings, &who);
+        let redact = settings.redact.as_ref().map(|redact| self.redactor(node, &settings.name, redact, &who));
+        let topic = topic.map(|topic| self.target_topic(node, &settings.name, topic, &who));
         if self.problems.errors() > errors {
             return None;
         }
@@ -117,48 +93,77 @@ impl Checker<'_> {
             Some(topic) => TargetKind::Topic(topic),
             // Only where secrets may be absent: a target that delivers nothing.
             None if !found.present => TargetKind::Outside(Arc::new(absent::Absent)),
-            None => TargetKind::Outside(self.build(node, &settings, &who)?),
+            None => TargetKind::Outside(self.build(node, &settings, &*factory?, &who)?),
         };
         let mark = self.vault.take_mark();
         // `allow_networks` of [targets] is built into the target, so a change of it is a change of the target.
         let networks = self.allow_networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let fingerprint = fingerprint::of(node, &[&mark, networks.as_bytes()]);
-        Some(TargetDefinition { name: settings.name.clone(), settings, kind, when, retry, breaker, fingerprint })
+        let redact = redact.flatten().map(Arc::new);
+        Some(TargetDefinition {
+            name: settings.name.clone(),
+            settings,
+            kind,
+            when,
+            retry,
+            breaker,
+            redact,
+            fingerprint,
+        })
     }
 
-    fn build(&mut self, node: &Node, settings: &TargetSettings, who: &str) -> Option<Arc<dyn target::Target>> {
+    fn build(
+        &mut self,
+        node: &Node,
+        settings: &Common,
+        factory: &dyn Factory,
+        who: &str,
+    ) -> Option<Arc<dyn target::Target>> {
         let context =
             Context { base_dir: self.base_dir, secrets: self.vault, allow_networks: self.allow_networks, lookup: None };
-        match settings.build(&context) {
-            Ok(target) => Some(Arc::from(target)),
-            Err(error) => {
-                self.target_error(node, &error, who);
-                None
-            }
+        factory.build(settings, &context).map_err(|error| self.target_error(node, &error, who)).ok()
+    }
+
+    /// The target that gets what this one gives up is there, and is none in memory.
+    fn fallback(&mut self, node: &Node, settings: &Common, who: &str) {
+        if let Some(name) = settings.fallback.as_ref().filter(|name| !self.names.targets.contains(name)) {
+            let span = node.span_of(&[Step::Key("fallback")]);
+            self.problems.push(self.names.targets.unknown(name, span, &format!("`fallback` of {who}")));
         }
+    }
+
+    fn redactor(&mut self, node: &Node, name: &Str, settings: &RedactSettings, who: &str) -> Option<Redactor> {
+        let built = Redactor::new(name, settings);
+        built
+            .map_err(|(field, message)| {
+                let path = if field.is_empty() { "redact".to_owned() } else { format!("redact.{field}") };
+                self.setting(node, &[], &path, format!("`{path}` of {who}: {message}"));
+            })
+            .ok()
     }
 
     /// The topic of a target of kind `topic`.
-    fn target_topic(&mut self, node: &Node, settings: &TargetSettings, who: &str) -> Option<Str> {
-        let Kind::Topic(topic) = &settings.kind else { return None };
-        let name = topic.topic.clone().unwrap_or_else(|| settings.name.clone());
+    fn target_topic(&mut self, node: &Node, target: &Str, topic: TopicSettings, who: &str) -> Str {
+        let key = if topic.topic.is_some() { "topic" } else { "name" };
+        let name = topic.topic.unwrap_or_else(|| target.clone());
         if let Err(error) = hexafn_actors::topic::pattern::check_name(&name) {
-            let span = node.span_of(&[Step::Key(if topic.topic.is_some() { "topic" } else { "name" })]);
+            let span = node.span_of(&[Step::Key(key)]);
             self.problems.push(Problem::error(&codes::NAME, span, format!("`topic` of {who}: {error}")));
         }
-        Some(name)
+        name
     }
 
     /// Compiles the templates of a target for their errors' places; the target compiles them again for itself.
     fn templates(&mut self, node: &Node, who: &str) {
-        let headers = node.get("headers").map_or(&[][..], Node::entries).iter();
-        let headers = headers.map(|e| vec![Step::Key("headers"), Step::Key(&e.key)]);
-        let plain = ["url", "body", "path"].map(|key| vec![Step::Key(key)]);
-        for path in plain.into_iter().chain(headers) {
-            if node.at(&path).and_then(Node::text).is_some_and(|text| text.contains("${")) {
-                let Some(Step::Key(key)) = path.last() else { continue };
-                self.compile(node, &path, ProgramKind::Template, &format!("`{key}` of {who}"));
-            }
+        let mut found = Vec::new();
+        // A condition is no template, and the texts of `redact` are patterns and paths.
+        let settings = node.entries().iter().filter(|e| !["when", "redact", "description"].contains(&&*e.key));
+        for entry in settings {
+            templates_in(&entry.node, &mut vec![Step::Key(&entry.key)], &mut found);
+        }
+        for path in found {
+            let setting: Vec<String> = path.iter().map(ToString::to_string).collect();
+            self.compile(node, &path, ProgramKind::Template, &format!("`{}` of {who}", setting.join(".")));
         }
     }
 
@@ -174,7 +179,7 @@ impl Checker<'_> {
         // A header's name may hold dots.
         let steps: Vec<Step<'_>> = match field.split_once('.') {
             Some((table, rest)) if table == "headers" => vec![Step::Key(table), Step::Key(rest)],
-            _ => field.split('.').map(Step::Key).collect(),
+            _ => field.split('.').map(|part| part.parse().map_or(Step::Key(part), Step::Index)).collect(),
         };
         let code = if message.contains("allow_networks") { &codes::UNREACHABLE } else { &codes::VALUE };
         self.problems.push(Problem::error(code, node.span_of(&steps), format!("`{field}` of {who}: {message}")));
@@ -200,6 +205,7 @@ impl Checker<'_> {
         RestartStrategy {
             backoff: Backoff::Schedule { delays, jitter_low, jitter_high },
             max_attempts: Some(settings.max_attempts.unwrap_or_else(|| pauses.saturating_add(1))),
+            max_elapsed: settings.max_time.map(|time| time.0),
             ..base
         }
     }
@@ -228,5 +234,27 @@ impl Checker<'_> {
             max_elapsed: Some(settings.disable_after.0),
             ..RestartStrategy::breaker()
         }
+    }
+}
+
+/// The places of the texts that hold `${…}`.
+fn templates_in<'n>(node: &'n Node, at: &mut Vec<Step<'n>>, found: &mut Vec<Vec<Step<'n>>>) {
+    match &node.value {
+        Value::String(text) if text.contains("${") => found.push(at.clone()),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                at.push(Step::Index(index));
+                templates_in(item, at, found);
+                at.pop();
+            }
+        }
+        Value::Table(entries) => {
+            for entry in entries {
+                at.push(Step::Key(&entry.key));
+                templates_in(&entry.node, at, found);
+                at.pop();
+            }
+        }
+        _ => {}
     }
 }

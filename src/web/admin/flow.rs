@@ -2,8 +2,10 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::definitions::{SourceKind, TargetDefinition, TargetKind};
+use hexafn_actors::event::Event;
 use hexafn_actors::trace::Ask;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::super::body::Json;
@@ -23,6 +25,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(web::resource("/admin/functions").route(web::get().to(functions)))
         .service(web::resource("/admin/targets").route(web::get().to(targets)))
         .service(web::resource("/admin/targets/{name}").route(web::get().to(target)))
+        .service(web::resource("/admin/targets/{name}/log").route(web::get().to(target_log)))
+        .service(web::resource("/admin/targets/{name}/test").route(web::post().to(test_target)))
         .service(web::resource("/admin/targets/{name}/{act}").route(web::post().to(switch_target)))
         .service(web::resource("/admin/traces").route(web::get().to(traces)))
         .service(web::resource("/admin/traces/{id}").route(web::get().to(trace)));
@@ -172,6 +176,45 @@ async fn switch_target(
         app.system.switch_target(&name, on_or_off(&act, ", reset")?).await?
     };
     Ok(HttpResponse::Ok().json(status))
+}
+
+/// The newest attempts of a target.
+async fn target_log(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "targets", "read", &name)?;
+    if app.system.definitions().targets.get(&**name).is_some_and(|t| matches!(t.kind, TargetKind::Topic(_))) {
+        return Err(hexafn_actors::system::Error::NoAttempts(name.as_str().into()).into());
+    }
+    Ok(HttpResponse::Ok().json(app.system.target_log(&name).await?))
+}
+
+/// The event of an attempt by hand.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Probe {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    subject: Option<String>,
+    key: Option<String>,
+    data: Option<Box<RawValue>>,
+}
+
+/// One attempt by hand.
+async fn test_target(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    Json(probe): Json<Probe>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "targets", "write", &name)?;
+    let data = probe.data.map_or_else(|| r#"{"test":true}"#.to_owned(), |data| data.get().to_owned());
+    let mut event = Event::new("/targets/test", probe.kind.as_deref().unwrap_or("hexafn.test"), data.into());
+    event.subject = probe.subject.map(Into::into);
+    event.key = probe.key.map(Into::into);
+    Ok(HttpResponse::Ok().json(app.system.probe_target(&name, event).await?))
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,7 @@
 use super::*;
 use crate::event::Event;
 use crate::log::TopicId;
+use crate::target::kinds::sample::Sample;
 use crate::target::{Secrets, attempt, attempt_batch};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -17,8 +18,8 @@ impl Secrets for NoSecrets {
     }
 }
 
-fn build(base: &Path, toml: &str) -> Result<Box<dyn Target>, Error> {
-    let settings: TargetSettings = toml::from_str(&format!("name = \"t\"\nkind = \"file\"\n{toml}")).unwrap();
+fn build(base: &Path, toml: &str) -> Result<Arc<dyn Target>, Error> {
+    let settings = Sample::read(&format!("name = \"t\"\nkind = \"file\"\n{toml}")).unwrap();
     settings.build(&Context { base_dir: base, secrets: &NoSecrets, allow_networks: &[], lookup: None })
 }
 
@@ -58,7 +59,7 @@ async fn a_batch_lands_in_the_files_it_names_in_order() {
 #[tokio::test]
 async fn whole_events_and_syncing_at_close() {
     let base = tempfile::tempdir().unwrap();
-    let target = build(base.path(), "path = \"e.jsonl\"\nformat = \"event\"\nfsync = \"interval\"").unwrap();
+    let target = build(base.path(), "path = \"e.jsonl\"\nformat = \"cloudevents\"\nfsync = \"interval\"").unwrap();
     assert!(attempt_batch(&*target, &[record(1, "push", "{\"a\":1}")], Wall(0)).await[0].is_delivered());
     target.close().await;
     let value: serde_json::Value = serde_json::from_str(&read(base.path().join("e.jsonl"))).unwrap();
@@ -111,38 +112,12 @@ fn settings_that_are_refused() {
 }
 
 #[test]
-fn unknown_settings_name_what_exists() {
-    for (toml, said) in [
-        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nfsnyc = \"never\"", "did you mean `fsync`?"),
-        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\ntimeuot = \"1s\"", "did you mean `timeout`?"),
-        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nurl = \"x\"", "expected one of `path`, `directory`"),
-        (
-            "name = \"t\"\nkind = \"flie\"\npath = \"a\"",
-            "unknown kind `flie`, did you mean `file`?; the kinds are `http`",
-        ),
-        ("name = \"t\"\nkind = \"http\"", "missing field `url`"),
-        ("kind = \"http\"", "missing field `name`"),
-        ("name = \"t\"", "missing field `kind`"),
-        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\ntimeout = \"soon\"", "is not a time"),
-        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nbreaker = { fails = 3 }", "unknown field `fails`"),
-        ("name = \"t\"\nkind = \"file\"\npath = \"a\"\nordering = \"some\"", "`key`"),
-    ] {
-        let error = toml::from_str::<TargetSettings>(toml).expect_err(toml).to_string();
-        assert!(error.contains(said), "{toml}: {error}");
-    }
-}
-
-#[test]
 fn defaults_are_those_of_the_policies() {
-    let settings: TargetSettings = toml::from_str("name = \"t\"\nkind = \"topic\"").unwrap();
+    let settings: Common = toml::from_str("name = \"t\"").unwrap();
     assert_eq!((settings.timeout.0, settings.concurrency), (Duration::from_secs(15), 16));
     let total: Duration = settings.retry.schedule.iter().map(|s| s.0).sum();
     assert_eq!((settings.retry.schedule.len(), total.as_secs()), (12, 272_556), "13 attempts, 75.7 h");
     assert_eq!((settings.breaker.failures, settings.breaker.open_max.0), (5, Duration::from_secs(600)));
-    assert!(matches!(
-        settings.build(&Context { base_dir: Path::new("."), secrets: &NoSecrets, allow_networks: &[], lookup: None }),
-        Err(Error::Topic(_))
-    ));
 }
 
 #[tokio::test]

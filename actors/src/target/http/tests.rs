@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use super::settings::AGENT;
 use super::*;
 use crate::clock::Wall;
 use crate::event::{Event, TraceContext};
 use crate::log::{Record, TopicId};
-use crate::target::{Kind, Lookup, Secrets, attempt};
+use crate::target::kinds::sample::Sample;
+use crate::target::{Lookup, Secrets, attempt};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Mutex;
@@ -138,20 +140,20 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<String>>
     }
 }
 
-fn settings(toml: &str) -> TargetSettings {
-    toml::from_str(toml).unwrap_or_else(|e| panic!("{e}\n{toml}"))
+fn settings(toml: &str) -> Sample {
+    Sample::read(toml).unwrap_or_else(|e| panic!("{e}\n{toml}"))
 }
 
-fn build_with(toml: &str, lookup: Option<&Arc<dyn Lookup>>) -> Result<Box<dyn Target>, Error> {
+fn build_with(toml: &str, lookup: Option<&Arc<dyn Lookup>>) -> Result<Arc<dyn Target>, Error> {
     settings(toml).build(&Context { base_dir: Path::new("."), secrets: &Vault, allow_networks: &[], lookup })
 }
 
-fn build(toml: &str) -> Result<Box<dyn Target>, Error> {
+fn build(toml: &str) -> Result<Arc<dyn Target>, Error> {
     build_with(toml, None)
 }
 
 /// A target for a local server.
-fn target(url: &str, more: &str) -> Box<dyn Target> {
+fn target(url: &str, more: &str) -> Arc<dyn Target> {
     build(&format!("name = \"t\"\nkind = \"http\"\nurl = \"{url}\"\nallow_networks = [\"127.0.0.0/8\"]\n{more}"))
         .unwrap()
 }
@@ -464,16 +466,13 @@ proptest::proptest! {
         let format = if binary { "format = \"cloudevents-binary\"" } else { "body = \"${event.data.v}\"" };
         let toml = format!("name = \"t\"\nkind = \"http\"\nurl = \"https://e.com/${{event.data.v}}\"\n\
             headers = {{ a = \"${{event.subject}}\" }}\n{format}");
-        let settings = settings(&toml);
-        let Kind::Http(http) = &settings.kind else { unreachable!() };
-        let context = Context { base_dir: Path::new("."), secrets: &Vault, allow_networks: &[], lookup: None };
-        let target = HttpTarget::new(&settings, http, &context).unwrap();
+        let target = build(&toml).unwrap();
         for data in [data, serde_json::to_vec(&serde_json::json!({ "v": v })).unwrap()] {
             let mut event = Event::new("s", "t", data.into());
             event.id = id.as_str().into();
             event.subject = Some(subject.as_str().into());
             let record = Arc::new(Record::new("t".into(), TopicId(1), 1, NOW, event));
-            drop(target.request(Delivery { record: &record, attempt: 1, now: NOW }));
+            drop(target.preview(Delivery { record: &record, attempt: 1, now: NOW }));
         }
     }
 

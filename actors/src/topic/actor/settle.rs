@@ -57,15 +57,27 @@ impl Topic {
                     }
                 }
                 Effect::Dead { attempts, cause, failures, waited } => {
-                    served.dead += 1;
-                    self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
+                    if served.spec.fallback.is_none() {
+                        served.dead += 1;
+                        self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
+                    }
                     if waited && stored {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });
                     }
                     let record = record_of(item.seq);
-                    told.extend(record.as_ref().and_then(|record| {
-                        outcome(&served.spec, record, "dead-lettered", attempts, Some(&cause), None, wall)
-                    }));
+                    let what = if served.spec.fallback.is_some() { "fell-back" } else { "dead-lettered" };
+                    told.extend(
+                        record
+                            .as_ref()
+                            .and_then(|record| outcome(&served.spec, record, what, attempts, Some(&cause), None, wall)),
+                    );
+                    if let (Some(fallback), Some(record)) = (&served.spec.fallback, &record) {
+                        let event = &record.event;
+                        let event = fallback.redact.as_ref().map_or_else(|| event.clone(), |r| r.redact(event));
+                        ops.push(Op::Append { topic: fallback.topic, event: Box::new(event), dedupe: None });
+                        changed = true;
+                        continue;
+                    }
                     if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
                         let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause, &failures));
                         ops.push(Op::Append { topic: to, event, dedupe: None });

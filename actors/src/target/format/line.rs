@@ -1,40 +1,67 @@
 //! One event as one line: never two, whatever the data holds, and with no byte that a terminal obeys.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use std::borrow::Cow;
 
 use crate::event::Event;
-use crate::target::http::body::{bytes_json, data_json, put_cloudevent};
 
-/// `format`: what a line holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// The data. JSON as it is, but on one line; other text as a JSON string; bytes as `{"data_base64": "…"}`.
-    #[default]
-    Data,
-    /// The whole event as a CloudEvent in JSON.
-    Event,
+/// The data as JSON. Bytes that are not text become `{"data_base64": "…"}`.
+pub fn data_json(event: &Event) -> Bytes {
+    if event.is_json() && !event.data.is_empty() {
+        return event.data.clone();
+    }
+    bytes_json(&event.data)
 }
 
-/// Appends the event's line with its line end.
-pub fn put_line(out: &mut Vec<u8>, event: &Event, format: Format) {
-    let start = out.len();
-    let data = data_json(event);
-    // A label may lie: what is not UTF-8 is not JSON.
-    let is_text = std::str::from_utf8(&data).is_ok();
-    match format {
-        Format::Data if is_text => out.extend_from_slice(&one_line(&data)),
-        Format::Data => out.extend_from_slice(&bytes_json(&data)),
-        Format::Event => {
-            let json = (event.is_json() && is_text).then(|| one_line(&data));
-            put_cloudevent(out, event, json.as_deref());
+/// Bytes that are not JSON, as JSON: a string when they are text.
+pub fn bytes_json(data: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(data.len() + 2);
+    match std::str::from_utf8(data) {
+        Ok("") => out.extend_from_slice(b"null"),
+        Ok(text) => put_string(&mut out, text),
+        Err(_) => {
+            out.extend_from_slice(b"{\"data_base64\":\"");
+            out.extend_from_slice(STANDARD.encode(data).as_bytes());
+            out.extend_from_slice(b"\"}");
         }
     }
-    if out.len() == start {
+    out.into()
+}
+
+/// Appends a JSON string; control characters are escaped, so the result is one line that no terminal obeys.
+pub fn put_string(out: &mut Vec<u8>, text: &str) {
+    let before = out.len();
+    if serde_json::to_writer(&mut *out, text).is_err() {
+        // Cannot happen: a string is serialisable and a Vec takes every write.
+        out.truncate(before);
         out.extend_from_slice(b"null");
     }
+}
+
+/// Appends the event's data on a line with its end: JSON as it is but on one line, other text as a JSON string, bytes as
+/// `{"data_base64": "…"}`.
+pub fn put_data(out: &mut Vec<u8>, event: &Event) {
+    let data = data_json(event);
+    // A label may lie: what is not UTF-8 is not JSON.
+    if std::str::from_utf8(&data).is_ok() {
+        let start = out.len();
+        out.extend_from_slice(&one_line(&data));
+        if out.len() == start {
+            out.extend_from_slice(b"null");
+        }
+    } else {
+        out.extend_from_slice(&bytes_json(&data));
+    }
+    out.push(b'\n');
+}
+
+/// Appends the whole event as a CloudEvent on a line with its end.
+pub fn put_event(out: &mut Vec<u8>, event: &Event) {
+    let data = data_json(event);
+    let json = (event.is_json() && std::str::from_utf8(&data).is_ok()).then(|| one_line(&data));
+    super::cloudevents::put(out, event, json.as_deref());
     out.push(b'\n');
 }
 
@@ -75,13 +102,16 @@ fn one_line(json: &[u8]) -> Cow<'_, [u8]> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use bytes::Bytes;
 
-    fn line(content_type: Option<&str>, data: &[u8], format: Format) -> String {
+    fn line(content_type: Option<&str>, data: &[u8], whole: bool) -> String {
         let mut event = Event::new("s", "t", Bytes::copy_from_slice(data));
         event.content_type = content_type.map(Into::into);
         let mut out = Vec::new();
-        put_line(&mut out, &event, format);
+        if whole {
+            put_event(&mut out, &event)
+        } else {
+            put_data(&mut out, &event)
+        }
         String::from_utf8(out).unwrap()
     }
 
@@ -98,13 +128,13 @@ mod tests {
             (None, b"\x00\xff", "{\"data_base64\":\"AP8=\"}\n"),
             (None, b"", "null\n"),
         ] {
-            assert_eq!(line(content_type, data, Format::Data), expected);
+            assert_eq!(line(content_type, data, false), expected);
         }
     }
 
     #[test]
     fn lines_of_events_hold_the_trace() {
-        let text = line(Some("application/json"), b"{\n\"a\":1}", Format::Event);
+        let text = line(Some("application/json"), b"{\n\"a\":1}", true);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["data"]["a"], 1);
         assert_eq!(value["traceparent"].as_str().unwrap().len(), 55);
@@ -114,7 +144,7 @@ mod tests {
         #[test]
         fn always_one_line_without_control_characters(data: Vec<u8>, kind in 0..3, event: bool) {
             let content_type = [None, Some("application/json"), Some("text/plain")][kind as usize];
-            let text = line(content_type, &data, if event { Format::Event } else { Format::Data });
+            let text = line(content_type, &data, event);
             let (body, end) = text.split_at(text.len() - 1);
             proptest::prop_assert_eq!(end, "\n");
             proptest::prop_assert!(!body.bytes().any(|b| b < 0x20));
@@ -125,8 +155,21 @@ mod tests {
         fn json_keeps_its_value(text in ".{0,30}", number: i64, pretty: bool) {
             let value = serde_json::json!({ "text": text, "list": [number, null, { "x": [] }] });
             let data = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
-            let line = line(Some("application/json"), &data, Format::Data);
+            let line = line(Some("application/json"), &data, false);
             proptest::prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn data_as_json() {
+        let event = |content_type: Option<&str>, data: &'static [u8]| {
+            let mut event = Event::new("s", "t", Bytes::from_static(data));
+            event.content_type = content_type.map(Into::into);
+            event
+        };
+        assert_eq!(data_json(&event(Some("application/json"), b"{ }")), "{ }");
+        assert_eq!(data_json(&event(Some("application/json"), b"")), "null");
+        assert_eq!(data_json(&event(Some("text/plain"), b"a\x1b[31m\n")), "\"a\\u001b[31m\\n\"");
+        assert_eq!(data_json(&event(None, b"\xff")), "{\"data_base64\":\"/w==\"}");
     }
 }

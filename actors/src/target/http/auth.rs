@@ -1,0 +1,147 @@
+//! OAuth 2.0 client credentials (RFC 6749, 4.4): one token of a target, asked for when it is needed.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use oauth2::basic::BasicClient;
+use oauth2::{
+    AsyncHttpClient, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, Scope,
+    TokenResponse, TokenUrl,
+};
+use reqwest::Client;
+use reqwest::header::HeaderValue;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use url::Url;
+
+use super::failure::{chain, classify};
+use crate::clock::Wall;
+use crate::target::{Failure, FailureClass, Verdict};
+
+/// How long before its end a token is replaced: it must outlive the request that carries it.
+const EARLY: Duration = Duration::from_secs(30);
+/// How long a token without `expires_in` is kept.
+const UNKNOWN: Duration = Duration::from_secs(300);
+/// The largest answer of a token endpoint that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+type Tokens = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+/// The credentials, and the token that they gave.
+#[derive(Debug)]
+pub(super) struct Auth {
+    client: Tokens,
+    scopes: Vec<Scope>,
+    params: Vec<(String, String)>,
+    token: Mutex<Option<(HeaderValue, Wall)>>,
+    /// One request for a token at a time; the others wait for its result.
+    asking: tokio::sync::Mutex<()>,
+}
+
+/// Why there was no answer of the token endpoint.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+struct NoAnswer(Failure);
+
+impl Auth {
+    pub(super) fn new(
+        token_url: Url,
+        client_id: &str,
+        secret: &str,
+        scopes: &[String],
+        params: &BTreeMap<String, String>,
+    ) -> Self {
+        let client = BasicClient::new(ClientId::new(client_id.to_owned()))
+            .set_client_secret(ClientSecret::new(secret.to_owned()))
+            .set_token_uri(TokenUrl::from_url(token_url));
+        Self {
+            client,
+            scopes: scopes.iter().cloned().map(Scope::new).collect(),
+            params: params.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            token: Mutex::new(None),
+            asking: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The `Authorization` of a request.
+    ///
+    /// # Errors
+    /// The token endpoint gave none.
+    pub(super) async fn token(&self, http: &Client, now: Wall) -> Result<HeaderValue, Failure> {
+        if let Some(token) = self.known(now) {
+            return Ok(token);
+        }
+        let _one = self.asking.lock().await;
+        if let Some(token) = self.known(now) {
+            return Ok(token);
+        }
+        let mut request = self.client.exchange_client_credentials().add_scopes(self.scopes.iter().cloned());
+        for (name, value) in &self.params {
+            request = request.add_extra_param(name, value);
+        }
+        let through = Through(http.clone());
+        let answer = request.request_async(&through).await.map_err(|error| match error {
+            oauth2::RequestTokenError::Request(NoAnswer(failure)) => Failure {
+                message: format!("got no access token: the token endpoint {}", failure.message).into(),
+                ..failure
+            },
+            oauth2::RequestTokenError::ServerResponse(said) => {
+                let code = said.error().to_string();
+                let more = said.error_description().map(|d| format!(" ({d})")).unwrap_or_default();
+                refused(&format!("`{code}`{more}; check `auth`"))
+            }
+            other => refused(&chain(&other)),
+        })?;
+        let value = HeaderValue::from_str(&format!("Bearer {}", answer.access_token().secret()));
+        let mut value = value.map_err(|_| refused("a token that no header can hold"))?;
+        value.set_sensitive(true);
+        let until = now.plus(answer.expires_in().unwrap_or(UNKNOWN).saturating_sub(EARLY));
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some((value.clone(), until));
+        Ok(value)
+    }
+
+    /// Forgets the token: the receiver did not take it.
+    pub(super) fn forget(&self) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn known(&self, now: Wall) -> Option<HeaderValue> {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        token.as_ref().filter(|(_, until)| now < *until).map(|(value, _)| value.clone())
+    }
+}
+
+fn refused(said: &str) -> Failure {
+    let said: String = said.chars().take(300).flat_map(char::escape_debug).collect();
+    let message = format!("got no access token: the token endpoint answered {said}");
+    Failure::new(FailureClass::Status(401), message)
+}
+
+/// The target's own client: tokens are asked for through the same guard, proxy and trust.
+struct Through(Client);
+
+impl<'c> AsyncHttpClient<'c> for Through {
+    type Error = NoAnswer;
+    type Future = BoxFuture<'c, Result<HttpResponse, NoAnswer>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        answer(self.0.clone(), request).boxed()
+    }
+}
+
+async fn answer(http: Client, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
+    let no_answer = |error| NoAnswer(classify(error, Verdict::Retry));
+    let request = reqwest::Request::try_from(request).map_err(no_answer)?;
+    let mut response = http.execute(request).await.map_err(no_answer)?;
+    let mut answer = http::Response::new(Vec::new());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = std::mem::take(response.headers_mut());
+    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+        if answer.body().len() + chunk.len() > MAX_ANSWER {
+            let message = format!("answered more than {MAX_ANSWER} bytes");
+            return Err(NoAnswer(Failure::new(FailureClass::Body, message)));
+        }
+        answer.body_mut().extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}

@@ -1,0 +1,183 @@
+//! Many events in one request.
+//!
+//! What an answer says of a batch it says of each event in it, with two exceptions. A 4xx that is about the content may
+//! be about one event alone: the batch is sent again in halves until that event stands alone. And a 207 with a JSON array
+//! of `{"id": …, "status": …}` says it of each.
+
+use reqwest::Request;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+use super::request::Head;
+use super::{Answer, HttpTarget};
+use crate::clock::Wall;
+use crate::log::Record;
+use crate::target::{Delivery, Detail, Failure, FailureClass, Outcome, Verdict};
+
+/// What a 207 says of an event.
+#[derive(Deserialize)]
+struct Said {
+    id: String,
+    status: u16,
+    message: Option<String>,
+}
+
+impl HttpTarget {
+    /// Makes one attempt with each of the records.
+    pub(super) async fn attempt_many(&self, records: &[Arc<Record>], now: Wall) -> Vec<Outcome> {
+        let started = Instant::now();
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; records.len()];
+        // The first request may take the time-out; what is left in halves gets as much again.
+        let deadline = started + self.timeout * 2;
+        let mut work = self.by_head(records, now, &mut outcomes);
+        while let Some((head, members)) = work.pop() {
+            if Instant::now() >= deadline {
+                let late = Failure::new(FailureClass::Timeout, "the batch was sent in parts, and its time is over");
+                members.iter().for_each(|&at| outcomes[at] = Some(Outcome::Failed(late.clone())));
+                continue;
+            }
+            let mut detail = Detail::default();
+            let (members, sent) = self.send_many(&head, members, records, now, &mut outcomes, &mut detail).await;
+            detail.took = started.elapsed();
+            match sent {
+                Ok(answer) if answer.status.as_u16() == 207 => {
+                    say_each(&answer, &members, records, &detail, &mut outcomes)
+                }
+                Ok(_) => {
+                    for at in members {
+                        outcomes[at] = Some(Outcome::Delivered { detail: detail.clone() });
+                    }
+                }
+                Err(failure) if members.len() > 1 && may_be_one(failure.class) => {
+                    let (first, second) = members.split_at(members.len() / 2);
+                    work.push((head.clone(), second.to_vec()));
+                    work.push((head, first.to_vec()));
+                }
+                Err(failure) => {
+                    for at in members {
+                        let failure = Failure { detail: detail.clone(), ..failure.clone() };
+                        outcomes[at] = Some(Outcome::Failed(failure));
+                    }
+                }
+            }
+        }
+        let missing = || Outcome::Failed(Failure::new(FailureClass::Io, "the event was not reached"));
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
+    }
+
+    /// What a batch of this one event would be.
+    pub(super) fn preview_of_batch(&self, delivery: Delivery<'_>) -> Result<Request, Failure> {
+        let records = std::slice::from_ref(delivery.record);
+        let (body, failed) = self.formatter.batch(records, delivery.now);
+        if let Some((_, failure)) = failed.into_iter().next() {
+            return Err(failure);
+        }
+        self.finish(self.head(delivery)?, body, &id_of(records.iter()), &delivery.record.event.trace, delivery.now)
+    }
+
+    /// The records that can share a request, in their order; those whose head cannot be made have failed.
+    fn by_head(&self, records: &[Arc<Record>], now: Wall, outcomes: &mut [Option<Outcome>]) -> Vec<(Head, Vec<usize>)> {
+        let mut groups: Vec<(Head, Vec<usize>)> = Vec::new();
+        for (at, record) in records.iter().enumerate() {
+            match self.head(Delivery { record, attempt: 1, now }) {
+                Ok(head) => match groups.iter_mut().find(|(known, _)| *known == head) {
+                    Some((_, members)) => members.push(at),
+                    None => groups.push((head, vec![at])),
+                },
+                Err(failure) => outcomes[at] = Some(Outcome::Failed(failure)),
+            }
+        }
+        // Taken from the end.
+        groups.reverse();
+        groups
+    }
+
+    async fn send_many(
+        &self,
+        head: &Head,
+        members: Vec<usize>,
+        records: &[Arc<Record>],
+        now: Wall,
+        outcomes: &mut [Option<Outcome>],
+        detail: &mut Detail,
+    ) -> (Vec<usize>, Result<Answer, Failure>) {
+        let chosen: Vec<Arc<Record>> = members.iter().map(|&at| records[at].clone()).collect();
+        let (body, failed) = self.formatter.batch(&chosen, now);
+        let mut failed: HashMap<usize, Failure> = failed.into_iter().collect();
+        let mut rest = Vec::with_capacity(members.len());
+        for (position, at) in members.into_iter().enumerate() {
+            match failed.remove(&position) {
+                Some(failure) => outcomes[at] = Some(Outcome::Failed(failure)),
+                None => rest.push(at),
+            }
+        }
+        let Some(&first) = rest.first() else {
+            return (rest, Err(Failure::new(FailureClass::Template, "no event of the batch can be sent")));
+        };
+        let id = id_of(rest.iter().map(|&at| &records[at]));
+        let request = self.finish(head.clone(), body, &id, &records[first].event.trace, now);
+        let sent = match request {
+            Ok(request) => self.send(request, now, detail).await,
+            Err(failure) => Err(failure),
+        };
+        (rest, sent)
+    }
+}
+
+/// The idempotency key of a batch: the same for the same events in the same order, so that a repetition after a crash is
+/// known. Each event has its own id in its body besides.
+fn id_of<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> String {
+    let mut hash = Sha256::new();
+    for record in records {
+        hash.update(record.event.source.as_bytes());
+        hash.update([0]);
+        hash.update(record.event.id.as_bytes());
+        hash.update([0]);
+    }
+    format!("batch_{}", &hex::encode(hash.finalize())[..32])
+}
+
+/// Whether a failure can be the fault of a single event: a 4xx that is neither about who sends nor about when.
+fn may_be_one(class: FailureClass) -> bool {
+    matches!(class, FailureClass::Status(status @ 400..=499)
+        if !matches!(status, 401 | 402 | 403 | 404 | 405 | 407 | 408 | 410 | 425 | 429))
+}
+
+/// What a 207 says of each event. Of an event that it does not name it says that it arrived.
+fn say_each(
+    answer: &Answer,
+    members: &[usize],
+    records: &[Arc<Record>],
+    detail: &Detail,
+    outcomes: &mut [Option<Outcome>],
+) {
+    let said: Result<Vec<Said>, _> = serde_json::from_slice(&answer.body);
+    let said = match said {
+        Ok(said) => said,
+        Err(error) => {
+            let message = format!(
+                "answered 207, and its body is no array of {{\"id\", \"status\"}} that says what became of each event: {error}"
+            );
+            let failure = Failure { detail: detail.clone(), ..Failure::new(FailureClass::Body, message) };
+            members.iter().for_each(|&at| outcomes[at] = Some(Outcome::Failed(failure.clone())));
+            return;
+        }
+    };
+    let by_id: HashMap<&str, &Said> = said.iter().map(|said| (said.id.as_str(), said)).collect();
+    for &at in members {
+        let said = by_id.get(&*records[at].event.id).filter(|said| !(200..300).contains(&said.status));
+        outcomes[at] = Some(match said {
+            None => Outcome::Delivered { detail: detail.clone() },
+            Some(said) => {
+                let why: String =
+                    said.message.iter().flat_map(|m| m.chars().take(300)).flat_map(char::escape_debug).collect();
+                let message = format!("answered 207 with {} for this event: {why}", said.status);
+                let failure = Failure::new(FailureClass::Status(said.status), message).verdict(Verdict::Retry);
+                Outcome::Failed(Failure { detail: detail.clone(), ..failure })
+            }
+        });
+    }
+}

@@ -1,0 +1,396 @@
+//! The settings of the HTTP target, and what is made of them once.
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Certificate, Client, Identity, Proxy};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use url::Url;
+
+use super::auth::Auth;
+use super::failure::chain;
+use super::guard::Guard;
+use super::{Address, MAX_TEXT, sign};
+use crate::event::Str;
+use crate::target::format::{Column, Format};
+use crate::target::{Common, Context, Error, Size, Span, Template};
+
+/// How long a connection waits for the next request. Shorter than the 5 s after which Node's servers close theirs, so
+/// that a request rarely meets a connection that is being closed.
+const IDLE: Duration = Duration::from_secs(4);
+/// What every request says it is from.
+pub(super) const AGENT: &str = concat!("hexafn/", env!("CARGO_PKG_VERSION"));
+
+/// The settings of a target of kind `http`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where to: `http` or `https`; a template, or a secret (`env:…`, `file:…`) when it holds one.
+    pub url: String,
+    /// `POST` (default), `PUT`, `PATCH`, `DELETE` or `GET` (which sends no body).
+    #[serde(default = "post")]
+    #[schemars(extend("enum" = ["POST", "PUT", "PATCH", "DELETE", "GET"]))]
+    pub method: String,
+    /// More headers: templates, or secrets by reference.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// What the body is; `template` when `body` is given, else `data`.
+    pub format: Option<Format>,
+    /// The body, a template.
+    pub body: Option<String>,
+    /// The columns of `csv`.
+    #[serde(default)]
+    pub columns: Vec<Column>,
+    /// The Content-Type, instead of the one of the format.
+    pub content_type: Option<String>,
+    /// Signs each request by Standard Webhooks.
+    pub sign: Option<SignSettings>,
+    /// The connection alone; 5 s.
+    #[serde(default = "five_seconds")]
+    pub connect_timeout: Span,
+    /// How much of an answer is read; 64 KiB.
+    #[serde(default = "reply_size")]
+    pub max_reply: Size,
+    /// Private networks that this target may reach, besides those of `[targets]`.
+    #[serde(default)]
+    pub allow_networks: Vec<String>,
+    /// How this client is known to the receiver, beside `headers`.
+    pub auth: Option<AuthSettings>,
+    /// Certificates, where those of the system are not enough.
+    pub tls: Option<TlsSettings>,
+    /// The proxy that connects in place of this machine: `http://host:port`, or a secret by reference when it holds a
+    /// password. Which addresses are reached is then its decision; its own address is checked here.
+    pub proxy: Option<String>,
+    /// `auto` (HTTP/2 where a TLS server offers it), `1.1`, or `2` (without TLS, too).
+    #[serde(default)]
+    pub http_version: HttpVersion,
+    /// Compresses bodies of 256 bytes and more. A signature is that of the body before.
+    pub compress: Option<Compress>,
+    /// Whether 4xx other than 408, 410, 425 and 429 are tried again; true.
+    #[serde(default = "yes")]
+    pub retry_client_errors: bool,
+}
+
+/// `sign`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignSettings {
+    /// References of secrets; two while rotating.
+    #[schemars(with = "Vec<crate::source::secret::SecretRef>", length(min = 1, max = sign::MAX_SECRETS))]
+    pub secrets: Vec<String>,
+}
+
+fn post() -> String {
+    "POST".into()
+}
+
+fn five_seconds() -> Span {
+    Span(Duration::from_secs(5))
+}
+
+fn reply_size() -> Size {
+    Size(64 * 1024)
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `auth`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum AuthSettings {
+    /// HTTP Basic (RFC 7617).
+    Basic {
+        /// The user; no colon.
+        username: String,
+        /// The password by reference.
+        password: String,
+    },
+    /// A bearer token (RFC 6750).
+    Bearer {
+        /// The token by reference.
+        access_token: String,
+    },
+    /// OAuth 2.0 client credentials (RFC 6749, 4.4): a token is asked for when the first delivery needs one, kept until
+    /// it expires, and asked for anew after a 401.
+    Oauth2 {
+        /// Where tokens are issued.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// Its secret by reference.
+        secret: String,
+        /// The scopes to ask for.
+        #[serde(default)]
+        scopes: Vec<String>,
+        /// More parameters of the request, such as `audience`.
+        #[serde(default)]
+        params: BTreeMap<String, String>,
+    },
+}
+
+/// `tls`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// A file of PEM certificates in the configuration folder: only servers certified by one of these are trusted.
+    pub ca: Option<String>,
+    /// A file with the certificate of this client and those of its issuers, in PEM, in the configuration folder.
+    pub cert: Option<String>,
+    /// The key of `cert` in PEM, by reference.
+    pub private_key: Option<String>,
+}
+
+/// `http_version`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersion {
+    /// What the server offers.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1.
+    #[serde(rename = "1.1")]
+    One,
+    /// HTTP/2, also without TLS ("prior knowledge", RFC 9113, 3.3).
+    #[serde(rename = "2")]
+    Two,
+}
+
+/// `compress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compress {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// The client of a target: its own pool, its own trust.
+pub(super) fn client(
+    common: &Common,
+    settings: &Settings,
+    guard: &Guard,
+    context: &Context<'_>,
+) -> Result<Client, Error> {
+    let name = &common.name;
+    let bad = |field: &str, message: String| Error::setting(name, field, message);
+    let mut builder = Client::builder()
+        .dns_resolver(guard.clone())
+        // A proxy named in the environment would connect for us, past the guard.
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // The forwarder's restart strategy is the only retry there is.
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(settings.connect_timeout.0)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(common.concurrency)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30));
+    match settings.http_version {
+        HttpVersion::Auto => {}
+        HttpVersion::One => builder = builder.http1_only(),
+        HttpVersion::Two => builder = builder.http2_prior_knowledge(),
+    }
+    if let Some(text) = &settings.proxy {
+        let read = if is_reference(text) { context.secrets.address(text) } else { Ok(text.clone().into()) };
+        let read = read.map_err(|e| bad("proxy", e))?;
+        let url = Url::parse(read.trim()).map_err(|e| bad("proxy", format!("not a URL: {e}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad("proxy", format!("the scheme `{}`; expected `http` or `https`", url.scheme())));
+        }
+        if url.password().is_some() && !is_reference(text) {
+            return Err(bad("proxy", "a password is written down; put the URL into a secret: `env:NAME`".into()));
+        }
+        guard.check_url(&url).map_err(|e| bad("proxy", e.to_string()))?;
+        builder = builder.proxy(Proxy::all(url).map_err(|e| bad("proxy", chain(&e.without_url())))?);
+    }
+    if let Some(tls) = &settings.tls {
+        if let Some(path) = &tls.ca {
+            let pem = context.secrets.file(path).map_err(|e| bad("tls.ca", e))?;
+            let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| bad("tls.ca", chain(&e)))?;
+            if certificates.is_empty() {
+                return Err(bad("tls.ca", format!("`{path}` holds no certificate in PEM")));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        match (&tls.cert, &tls.private_key) {
+            (None, None) => {}
+            (Some(path), Some(key)) => {
+                let mut pem = context.secrets.file(path).map_err(|e| bad("tls.cert", e))?;
+                if let Some(key) = context.secrets.pem(key).map_err(|e| bad("tls.private_key", e))? {
+                    pem.push(b'\n');
+                    pem.extend_from_slice(key.as_bytes());
+                    let identity = Identity::from_pem(&pem).map_err(|e| {
+                        bad("tls.cert", format!("the certificate and its key cannot be used: {}", chain(&e)))
+                    })?;
+                    builder = builder.identity(identity);
+                }
+            }
+            (None, Some(_)) => return Err(bad("tls.private_key", "a key needs its certificate, `cert`".into())),
+            (Some(_), None) => {
+                return Err(bad("tls.cert", "a certificate needs its `private_key`, by reference".into()));
+            }
+        }
+    }
+    builder.build().map_err(|e| Error::Client { target: name.clone(), message: chain(&e) })
+}
+
+/// Reads `auth`; what is the same for all requests becomes a header.
+pub(super) fn auth(
+    name: &Str,
+    settings: &Settings,
+    guard: &Guard,
+    constants: &mut HeaderMap,
+    context: &Context<'_>,
+) -> Result<Option<Auth>, Error> {
+    let Some(auth) = &settings.auth else { return Ok(None) };
+    let bad = |field: &str, message: String| Error::setting(name, field, message);
+    if settings.headers.keys().any(|key| key.eq_ignore_ascii_case("authorization")) {
+        return Err(bad("auth", "`headers.authorization` is set, too; leave one of them out".into()));
+    }
+    let secret = |field: &str, reference: &String| {
+        if !is_reference(reference) {
+            return Err(bad(field, "expected a reference, `env:NAME` or `file:PATH`, not the secret itself".into()));
+        }
+        context.secrets.get(reference).map_err(|e| bad(field, e))
+    };
+    let (field, value) = match auth {
+        AuthSettings::Basic { username, password } => {
+            if username.contains(':') || username.chars().any(char::is_control) {
+                return Err(bad("auth.username", "a user name without colons and control characters".into()));
+            }
+            let password = secret("auth.password", password)?;
+            let pair = zeroize::Zeroizing::new(format!("{username}:{}", password.trim_end_matches(['\r', '\n'])));
+            let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair.as_bytes());
+            ("auth.password", format!("Basic {encoded}"))
+        }
+        AuthSettings::Bearer { access_token } => {
+            let token = secret("auth.access_token", access_token)?;
+            ("auth.access_token", format!("Bearer {}", token.trim()))
+        }
+        AuthSettings::Oauth2 { token_url, client_id, secret: reference, scopes, params } => {
+            let url = parse_url(token_url).map_err(|e| bad("auth.token_url", e))?;
+            guard.check_url(&url).map_err(|e| bad("auth.token_url", e.to_string()))?;
+            let secret = secret("auth.secret", reference)?;
+            return Ok(Some(Auth::new(url, client_id, secret.trim(), scopes, params)));
+        }
+    };
+    let value = HeaderValue::from_str(&value);
+    let mut value = value.map_err(|_| bad(field, "the secret holds characters that no header may have".into()))?;
+    value.set_sensitive(true);
+    constants.insert(AUTHORIZATION, value);
+    Ok(None)
+}
+
+/// Reads `url`: a secret by reference, a constant, or a template.
+pub(super) fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'_>) -> Result<Address, Error> {
+    let bad = |message: String| Error::setting(name, "url", message);
+    if is_reference(text) {
+        let secret = context.secrets.address(text).map_err(bad)?;
+        let url = parse_url(secret.trim()).map_err(|e| bad(format!("the secret `{text}` is no URL: {e}")))?;
+        guard.check_url(&url).map_err(|e| bad(e.to_string()))?;
+        return Ok(Address::Constant { url, secret: true });
+    }
+    let template = Template::compile(name, "url", text)?;
+    let Some(constant) = template.constant() else {
+        let starts_ok = ["http://", "https://"].iter().any(|s| text.starts_with(s)) || text.starts_with("${");
+        if starts_ok {
+            return Ok(Address::Template(template));
+        }
+        return Err(bad("expected `http://`, `https://` or `${` at its beginning".into()));
+    };
+    let url = parse_url(constant).map_err(bad)?;
+    guard.check_url(&url).map_err(|e| bad(e.to_string()))?;
+    Ok(Address::Constant { url, secret: false })
+}
+
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    if text.len() > MAX_TEXT {
+        return Err(format!("a URL of {} bytes; at most {MAX_TEXT} are sent", text.len()));
+    }
+    // The parser of browsers removes these silently; here they are an injection.
+    if text.chars().any(|c| c.is_control()) {
+        return Err("a URL with a control character in it".into());
+    }
+    let url = Url::parse(text).map_err(|e| format!("not a URL: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("the scheme `{}`; expected `http` or `https`", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a user name or password in the URL; send it by `headers` and a secret".into());
+    }
+    Ok(url)
+}
+
+/// Whether a setting refers to a secret (a URL of scheme `file` does not).
+pub(super) fn is_reference(text: &str) -> bool {
+    text.starts_with("env:") || text.strip_prefix("file:").is_some_and(|rest| !rest.starts_with("//"))
+}
+
+pub(super) type Headers = (HeaderMap, Vec<(HeaderName, Template)>);
+
+pub(super) fn headers(name: &Str, settings: &Settings, context: &Context<'_>) -> Result<Headers, Error> {
+    const OURS: [&str; 14] = [
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "traceparent",
+        "tracestate",
+        "transfer-encoding",
+        "upgrade",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    ];
+    let (mut constants, mut templates) = (HeaderMap::new(), Vec::new());
+    constants.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    for (key, text) in &settings.headers {
+        let field = format!("headers.{}", key.escape_debug());
+        let bad = |message: &str| Error::setting(name, field.as_str(), message);
+        let header = HeaderName::try_from(key.as_str()).map_err(|_| bad("not a header name"))?;
+        if header == CONTENT_TYPE {
+            return Err(bad("set `content_type` of the target instead"));
+        }
+        if OURS.contains(&header.as_str()) || header.as_str().starts_with("proxy-") {
+            return Err(bad("this header is set by hexaFn itself"));
+        }
+        if is_reference(text) {
+            let secret = context.secrets.get(text).map_err(|e| bad(&e))?;
+            let value = HeaderValue::from_str(secret.trim());
+            let mut value = value.map_err(|_| bad("the secret holds characters that no header may have"))?;
+            value.set_sensitive(true);
+            constants.insert(header, value);
+            continue;
+        }
+        let template = Template::compile(name, &field, text)?;
+        match template.constant() {
+            Some(text) => {
+                let value = HeaderValue::from_str(text).map_err(|_| bad("characters that no header may have"))?;
+                constants.insert(header, value);
+            }
+            None => templates.push((header, template)),
+        }
+    }
+    Ok((constants, templates))
+}
+
+pub(super) fn signer(name: &Str, settings: &SignSettings, context: &Context<'_>) -> Result<sign::Signer, Error> {
+    let bad = |message: String| Error::setting(name, "sign.secrets", message);
+    let read = |reference: &String| {
+        if is_reference(reference) {
+            context.secrets.get(reference).map_err(bad)
+        } else {
+            Err(bad("expected references, `env:NAME` or `file:PATH`, not the secrets themselves".into()))
+        }
+    };
+    let secrets = settings.secrets.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    sign::Signer::new(&secrets).map_err(bad)
+}

@@ -1,0 +1,244 @@
+//! What all kinds of target share in a `[[target]]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::event::Str;
+use crate::target::{Error, Rate, Size, Span};
+
+/// The settings that every `[[target]]` has, beside those of its kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Common {
+    /// Unique among the targets; `[A-Za-z0-9_-]+`.
+    pub name: Str,
+    /// A condition in the language: only events for which it holds are delivered; all when absent.
+    pub when: Option<String>,
+    /// When failed deliveries are tried again.
+    #[serde(default)]
+    pub retry: RetrySettings,
+    /// When a failing target is given a rest, in which no attempt is made and none is counted.
+    #[serde(default)]
+    pub breaker: BreakerSettings,
+    /// The whole of one attempt; 15 s.
+    #[serde(default = "attempt")]
+    pub timeout: Span,
+    /// Attempts in flight, up to 1024; 16.
+    #[serde(default = "sixteen")]
+    pub concurrency: usize,
+    /// What an event waits for.
+    #[serde(default)]
+    pub ordering: Ordering,
+    /// The most attempts in a time, e.g. `100/s`; no bound when absent.
+    pub rate: Option<Rate>,
+    /// Many events in one attempt, for the kinds that can.
+    pub batch: Option<BatchSettings>,
+    /// What is taken out of an event before it is stored for this target: deliveries, dead letters, streams and traces
+    /// see the same.
+    pub redact: Option<RedactSettings>,
+    /// The target that gets what this one gives up, instead of the dead letters.
+    pub fallback: Option<Str>,
+}
+
+/// The names of the fields of [`Common`].
+pub const COMMON: [&str; 11] =
+    ["name", "when", "retry", "breaker", "timeout", "concurrency", "ordering", "rate", "batch", "redact", "fallback"];
+
+fn attempt() -> Span {
+    Span(Duration::from_secs(15))
+}
+
+fn sixteen() -> usize {
+    16
+}
+
+/// `batch`: many events in one attempt. A batch is sent when it has `max_records` or `max_bytes`, or when its oldest
+/// event has waited for `max_age`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchSettings {
+    /// Events in a batch, 1 to 10000; 100.
+    pub max_records: usize,
+    /// Bytes of data in a batch (at least one event); 1 MiB.
+    pub max_bytes: Size,
+    /// How long an event may wait for others; 1 s.
+    pub max_age: Span,
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        Self { max_records: 100, max_bytes: Size(1 << 20), max_age: Span(Duration::from_secs(1)) }
+    }
+}
+
+impl BatchSettings {
+    /// The mode of a target with these settings.
+    pub fn mode(&self, concurrency: usize) -> super::Mode {
+        super::Mode::Batch {
+            max_records: self.max_records,
+            max_bytes: usize::try_from(self.max_bytes.0).unwrap_or(usize::MAX),
+            max_age: self.max_age.0,
+            concurrency,
+        }
+    }
+}
+
+/// `redact`: what is taken out of an event's data.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedactSettings {
+    /// Paths whose values are replaced: `customer.email`, `items.*.note`.
+    pub paths: Vec<String>,
+    /// Regular expressions; every match in every string is replaced.
+    pub patterns: Vec<String>,
+    /// A regular expression; everything under a key that matches is replaced, at any depth.
+    pub keys: Option<String>,
+    /// Replaces e-mail addresses.
+    pub emails: bool,
+    /// Replaces the numbers of payment cards, but for their last four digits.
+    pub cards: bool,
+    /// What stands in their place; `[redacted]`.
+    pub with: Option<String>,
+}
+
+/// A target of kind `topic`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSettings {
+    /// The topic to append to; the target's own name when absent.
+    pub topic: Option<Str>,
+}
+
+/// `ordering`: what an event waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ordering {
+    /// Nothing: deliveries run side by side and finish in any order.
+    #[default]
+    None,
+    /// The earlier events of the same key.
+    Key,
+    /// All earlier events: one delivery at a time, and a failing one holds back the rest.
+    Strict,
+}
+
+/// `retry`: the pauses between attempts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrySettings {
+    /// The pause after the first failure, after the second, …; the last is repeated up to `max_attempts`.
+    pub schedule: Vec<Span>,
+    /// Attempts in all; one more than the schedule has pauses when absent.
+    pub max_attempts: Option<u32>,
+    /// The time after its first attempt in which an event is tried again; beyond, it is a dead letter. No bound but
+    /// the attempts when absent.
+    pub max_time: Option<Span>,
+    /// Retries may be at most this share of all attempts of the target (with ten a minute always allowed), so that a
+    /// target that comes back is not met by all of its past at once; no bound when absent.
+    pub budget: Option<f64>,
+    /// Each pause is multiplied by a random number between 1 - jitter and 1 + jitter; 0.5.
+    pub jitter: f64,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        let seconds = [1, 5, 30, 120, 600, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
+        let schedule = seconds.map(|s| Span(Duration::from_secs(s))).to_vec();
+        Self { schedule, max_attempts: None, max_time: None, budget: None, jitter: 0.5 }
+    }
+}
+
+/// `breaker`: when a failing target is given a rest, in which no attempt is made and none is counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerSettings {
+    /// Consecutive failures that open it; 5.
+    pub failures: u32,
+    /// The share of failures within `window` that opens it; 0.5.
+    pub failure_ratio: f64,
+    /// Attempts within `window` below which the share says nothing; 20.
+    pub min_attempts: u32,
+    /// The time that attempts are counted in; 60 s.
+    pub window: Span,
+    /// The first rest; 30 s. Doubles with each probe that fails.
+    pub open: Span,
+    /// The longest rest; 10 min.
+    pub open_max: Span,
+    /// Successes in a row that close it; 3.
+    pub successes: u32,
+    /// After failing for so long the target is disabled with an alert, its events kept; 5 days.
+    pub disable_after: Span,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        let span = |s| Span(Duration::from_secs(s));
+        Self {
+            failures: 5,
+            failure_ratio: 0.5,
+            min_attempts: 20,
+            window: span(60),
+            open: span(30),
+            open_max: span(600),
+            successes: 3,
+            disable_after: span(5 * 86_400),
+        }
+    }
+}
+
+impl Common {
+    /// Checks what all kinds share.
+    pub fn check(&self) -> Result<(), Error> {
+        let bad = |field: &str, message: String| Err(Error::setting(&self.name, field, message));
+        let name_ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if self.name.is_empty() || self.name.len() > 100 || !self.name.bytes().all(name_ok) {
+            return bad("name", "expected 1 to 100 of the characters A-Z, a-z, 0-9, `_` and `-`".into());
+        }
+        if !(1..=1024).contains(&self.concurrency) {
+            return bad("concurrency", format!("expected 1 to 1024, found {}", self.concurrency));
+        }
+        let timeout = self.timeout.0;
+        if timeout < Duration::from_millis(10) || timeout > Duration::from_secs(300) {
+            return bad("timeout", format!("expected 10ms to 5m, found {}", self.timeout));
+        }
+        if self.retry.schedule.len() > 100 {
+            return bad("retry.schedule", format!("expected at most 100 pauses, found {}", self.retry.schedule.len()));
+        }
+        if self.retry.max_attempts == Some(0) || self.retry.max_attempts > Some(1000) {
+            return bad("retry.max_attempts", "expected 1 to 1000".into());
+        }
+        if !(0.0..=1.0).contains(&self.retry.jitter) {
+            return bad("retry.jitter", format!("expected 0 to 1, found {}", self.retry.jitter));
+        }
+        if self.retry.max_time.is_some_and(|time| time.0.is_zero()) {
+            return bad("retry.max_time", "expected more than 0".into());
+        }
+        if let Some(budget) = self.retry.budget
+            && !(budget > 0.0 && budget <= 1.0)
+        {
+            return bad("retry.budget", format!("expected more than 0 and at most 1, found {budget}"));
+        }
+        if let Some(batch) = &self.batch {
+            if !(1..=10_000).contains(&batch.max_records) {
+                return bad("batch.max_records", format!("expected 1 to 10000, found {}", batch.max_records));
+            }
+            if !(1024..=64 << 20).contains(&batch.max_bytes.0) {
+                return bad("batch.max_bytes", format!("expected 1KiB to 64MiB, found {}", batch.max_bytes));
+            }
+            if batch.max_age.0 > Duration::from_secs(300) {
+                return bad("batch.max_age", format!("expected at most 5m, found {}", batch.max_age));
+            }
+        }
+        if self.fallback.as_ref() == Some(&self.name) {
+            return bad("fallback", "a target cannot be its own fallback".into());
+        }
+        if self.breaker.failures == 0 || self.breaker.successes == 0 {
+            return bad("breaker", "`failures` and `successes` must be at least 1".into());
+        }
+        if !(self.breaker.failure_ratio > 0.0 && self.breaker.failure_ratio <= 1.0) {
+            let found = self.breaker.failure_ratio;
+            return bad("breaker.failure_ratio", format!("expected more than 0 and at most 1, found {found}"));
+        }
+        Ok(())
+    }
+}
