@@ -53,6 +53,22 @@ async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
                 "limited": counted(&source.name, "limited"),
                 "overloaded": counted(&source.name, "overloaded"),
             }),
+            SourceKind::Pull { upstream, topic, .. } => {
+                let mut row = serde_json::json!({
+                    "name": source.name,
+                    "kind": upstream.kind(),
+                    "origin": upstream.origin(),
+                    "topic": topic,
+                    "accepted": counted(&source.name, "accepted"),
+                    "duplicates": counted(&source.name, "duplicate"),
+                    "dead_lettered": counted(&source.name, "dead-lettered"),
+                });
+                let shown = app.system.pulling(&source.name);
+                if let (Some(row), Some(serde_json::Value::Object(shown))) = (row.as_object_mut(), shown) {
+                    row.extend(shown);
+                }
+                row
+            }
             SourceKind::Timer { schedule, topic, .. } => serde_json::json!({
                 "name": source.name,
                 "kind": "timer",
