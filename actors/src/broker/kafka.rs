@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::statistics::Statistics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -223,11 +223,13 @@ fn address(text: &str) -> Result<(String, u16), Wrong> {
 pub struct Seen {
     error: Mutex<Option<String>>,
     lag: AtomicI64,
+    /// Statistics in a row that knew no broker with a connection.
+    alone: AtomicU32,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { error: Mutex::default(), lag: AtomicI64::new(-1) }
+        Self { error: Mutex::default(), lag: AtomicI64::new(-1), alone: AtomicU32::new(0) }
     }
 }
 
@@ -237,9 +239,10 @@ impl Seen {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets it.
-    pub fn clear(&self) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Whether no broker was connected for two statistics in a row. The client tries again without an end, and tells
+    /// that all are gone only when it has tried each of them.
+    pub fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed) >= 2
     }
 
     /// Records between the newest and the ones read, of all partitions that are read here.
@@ -271,6 +274,11 @@ impl ClientContext for Events {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.seen.alone.store(0, Ordering::Relaxed);
+        } else {
+            self.seen.alone.fetch_add(1, Ordering::Relaxed);
+        }
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let known: Vec<i64> = partitions.map(|partition| partition.consumer_lag).filter(|lag| *lag >= 0).collect();
         let lag = if known.is_empty() { -1 } else { known.iter().sum() };
@@ -280,11 +288,33 @@ impl ClientContext for Events {
 
 impl ConsumerContext for Events {}
 
-/// Drops a client away from the threads of actors: it waits for its own threads.
-pub(crate) fn drop_aside<T: Send + 'static>(client: T) {
-    let spawned = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(client));
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "a Kafka client was closed on a thread of actors");
+/// A client that is dropped away from the threads of actors, since its drop waits for its own threads.
+pub(crate) struct Aside<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Aside<T> {
+    /// Holds a client.
+    pub fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+
+    /// The client; it is there until it is taken.
+    pub fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+
+    /// Takes the client out; it is then the taker's to drop.
+    pub fn take(&mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+impl<T: Send + 'static> Drop for Aside<T> {
+    fn drop(&mut self) {
+        let Some(client) = self.0.take() else { return };
+        let spawned = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(client));
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "a Kafka client was closed on a thread of actors");
+        }
     }
 }
 

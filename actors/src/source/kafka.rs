@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pull::{FetchSettings, PullSettings, Pulled, Session, Upstream};
-use crate::broker::kafka::{Cluster, Events, SaslSettings, Seen, drop_aside};
+use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen};
 use crate::broker::{TlsSettings, Trouble, Wrong};
 use crate::clock::Wall;
 use crate::event::Str;
@@ -138,8 +138,8 @@ impl KafkaSource {
             ("topic.metadata.refresh.interval.ms", "30000".into()),
             ("allow.auto.create.topics", "false".into()),
             ("reconnect.backoff.max.ms", "2000".into()),
-            // For the lag alone.
-            ("statistics.interval.ms", "5000".into()),
+            // For the lag, and to notice that no broker is there.
+            ("statistics.interval.ms", "2000".into()),
         ];
         Ok(Self { cluster, topics: settings.topics.clone(), config, fetch: common.fetch })
     }
@@ -157,7 +157,7 @@ impl KafkaSource {
         let made = made.map_err(|e| Trouble::Down(format!("the consumer could not be made: {e}")))?;
         let consumer = made.map_err(|error| self.cluster.trouble(&error, &seen))?;
         let (cluster, fetch) = (self.cluster.clone(), self.fetch);
-        Ok(Box::new(KafkaSession { consumer: Some(consumer), cluster, seen, fetch, fetched: HashMap::new() }))
+        Ok(Box::new(KafkaSession { consumer: Aside::new(consumer), cluster, seen, fetch, fetched: HashMap::new() }))
     }
 }
 
@@ -184,7 +184,7 @@ impl Upstream for KafkaSource {
 
 struct KafkaSession {
     /// Taken when it is closed.
-    consumer: Option<StreamConsumer<Events>>,
+    consumer: Aside<StreamConsumer<Events>>,
     cluster: Cluster,
     seen: Arc<Seen>,
     fetch: FetchSettings,
@@ -194,7 +194,7 @@ struct KafkaSession {
 
 impl KafkaSession {
     async fn next(&mut self) -> Result<Vec<Pulled>, Trouble> {
-        let Some(consumer) = &self.consumer else { return Ok(Vec::new()) };
+        let Some(consumer) = self.consumer.get() else { return Ok(Vec::new()) };
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let max_bytes = usize::try_from(self.fetch.max_bytes).unwrap_or(usize::MAX);
         while batch.len() < self.fetch.max_records && bytes < max_bytes {
@@ -202,6 +202,9 @@ impl KafkaSession {
             let next = if batch.is_empty() {
                 match tokio::time::timeout(IDLE, consumer.recv()).await {
                     Ok(next) => next,
+                    Err(_) if self.seen.is_alone() => {
+                        return Err(self.cluster.trouble(&KafkaError::Global(Code::AllBrokersDown), &self.seen));
+                    }
                     Err(_) => break,
                 }
             } else {
@@ -238,7 +241,7 @@ impl KafkaSession {
     }
 
     fn store_offsets(&mut self) -> Result<(), Trouble> {
-        let Some(consumer) = &self.consumer else { return Ok(()) };
+        let Some(consumer) = self.consumer.get() else { return Ok(()) };
         for ((topic, partition), next) in self.fetched.drain() {
             let mut list = TopicPartitionList::new();
             let stored = list
@@ -289,14 +292,6 @@ impl Session for KafkaSession {
             }
         }
         .boxed()
-    }
-}
-
-impl Drop for KafkaSession {
-    fn drop(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            drop_aside(consumer);
-        }
     }
 }
 

@@ -349,10 +349,7 @@ impl CoreSession {
         let max_bytes = usize::try_from(self.fetch.max_bytes).unwrap_or(usize::MAX);
         while batch.len() < self.fetch.max_records && bytes < max_bytes {
             let next = if batch.is_empty() {
-                match tokio::time::timeout(IDLE, self.messages.next()).await {
-                    Ok(next) => next,
-                    Err(_) => None,
-                }
+                tokio::time::timeout(IDLE, self.messages.next()).await.unwrap_or_default()
             } else {
                 self.messages.next().now_or_never().flatten()
             };

@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use hexafn_dsl::json;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use smallvec::SmallVec;
 use std::time::Duration;
 
 use super::door::DoorError;
@@ -221,11 +220,14 @@ pub struct Decoder {
     window: Duration,
 }
 
+/// Events, each with how a repetition is known.
+pub type Known = Vec<(Event, Option<DedupeKey>)>;
+
 /// What a record becomes: its events, or the dead letter that says why it has none.
 #[derive(Debug)]
 pub enum Decoded {
-    /// Events, each with how a repetition is known.
-    Events(SmallVec<[(Event, Option<DedupeKey>); 1]>),
+    /// Its events: one, or those of a batch of CloudEvents.
+    Events(Known),
     /// It cannot be read as it is configured.
     Dead(Box<Event>, Option<DedupeKey>),
 }
@@ -269,7 +271,7 @@ impl Decoder {
         }
     }
 
-    fn events(&self, pulled: &Pulled, now: Wall) -> Result<SmallVec<[(Event, Option<DedupeKey>); 1]>, DoorError> {
+    fn events(&self, pulled: &Pulled, now: Wall) -> Result<Known, DoorError> {
         let mut headers: Vec<(&str, &str)> =
             pulled.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         if let Some(default) = &self.content_type

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-use crate::broker::kafka::{Cluster, Events, SaslSettings, Seen, drop_aside};
+use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen};
 use crate::broker::{TlsSettings, Trouble, Wrong};
 use crate::clock::Wall;
 use crate::event::Str;
@@ -150,11 +150,16 @@ impl std::fmt::Debug for KafkaTarget {
 /// A producer, and what it said last.
 #[derive(Clone)]
 struct Client {
-    producer: FutureProducer<Events>,
+    producer: Arc<Aside<FutureProducer<Events>>>,
     seen: Arc<Seen>,
 }
 
 impl Client {
+    /// Whether it sends nothing any more.
+    fn is_dead(&self) -> bool {
+        self.producer.get().is_none_or(|producer| producer.client().fatal_error().is_some())
+    }
+
     /// What it said last, for the end of a message.
     fn said(&self) -> String {
         self.seen.error().map_or_else(String::new, |said| format!("; the client says: {said}"))
@@ -179,6 +184,9 @@ struct Message {
     headers: Vec<(String, String)>,
     value: bytes::Bytes,
 }
+
+/// A message in the producer's queue, or why it is not.
+type Queued = Result<(DeliveryFuture, Message), Failure>;
 
 impl KafkaTarget {
     /// Checks the settings; nothing is connected to.
@@ -271,14 +279,11 @@ impl KafkaTarget {
     /// The producer: the one that is there, or a new one. Whoever waited while another failed to connect fails alike.
     async fn client(&self, connection: &mut Connection, began: Instant) -> Result<Client, Failure> {
         match connection {
-            Connection::Open(client) if client.producer.client().fatal_error().is_none() => return Ok(client.clone()),
+            Connection::Open(client) if !client.is_dead() => return Ok(client.clone()),
             Connection::Failed(failure, at) if *at >= began => return Err(failure.clone()),
             _ => {}
         }
-        if let Connection::Open(client) = std::mem::take(connection) {
-            // After a fatal error it sends nothing any more.
-            drop_aside(client);
-        }
+        *connection = Connection::None;
         match self.connect().await {
             Ok(client) => {
                 *connection = Connection::Open(client.clone());
@@ -303,7 +308,7 @@ impl KafkaTarget {
         let made = tokio::task::spawn_blocking(made).await;
         let failed = |message: String| Failure::new(FailureClass::Connect, message);
         match made {
-            Ok(Ok(producer)) => Ok(Client { producer, seen }),
+            Ok(Ok(producer)) => Ok(Client { producer: Arc::new(Aside::new(producer)), seen }),
             Ok(Err(error)) => Err(failed(format!("the producer cannot be made: {error}"))),
             Err(error) => Err(failed(format!("the producer could not be made: {error}"))),
         }
@@ -342,7 +347,10 @@ impl KafkaTarget {
             timestamp: None,
             headers: Some(headers),
         };
-        client.producer.send_result(record).map_err(|(error, _)| self.failure(client, &error, message))
+        let Some(producer) = client.producer.get() else {
+            return Err(Failure::new(FailureClass::Connect, "the producer was closed before the record was sent"));
+        };
+        producer.send_result(record).map_err(|(error, _)| self.failure(client, &error, message))
     }
 
     /// What an error of a record means.
@@ -388,7 +396,7 @@ impl KafkaTarget {
                 return all.map(|failure| outcome(Err(failure), 0, began)).collect();
             }
         };
-        let queued: Vec<(Result<(DeliveryFuture, Message), Failure>, u64)> = made
+        let queued: Vec<(Queued, u64)> = made
             .into_iter()
             .map(|made| {
                 let size = made.as_ref().map_or(0, |message| message.value.len() as u64);
@@ -408,7 +416,22 @@ impl KafkaTarget {
                 outcome(result, size, began)
             }
         });
-        join_all(reports).await
+        let outcomes = join_all(reports).await;
+        self.renew(&client, &outcomes).await;
+        outcomes
+    }
+
+    /// Lets a producer go that has confirmed nothing of a batch in time. An idempotent one numbers its records for brokers
+    /// that remember it; when they do not any more, it may ask them without an end, and a new one is known at once.
+    async fn renew(&self, client: &Client, outcomes: &[Outcome]) {
+        let late = |o: &Outcome| matches!(o, Outcome::Failed(failure) if failure.class == FailureClass::Timeout);
+        if !outcomes.iter().any(late) || outcomes.iter().any(Outcome::is_delivered) {
+            return;
+        }
+        let mut connection = self.connection.lock().await;
+        if matches!(&*connection, Connection::Open(open) if Arc::ptr_eq(&open.producer, &client.producer)) {
+            *connection = Connection::None;
+        }
     }
 
     async fn report(&self, client: &Client, report: DeliveryFuture, message: Message) -> Result<Str, Failure> {
@@ -472,19 +495,9 @@ impl Target for KafkaTarget {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            if let Connection::Open(client) = std::mem::take(&mut *self.connection.lock().await) {
-                drop_aside(client);
-            }
+            *self.connection.lock().await = Connection::None;
         }
         .boxed()
-    }
-}
-
-impl Drop for KafkaTarget {
-    fn drop(&mut self) {
-        if let Connection::Open(client) = std::mem::take(self.connection.get_mut()) {
-            drop_aside(client);
-        }
     }
 }
 

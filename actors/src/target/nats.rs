@@ -91,6 +91,7 @@ impl std::fmt::Debug for NatsTarget {
 
 /// The connection, made at the first attempt.
 #[derive(Default)]
+#[expect(clippy::large_enum_variant, reason = "one for each target")]
 enum Connection {
     #[default]
     None,

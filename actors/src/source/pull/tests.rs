@@ -25,7 +25,7 @@ fn pulled(headers: &[(&str, &str)], data: &'static [u8]) -> Pulled {
 
 fn events(decoded: Decoded) -> Vec<(Event, Option<DedupeKey>)> {
     match decoded {
-        Decoded::Events(events) => events.into_vec(),
+        Decoded::Events(events) => events,
         Decoded::Dead(letter, _) => panic!("dead: {:?}", letter.extensions),
     }
 }
