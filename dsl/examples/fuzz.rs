@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-const TOKENS: [&str; 58] = [
+const TOKENS: [&str; 60] = [
     "(",
     ")",
     "[",
@@ -49,6 +49,8 @@ const TOKENS: [&str; 58] = [
     ";",
     "=>",
     "|>",
+    "!",
+    "parse_json!(",
     "==",
     "!=",
     "<=",

@@ -109,6 +109,8 @@ pub(crate) enum ExprKind {
         name: Name,
         args: Vec<Expr>,
         piped: bool,
+        /// Written with `!`: its failure is the caller's.
+        fails: bool,
     },
     Match {
         subject: Box<Expr>,

@@ -7,6 +7,7 @@ mod destructure;
 mod docs;
 mod each;
 mod effects;
+mod fallible;
 mod flow;
 mod graph;
 mod imports;
@@ -37,6 +38,7 @@ pub use effects::Emits;
 
 use constants::Known;
 use effects::{Effects, Statement};
+use fallible::Written;
 use imports::Scope;
 use names::Frame;
 
@@ -97,6 +99,8 @@ pub fn compile_with(
     };
     findings.append(&mut loader.findings);
     let mut compiler = Compiler::new(kind, options.data);
+    compiler.texts.push((0, source.text));
+    compiler.texts.extend(loader.files.texts());
     let code = compiler.program(&tree, &imports, &loader.loaded);
     let has = |code| findings.iter().any(|finding| finding.code == code);
     let (syntax, number) = (has(codes::UNEXPECTED), has(codes::BAD_NUMBER));
@@ -159,8 +163,12 @@ pub(super) struct Compiler<'a> {
     trying: u32,
     /// What tests said about the paths that they tested, where they hold.
     paths: Vec<(String, Types)>,
-    /// What was tested with `is_json` and the like before.
-    looked_at: Vec<String>,
+    /// How many `try` and `??` are around that handle failures.
+    handling: u32,
+    /// Calls that can fail, and `fail`, so far.
+    declared_failures: usize,
+    /// Where the places of the program and of its modules begin, with their texts.
+    texts: Vec<(usize, &'a str)>,
     /// What the expression that is being compiled does besides giving a value.
     effects: Effects,
     /// The same of each function, and of the main program at the end.
@@ -173,6 +181,8 @@ struct Declared {
     arity: usize,
     depth: u32,
     result: Types,
+    /// Its callers must say what happens when it fails.
+    fallible: bool,
 }
 
 impl<'a> Compiler<'a> {
@@ -194,7 +204,9 @@ impl<'a> Compiler<'a> {
             in_constant: false,
             trying: 0,
             paths: Vec::new(),
-            looked_at: Vec::new(),
+            handling: 0,
+            declared_failures: 0,
+            texts: Vec::new(),
             effects: Effects::default(),
             all_effects: Vec::new(),
             statements: Vec::new(),
@@ -222,6 +234,11 @@ impl<'a> Compiler<'a> {
         }
         self.declare(own, imports, modules);
         let total = self.functions.len();
+        let files = modules.iter().map(|module| &module.declarations).chain([own]);
+        let fallible = fallible::of_functions(files.zip(&self.scopes));
+        for (function, fallible) in self.functions.iter_mut().zip(fallible) {
+            function.fallible = fallible;
+        }
         self.calls = vec![Vec::new(); total + 1];
         let mut functions = Vec::with_capacity(total);
         for (scope, declarations) in modules.iter().map(|module| &module.declarations).chain([own]).enumerate() {
@@ -346,7 +363,10 @@ impl<'a> Compiler<'a> {
                 );
                 Self::wrong(span)
             }
-            ExprKind::Call { name, args, piped } => self.call(name, args, *piped, span),
+            ExprKind::Call { name, args, piped, fails } => {
+                let written = Written { piped: *piped, fails: *fails, named: None };
+                self.call(name, args, written, span)
+            }
             ExprKind::Match { subject, arms } => self.matching(subject, arms, span),
             ExprKind::Each { yields, clauses } => self.each(yields, clauses, span),
             ExprKind::With { base, changes } => self.with(base, changes, span),
@@ -366,6 +386,7 @@ impl<'a> Compiler<'a> {
             }
             ExprKind::Fail(reason) => {
                 self.effects.acts = true;
+                self.declared_failures += 1;
                 let (reason, _) = self.expr(reason);
                 (Node { span, op: Op::Fail(Box::new(reason)) }, Types::NEVER)
             }

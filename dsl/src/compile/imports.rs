@@ -69,6 +69,7 @@ impl<'a> Compiler<'a> {
                 arity: function.params.len(),
                 depth: function.body.depth,
                 result: Types::ANY,
+                fallible: false,
             });
         }
         self.scopes.push(scope);

@@ -140,6 +140,7 @@ fn ends_expression(token: &Token<'_>) -> bool {
             | Token::False
             | Token::Null
             | Token::Drop
+            | Token::Bang
     )
 }
 
