@@ -25,6 +25,7 @@ use crate::budget::{Budget, Limits};
 use crate::check::{Shape, Types};
 use crate::code::{Base, Code, Function, Line, Node, Op, Piece};
 use crate::codes;
+use crate::coverage::{self, Coverage};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::eval::Machine;
 use crate::fault::Fault;
@@ -47,6 +48,7 @@ use names::Frame;
 pub struct CompileOptions<'a> {
     modules: Option<&'a dyn Modules>,
     data: Option<&'a Shape>,
+    coverage: bool,
 }
 
 impl<'a> CompileOptions<'a> {
@@ -63,11 +65,23 @@ impl<'a> CompileOptions<'a> {
         self.data = Some(shape);
         self
     }
+
+    /// Counts in all evaluations which branches are taken: [`Program::branches`] and [`Program::taken`]. Without, a program
+    /// has no branches, and its evaluations do nothing for this.
+    #[must_use]
+    pub fn coverage(mut self) -> Self {
+        self.coverage = true;
+        self
+    }
 }
 
 impl std::fmt::Debug for CompileOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CompileOptions").field("modules", &self.modules.is_some()).field("data", &self.data).finish()
+        f.debug_struct("CompileOptions")
+            .field("modules", &self.modules.is_some())
+            .field("data", &self.data)
+            .field("coverage", &self.coverage)
+            .finish()
     }
 }
 
@@ -101,7 +115,7 @@ pub fn compile_with(
     let mut compiler = Compiler::new(kind, options.data);
     compiler.texts.push((0, source.text));
     compiler.texts.extend(loader.files.texts());
-    let code = compiler.program(&tree, &imports, &loader.loaded);
+    let mut code = compiler.program(&tree, &imports, &loader.loaded);
     let has = |code| findings.iter().any(|finding| finding.code == code);
     let (syntax, number) = (has(codes::UNEXPECTED), has(codes::BAD_NUMBER));
     // What follows from an error is not reported: a line that could not be parsed may have bound the name, and a number
@@ -119,6 +133,12 @@ pub fn compile_with(
     if failed {
         return Err(findings);
     }
+    let coverage = if options.coverage {
+        let names: Vec<String> = compiler.functions.iter().map(|function| function.name.text.clone()).collect();
+        coverage::instrument(&mut code, kind == ProgramKind::Condition, &names, source.text, &loader.files)
+    } else {
+        Coverage::default()
+    };
     Ok(Program(Arc::new(Inner {
         name: source.name.into(),
         text: source.text.into(),
@@ -127,6 +147,7 @@ pub fn compile_with(
         reads_data: compiler.reads_data,
         emits: compiler.emits(),
         declarations: docs::of_program(source.text, &tree),
+        coverage,
         files: loader.files,
         warnings: findings,
     })))

@@ -6,6 +6,7 @@ use crate::budget::Budget;
 use crate::code::{Code, Op};
 use crate::codes;
 use crate::compile::{Declaration, Emits};
+use crate::coverage::{Branch, Coverage};
 use crate::diagnostic::Diagnostics;
 use crate::eval::{Emit, Explanation, Machine, Source, truth_of};
 use crate::fault::{Failure, Fault, RuntimeError};
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) reads_data: bool,
     pub(crate) emits: Emits,
     pub(crate) declarations: Vec<Declaration>,
+    pub(crate) coverage: Coverage,
     pub(crate) files: Files,
     pub(crate) warnings: Diagnostics,
 }
@@ -115,6 +117,20 @@ impl Program {
     /// The topics that the program may emit to, by itself and through the functions that it calls.
     pub fn emits(&self) -> &Emits {
         &self.0.emits
+    }
+
+    /// The branches of the program and of the functions that it has, those of its modules included, if it was compiled with
+    /// [`CompileOptions::coverage`]; none otherwise.
+    ///
+    /// [`CompileOptions::coverage`]: crate::CompileOptions::coverage
+    pub fn branches(&self) -> &[Branch] {
+        &self.0.coverage.branches
+    }
+
+    /// How often each of [`Program::branches`] was taken so far, in all evaluations of this program and its clones, in
+    /// whatever way they were evaluated.
+    pub fn taken(&self) -> Vec<u64> {
+        self.0.coverage.taken()
     }
 
     /// Evaluates the program, and keeps what it emitted. What a function emitted before it dropped its event stays

@@ -109,7 +109,10 @@ impl<'a> Compiler<'a> {
         if let Op::Const(_) = body.op {
             return (body, types);
         }
-        (Node { span, op: Op::Try(Box::new(Try { body, error, otherwise })) }, types.or(otherwise_types))
+        (
+            Node { span, op: Op::Try(Box::new(Try { body, error, otherwise, handles_call: false })) },
+            types.or(otherwise_types),
+        )
     }
 
     /// Reports what only functions may do: of a module, when the function that does it is called.

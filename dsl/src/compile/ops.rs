@@ -158,7 +158,7 @@ impl<'a> Compiler<'a> {
             return (body, types);
         }
         let otherwise = Node { span: left.span, op: Op::Const(Value::Null) };
-        let op = Op::Try(Box::new(Try { body, error: None, otherwise }));
+        let op = Op::Try(Box::new(Try { body, error: None, otherwise, handles_call: true }));
         (Node { span: left.span, op }, types.or(Types::NULL))
     }
 
