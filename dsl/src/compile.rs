@@ -1,6 +1,7 @@
 //! From the syntax tree to the compiled form. One walk resolves names to slots, infers types, reports what can never
 //! work, folds constants, and chooses the operations.
 
+mod assume;
 mod call;
 mod constants;
 mod destructure;
@@ -161,7 +162,7 @@ pub(super) struct Compiler<'a> {
     findings: Vec<Diagnostic>,
     reads_data: bool,
     /// The functions of all modules and of the program, in the order in which they are compiled.
-    functions: Vec<Declared>,
+    functions: Vec<Declared<'a>>,
     /// The names of each module, and last those of the program.
     scopes: Vec<Scope>,
     /// The one that is being compiled.
@@ -188,6 +189,8 @@ pub(super) struct Compiler<'a> {
     handling: u32,
     /// Calls that can fail, and `fail`, so far.
     declared_failures: usize,
+    /// What calls hand over.
+    assumed: assume::Assumed,
     /// Where the places of the program and of its modules begin, with their texts.
     texts: Vec<(usize, &'a str)>,
     /// What the expression that is being compiled does besides giving a value.
@@ -197,9 +200,12 @@ pub(super) struct Compiler<'a> {
     statements: Vec<Statement>,
 }
 
-struct Declared {
+struct Declared<'a> {
     name: ast::Name,
-    arity: usize,
+    params: &'a [ast::Name],
+    body: &'a Expr,
+    /// Whose names it sees.
+    scope: usize,
     depth: u32,
     result: Types,
     /// Its callers must say what happens when it fails.
@@ -227,6 +233,7 @@ impl<'a> Compiler<'a> {
             paths: Vec::new(),
             handling: 0,
             declared_failures: 0,
+            assumed: assume::Assumed::default(),
             texts: Vec::new(),
             effects: Effects::default(),
             all_effects: Vec::new(),
@@ -244,11 +251,11 @@ impl<'a> Compiler<'a> {
         (Node { span, op: Op::Drop }, Types::ANY)
     }
 
-    fn program(&mut self, tree: &Expr, imports: &[Option<usize>], modules: &[Loaded]) -> Code {
-        let empty = ast::Declarations::default();
+    fn program(&mut self, tree: &'a Expr, imports: &[Option<usize>], modules: &'a [Loaded]) -> Code {
+        static NOTHING: ast::Declarations = ast::Declarations::NOTHING;
         let own = match &tree.kind {
             ExprKind::Block(block) => &block.declarations,
-            _ => &empty,
+            _ => &NOTHING,
         };
         for module in modules {
             self.declare(&module.declarations, &module.imports, modules);

@@ -273,7 +273,8 @@ pub static ALL: &[Explanation] = &[
     entry(
         ARGUMENT_TYPE,
         "wrong argument",
-        "The function does not take a value of this type there.",
+        "The function does not take a value of this type there. Of a function of the program the body says so: it does \
+         something with the parameter, in any case, that never works with such a value.",
         "upper(5)",
         "upper(\"five\")",
     ),

@@ -63,7 +63,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn call_own(&mut self, index: usize, name: &Name, args: &[Expr], written: Written, span: Span) -> Typed {
-        let (arity, result) = (self.functions[index].arity, self.functions[index].result);
+        let arity = self.functions[index].params.len();
         if args.len() != arity {
             self.report(wrong_count(name, args.len(), arity, Some(arity), written.piped));
             return Self::wrong(span);
@@ -79,8 +79,9 @@ impl<'a> Compiler<'a> {
         self.handled(name, written, fallible, span);
         // What calls a function that can fail is there for that, too.
         self.effects.acts |= fallible;
-        let args = args.iter().map(|arg| self.expr(arg).0).collect();
-        (Node { span, op: Op::CallFunction { function: index as u16, args } }, result)
+        let (nodes, types): (Vec<Node>, Vec<Types>) = args.iter().map(|arg| self.expr(arg)).unzip();
+        let result = self.check_arguments(index, args, &types);
+        (Node { span, op: Op::CallFunction { function: index as u16, args: nodes.into() } }, result)
     }
 
     fn call_builtin(

@@ -92,7 +92,7 @@ impl Body {
 }
 
 /// The expressions directly within an expression.
-fn parts<'t>(expr: &'t Expr, each: &mut dyn FnMut(&'t Expr)) {
+pub(super) fn parts<'t>(expr: &'t Expr, each: &mut dyn FnMut(&'t Expr)) {
     match &expr.kind {
         ExprKind::Null
         | ExprKind::Bool(_)

@@ -110,7 +110,9 @@ impl<'a> Compiler<'a> {
         let finding = match op {
             BinaryOp::Default => None,
             BinaryOp::Equal | BinaryOp::NotEqual => {
-                (!equatable(left_types, right_types)).then(|| impossible(op, left_types, right_types, span))
+                // A function may compare what one of its callers hands over.
+                let impossible_here = !equatable(left_types, right_types) && !self.assumed.is_open();
+                impossible_here.then(|| impossible(op, left_types, right_types, span))
             }
             BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Greater | BinaryOp::GreaterEqual => {
                 (!orderable(left_types, right_types)).then(|| unordered(op, left_types, right_types, span))
