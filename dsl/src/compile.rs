@@ -33,6 +33,7 @@ use crate::fault::Fault;
 use crate::input::Input;
 use crate::modules::{Loaded, Loader, Modules};
 use crate::program::{Inner, Program, ProgramKind, SourceText};
+use crate::reads::Reads;
 use crate::value::{Text, Value};
 
 pub use docs::{Declaration, module_declarations};
@@ -134,6 +135,7 @@ pub fn compile_with(
     if failed {
         return Err(findings);
     }
+    let reads = Reads::of_code(&mut code);
     let coverage = if options.coverage {
         let names: Vec<String> = compiler.functions.iter().map(|function| function.name.text.clone()).collect();
         coverage::instrument(&mut code, kind == ProgramKind::Condition, &names, source.text, &loader.files)
@@ -146,6 +148,7 @@ pub fn compile_with(
         kind,
         code,
         reads_data: compiler.reads_data,
+        reads,
         emits: compiler.emits(),
         declarations: docs::of_program(source.text, &tree),
         coverage,

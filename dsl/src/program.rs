@@ -12,6 +12,7 @@ use crate::eval::{Emit, Explanation, Machine, Source, truth_of};
 use crate::fault::{Failure, Fault, RuntimeError};
 use crate::input::Input;
 use crate::modules::Files;
+use crate::reads::Reads;
 use crate::value::Value;
 
 /// The text of a program and the name that diagnostics give it.
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) kind: ProgramKind,
     pub(crate) code: Code,
     pub(crate) reads_data: bool,
+    pub(crate) reads: Reads,
     pub(crate) emits: Emits,
     pub(crate) declarations: Vec<Declaration>,
     pub(crate) coverage: Coverage,
@@ -65,6 +67,11 @@ impl Program {
     /// Whether `event.data` is touched at all. If not, the body of the event need not be parsed.
     pub fn reads_data(&self) -> bool {
         self.0.reads_data
+    }
+
+    /// What of `event.data` the program reads, itself and in the functions that it has.
+    pub fn reads(&self) -> &Reads {
+        &self.0.reads
     }
 
     /// The text of the program.
