@@ -170,10 +170,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn constant_pattern(&mut self, call: &Args, args: &[Expr]) -> Result<Option<regex::Regex>, ()> {
-        let Some(Node { op: Op::Const(Value::Str(text)), span }) = call.args.get(1) else { return Ok(None) };
-        pattern(text).map(Some).map_err(|why| {
+        let Some((Value::Str(text), span)) = self.constant_argument(call) else { return Ok(None) };
+        pattern(&text).map(Some).map_err(|why| {
             let in_quotes = args.get(1).is_some_and(|arg| matches!(arg.kind, ExprKind::Text(_)));
-            let finding = Diagnostic::new(codes::BAD_PATTERN, *span, format!("the pattern is not valid: {why}"))
+            let finding = Diagnostic::new(codes::BAD_PATTERN, span, format!("the pattern is not valid: {why}"))
                 .label("not a regular expression");
             self.report(if in_quotes {
                 finding.help("patterns follow the `regex` crate: no look-around and no back-references, linear time")
@@ -183,12 +183,23 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    /// The second argument, if it is a constant, or a name that a `let` gave to one.
+    fn constant_argument(&self, call: &Args) -> Option<(Value<'static>, Span)> {
+        let node = call.args.get(1)?;
+        let value = match &node.op {
+            Op::Const(value) => value.clone(),
+            Op::Local(slot) => self.frame.constant(*slot)?.clone(),
+            _ => return None,
+        };
+        Some((value, node.span))
+    }
+
     /// What a constant second argument stands for.
     fn prepared(&mut self, builtin: &Builtin, call: &Args, prepare: Prepare) -> Result<Option<Prepared>, ()> {
-        let Some(Node { op: Op::Const(value), span }) = call.args.get(1) else { return Ok(None) };
-        (prepare.make)(value).map(Some).map_err(|why| {
+        let Some((value, span)) = self.constant_argument(call) else { return Ok(None) };
+        (prepare.make)(&value).map(Some).map_err(|why| {
             let finding =
-                Diagnostic::new(codes::CONSTANT_FAILS, *span, format!("argument 2 of `{}`: {why}", builtin.name));
+                Diagnostic::new(codes::CONSTANT_FAILS, span, format!("argument 2 of `{}`: {why}", builtin.name));
             self.report(finding.label("always fails").help(format!("{}{}", builtin.name, builtin.signature)));
         })
     }

@@ -191,7 +191,7 @@ impl Scan<'_> {
     /// Steps over the string that begins here.
     fn string(&mut self) -> Option<()> {
         /// Longer strings are searched with wider instructions, which take longer to begin.
-        const SHORT: usize = 32;
+        const SHORT: usize = 128;
         let mut at = self.at + 1;
         let near = self.bytes.get(..(at + SHORT).min(self.bytes.len()))?;
         loop {
