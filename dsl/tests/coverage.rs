@@ -89,3 +89,20 @@ fn conditions_hold_or_do_not() {
     let after = program.taken();
     assert_eq!(after[..2], [before[0], before[1] + 1], "what is explained is counted");
 }
+
+/// Marks make evaluation deeper, and the deepest program still fits the stack of a small thread.
+#[test]
+fn the_deepest_program_is_counted() {
+    for (levels, open, close) in
+        [(60, "if event.type != \"x\" { ", " }"), (240, "event.data ?? ", ""), (60, "try (", ") else 0")]
+    {
+        let text = format!("{}event.data{}", open.repeat(levels), close.repeat(levels));
+        let run = move || {
+            let program = compiled(&text, ProgramKind::Function, true);
+            program.eval(&Input::EMPTY, &mut Budget::default()).unwrap();
+            program.taken().iter().filter(|taken| **taken > 0).count()
+        };
+        let taken = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+        assert!(taken >= levels, "{taken}");
+    }
+}

@@ -2,6 +2,8 @@
 //! that an argument that can never work is reported where it is written, and the result has the types that follow from
 //! them. Only what the body does in any case counts, since a parameter may decide whether the rest is reached.
 
+use std::collections::HashMap;
+
 use super::{Compiler, fallible};
 use crate::ast::{BinaryOp, Clause, Expr, ExprKind, Line, Span};
 use crate::check::Types;
@@ -17,7 +19,7 @@ const DEEPEST: u32 = 64;
 #[derive(Default)]
 pub(super) struct Assumed {
     /// Functions and types of their arguments, with what the body gave.
-    known: Vec<((usize, Vec<Types>), Outcome)>,
+    known: HashMap<(usize, Vec<Types>), Outcome>,
     /// Functions that are being checked, from the outside inwards.
     open: Vec<usize>,
     depth: u32,
@@ -90,7 +92,7 @@ impl<'a> Compiler<'a> {
     /// What the body gives for arguments of these types; nothing if that would cost too much to find out.
     fn outcome(&mut self, index: usize, types: &[Types]) -> Option<Outcome> {
         let key = (index, types.to_vec());
-        if let Some((_, outcome)) = self.assumed.known.iter().find(|(known, _)| *known == key) {
+        if let Some(outcome) = self.assumed.known.get(&key) {
             return Some(outcome.clone());
         }
         let (body, depth) = (self.functions[index].body, self.functions[index].depth);
@@ -105,7 +107,7 @@ impl<'a> Compiler<'a> {
         let outcome = self.assuming(index, body, types);
         self.assumed.open.pop();
         self.assumed.depth = depth;
-        self.assumed.known.push((key, outcome.clone()));
+        self.assumed.known.insert(key, outcome.clone());
         Some(outcome)
     }
 

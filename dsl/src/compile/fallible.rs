@@ -183,7 +183,7 @@ impl<'a> Compiler<'a> {
     /// What a call means for failures: one that can fail must be handled.
     pub(super) fn handled(&mut self, name: &Name, written: Written, fallible: bool, span: crate::ast::Span) {
         if written.fails {
-            self.let_fail(name, fallible, span);
+            self.let_fail(name, fallible);
             return;
         }
         if !fallible {
@@ -205,7 +205,8 @@ impl<'a> Compiler<'a> {
             "`{text}!(…)` ends the run with the reason, `{text}(…) ?? null` goes on with null, `try {text}(…) else …` \
                  with what you say"
         ));
-        let whole = self.source(span).map(str::to_owned);
+        // What would fill the screen is left to whoever reads the help.
+        let whole = self.source(span).filter(|whole| whole.len() <= 120 && !whole.contains('\n')).map(str::to_owned);
         let finding = match written.named {
             None => {
                 let finding = finding.replace(name.span, format!("{text}!"));
@@ -225,7 +226,7 @@ impl<'a> Compiler<'a> {
         self.report(finding);
     }
 
-    fn let_fail(&mut self, name: &Name, fallible: bool, _span: crate::ast::Span) {
+    fn let_fail(&mut self, name: &Name, fallible: bool) {
         self.declared_failures += 1;
         self.effects.acts = true;
         if fallible {
