@@ -42,6 +42,7 @@ mod number;
 mod parser;
 mod program;
 mod reference;
+mod schema;
 pub mod tools;
 mod value;
 
@@ -63,4 +64,5 @@ pub use input::{CtxView, Data, EventView, Input};
 pub use modules::{ModuleError, ModuleText, Modules};
 pub use program::{Outcome, Program, ProgramKind, SourceText};
 pub use reference::reference;
+pub use schema::{SchemaFault, Validator};
 pub use value::{Array, Object, Text, TooLarge, Value};

@@ -77,7 +77,8 @@ impl Shape {
     }
 
     /// What has one of the two shapes.
-    fn or(self, other: Self) -> Self {
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
         let texts = match (self.types.overlaps(Types::STRING), other.types.overlaps(Types::STRING)) {
             (true, false) => self.texts,
             (false, true) => other.texts,
