@@ -46,6 +46,8 @@ mod editor;
 mod egress;
 #[path = "it/emit.rs"]
 mod emit;
+#[path = "it/explained.rs"]
+mod explained;
 #[path = "it/flow.rs"]
 mod flow;
 #[path = "it/github.rs"]
@@ -62,6 +64,8 @@ mod outcomes;
 mod overload;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/schemas.rs"]
+mod schemas;
 #[path = "it/signatures.rs"]
 mod signatures;
 #[path = "it/subscriptions.rs"]

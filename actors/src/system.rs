@@ -38,6 +38,7 @@ use crate::trigger::Counts;
 
 mod apply;
 pub mod dead;
+pub mod explained;
 pub mod outside;
 pub mod probe;
 mod switches;
@@ -121,6 +122,10 @@ struct TriggerEntry {
     counts: Arc<Counts>,
     /// Its own definition and those of its functions and targets.
     fingerprint: u64,
+    /// Since when its own definition is this one.
+    since: Wall,
+    /// Since when it runs, with its functions and targets, as it does.
+    placed: Wall,
 }
 
 struct TargetEntry {

@@ -44,6 +44,7 @@ mod parser;
 mod program;
 mod reads;
 mod reference;
+mod schema;
 pub mod tools;
 mod value;
 
@@ -67,4 +68,5 @@ pub use modules::{ModuleError, ModuleText, Modules};
 pub use program::{Outcome, Program, ProgramKind, SourceText};
 pub use reads::Reads;
 pub use reference::reference;
+pub use schema::{SchemaFault, Validator};
 pub use value::{Array, Object, Text, TooLarge, Value};

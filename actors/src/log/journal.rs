@@ -55,7 +55,13 @@ pub struct JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { mailbox: 1024, max_group: 1024, max_bytes: 8 << 20, lazy: false, lazy_sync_after: Duration::from_millis(500) }
+        Self {
+            mailbox: 1024,
+            max_group: 1024,
+            max_bytes: 8 << 20,
+            lazy: false,
+            lazy_sync_after: Duration::from_millis(500),
+        }
     }
 }
 

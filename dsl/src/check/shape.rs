@@ -91,7 +91,8 @@ impl Shape {
     }
 
     /// What has one of the two shapes.
-    fn or(self, other: Self) -> Self {
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
         let has = |of: Types| (self.types.overlaps(of), other.types.overlaps(of));
         let (strings, digits, truths) = (has(Types::STRING), has(Types::NUMBER), has(Types::BOOL));
         let texts = either(strings, self.texts, other.texts);
