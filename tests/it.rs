@@ -12,6 +12,8 @@ mod brokers;
 mod receiver;
 #[path = "it/sender.rs"]
 mod sender;
+#[path = "it/servers.rs"]
+mod servers;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/watch.rs"]
@@ -36,6 +38,8 @@ mod crash;
 mod damage;
 #[path = "it/dead.rs"]
 mod dead;
+#[path = "it/delivery.rs"]
+mod delivery;
 #[path = "it/door.rs"]
 mod door;
 #[path = "it/editor.rs"]
@@ -44,6 +48,8 @@ mod editor;
 mod egress;
 #[path = "it/emit.rs"]
 mod emit;
+#[path = "it/explained.rs"]
+mod explained;
 #[path = "it/flow.rs"]
 mod flow;
 #[path = "it/github.rs"]
@@ -64,6 +70,8 @@ mod outcomes;
 mod overload;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/schemas.rs"]
+mod schemas;
 #[path = "it/signatures.rs"]
 mod signatures;
 #[path = "it/subscriptions.rs"]
