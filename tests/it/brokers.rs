@@ -1,5 +1,6 @@
 //! Real brokers of messages, started by a test on free ports of loopback and killed at its end.
 
+use super::servers::program;
 use super::watch::PATIENCE;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -40,7 +41,7 @@ impl Server {
         let mut command = (self.command)();
         let program = command.get_program().to_string_lossy().into_owned();
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        self.child = Some(spawned.unwrap_or_else(|e| panic!("`{program}`: {e}; run `scripts/deps test`")));
+        self.child = Some(spawned.unwrap_or_else(|e| panic!("`{program}`: {e}")));
         let end = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             assert!(Instant::now() < end, "`{program}` does not listen on {}", self.port);
@@ -91,7 +92,7 @@ impl Kafka {
         let port = free_port();
         let url = format!("tcp://127.0.0.1:{port}");
         let command = move || {
-            let mut command = Command::new("tansu");
+            let mut command = Command::new(program("tansu"));
             command.args(["broker", "--listener-url", &url, "--advertised-listener-url", &url]);
             command.args(["--storage-engine", "memory://tansu/"]);
             command
@@ -203,7 +204,7 @@ impl Nats {
         let (path, more): (PathBuf, Vec<String>) =
             (store.path().to_owned(), more.iter().map(|m| (*m).to_owned()).collect());
         let command = move || {
-            let mut command = Command::new("nats-server");
+            let mut command = Command::new(program("nats-server"));
             command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(&path).args(&more);
             command
         };

@@ -2,10 +2,12 @@
 
 use super::brokers::Nats;
 use super::sender::{get, post};
-use super::service::{Scenario, Service};
+use super::servers::program;
+use super::service::{KEY, Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of};
 use futures_util::StreamExt;
 use serde_json::Value;
+use std::process::Command;
 
 async fn start() -> (Nats, Service) {
     let nats = Nats::start(&[]).await;
@@ -118,7 +120,7 @@ async fn what_a_server_refuses_is_explained() {
     let row = source_state(&service, "back", "failed").await;
     let why = row["last_error"].as_str().unwrap();
     assert!(why.contains("authorization") && why.contains("check `auth`"), "{why}");
-    assert!(!why.contains(super::service::KEY), "{why}");
+    assert!(!why.contains(KEY), "{why}");
     drop(service);
 
     // A stream that is not there, and a subject that no stream takes.
@@ -145,7 +147,7 @@ async fn the_example_works() {
     let text = include_str!("../../config/examples/nats.toml").replace("127.0.0.1:4222", &nats.address);
     let scenario = Scenario::new("nats").file("hexafn.toml", &text.replace("env:ORDERS_TOKEN", "file:secrets/key"));
     let service = scenario.start();
-    let bearer = format!("Bearer {}", super::service::KEY);
+    let bearer = format!("Bearer {}", KEY);
     let (status, answer) =
         post(&service.url("/hooks/orders"), &[("authorization", &bearer)], r#"{"region":"eu"}"#).await;
     assert_eq!(status, 202, "{answer}");
@@ -162,4 +164,47 @@ async fn the_example_works() {
     })
     .await;
     assert_eq!(subjects, ["orders.eu", "orders.none"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_tls_with_an_authority_of_its_own_and_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = program("standardwebhooks-python");
+    let made = Command::new(python).args(["-m", "trustme", "-q", "-d"]).arg(folder.path()).status().unwrap();
+    assert!(made.success());
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = (at("server.pem"), at("server.key"));
+    let nats = Nats::start(&["--tls", "--tlscert", &cert, "--tlskey", &key, "--user", "hexafn", "--pass", KEY]).await;
+    let port = nats.address.rsplit(':').next().unwrap().to_owned();
+    let stream = async_nats::jetstream::stream::Config {
+        name: "ORDERS".into(),
+        subjects: vec!["orders.>".into()],
+        ..Default::default()
+    };
+    let options = async_nats::ConnectOptions::with_user_and_password("hexafn".into(), KEY.into());
+    let client = options.add_root_certificates(at("client.pem").into()).connect(format!("tls://localhost:{port}"));
+    async_nats::jetstream::new(client.await.unwrap()).create_stream(stream).await.unwrap();
+
+    let auth = "auth = { username = \"hexafn\", password = \"file:secrets/key\" }";
+    let server = |more: &str| format!("servers = [\"tls://localhost:{port}\"]\n{auth}\n{more}");
+    let text = include_str!("../scenarios/nats/hexafn.toml");
+    let text = text.replace("[\"127.0.0.0/8\"]", "[\"127.0.0.0/8\", \"::1\"]");
+    let plain = "servers = [\"nats://{{receiver}}\"]";
+    // The target does not know the authority yet.
+    let (before, target) = text.split_once("name = \"orders\"\n").unwrap();
+    let before = before.replace(plain, &server("tls = { ca = \"ca.pem\" }"));
+    let whole = format!("{before}name = \"orders\"\n{}", target.replace(plain, &server("tls = {}")));
+    let ca = std::fs::read_to_string(at("client.pem")).unwrap();
+    let mut service = Scenario::new("nats").file("hexafn.toml", &whole).file("ca.pem", &ca).start();
+    source_state(&service, "back", "running").await;
+    let id = order(&service, "eu", 1).await;
+    let failed = eventually("an attempt failed", async || {
+        let target = super::watch::target(&service, "orders").await;
+        (target["failed"].as_u64() > Some(0), target)
+    })
+    .await;
+    assert!(failed["last"].as_str().unwrap().starts_with("tls:"), "{failed}");
+    service.configure("hexafn.toml", &whole.replace("tls = {}", "tls = { ca = \"ca.pem\" }"));
+    service.kill_and_restart();
+    assert_eq!(ids_of(&events_when(&service, "back", 1).await), [id]);
 }

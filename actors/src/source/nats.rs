@@ -349,7 +349,12 @@ impl CoreSession {
         let max_bytes = usize::try_from(self.fetch.max_bytes).unwrap_or(usize::MAX);
         while batch.len() < self.fetch.max_records && bytes < max_bytes {
             let next = if batch.is_empty() {
-                tokio::time::timeout(IDLE, self.messages.next()).await.unwrap_or_default()
+                match tokio::time::timeout(IDLE, self.messages.next()).await {
+                    Ok(Some(message)) => Some(message),
+                    // The subscriptions have ended.
+                    Ok(None) => return Err(lost(&self.connected, &format!("`{}`", self.list))),
+                    Err(_) => None,
+                }
             } else {
                 self.messages.next().now_or_never().flatten()
             };
