@@ -10,12 +10,18 @@ use crate::config::settings::{LogFormat, LogSettings};
 
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// The client of NATS calls each connection that it does not get an error, beside the failure of who wanted it, which says
+/// more; a directive of the configuration shows what it says.
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("async_nats=off,{level}"))
+}
+
 /// Starts logging to standard error. Called once; a second call changes the level only.
 pub fn start(settings: &LogSettings) {
     if LEVEL.get().is_some() {
         return set_level(&settings.level);
     }
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(&settings.level));
+    let (filter, handle) = reload::Layer::new(filter(&settings.level));
     let text = match settings.format {
         LogFormat::Text => true,
         LogFormat::Json => false,
@@ -36,7 +42,7 @@ pub fn start(settings: &LogSettings) {
 /// Changes the level; directives were checked with the configuration.
 pub fn set_level(level: &str) {
     if let Some(handle) = LEVEL.get()
-        && let Err(error) = handle.reload(EnvFilter::new(level))
+        && let Err(error) = handle.reload(filter(level))
     {
         tracing::warn!(%error, level, "the log level could not be changed");
     }

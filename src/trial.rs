@@ -14,6 +14,7 @@ use hexafn_actors::metrics::Metrics;
 use hexafn_actors::source::RequestParts;
 use hexafn_actors::source::door::DoorError;
 use hexafn_actors::source::normalise::{Arrivals, Incoming, Normaliser};
+use hexafn_actors::source::pull::{Decoded, Pulled};
 use hexafn_actors::source::secret::{Error as SecretError, Secret, SecretRef, SecretSource};
 use hexafn_actors::source::settings::WebhookSettings;
 use hexafn_actors::source::timer::tick_event;
@@ -178,6 +179,22 @@ impl<'d> Bench<'d> {
                     event.data = data.clone();
                 }
                 self.put(topic.clone(), event);
+            }
+            SourceKind::Pull { decoder, topic, .. } => {
+                let mut headers = vec![("content-type".to_owned(), send.content_type.clone())];
+                headers.extend(send.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
+                let pulled = Pulled {
+                    id: send.id.clone().unwrap_or_else(|| format!("test-{}", number + 1)),
+                    key: send.key.as_deref().map(Into::into),
+                    subject: send.subject.as_deref().map(Into::into),
+                    headers,
+                    data,
+                    ..Pulled::default()
+                };
+                match decoder.read(&pulled, self.now) {
+                    Decoded::Events(events) => events.into_iter().for_each(|(event, _)| self.put(topic.clone(), event)),
+                    Decoded::Dead(letter, _) => self.put(format!("hexafn.dead.source.{}", source.name).into(), *letter),
+                }
             }
             SourceKind::Webhook { .. } => {
                 let answer = self.request(&source, send, data, number)?;

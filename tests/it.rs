@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 // What stands around the service.
+#[path = "it/brokers.rs"]
+mod brokers;
 #[path = "it/receiver.rs"]
 mod receiver;
 #[path = "it/sender.rs"]
@@ -52,10 +54,14 @@ mod explained;
 mod flow;
 #[path = "it/github.rs"]
 mod github;
+#[path = "it/kafka.rs"]
+mod kafka;
 #[path = "it/letters.rs"]
 mod letters;
 #[path = "it/live.rs"]
 mod live;
+#[path = "it/nats.rs"]
+mod nats;
 #[path = "it/operate.rs"]
 mod operate;
 #[path = "it/outcomes.rs"]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Str;
+use crate::source::pull::{Decoder, Upstream};
 use crate::source::settings::WebhookSettings;
 use crate::source::timer::Schedule;
 use crate::source::verify::Verifier;
@@ -19,7 +20,7 @@ use crate::target::{Common, Target};
 /// Everything that one configuration defines, by name.
 #[derive(Clone, Default)]
 pub struct Definitions {
-    /// Webhook and timer sources.
+    /// Sources: webhooks, timers, those that fetch from a broker.
     pub sources: BTreeMap<Str, Arc<SourceDefinition>>,
     /// Topics with settings of their own; others get the defaults when first used.
     pub topics: BTreeMap<Str, Arc<TopicDefinition>>,
@@ -71,6 +72,15 @@ pub enum SourceKind {
         topic_expr: Option<Program>,
         /// What the data of each event is held against (`schema`, unless `validate = false`).
         validator: Option<Arc<Validator>>,
+    },
+    /// Fetches records from a broker.
+    Pull {
+        /// From where.
+        upstream: Arc<dyn Upstream>,
+        /// What a record becomes.
+        decoder: Arc<Decoder>,
+        /// Where its events go.
+        topic: Str,
     },
     /// Makes an event at each tick.
     Timer {

@@ -4,6 +4,7 @@
 //! [`Front`](supervision::front::Front), never an address, since a restarted actor has a new one.
 
 pub mod alerts;
+pub mod broker;
 pub mod clock;
 pub mod definitions;
 pub mod event;

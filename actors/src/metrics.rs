@@ -18,10 +18,15 @@ const SECONDS: [f64; 14] =
 /// All families and their registry.
 pub struct Metrics {
     registry: Registry,
-    /// Requests to webhook sources by outcome (`accepted`, `duplicate`, `unauthorized`, `invalid`, `limited`, `overloaded`, …).
+    /// Requests to webhook sources, and records of sources that fetch, by outcome (`accepted`, `duplicate`,
+    /// `unauthorized`, `invalid`, `limited`, `overloaded`, `dead-lettered`, …).
     pub source_requests: IntCounterVec,
     /// Seconds from the whole body to the answer of an accepted request.
     pub source_seconds: HistogramVec,
+    /// Records that a source that fetches has not fetched yet; -1 where nobody knows.
+    pub source_lag: IntGaugeVec,
+    /// Connections to a broker that a source lost, or could not make.
+    pub source_failures: IntCounterVec,
     /// Records appended per topic.
     pub topic_records: IntCounterVec,
     /// Evaluations per trigger by outcome (`fired`, `skipped`, `dropped`, `failed`).
@@ -74,12 +79,22 @@ impl Metrics {
         Self {
             source_requests: counter(
                 "hexafn_source_requests_total",
-                "Requests to webhook sources by outcome.",
+                "Requests to webhook sources, and records of sources that fetch, by outcome.",
                 &["source", "outcome"],
             ),
             source_seconds: seconds(
                 "hexafn_source_accept_seconds",
                 "Seconds from the whole body to the answer of an accepted request.",
+                &["source"],
+            ),
+            source_lag: gauge(
+                "hexafn_source_lag_records",
+                "Records upstream that are not fetched yet; -1 where that is not known.",
+                &["source"],
+            ),
+            source_failures: counter(
+                "hexafn_source_failures_total",
+                "Connections to a broker that were lost or not made.",
                 &["source"],
             ),
             topic_records: counter("hexafn_topic_records_total", "Records appended.", &["topic"]),
@@ -188,6 +203,18 @@ impl Metrics {
         }
     }
 
+    /// The series of one source that fetches.
+    pub fn pull(&self, name: &str) -> PullMetrics {
+        let of = |outcome| self.source_requests.with_label_values(&[name, outcome]);
+        PullMetrics {
+            accepted: of("accepted"),
+            duplicate: of("duplicate"),
+            dead: of("dead-lettered"),
+            lag: self.source_lag.with_label_values(&[name]),
+            failures: self.source_failures.with_label_values(&[name]),
+        }
+    }
+
     /// The series of one target.
     pub fn target(&self, name: &str) -> TargetMetrics {
         let of = |outcome| self.target_attempts.with_label_values(&[name, outcome]);
@@ -212,6 +239,21 @@ pub struct FunctionMetrics {
     pub timeout: IntCounter,
     /// Seconds per run.
     pub seconds: Histogram,
+}
+
+/// The series of one source that fetches.
+#[derive(Clone)]
+pub struct PullMetrics {
+    /// Records stored.
+    pub accepted: IntCounter,
+    /// Records that had been stored before.
+    pub duplicate: IntCounter,
+    /// Records that cannot be read.
+    pub dead: IntCounter,
+    /// Records not fetched yet.
+    pub lag: IntGauge,
+    /// Connections lost or not made.
+    pub failures: IntCounter,
 }
 
 /// The series of one target.

@@ -7,7 +7,11 @@
 pub mod cloudevents;
 pub mod door;
 mod form;
+pub mod kafka;
+pub mod nats;
 pub mod normalise;
+pub mod pull;
+pub mod pull_actor;
 pub mod rate;
 pub mod secret;
 pub mod settings;

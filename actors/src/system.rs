@@ -7,6 +7,7 @@
 //! /triggers/{name}    a trigger
 //! /forwarders/{name}  a target outside
 //! /timers/{name}      a timer
+//! /sources/{name}     a source that fetches from a broker
 //! ```
 
 use actix::{Actor, Addr};
@@ -25,6 +26,7 @@ use crate::log::rocks::{RocksLog, RocksOptions};
 use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Receipt};
 use crate::metrics::Metrics;
 use crate::reply::Replies;
+use crate::source::pull_actor::PullStatus;
 use crate::supervision::front::{Front, SendError};
 use crate::supervision::lifeline::Started;
 use crate::supervision::{
@@ -41,6 +43,7 @@ pub mod dead;
 pub mod explained;
 pub mod outside;
 pub mod probe;
+mod pulls;
 mod switches;
 
 pub use apply::{Applied, chain_of, outbox_of, topic_of};
@@ -140,6 +143,7 @@ struct Running {
     triggers: BTreeMap<Str, TriggerEntry>,
     targets: BTreeMap<Str, TargetEntry>,
     timers: BTreeMap<Str, u64>,
+    pulls: BTreeMap<Str, (u64, Arc<PullStatus>)>,
 }
 
 struct Inner {
@@ -155,7 +159,7 @@ struct Inner {
     actor: RestartStrategy,
     durability: Durability,
     max_bytes: Option<u64>,
-    over_size: AtomicBool,
+    over_size: Arc<AtomicBool>,
     running: RwLock<Running>,
     /// Subscriptions of clients outside.
     registered: RwLock<BTreeMap<Str, outside::Registered>>,
@@ -235,7 +239,7 @@ impl System {
             actor: options.actor,
             durability: options.durability,
             max_bytes: options.max_bytes,
-            over_size: AtomicBool::new(false),
+            over_size: Arc::default(),
             running: RwLock::default(),
             registered: RwLock::default(),
             applying: tokio::sync::Mutex::default(),
@@ -283,6 +287,11 @@ impl System {
     /// What is defined now.
     pub fn definitions(&self) -> Definitions {
         read(&self.0.running).definitions.clone()
+    }
+
+    /// What a source that fetches shows of itself: its state, its lag, its last error.
+    pub fn pulling(&self, name: &str) -> Option<serde_json::Value> {
+        read(&self.0.running).pulls.get(name).map(|(_, status)| status.show())
     }
 
     /// Whether an answered event is on disk.
@@ -390,6 +399,7 @@ impl System {
         let step = |path: &str, deadline| DrainStep { path: path.to_owned(), deadline };
         let order = vec![
             step("/timers", Duration::from_secs(1)),
+            step("/sources", Duration::from_secs(5)),
             step("/triggers", deadline),
             step("/forwarders", deadline),
             step("/topics", Duration::from_secs(5)),

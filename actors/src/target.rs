@@ -25,7 +25,9 @@ pub mod file;
 pub mod format;
 pub mod forwarder;
 pub mod http;
+pub mod kafka;
 pub mod kinds;
+pub mod nats;
 pub mod redact;
 pub mod settings;
 pub mod template;
@@ -135,6 +137,8 @@ pub enum FailureClass {
     Refused,
     /// An answer 3xx; redirects are not followed.
     Redirect,
+    /// The other side answers, and takes nothing: no such topic or stream, no right, no room.
+    Rejected,
     /// The certificate or the handshake.
     Tls,
     /// What was answered is not HTTP, or the connection ended before the answer began.
@@ -160,6 +164,7 @@ impl FailureClass {
             Self::Status(_) => "status_other",
             Self::Refused => "refused",
             Self::Redirect => "redirect",
+            Self::Rejected => "rejected",
             Self::Tls => "tls",
             Self::Protocol => "protocol",
             Self::Body => "body",

@@ -288,7 +288,7 @@ pub fn hook(Hook::Send(send): Hook, client: &Client) -> Done {
 fn signed(definitions: &Definitions, send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
     let webhooks = definitions.sources.values().filter_map(|s| match &s.kind {
         SourceKind::Webhook { settings, .. } => Some((&*s.name, settings)),
-        SourceKind::Timer { .. } => None,
+        SourceKind::Timer { .. } | SourceKind::Pull { .. } => None,
     });
     let all: Vec<_> = webhooks.collect();
     let Some((_, settings)) = all.iter().find(|(name, _)| *name == send.source) else {

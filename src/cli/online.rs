@@ -61,6 +61,7 @@ pub fn ls(client: &Client, Ls::Ls: Ls, what: &str) -> Done {
             ("KIND", "kind"),
             ("PATH", "path"),
             ("SCHEME", "scheme"),
+            ("ORIGIN", "origin"),
             ("TOPIC", "topic"),
             ("ACCEPTED", "accepted"),
             ("DUPLICATES", "duplicates"),
@@ -68,6 +69,10 @@ pub fn ls(client: &Client, Ls::Ls: Ls, what: &str) -> Done {
             ("INVALID", "invalid"),
             ("MISMATCHED", "mismatched"),
             ("NEXT", "next"),
+            ("STATE", "state"),
+            ("LAG", "lag"),
+            ("DEAD", "dead_lettered"),
+            ("LAST ERROR", "last_error"),
         ],
         _ => &[
             ("NAME", "name"),

@@ -165,7 +165,7 @@ impl<'a> Checker<'a> {
             .values()
             .filter_map(|source| match &source.kind {
                 SourceKind::Webhook { settings, .. } => settings.reply.as_ref().map(|r| r.trigger.clone()),
-                SourceKind::Timer { .. } => None,
+                SourceKind::Timer { .. } | SourceKind::Pull { .. } => None,
             })
             .collect();
         for node in layers.of_kind("trigger") {

@@ -241,7 +241,7 @@ impl Source {
     fn kind(&self) -> (&WebhookSettings, &Verifier, Option<&hexafn_dsl::Program>) {
         match &self.definition.kind {
             SourceKind::Webhook { settings, verifier, topic_expr, .. } => (settings, verifier, topic_expr.as_ref()),
-            SourceKind::Timer { .. } => unreachable!("`Sources::build` takes webhooks only"),
+            SourceKind::Timer { .. } | SourceKind::Pull { .. } => unreachable!("`Sources::build` takes webhooks only"),
         }
     }
 }

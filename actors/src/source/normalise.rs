@@ -109,6 +109,15 @@ impl Normaliser {
         self
     }
 
+    /// Of records that are fetched from a broker: nobody signed them, and their headers are kept where they are listed.
+    pub fn of_records(source: Str, kind: Str, limits: Limits, cloudevents: bool, keep: &[String]) -> Self {
+        let mut kept: Vec<Str> = keep.iter().map(|name| name.to_ascii_lowercase().into()).collect();
+        kept.retain(|name: &Str| !SECRET_HEADERS.contains(&&**name));
+        kept.sort_unstable();
+        kept.dedup();
+        Self { validator: None, source, kind, limits, cloudevents, kept, dedupe_header: None, json: "application/json".into() }
+    }
+
     /// What can be refused before the body is read: the content encoding and the declared length.
     ///
     /// # Errors

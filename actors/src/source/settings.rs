@@ -320,7 +320,7 @@ fn check_name(name: &str, found: &mut Vec<Problem>) {
 }
 
 /// Segments of `[A-Za-z0-9_-]+` joined by dots, at most 200 bytes; `hexafn.` is hexaFn's own.
-fn check_topic(topic: &str, found: &mut Vec<Problem>) {
+pub(super) fn check_topic(topic: &str, found: &mut Vec<Problem>) {
     let word = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if topic.len() > 200 || !topic.split('.').all(word) {
         let why =

@@ -95,11 +95,12 @@ impl System {
             applied.removed.push(format!("target {name}"));
         }
         self.apply_timers(&definitions, &mut applied).await?;
+        self.apply_pulls(&definitions, &mut applied).await?;
         write(&inner.running).definitions = definitions;
         Ok(applied)
     }
 
-    async fn remove(&self, path: &str) -> Result<(), Error> {
+    pub(super) async fn remove(&self, path: &str) -> Result<(), Error> {
         match self.0.supervisor.send(Remove(path.to_owned())).await {
             Ok(Ok(())) | Ok(Err(ControlError::Unknown { .. })) => Ok(()),
             Ok(Err(error)) => Err(error.into()),
@@ -107,7 +108,7 @@ impl System {
         }
     }
 
-    async fn spawn(&self, child: ChildSpec) -> Result<(), Error> {
+    pub(super) async fn spawn(&self, child: ChildSpec) -> Result<(), Error> {
         self.0.supervisor.send(Spawn(child)).await.map_err(|_| Error::Gone("the supervisor ended"))??;
         Ok(())
     }
@@ -252,7 +253,7 @@ impl System {
         let deliveries = Front::new();
         let answers = all.sources.values().any(|source| match &source.kind {
             SourceKind::Webhook { settings, .. } => settings.reply.as_ref().is_some_and(|r| *r.trigger == *name),
-            SourceKind::Timer { .. } => false,
+            SourceKind::Timer { .. } | SourceKind::Pull { .. } => false,
         });
         let spec = TriggerSpec {
             runner,

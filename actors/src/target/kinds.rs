@@ -41,6 +41,8 @@ macro_rules! kinds {
 kinds! {
     "http" => super::http::Settings,
     "file" => super::file::Settings,
+    "kafka" => super::kafka::Settings,
+    "nats" => super::nats::Settings,
 }
 
 /// A target as tests write it: the common settings and those of its kind in one text of TOML.

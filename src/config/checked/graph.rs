@@ -148,7 +148,7 @@ fn silent_topics(definitions: &Definitions, layers: &Layers, problems: &mut Prob
     for source in definitions.sources.values() {
         match &source.kind {
             SourceKind::Webhook { topic_expr, .. } => computed |= topic_expr.is_some(),
-            SourceKind::Timer { topic, .. } => _ = topics.insert(topic),
+            SourceKind::Timer { topic, .. } | SourceKind::Pull { topic, .. } => _ = topics.insert(topic),
         }
     }
     for emits in definitions.functions.values().map(|f| f.program.emits()) {

@@ -1,22 +1,28 @@
-//! `[[source]]`: webhooks and timers. The settings types are those of the sources themselves; here are the kind, the
+//! `[[source]]`: webhooks, timers, and those that fetch from a broker. The settings types are those of the sources themselves; here are the kind, the
 //! secrets, and the places of what they find wrong.
 
+use hexafn_actors::broker::Wrong;
 use hexafn_actors::definitions::{SourceDefinition, SourceKind};
+use hexafn_actors::source::pull::{Decoder, PULL_SETTINGS, PullSettings, Upstream};
 use hexafn_actors::source::settings::{TimerSettings, WebhookSettings};
 use hexafn_actors::source::timer::{Schedule, ScheduleConfig};
 use hexafn_actors::source::verify::{self, Verifier, VerifyConfig};
+use hexafn_actors::source::{kafka, nats};
+use hexafn_actors::target::Context;
 use hexafn_dsl::ProgramKind;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Checker, who};
+use std::sync::Arc;
+
+use super::{Checker, absent, who};
 use crate::config::problem::Problem;
 use crate::config::read::{Reader, read, unknown_word};
 use crate::config::tree::{Node, Step, Value};
 use crate::config::{codes, fingerprint, schema};
 
-const KINDS: [&str; 2] = ["webhook", "timer"];
+const KINDS: [&str; 4] = ["webhook", "timer", "kafka", "nats"];
 
-/// What stands in the table beside the settings of a webhook.
+/// What stands in the table beside the settings of a webhook, and of a source that fetches.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "these are read by hand, and stand here for the schema")]
 struct BesideWebhook {
@@ -34,11 +40,26 @@ struct BesideTimer {
     data: Option<serde_json::Value>,
 }
 
+/// The settings of a kind that fetches.
+enum Own {
+    Kafka(kafka::Settings),
+    Nats(nats::Settings),
+}
+
 /// `[[source]]` of every kind.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     let kinds = KINDS.map(|kind| {
         let both = match kind {
             "timer" => (BesideTimer::json_schema(generator), TimerSettings::json_schema(generator)),
+            "kafka" | "nats" => {
+                let beside = BesideWebhook::json_schema(generator);
+                let common = schema::joined(&beside, PullSettings::json_schema(generator));
+                let own = match kind {
+                    "kafka" => kafka::Settings::json_schema(generator),
+                    _ => nats::Settings::json_schema(generator),
+                };
+                (common, own)
+            }
             _ => (BesideWebhook::json_schema(generator), WebhookSettings::json_schema(generator)),
         };
         (kind, schema::joined(&both.0, both.1))
@@ -51,6 +72,7 @@ impl Checker<'_> {
         let who = who("source", node);
         match self.kind(node, &KINDS, &who)? {
             "timer" => self.timer(node, &who),
+            kind @ ("kafka" | "nats") => self.pull(node, kind, &who),
             _ => self.webhook(node, &who),
         }
     }
@@ -170,6 +192,65 @@ impl Checker<'_> {
             kind: SourceKind::Timer { schedule: schedule?, topic: settings.topic.as_str().into(), data },
             fingerprint: fingerprint::of(node, &[]),
         })
+    }
+
+    /// A source that fetches from a broker.
+    fn pull(&mut self, node: &Node, kind: &str, who: &str) -> Option<SourceDefinition> {
+        drop(self.vault.take_mark());
+        let found = self.vault.check(node, who, self.texts, self.problems);
+        let beside: Vec<&str> = PULL_SETTINGS.iter().copied().chain(["kind", "description"]).collect();
+        let errors = self.problems.errors();
+        // Unknown settings are found when those of the kind are read.
+        let settings: Option<PullSettings> = Reader::new(node, who).read_what_fits(self.problems).0;
+        let reader = Reader::new(node, who).beside(&beside).passing_over(found.skip.clone());
+        let own = match kind {
+            "kafka" => reader.read_what_fits(self.problems).0.map(Own::Kafka),
+            _ => reader.read_what_fits(self.problems).0.map(Own::Nats),
+        };
+        let settings = settings?;
+        for problem in settings.problems() {
+            self.setting(node, &[], problem.field, format!("`{}` of {who} {}", problem.field, problem.message));
+        }
+        if !found.well_formed {
+            return None;
+        }
+        let upstream: Arc<dyn Upstream> = if found.present {
+            let (secrets, allow_networks) = (self.vault, self.allow_networks);
+            let context = Context { base_dir: self.base_dir, secrets, allow_networks, lookup: None };
+            let built = match own? {
+                Own::Kafka(own) => kafka::KafkaSource::new(&settings, &own, &context).map(|s| Arc::new(s) as _),
+                Own::Nats(own) => nats::NatsSource::new(&settings, &own, &context).map(|s| Arc::new(s) as _),
+            };
+            let Wrong { field, message } = match built {
+                Ok(upstream) if self.problems.errors() == errors => {
+                    return Some(self.pulling(node, &settings, kind, upstream));
+                }
+                Ok(_) => return None,
+                Err(wrong) => wrong,
+            };
+            self.setting(node, &[], &field, format!("`{field}` of {who}: {message}"));
+            return None;
+        } else {
+            // Only where secrets may be absent: one that fetches nothing.
+            Arc::new(absent::AbsentUpstream)
+        };
+        (self.problems.errors() == errors).then(|| self.pulling(node, &settings, kind, upstream))
+    }
+
+    fn pulling(
+        &self,
+        node: &Node,
+        settings: &PullSettings,
+        kind: &str,
+        upstream: Arc<dyn Upstream>,
+    ) -> SourceDefinition {
+        let decoder = Arc::new(Decoder::new(settings, kind));
+        let networks = self.allow_networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        SourceDefinition {
+            name: settings.name.as_str().into(),
+            kind: SourceKind::Pull { upstream, decoder, topic: settings.topic.as_str().into() },
+            fingerprint: fingerprint::of(node, &[&self.vault.take_mark(), networks.as_bytes()]),
+        }
     }
 
     /// The schedule that a table of its own describes: `{ cron = "…", tz = "…" }`, `{ every = "…" }`.

@@ -59,6 +59,13 @@ const WEBHOOK: &str = "[[source]]\nname = 'a'\nkind = 'webhook'\ndescription = '
     verify = { scheme = 'hmac', header = 'X-Sign', secrets = ['env:S'], algorithm = 'sha512', tolerance = '1m' }\n\
     limits = { body = 4096, depth = 3 }\nrate = { per_second = 5 }\n";
 const TIMER: &str = "[[source]]\nname = 'a'\nkind = 'timer'\ntopic = 'a'\nevery = '30s'\nmissed = 'once'\ndata = [1]\n";
+const KAFKA: &str = "[[source]]\nname = 'a'\nkind = 'kafka'\nbrokers = ['kafka.example.com:9092']\ntopics = ['t']\ngroup = 'g'\n\
+    topic = 'a'\nstart = 'latest'\nmax_record = '2MiB'\nfetch = { max_records = 10 }\nsession_timeout = '10s'\n\
+    [[target]]\nname = 'k'\nkind = 'kafka'\nbrokers = ['kafka.example.com:9092']\ntopic = 't'\ncompression = 'zstd'\n\
+    tls = {}\nsasl = { mechanism = 'SCRAM-SHA-512', username = 'u', password = 'env:S' }\n";
+const NATS: &str = "[[source]]\nname = 'a'\nkind = 'nats'\nservers = ['nats.example.com']\nstream = 's'\ntopic = 'a'\n\
+    dedupe_window = '1h'\n[[target]]\nname = 'n'\nkind = 'nats'\nservers = ['nats.example.com']\nsubject = 's'\n\
+    delivery = 'core'\nauth = { access_token = 'env:S' }\n";
 const TOPIC: &str = "[[topic]]\nname = 'a.b'\ndurability = 'memory'\nretention = { age = '7d', count = 'unlimited' }\n";
 const FUNCTION: &str =
     "[[function]]\nname = 'f'\nruntime = 'dsl'\ncode = 'event.data'\ntimeout = '1s'\nfallback = []\n";
@@ -74,7 +81,18 @@ const TEST: &str = "[[topic]]\nname = 'a'\n[[test]]\nname = 'It works.'\nnow = '
     send = { topic = 'a', data = { n = 1 }, after = '1m' }\nexpect = [{ topic = 'a', count = 1 }]\n";
 
 /// Each is right, and wrong with the one change.
-const CHANGES: [(&str, &str, &str); 48] = [
+const CHANGES: [(&str, &str, &str); 59] = [
+    (KAFKA, "group = 'g'\n", ""),
+    (KAFKA, "'latest'", "'newest'"),
+    (KAFKA, "topics = ['t']", "topics = 't'"),
+    (KAFKA, "'2MiB'", "'2MB'"),
+    (KAFKA, "max_records", "max_record"),
+    (KAFKA, "'zstd'", "'rar'"),
+    (KAFKA, "SCRAM-SHA-512", "SCRAM"),
+    (NATS, "subject = 's'\n", ""),
+    (NATS, "'core'", "'once'"),
+    (NATS, "access_token", "token"),
+    (NATS, "'1h'", "3600"),
     (SECTION, "[server]", "[sever]"),
     (SECTION, "workers = 2", "workers = '2'"),
     (SECTION, "workers = 2", "workers = -2"),

@@ -32,6 +32,17 @@ pub struct Refused {
     pub suggestion: IpNet,
 }
 
+/// Why a host may not be connected to, or cannot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// One of its addresses is refused.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It has no address.
+    #[error("{0}")]
+    Unresolved(String),
+}
+
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
@@ -127,6 +138,23 @@ impl Guard {
             Some(Host::Ipv6(a)) => self.check(&a.to_string(), a.into()),
             Some(Host::Domain(_)) | None => Ok(()),
         }
+    }
+
+    /// Decides over a host that another library resolves and connects to by itself. All of its addresses must be allowed,
+    /// since nobody knows which one it takes.
+    ///
+    /// # Errors
+    /// An address is refused, or there is none.
+    pub async fn check_host(&self, host: &str) -> Result<(), HostError> {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(self.check(bare, address)?);
+        }
+        let found = self.lookup.lookup(bare.to_owned()).await.map_err(|e| HostError::Unresolved(e.to_string()))?;
+        if found.is_empty() {
+            return Err(HostError::Unresolved("the name has no address".into()));
+        }
+        found.into_iter().try_for_each(|address| self.check(bare, address).map_err(HostError::from))
     }
 
     async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {

@@ -1,0 +1,387 @@
+//! The NATS target: published to a JetStream stream, whose ack is the delivery; or to NATS alone, which keeps nothing.
+//!
+//! A batch is published in its order over one connection, and each record's ack is awaited. The event's id is the
+//! `Nats-Msg-Id`, so a stream knows a repetition within its duplicate window (two minutes unless it says otherwise); it
+//! is in `webhook-id`, too, for receivers that look further back.
+
+use async_nats::jetstream::context::{
+    Context as JetStream, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind,
+};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+use crate::broker::nats::{AuthSettings, Connected, Delivery as By, Servers, chain, check_subject, header_map};
+use crate::broker::{TlsSettings, Trouble, Wrong};
+use crate::clock::Wall;
+use crate::event::Str;
+use crate::log::Record;
+use crate::target::format::cloudevents::header_text;
+use crate::target::format::{Column, Format, Formatter};
+use crate::target::{
+    BatchSettings, Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview,
+    Span, Target, Template, Verdict,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The settings of a target of kind `nats`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The servers, `nats://host:port`, or `tls://host:port`.
+    pub servers: Vec<String>,
+    /// The subject, a template.
+    pub subject: String,
+    /// `jetstream` (default): stored in the stream that takes the subject, and acknowledged by it. `core`: published and
+    /// flushed, at most once.
+    #[serde(default)]
+    pub delivery: By,
+    /// More headers, templates. Those that hexaFn sets itself cannot be set.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// What the payload is; `template` when `body` is given, else `data`.
+    pub format: Option<Format>,
+    /// The payload, a template.
+    pub body: Option<String>,
+    /// The columns of `csv`.
+    #[serde(default)]
+    pub columns: Vec<Column>,
+    /// By TLS; `{}` trusts the authorities of the system.
+    pub tls: Option<TlsSettings>,
+    /// Who hexaFn is to the servers.
+    pub auth: Option<AuthSettings>,
+    /// Private networks that this target may reach, besides those of `[targets]`.
+    #[serde(default)]
+    pub allow_networks: Vec<String>,
+}
+
+impl Factory for Settings {
+    fn build(&self, common: &Common, context: &Context<'_>) -> Result<Arc<dyn Target>, Error> {
+        Ok(Arc::new(NatsTarget::new(common, self, context)?))
+    }
+}
+
+/// A target of kind `nats`.
+pub struct NatsTarget {
+    servers: Servers,
+    subject: Template,
+    by: By,
+    headers: Vec<(String, Template)>,
+    formatter: Formatter,
+    timeout: Duration,
+    mode: Mode,
+    connection: Mutex<Connection>,
+}
+
+impl std::fmt::Debug for NatsTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsTarget")
+            .field("servers", &self.servers)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The connection, made at the first attempt.
+#[derive(Default)]
+#[expect(clippy::large_enum_variant, reason = "one for each target")]
+enum Connection {
+    #[default]
+    None,
+    /// Why there is none, as it was seen then.
+    Failed(Failure, Instant),
+    Open(Client),
+}
+
+#[derive(Clone)]
+struct Client {
+    connected: Connected,
+    jetstream: JetStream,
+}
+
+struct Message {
+    subject: String,
+    headers: Vec<(String, String)>,
+    payload: bytes::Bytes,
+}
+
+/// What was begun for a message.
+enum Begun {
+    /// Its ack is on its way.
+    Acked(PublishAckFuture),
+    /// It is in the client's buffer.
+    Published,
+}
+
+impl NatsTarget {
+    /// Checks the settings; nothing is connected to.
+    pub fn new(common: &Common, settings: &Settings, context: &Context<'_>) -> Result<Self, Error> {
+        let name = &common.name;
+        let servers = Servers::new(
+            name,
+            &settings.servers,
+            settings.tls.as_ref(),
+            settings.auth.as_ref(),
+            &settings.allow_networks,
+            context,
+        )
+        .map_err(|wrong: Wrong| Error::setting(name, wrong.field, wrong.message))?;
+        let subject = Template::compile(name, "subject", &settings.subject)?;
+        if let Some(constant) = subject.constant() {
+            check_subject(constant, false).map_err(|e| Error::setting(name, "subject", e))?;
+        }
+        let formatter =
+            Formatter::new(name, settings.format, settings.body.as_deref(), &settings.columns, Format::Data)?;
+        let headers = headers(name, &settings.headers)?;
+        let default = BatchSettings { max_records: 256, max_age: Span(Duration::ZERO), ..BatchSettings::default() };
+        let mode = common.batch.unwrap_or(default).mode(common.concurrency);
+        let (by, timeout, connection) = (settings.delivery, common.timeout.0, Mutex::default());
+        Ok(Self { servers, subject, by, headers, formatter, timeout, mode, connection })
+    }
+
+    /// The message of an event. What fails here fails with every attempt.
+    fn message(&self, delivery: Delivery<'_>) -> Result<Message, Failure> {
+        let event = &delivery.record.event;
+        let subject = self.subject.render(delivery).map_err(|e| unusable("subject", &e))?.into_owned();
+        check_subject(&subject, false).map_err(|e| unusable("subject", &e))?;
+        let body = self.formatter.one(delivery)?;
+        let attributes = self.formatter.attributes(event, "ce-").into_iter();
+        let mut headers: Vec<(String, String)> =
+            attributes.map(|(name, value)| (name, header_text(&value).into_owned())).collect();
+        headers.extend(body.content_type.map(|text| ("content-type".to_owned(), text.into_owned())));
+        headers.push(("traceparent".to_owned(), event.trace.traceparent()));
+        headers.extend(event.trace.state.as_deref().map(|state| ("tracestate".to_owned(), state.to_owned())));
+        let id = header_text(&event.id);
+        headers.push(("webhook-id".to_owned(), id.to_string()));
+        if self.by == By::Jetstream {
+            headers.push(("Nats-Msg-Id".to_owned(), id.into_owned()));
+        }
+        for (name, template) in &self.headers {
+            let value = template.render(delivery).map_err(|e| unusable(&format!("headers.{name}"), &e))?;
+            headers.push((name.clone(), value.into_owned()));
+        }
+        Ok(Message { subject, headers, payload: body.bytes })
+    }
+
+    /// The connection: the one that is there, or a new one. Whoever waited while another failed to connect fails alike.
+    async fn client(&self, connection: &mut Connection, began: Instant) -> Result<Client, Failure> {
+        match connection {
+            Connection::Open(client) if !client.connected.seen.is_lost() => return Ok(client.clone()),
+            Connection::Failed(failure, at) if *at >= began => return Err(failure.clone()),
+            _ => {}
+        }
+        *connection = Connection::None;
+        match self.servers.connect(self.timeout, 1_024).await {
+            Ok(connected) => {
+                let jetstream = ContextBuilder::new()
+                    .timeout(self.timeout)
+                    .ack_timeout(self.timeout)
+                    .build(connected.client.clone());
+                let client = Client { connected, jetstream };
+                *connection = Connection::Open(client.clone());
+                Ok(client)
+            }
+            Err(trouble) => {
+                let class = match &trouble {
+                    Trouble::Refused(_) => FailureClass::Refused,
+                    Trouble::Down(_) => FailureClass::Connect,
+                    Trouble::Tls(_) => FailureClass::Tls,
+                    Trouble::Rejected(_) => FailureClass::Rejected,
+                };
+                let failure = Failure::new(class, trouble.to_string());
+                *connection = Connection::Failed(failure.clone(), Instant::now());
+                Err(failure)
+            }
+        }
+    }
+
+    async fn begin(&self, client: &Client, message: Message) -> Result<Begun, Failure> {
+        let headers = header_map(&message.headers).map_err(|e| unusable("headers", &e))?;
+        let most = client.connected.client.max_payload();
+        let bytes = message.payload.len() + message.headers.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>();
+        if bytes > most {
+            let text = format!(
+                "the message has {bytes} bytes with its headers, and the server takes {most} (its `max_payload`)"
+            );
+            return Err(Failure::new(FailureClass::Refused, text).verdict(Verdict::DeadLetter));
+        }
+        if self.by == By::Core {
+            let published =
+                client.connected.client.publish_with_headers(message.subject, headers, message.payload).await;
+            let failed = |e| Failure::new(FailureClass::Connect, format!("`{}`: {e}", self.servers.list()));
+            return published.map(|()| Begun::Published).map_err(failed);
+        }
+        let subject = message.subject.clone();
+        let begun = client.jetstream.publish_with_headers(message.subject, headers, message.payload).await;
+        begun.map(Begun::Acked).map_err(|error| self.failure(client, &subject, &error))
+    }
+
+    fn failure(&self, client: &Client, subject: &str, error: &PublishError) -> Failure {
+        let said = client.connected.seen.error().map_or_else(String::new, |said| format!("; the client says: {said}"));
+        let list = self.servers.list();
+        match error.kind() {
+            PublishErrorKind::StreamNotFound => {
+                let text =
+                    format!("no stream of `{list}` takes the subject `{subject}`: create one, or correct the subject");
+                // What an event named alone does not speak against the target.
+                let by_event = self.subject.constant().is_none();
+                Failure::new(if by_event { FailureClass::Refused } else { FailureClass::Rejected }, text)
+            }
+            PublishErrorKind::MaxPayloadExceeded => {
+                Failure::new(FailureClass::Refused, chain(error)).verdict(Verdict::DeadLetter)
+            }
+            _ if client.connected.seen.is_lost() => {
+                Failure::new(FailureClass::Connect, format!("`{list}`: the connection was lost before the ack{said}"))
+            }
+            PublishErrorKind::TimedOut => {
+                let limit = Span(self.timeout);
+                let text = format!("`{list}` did not acknowledge within {limit} (`timeout` of the target){said}");
+                Failure::new(FailureClass::Timeout, text)
+            }
+            PublishErrorKind::BrokenPipe => Failure::new(FailureClass::Connect, format!("`{list}`: {error}{said}")),
+            _ => Failure::new(FailureClass::Rejected, format!("`{list}`, subject `{subject}`: {}{said}", chain(error))),
+        }
+    }
+
+    async fn send(&self, records: &[Arc<Record>], attempt: u32, now: Wall) -> Vec<Outcome> {
+        let began = Instant::now();
+        let made: Vec<Result<Message, Failure>> =
+            records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
+        let mut connection = self.connection.lock().await;
+        let client = match self.client(&mut connection, began).await {
+            Ok(client) => client,
+            Err(failure) => {
+                let all = made.into_iter().map(|made| made.err().unwrap_or_else(|| failure.clone()));
+                return all.map(|failure| outcome(Err(failure), 0, began)).collect();
+            }
+        };
+        let mut begun = Vec::with_capacity(made.len());
+        for made in made {
+            let (subject, size) = made.as_ref().map_or((String::new(), 0), |m| (m.subject.clone(), m.payload.len()));
+            let one = match made {
+                Ok(message) => self.begin(&client, message).await,
+                Err(failure) => Err(failure),
+            };
+            begun.push((one, subject, size as u64));
+        }
+        // The next batch is published behind this one.
+        drop(connection);
+        let flushed = match self.by {
+            By::Jetstream => Ok(()),
+            By::Core => self.flushed(&client).await,
+        };
+        let outcomes = begun.into_iter().map(|(one, subject, size)| {
+            let (client, flushed) = (&client, &flushed);
+            async move {
+                let result = match one {
+                    Ok(Begun::Acked(ack)) => match ack.await {
+                        Ok(ack) if ack.duplicate => {
+                            Ok(format!("{}/{} (known already)", ack.stream, ack.sequence).into())
+                        }
+                        Ok(ack) => Ok(format!("{}/{}", ack.stream, ack.sequence).into()),
+                        Err(error) => Err(self.failure(client, &subject, &error)),
+                    },
+                    Ok(Begun::Published) => flushed.clone().map(|()| Str::from(subject)),
+                    Err(failure) => Err(failure),
+                };
+                outcome(result, size, began)
+            }
+        });
+        join_all(outcomes).await
+    }
+
+    /// Everything published so far has reached the server.
+    async fn flushed(&self, client: &Client) -> Result<(), Failure> {
+        let list = self.servers.list();
+        match tokio::time::timeout(self.timeout, client.connected.client.flush()).await {
+            Ok(Ok(())) if !client.connected.seen.is_lost() => Ok(()),
+            Ok(Ok(())) => Err(Failure::new(FailureClass::Connect, format!("`{list}`: the connection was lost"))),
+            Ok(Err(error)) => Err(Failure::new(FailureClass::Connect, format!("`{list}`: {error}"))),
+            Err(_) => Err(Failure::new(FailureClass::Timeout, format!("`{list}` took nothing in time"))),
+        }
+    }
+}
+
+fn outcome(result: Result<Str, Failure>, sent: u64, began: Instant) -> Outcome {
+    let took = began.elapsed();
+    match result {
+        Ok(place) => Outcome::Delivered { detail: Detail { sent, took, path: Some(place), ..Detail::default() } },
+        Err(failure) => Outcome::Failed(Failure { detail: Detail { sent, took, ..Detail::default() }, ..failure }),
+    }
+}
+
+impl Target for NatsTarget {
+    fn kind(&self) -> &'static str {
+        "nats"
+    }
+
+    fn destination(&self) -> String {
+        format!("{} {}", self.servers.list(), self.subject.source())
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure> {
+        let message = self.message(delivery)?;
+        let destination = format!("{} {}", self.servers.list(), message.subject);
+        let body = String::from_utf8_lossy(&message.payload).into_owned();
+        Ok(Preview { destination, headers: message.headers, body })
+    }
+
+    fn deliver<'a>(&'a self, delivery: Delivery<'a>) -> BoxFuture<'a, Outcome> {
+        async move {
+            let outcomes = self.send(std::slice::from_ref(delivery.record), delivery.attempt, delivery.now).await;
+            let lost = || Outcome::Failed(Failure::new(FailureClass::Panic, "no outcome; this is a defect of hexaFn"));
+            outcomes.into_iter().next().unwrap_or_else(lost)
+        }
+        .boxed()
+    }
+
+    fn deliver_batch<'a>(&'a self, records: &'a [Arc<Record>], now: Wall) -> BoxFuture<'a, Vec<Outcome>> {
+        self.send(records, 1, now).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            if let Connection::Open(client) = std::mem::take(&mut *self.connection.lock().await)
+                && let Err(error) = client.connected.client.drain().await
+            {
+                tracing::debug!(%error, "a NATS connection was lost before it was closed");
+            }
+        }
+        .boxed()
+    }
+}
+
+fn headers(name: &Str, settings: &BTreeMap<String, String>) -> Result<Vec<(String, Template)>, Error> {
+    const OURS: [&str; 4] = ["content-type", "traceparent", "tracestate", "webhook-id"];
+    let mut all = Vec::with_capacity(settings.len());
+    for (key, text) in settings {
+        let field = format!("headers.{}", key.escape_debug());
+        let lower = key.to_ascii_lowercase();
+        if !crate::source::is_header_name(key) {
+            return Err(Error::setting(name, field, "not a header name"));
+        }
+        if OURS.contains(&lower.as_str()) || lower.starts_with("ce-") || lower.starts_with("nats-") {
+            return Err(Error::setting(name, field, "this header is set by hexaFn or belongs to NATS"));
+        }
+        let template = Template::compile(name, &field, text)?;
+        all.push((key.clone(), template));
+    }
+    Ok(all)
+}
+
+/// A template gave something that cannot be sent; no attempt with the same event would differ.
+fn unusable(field: &str, message: &str) -> Failure {
+    let message = format!("`{field}` of the target cannot be used for this event: {message}");
+    Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
+}

@@ -1,0 +1,165 @@
+//! NATS as a target and as a source, with a real server.
+
+use super::brokers::Nats;
+use super::sender::{get, post};
+use super::service::{Scenario, Service};
+use super::watch::{events, events_when, eventually, idle, ids_of};
+use futures_util::StreamExt;
+use serde_json::Value;
+
+async fn start() -> (Nats, Service) {
+    let nats = Nats::start(&[]).await;
+    nats.stream("ORDERS", &["orders.>"]).await;
+    let service = Scenario::new("nats").receiver(&nats.address).start();
+    source_state(&service, "back", "running").await;
+    source_state(&service, "ticker", "running").await;
+    (nats, service)
+}
+
+/// Sends an order; the event's id as the trigger's output has it.
+async fn order(service: &Service, region: &str, n: u64) -> String {
+    let body = format!(r#"{{"region":"{region}","n":{n}}}"#);
+    let (status, answer) = post(&service.url("/hooks/in"), &[], &body).await;
+    assert_eq!(status, 202, "{answer}");
+    format!("{}-forward", answer["id"].as_str().unwrap())
+}
+
+async fn source_state(service: &Service, name: &str, state: &str) -> Value {
+    eventually(&format!("source {name} {state}"), async || {
+        let (_, rows) = get(&service.url("/admin/sources")).await;
+        let row = rows.as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap();
+        (row["state"] == state, row)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_goes_to_a_stream_and_comes_back_as_what_it_was() {
+    let (nats, service) = start().await;
+    let mut sent = Vec::new();
+    for n in 0..30 {
+        sent.push(order(&service, if n % 2 == 0 { "eu" } else { "us" }, n).await);
+    }
+    sent.sort();
+    let back = events_when(&service, "back", 30).await;
+    assert_eq!(ids_of(&back), sent);
+    let origin = &events(&service, "in").await[0];
+    let first = back.iter().find(|e| e["data"]["n"] == 0).unwrap();
+    assert_eq!(first["trace_id"], origin["trace_id"]);
+    assert_eq!(first["extensions"]["natsstream"], "ORDERS");
+
+    let stream = nats.stream("ORDERS", &["orders.>"]).await;
+    let message = stream.get_raw_message(1).await.unwrap();
+    let header = |name: &str| message.headers.get(name).map(|v| v.as_str().to_owned());
+    assert_eq!(header("Nats-Msg-Id"), header("webhook-id"));
+    assert_eq!(header("ce-id"), header("webhook-id"));
+    assert!(message.subject.starts_with("orders."));
+    let consumer = stream.consumer_info("hexafn-back").await;
+    eventually("all is acknowledged", async || {
+        let info = stream.consumer_info("hexafn-back").await.unwrap();
+        (info.num_ack_pending == 0 && info.num_pending == 0, format!("{info:?}"))
+    })
+    .await;
+    assert!(consumer.is_ok());
+    let row = source_state(&service, "back", "running").await;
+    assert_eq!((&row["kind"], &row["accepted"], &row["duplicates"]), (&"nats".into(), &30.into(), &0.into()), "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_started_again_gets_and_gives_everything() {
+    let (mut nats, mut service) = start().await;
+    let mut sent = Vec::new();
+    for n in 0..50 {
+        sent.push(order(&service, "eu", n).await);
+    }
+    nats.kill();
+    for n in 50..100 {
+        sent.push(order(&service, "eu", n).await);
+    }
+    let row = source_state(&service, "back", "failed").await;
+    assert!(row["last_error"].as_str().unwrap().contains(&nats.address), "{row}");
+    nats.start_again().await;
+    for n in 100..150 {
+        sent.push(order(&service, "eu", n).await);
+    }
+    sent.sort();
+    events_when(&service, "back", 150).await;
+    service.kill_and_restart();
+    source_state(&service, "back", "running").await;
+    for n in 150..200 {
+        sent.push(order(&service, "eu", n).await);
+    }
+    sent.sort();
+    let back = events_when(&service, "back", 200).await;
+    assert_eq!(ids_of(&back), sent, "each once");
+    idle(&service).await;
+    let mut stream = nats.stream("ORDERS", &["orders.>"]).await;
+    assert_eq!(stream.info().await.unwrap().state.messages, 200, "the stream knew repetitions by their id");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_alone_gives_what_comes_while_it_listens() {
+    let (nats, service) = start().await;
+    let mut listener = nats.client().await.subscribe("ticker").await.unwrap();
+    let id = order(&service, "core", 1).await;
+    let stored = events_when(&service, "ticker", 1).await;
+    assert_eq!(stored[0]["data"]["n"], 1);
+    let message = tokio::time::timeout(super::watch::PATIENCE, listener.next()).await.unwrap().unwrap();
+    assert_eq!(message.headers.unwrap().get("webhook-id").map(|v| v.as_str()), Some(id.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_refuses_is_explained() {
+    let nats = Nats::start(&["--auth", "the-right-token"]).await;
+    let service = Scenario::new("nats")
+        .receiver(&nats.address)
+        .edit("stream = \"ORDERS\"", "stream = \"ORDERS\"\nauth = { access_token = \"file:secrets/key\" }")
+        .start();
+    let row = source_state(&service, "back", "failed").await;
+    let why = row["last_error"].as_str().unwrap();
+    assert!(why.contains("authorization") && why.contains("check `auth`"), "{why}");
+    assert!(!why.contains(super::service::KEY), "{why}");
+    drop(service);
+
+    // A stream that is not there, and a subject that no stream takes.
+    let nats = Nats::start(&[]).await;
+    let service = Scenario::new("nats").receiver(&nats.address).start();
+    let row = source_state(&service, "back", "failed").await;
+    assert!(row["last_error"].as_str().unwrap().contains("stream `ORDERS`"), "{row}");
+    order(&service, "eu", 1).await;
+    let target = eventually("an attempt failed", async || {
+        let target = super::watch::target(&service, "orders").await;
+        (target["failed"].as_u64() > Some(0), target)
+    })
+    .await;
+    assert!(target["last"].as_str().unwrap().contains("no stream"), "{target}");
+    nats.stream("ORDERS", &["orders.>"]).await;
+    events_when(&service, "back", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_works() {
+    let nats = Nats::start(&[]).await;
+    let orders = nats.stream("ORDERS", &["orders.>"]).await;
+    nats.stream("PAYMENTS", &["payments.>"]).await;
+    let text = include_str!("../../config/examples/nats.toml").replace("127.0.0.1:4222", &nats.address);
+    let scenario = Scenario::new("nats").file("hexafn.toml", &text.replace("env:ORDERS_TOKEN", "file:secrets/key"));
+    let service = scenario.start();
+    let bearer = format!("Bearer {}", super::service::KEY);
+    let (status, answer) =
+        post(&service.url("/hooks/orders"), &[("authorization", &bearer)], r#"{"region":"eu"}"#).await;
+    assert_eq!(status, 202, "{answer}");
+    let jetstream = async_nats::jetstream::new(nats.client().await);
+    jetstream.publish("payments.card", r#"{"state":"paid","n":7}"#.into()).await.unwrap().await.unwrap();
+    let subjects = eventually("both are in the stream", async || {
+        let (mut subjects, mut at) = (Vec::new(), 1);
+        while let Ok(message) = orders.get_raw_message(at).await {
+            subjects.push(message.subject.to_string());
+            at += 1;
+        }
+        subjects.sort();
+        (subjects.len() == 2, subjects)
+    })
+    .await;
+    assert_eq!(subjects, ["orders.eu", "orders.none"]);
+}
