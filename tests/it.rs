@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 // What stands around the service.
+#[path = "it/outlets.rs"]
+mod outlets;
 #[path = "it/receiver.rs"]
 mod receiver;
 #[path = "it/sender.rs"]
@@ -42,12 +44,16 @@ mod editor;
 mod egress;
 #[path = "it/emit.rs"]
 mod emit;
+#[path = "it/examples.rs"]
+mod examples;
 #[path = "it/flow.rs"]
 mod flow;
 #[path = "it/github.rs"]
 mod github;
 #[path = "it/letters.rs"]
 mod letters;
+#[path = "it/lines.rs"]
+mod lines;
 #[path = "it/live.rs"]
 mod live;
 #[path = "it/operate.rs"]
@@ -58,8 +64,12 @@ mod outcomes;
 mod overload;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/s3.rs"]
+mod s3;
 #[path = "it/signatures.rs"]
 mod signatures;
+#[path = "it/smtp.rs"]
+mod smtp;
 #[path = "it/subscriptions.rs"]
 mod subscriptions;
 #[path = "it/supervision.rs"]
@@ -72,3 +82,5 @@ mod testing;
 mod topics;
 #[path = "it/triggers.rs"]
 mod triggers;
+#[path = "it/websocket.rs"]
+mod websocket;

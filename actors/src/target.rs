@@ -21,15 +21,20 @@ use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 
+pub(crate) mod dial;
 pub mod file;
 pub mod format;
 pub mod forwarder;
 pub mod http;
 pub mod kinds;
 pub mod redact;
+pub mod s3;
 pub mod settings;
+pub mod smtp;
+pub mod stdout;
 pub mod template;
 pub mod units;
+pub mod websocket;
 
 pub use settings::{BatchSettings, BreakerSettings, Common, Ordering, RedactSettings, RetrySettings, TopicSettings};
 pub use template::Template;
@@ -145,6 +150,8 @@ pub enum FailureClass {
     Io,
     /// A template of the target failed on this event, or gave something that cannot be used.
     Template,
+    /// The receiver took the message and says that it does not take the event.
+    Rejected,
     /// A panic inside the target, contained.
     Panic,
 }
@@ -165,6 +172,7 @@ impl FailureClass {
             Self::Body => "body",
             Self::Io => "io",
             Self::Template => "template",
+            Self::Rejected => "rejected",
             Self::Panic => "panic",
         }
     }

@@ -41,6 +41,10 @@ macro_rules! kinds {
 kinds! {
     "http" => super::http::Settings,
     "file" => super::file::Settings,
+    "s3" => super::s3::Settings,
+    "smtp" => super::smtp::Settings,
+    "stdout" => super::stdout::Settings,
+    "websocket" => super::websocket::Settings,
 }
 
 /// A target as tests write it: the common settings and those of its kind in one text of TOML.

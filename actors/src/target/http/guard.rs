@@ -32,6 +32,20 @@ pub struct Refused {
     pub suggestion: IpNet,
 }
 
+/// Why a host cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// Its addresses may not be reached.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It has none.
+    #[error("the name `{0}` has no address")]
+    NoAddress(String),
+    /// Nobody can say.
+    #[error("the name cannot be resolved: {0}")]
+    Lookup(#[from] std::io::Error),
+}
+
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
@@ -129,19 +143,35 @@ impl Guard {
         }
     }
 
-    async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
-        let found = self.lookup.lookup(host.clone()).await?;
-        let (mut allowed, mut refused) = (Vec::with_capacity(found.len()), None);
-        for address in found {
-            match self.check(&host, address) {
-                Ok(()) => allowed.push(SocketAddr::new(address, 0)),
+    /// The addresses of a host that may be connected to: what a literal says, or what its name resolves to now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unreachable> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            self.check(host, address)?;
+            return Ok(vec![address]);
+        }
+        let (mut allowed, mut refused) = (Vec::new(), None);
+        for address in self.lookup.lookup(host.to_owned()).await? {
+            match self.check(host, address) {
+                Ok(()) => allowed.push(address),
                 Err(reason) => refused = refused.or(Some(reason)),
             }
         }
         match (allowed.is_empty(), refused) {
             (true, Some(reason)) => Err(reason.into()),
-            (true, None) => Err(format!("the name `{host}` has no address").into()),
-            (false, _) => Ok(Box::new(allowed.into_iter())),
+            (true, None) => Err(Unreachable::NoAddress(host.to_owned())),
+            (false, _) => Ok(allowed),
+        }
+    }
+
+    async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+        match self.addresses(&host).await {
+            Ok(found) => Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)))),
+            // By itself: the target looks for it among the causes.
+            Err(Unreachable::Refused(refused)) => Err(refused.into()),
+            Err(other) => Err(other.into()),
         }
     }
 }
