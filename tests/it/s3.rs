@@ -89,7 +89,7 @@ async fn a_bucket_that_is_not_there_is_named_and_events_wait_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_gone_is_tried_again_and_a_repetition_overwrites() {
+async fn a_server_that_is_gone_is_tried_again() {
     let port = free_port();
     let mut service = scenario(&toml(port, "batch = { max_records = 3, max_age = \"1s\" }")).start();
     for n in 0..3 {
@@ -115,6 +115,26 @@ async fn a_server_that_is_gone_is_tried_again_and_a_repetition_overwrites() {
     lines.sort_unstable();
     assert_eq!(lines, ["{\"n\":0}", "{\"n\":1}", "{\"n\":2}"], "{found:?}");
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_batch_again_overwrites_its_object() {
+    let server = Server::s3(free_port());
+    make_bucket(server.port).await;
+    let service = scenario(&toml(server.port, "batch = { max_records = 3, max_age = \"5m\" }")).start();
+    for n in 0..3 {
+        send(&service, &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    idle(&service).await;
+    let once = keys(server.port).await;
+    assert_eq!(once.len(), 1, "{once:?}");
+    service.ask(&["sub", "replay", "trigger.pass", "--from", "all"]);
+    eventually("the batch again", async || {
+        let status = target(&service, "out").await;
+        (status["delivered"] == 6, status)
+    })
+    .await;
+    assert_eq!(keys(server.port).await, once);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -78,6 +78,7 @@ impl Server {
                     },
                 };
                 let mut authorization = None;
+                #[expect(clippy::result_large_err, reason = "the library's signature")]
                 let look = |request: &Request, response: Response| {
                     authorization = request.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
                     Ok(response)
@@ -168,6 +169,24 @@ async fn a_server_that_says_nothing_is_a_time_out_and_one_that_is_gone_no_connec
     let dead = events_when(&service, "hexafn.dead.target.out", 1).await;
     let why = dead[0]["extensions"]["deadcause"].as_str().unwrap();
     assert!(why.contains("max_frame"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_a_sign_of_life_is_given_up() {
+    let mut server = Server::start(None).await;
+    let service = scenario(&server.toml("ack = \"reply\"\nping = \"1s\"\ntimeout = \"5m\"")).start();
+    send(&service, r#"{"n":1}"#).await;
+    // Who does not read answers no ping.
+    let _silent = server.client().await;
+    let mut second = server.client().await;
+    let event = second.json().await;
+    second.say(json!({ "ack": event["id"] })).await;
+    // Who reads does.
+    let reading = tokio::spawn(async move { while second.socket.next().await.is_some_and(|m| m.is_ok()) {} });
+    idle(&service).await;
+    let status = target(&service, "out").await;
+    assert_eq!((&status["delivered"], &status["failed"]), (&1.into(), &1.into()), "{status}");
+    reading.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -335,7 +335,9 @@ impl Maker {
     fn name<'a>(&self, records: impl Iterator<Item = &'a Arc<Record>>, first: &Record) -> String {
         let mut digest = Sha256::new();
         for record in records {
-            for part in [record.topic.as_bytes(), &record.seq.to_be_bytes(), record.event.id.as_bytes()] {
+            let event = &record.event;
+            // The data, too: a source that repeats an id for something else must not overwrite what it sent before.
+            for part in [event.source.as_bytes(), event.id.as_bytes(), &event.data[..]] {
                 digest.update((part.len() as u64).to_be_bytes());
                 digest.update(part);
             }
