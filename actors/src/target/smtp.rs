@@ -92,7 +92,7 @@ pub enum Protection {
     Required,
     /// TLS after `STARTTLS`; a server that does not offer it is not used.
     Starttls,
-    /// None: only in a private network that is allowed, and without signing in.
+    /// No TLS: only in a private network that is allowed, and without signing in.
     None,
 }
 
