@@ -10,6 +10,8 @@
 mod receiver;
 #[path = "it/sender.rs"]
 mod sender;
+#[path = "it/servers.rs"]
+mod servers;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/watch.rs"]
@@ -34,6 +36,8 @@ mod crash;
 mod damage;
 #[path = "it/dead.rs"]
 mod dead;
+#[path = "it/delivery.rs"]
+mod delivery;
 #[path = "it/door.rs"]
 mod door;
 #[path = "it/editor.rs"]

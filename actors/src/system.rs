@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::clock::Wall;
 use crate::definitions::{Definitions, TargetDefinition, TriggerDefinition};
 use crate::event::{Event, Str};
-use crate::log::journal::{Barrier, Journal, JournalParts, Sinks};
+use crate::log::journal::{Barrier, Journal, JournalOptions, JournalParts, Sinks};
 use crate::log::rocks::{RocksLog, RocksOptions};
 use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Receipt};
 use crate::metrics::Metrics;
@@ -192,8 +192,10 @@ impl System {
         let (journal, barrier) = (Front::new(), Front::new());
         let sinks = Sinks::default();
         let fatal = options.on_fatal.clone();
+        let lazy = options.durability == Durability::Lazy;
         let parts = JournalParts {
             sinks: sinks.clone(),
+            options: JournalOptions { lazy, ..JournalOptions::default() },
             ..JournalParts::new(log.clone(), Arc::new(move |error| fatal(74, &error.to_string())))
         };
         let journal_healthy = parts.healthy.clone();

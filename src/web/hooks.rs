@@ -180,9 +180,8 @@ pub async fn receive(
     if let Some(text) = verifier.challenge(&body) {
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
     }
-    let arrivals = arrivals(source, parts, body, &verified, now).inspect_err(|refused| {
-        if refused.code == MISMATCH { source.mismatched.inc() } else { source.invalid.inc() }
-    })?;
+    let arrivals = arrivals(source, parts, body, &verified, now)
+        .inspect_err(|refused| if refused.code == MISMATCH { source.mismatched.inc() } else { source.invalid.inc() })?;
     let received = began.elapsed();
     let result = accept(&app, source, arrivals, received).await;
     match &result {

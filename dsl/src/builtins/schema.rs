@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "require_schema",
-        signature: "(value: any, schema: object | bool) -> any",
+        signature: "(value: any, schema: object | bool) -> any!",
         doc: "The value if it conforms to a JSON Schema; fails with the first thing that is wrong otherwise.",
         examples: &[("require_schema({ id: 5 }, { required: ['id'] }).id", "5")],
         run: Run::Prepared(PREPARE, |m, a, prepared| {

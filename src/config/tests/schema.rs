@@ -67,14 +67,14 @@ const TRIGGER: &str = "[[trigger]]\nname = 't'\non = 'a.*'\nwhen = 'true'\nto = 
 const HTTP: &str = "[[target]]\nname = 'h'\nkind = 'http'\nurl = 'https://example.com/'\nmethod = 'PUT'\nformat = 'json'\n\
     timeout = '1m 30s'\nrate = '100/s'\nheaders = { x-team = 'shop' }\nsign = { secrets = ['env:S'] }\nbreaker = { failures = 3 }\n";
 const FILE: &str =
-    "[[target]]\nname = 'f'\nkind = 'file'\npath = 'out.jsonl'\nformat = 'event'\nrotate = { size = '1GB' }\n";
+    "[[target]]\nname = 'f'\nkind = 'file'\npath = 'out.jsonl'\nformat = 'cloudevents'\nrotate = { size = '1GB' }\n";
 const TOKEN: &str = "[[token]]\nname = 'ops'\nsha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n\
     scopes = ['topics:read:*']\nexpires = 2030-01-01T00:00:00Z\n";
 const TEST: &str = "[[topic]]\nname = 'a'\n[[test]]\nname = 'It works.'\nnow = '2026-01-01T00:00:00Z'\n\
     send = { topic = 'a', data = { n = 1 }, after = '1m' }\nexpect = [{ topic = 'a', count = 1 }]\n";
 
 /// Each is right, and wrong with the one change.
-const CHANGES: [(&str, &str, &str); 48] = [
+const CHANGES: [(&str, &str, &str); 50] = [
     (SECTION, "[server]", "[sever]"),
     (SECTION, "workers = 2", "workers = '2'"),
     (SECTION, "workers = 2", "workers = -2"),
@@ -95,6 +95,8 @@ const CHANGES: [(&str, &str, &str); 48] = [
     (WEBHOOK, "topic = 'a'\n", ""),
     (WEBHOOK, "topic = 'a'", "topic = 'a'\ntopic_expr = 'a'"),
     (WEBHOOK, "topic = 'a'", "topic = 'a'\nevery = '30s'"),
+    (WEBHOOK, "topic = 'a'", "topic = 'a'\nschema = 7"),
+    (WEBHOOK, "topic = 'a'", "topic = 'a'\nvalidate = 'yes'"),
     (WEBHOOK, "'PUT'", "'FETCH'"),
     (WEBHOOK, "'hmac'", "'mac'"),
     (WEBHOOK, "header = 'X-Sign', ", ""),
@@ -118,7 +120,7 @@ const CHANGES: [(&str, &str, &str); 48] = [
     (HTTP, "'1m 30s'", "'90'"),
     (HTTP, "'100/s'", "'100'"),
     (HTTP, "'json'", "'event'"),
-    (FILE, "'event'", "'json'"),
+    (FILE, "'cloudevents'", "'event'"),
     (TOKEN, "'e3b0", "'"),
     (TOKEN, "'topics:read:*'", "'topics:read'"),
     (TEST, "expect = [{ topic = 'a', count = 1 }]\n", ""),
