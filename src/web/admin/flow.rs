@@ -55,6 +55,16 @@ async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
             limited: counted(&source.name, "limited"),
             overloaded: counted(&source.name, "overloaded"),
         })),
+        SourceKind::Pull { upstream, topic, .. } => SourceStatus::Pull(Box::new(PullStatus {
+            name: source.name.clone(),
+            kind: upstream.kind(),
+            origin: upstream.origin(),
+            topic: topic.clone(),
+            accepted: counted(&source.name, "accepted"),
+            duplicates: counted(&source.name, "duplicate"),
+            dead_lettered: counted(&source.name, "dead-lettered"),
+            now: app.system.pulling(&source.name),
+        })),
         SourceKind::Timer { schedule, topic, .. } => SourceStatus::Timer(TimerStatus {
             name: source.name.clone(),
             kind: "timer",
@@ -71,8 +81,28 @@ async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
 pub(in super::super) enum SourceStatus {
     /// Receives requests.
     Webhook(Box<WebhookStatus>),
+    /// Fetches from a broker.
+    Pull(Box<PullStatus>),
     /// Ticks.
     Timer(TimerStatus),
+}
+
+/// A source that fetches. Counts are records since the start.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct PullStatus {
+    name: Str,
+    /// `kafka`, `nats`.
+    kind: &'static str,
+    /// Where it fetches from.
+    origin: String,
+    topic: Str,
+    accepted: u64,
+    duplicates: u64,
+    /// Records that could not be read.
+    dead_lettered: u64,
+    /// What it does at the moment.
+    #[serde(flatten)]
+    now: Option<Shown>,
 }
 
 /// A webhook. Counts are requests since the start.
