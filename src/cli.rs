@@ -103,9 +103,9 @@ enum Command {
         #[arg(long, default_value = "application/json")]
         content_type: String,
     },
-    /// Watch topics live.
+    /// Watch topics, or what a target is given, live.
     Tail {
-        /// A topic or pattern: `orders.eu`, `orders.*`, `orders.>`, `>`.
+        /// A topic or pattern: `orders.eu`, `orders.*`, `orders.>`, `>`; or `target:NAME`.
         pattern: String,
         /// `new`, `all`, a sequence, or an RFC 3339 time.
         #[arg(long, default_value = "new")]

@@ -41,7 +41,7 @@ use secrets::Vault;
 use texts::Texts;
 use tree::{Node, Step};
 
-pub use checked::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings, TokenSettings};
+pub use checked::{Answer, Counted, ExpectSettings, MockSettings, SendSettings, TestSettings, TokenSettings};
 pub use files::Shown;
 pub use problem::{ConfigErrors, Severity, Warnings};
 pub use secrets::{SAMPLE, SecretMode};
@@ -64,6 +64,8 @@ pub struct Options {
     pub secrets: SecretMode,
     /// Texts that stand in for files of the folder: what an editor shows and has not saved.
     pub shown: Shown,
+    /// Whether programs count which of their branches are taken: for tests.
+    pub coverage: bool,
 }
 
 impl Options {
@@ -78,6 +80,7 @@ impl Options {
             env: env.collect(),
             secrets: SecretMode::Required,
             shown: Shown::new(),
+            coverage: false,
         }
     }
 }
@@ -105,6 +108,8 @@ pub struct Loaded {
     pub files: Vec<(PathBuf, u64)>,
     /// What somebody should know.
     pub warnings: Warnings,
+    /// Conditions and functions that count their branches, when [`Options::coverage`] asks for it.
+    pub counted: Vec<Counted>,
 }
 
 /// Reads and checks a configuration.
@@ -147,7 +152,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
         &targets.allow_networks,
         open,
     );
-    let mut checked = checker.check(&layers);
+    let mut checked = checker.counting(options.coverage).check(&layers);
     checked.definitions.outcomes = targets.outcomes;
 
     problems.without_consequences(&layers.broken);
@@ -169,6 +174,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
         definitions: checked.definitions,
         files,
         warnings: Warnings { texts, problems },
+        counted: checked.counted,
     })
 }
 

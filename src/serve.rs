@@ -1,6 +1,7 @@
 //! `hexafn serve`: opens the log, starts the tree, applies the definitions, listens, and drains at SIGTERM.
 
 use actix_web::{App as WebApp, HttpServer, web};
+use hexafn_actors::definitions::TargetKind;
 use hexafn_actors::log::Durability;
 use hexafn_actors::log::rocks::RocksOptions;
 use hexafn_actors::system::{System, SystemOptions};
@@ -243,7 +244,18 @@ fn announce(app: &App, loaded: &Loaded) {
     }
     line(format!("  {program} tail '>'{server}         # what arrives and what comes of it, live"));
     line(format!("  {program} trace ls{server}         # and then: {program} trace show <event-id>"));
-    if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
+    // Where events go to the standard output there is nothing else.
+    let events = loaded.definitions.targets.values();
+    let taken = events.filter_map(|t| match &t.kind {
+        TargetKind::Outside(target) => Some(target.kind()),
+        TargetKind::Topic(_) => None,
+    });
+    let written = if taken.into_iter().any(|kind| kind == "stdout") {
+        std::io::stderr().lock().write_all(text.as_bytes())
+    } else {
+        std::io::stdout().lock().write_all(text.as_bytes())
+    };
+    if let Err(error) = written {
         tracing::debug!(%error, "nobody reads the announcement");
     }
 }

@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use crate::config::{Answer, Loaded, SAMPLE, SendSettings, TestSettings};
 
+pub mod coverage;
 pub mod expect;
 
 /// A run ends here: triggers that feed each other are stopped by the hop limit long before.

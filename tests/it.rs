@@ -8,6 +8,8 @@
 // What stands around the service.
 #[path = "it/brokers.rs"]
 mod brokers;
+#[path = "it/outlets.rs"]
+mod outlets;
 #[path = "it/receiver.rs"]
 mod receiver;
 #[path = "it/sender.rs"]
@@ -48,6 +50,8 @@ mod editor;
 mod egress;
 #[path = "it/emit.rs"]
 mod emit;
+#[path = "it/examples.rs"]
+mod examples;
 #[path = "it/explained.rs"]
 mod explained;
 #[path = "it/flow.rs"]
@@ -58,6 +62,8 @@ mod github;
 mod kafka;
 #[path = "it/letters.rs"]
 mod letters;
+#[path = "it/lines.rs"]
+mod lines;
 #[path = "it/live.rs"]
 mod live;
 #[path = "it/nats.rs"]
@@ -70,10 +76,14 @@ mod outcomes;
 mod overload;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/s3.rs"]
+mod s3;
 #[path = "it/schemas.rs"]
 mod schemas;
 #[path = "it/signatures.rs"]
 mod signatures;
+#[path = "it/smtp.rs"]
+mod smtp;
 #[path = "it/subscriptions.rs"]
 mod subscriptions;
 #[path = "it/supervision.rs"]
@@ -86,3 +96,5 @@ mod testing;
 mod topics;
 #[path = "it/triggers.rs"]
 mod triggers;
+#[path = "it/websocket.rs"]
+mod websocket;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::target::Context;
 use crate::target::http::guard::SystemLookup;
-use crate::target::http::guard::{self, Guard, HostError};
+use crate::target::http::guard::{self, Guard, Unreachable};
 pub use crate::target::http::settings::TlsSettings;
 
 pub mod kafka;
@@ -129,8 +129,8 @@ pub(crate) async fn check_hosts(guard: &Guard, hosts: &[&str]) -> Result<(), Tro
     for host in hosts {
         match guard.check_host(host).await {
             Ok(()) => found = true,
-            Err(HostError::Refused(refused)) => return Err(Trouble::Refused(refused.to_string())),
-            Err(HostError::Unresolved(why)) => unresolved = Some(format!("`{host}` cannot be resolved: {why}")),
+            Err(Unreachable::Refused(refused)) => return Err(Trouble::Refused(refused.to_string())),
+            Err(other) => unresolved = Some(format!("`{host}`: {other}")),
         }
     }
     match unresolved {

@@ -183,6 +183,11 @@ impl Event {
         Self { doc: OnceLock::from(Some(doc)), ..self }
     }
 
+    /// Whether the parsed view is there already, so that reading it costs nothing.
+    pub fn is_parsed(&self) -> bool {
+        self.doc.get().is_some()
+    }
+
     /// Whether the content type says JSON (`application/json`, `…+json`).
     pub fn is_json(&self) -> bool {
         self.content_type.as_deref().is_some_and(is_json_type)

@@ -2,6 +2,7 @@
 //! the trigger's handler, within a budget of steps that its timeout gives.
 
 use bytes::Bytes;
+use hexafn_dsl::json::Doc;
 use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, RuntimeError, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -186,6 +187,23 @@ impl Function {
     }
 }
 
+/// Data of at least so many bytes is not parsed for a condition that reads a part of it. Below, parsing once for all
+/// conditions of a topic costs less than finding the part of each.
+const WORTH_A_PART: usize = 8 << 10;
+
+/// What a condition reads of large data that nobody has parsed yet: the rest is passed over.
+fn part(condition: &hexafn_dsl::Program, record: &Record) -> Option<Doc> {
+    let event = &record.event;
+    if event.data.len() < WORTH_A_PART || event.is_parsed() || !event.is_json() || !condition.reads_data() {
+        return None;
+    }
+    let reads = condition.reads();
+    if reads.is_whole() {
+        return None;
+    }
+    Doc::parse_part(&event.data, reads, &hexafn_dsl::json::Limits::default()).ok()
+}
+
 /// Tests a condition on a record.
 pub fn test(
     condition: &hexafn_dsl::Program,
@@ -194,7 +212,12 @@ pub fn test(
     attempt: u32,
 ) -> Result<bool, RuntimeError> {
     let ctx = CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], random_seed: seed(record) };
-    let input = Input { event: view(record, condition.reads_data()), ctx };
+    let part = part(condition, record);
+    let mut event = view(record, condition.reads_data() && part.is_none());
+    if let Some(part) = &part {
+        event.data = Data::Json(part);
+    }
+    let input = Input { event, ctx };
     condition.test(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
 }
 
@@ -225,4 +248,41 @@ pub fn explain(condition: &hexafn_dsl::Program, record: &Record, trigger: &str) 
     let input = Input { event: view(record, condition.reads_data()), ctx };
     let mut budget = Budget::new(Limits { steps: 1_000_000, ..Limits::default() });
     condition.explain(&input, &mut budget).ok().map(|e| e.render())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use hexafn_dsl::{ProgramKind, SourceText};
+
+    #[test]
+    fn a_condition_on_large_data_reads_its_part_and_decides_the_same() {
+        let filler = "x".repeat(WORTH_A_PART);
+        let text = format!(r#"{{"filler":"{filler}","order":{{"total":7}},"tail":[1]}}"#);
+        let record = || {
+            let mut event = Event::new("s", "t", text.clone().into());
+            event.content_type = Some("application/json".into());
+            Record::new("t".into(), TopicId(1), 1, Wall(0), event)
+        };
+        for (condition, holds) in [
+            ("event.data.order.total == 7", true),
+            ("event.data.order.total > 7", false),
+            ("event.data.nothing == null and event.data.tail[0] == 1", true),
+            ("len(event.data) == 3", true),
+        ] {
+            let program =
+                hexafn_dsl::compile(&SourceText { name: "t", text: condition }, ProgramKind::Condition).unwrap();
+            let raw = record();
+            assert_eq!(test(&program, &raw, "", 1).unwrap(), holds, "{condition}");
+            assert_eq!(
+                raw.event.is_parsed(),
+                program.reads().is_whole(),
+                "{condition}: the whole is parsed only if it is read"
+            );
+            let parsed = record();
+            parsed.event.doc().unwrap();
+            assert_eq!(test(&program, &parsed, "", 1).unwrap(), holds, "{condition}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ use crate::log::rocks::{RocksLog, RocksOptions};
 use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Receipt};
 use crate::metrics::Metrics;
 use crate::reply::Replies;
-use crate::source::pull_actor::{PullShown, PullStatus};
+use crate::source::pull_actor::PullStatus;
 use crate::supervision::front::{Front, SendError};
 use crate::supervision::lifeline::Started;
 use crate::supervision::{
@@ -290,7 +290,7 @@ impl System {
     }
 
     /// What a source that fetches shows of itself: its state, its lag, its last error.
-    pub fn pulling(&self, name: &str) -> Option<PullShown> {
+    pub fn pulling(&self, name: &str) -> Option<serde_json::Value> {
         read(&self.0.running).pulls.get(name).map(|(_, status)| status.show())
     }
 

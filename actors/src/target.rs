@@ -21,6 +21,7 @@ use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 
+pub(crate) mod dial;
 pub mod file;
 pub mod format;
 pub mod forwarder;
@@ -29,9 +30,13 @@ pub mod kafka;
 pub mod kinds;
 pub mod nats;
 pub mod redact;
+pub mod s3;
 pub mod settings;
+pub mod smtp;
+pub mod stdout;
 pub mod template;
 pub mod units;
+pub mod websocket;
 
 pub use settings::{BatchSettings, BreakerSettings, Common, Ordering, RedactSettings, RetrySettings, TopicSettings};
 pub use template::Template;
@@ -149,6 +154,8 @@ pub enum FailureClass {
     Io,
     /// A template of the target failed on this event, or gave something that cannot be used.
     Template,
+    /// The receiver took the message and says that it does not take the event.
+    Rejected,
     /// A panic inside the target, contained.
     Panic,
 }
@@ -170,6 +177,7 @@ impl FailureClass {
             Self::Body => "body",
             Self::Io => "io",
             Self::Template => "template",
+            Self::Rejected => "rejected",
             Self::Panic => "panic",
         }
     }

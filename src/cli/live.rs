@@ -10,8 +10,11 @@ use super::{Done, Failure, Output, say};
 
 /// Watches until the stream ends or enough was seen.
 pub fn tail(client: &Client, pattern: &str, from: &str, filter: Option<String>, count: Option<u64>) -> Done {
-    let mut url =
-        format!("{}/ws/topics/{}?from={}", client.base().replacen("http", "ws", 1), part(pattern), part(from));
+    let (what, name) = match pattern.strip_prefix("target:") {
+        Some(target) => ("targets", target),
+        None => ("topics", pattern),
+    };
+    let mut url = format!("{}/ws/{what}/{}?from={}", client.base().replacen("http", "ws", 1), part(name), part(from));
     if let Some(filter) = filter {
         url.push_str(&format!("&filter={}", part(&filter)));
     }

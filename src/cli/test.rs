@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{Config, Done, Failure, Output, say, table};
 use crate::config::{self, Options, SecretMode};
-use crate::trial::{self, expect};
+use crate::trial::{self, coverage, expect};
 
 /// `hexafn test`
 #[derive(Debug, Args)]
@@ -15,12 +15,22 @@ pub struct Test {
     config: Config,
     /// Only tests whose name contains one of these.
     names: Vec<String>,
+    /// Fails when less of the branches of conditions and functions is taken, in percent.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    coverage_min: Option<f64>,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("a number from 0 to 100 is expected".to_owned()),
+    }
 }
 
 /// Runs the tests; exit code 1 when one fails.
 pub fn test(args: &Test, output: Output) -> Done {
     let dir = &args.config.config;
-    let options = Options { secrets: SecretMode::Sample, ..Options::new(dir) };
+    let options = Options { secrets: SecretMode::Sample, coverage: true, ..Options::new(dir) };
     let loaded = config::load(&options).map_err(|errors| Failure {
         code: 78,
         message: errors.render(false),
@@ -71,26 +81,38 @@ pub fn test(args: &Test, output: Output) -> Done {
     };
     let triggers: Vec<&str> = all.triggers.keys().map(|n| &**n).collect();
     let functions: Vec<&str> = all.functions.keys().map(|n| &**n).collect();
-    let coverage = [
+    let names = [
         ("triggers that fired", triggers.len(), never(triggers.clone(), &fired)),
         ("triggers that an event reached", triggers.len(), never(triggers, &reached)),
         ("functions that ran", functions.len(), never(functions, &ran)),
     ];
+    let branches = coverage::branches(&loaded.counted);
     match output {
         Output::Json => {
-            let coverage: Vec<Value> = coverage
+            let coverage: Vec<Value> = names
                 .iter()
                 .map(|(what, of, never)| json!({ "what": what, "covered": of - never.len(), "of": of, "never": never }))
                 .collect();
-            say(json!({ "tests": results, "failed": failed, "coverage": coverage }).to_string());
+            say(json!({ "tests": results, "failed": failed, "coverage": coverage, "branches": branches }).to_string());
         }
         Output::Table => {
             say(format!("{} of {} tests passed", chosen.len() - failed, chosen.len()));
-            for (what, of, never) in coverage {
+            for (what, of, never) in names {
                 let missing = if never.is_empty() { String::new() } else { format!("; never: {}", never.join(", ")) };
                 say(format!("  {what}: {} of {of}{missing}", of - never.len()));
             }
+            let never = if branches.never.is_empty() { "" } else { "; never:" };
+            say(format!("  branches that were taken: {} of {}{never}", branches.covered, branches.of));
+            branches.never.iter().for_each(|missed| say(format!("    {}", table::plain(&missed.to_string()))));
         }
     }
-    if failed == 0 { Ok(()) } else { Err(Failure::new(1, "")) }
+    match args.coverage_min {
+        _ if failed > 0 => Err(Failure::new(1, "")),
+        Some(least) if branches.percent < least => {
+            let (percent, covered, of) = (branches.percent, branches.covered, branches.of);
+            let message = format!("{covered} of {of} branches were taken: {percent:.1} %, less than {least} %");
+            Err(Failure::new(1, message))
+        }
+        _ => Ok(()),
+    }
 }

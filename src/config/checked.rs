@@ -17,7 +17,7 @@ mod trigger;
 use expected::{Expected, Known};
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::Str;
-use hexafn_dsl::{CompileOptions, Program, ProgramKind, SourceText};
+use hexafn_dsl::{Branch, CompileOptions, Program, ProgramKind, SourceText};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::borrow::Cow;
@@ -30,7 +30,7 @@ use super::modules::Folder;
 use super::names::Names;
 use super::problem::{Problem, Problems, Severity};
 use super::secrets::Vault;
-use super::texts::{Span, Texts};
+use super::texts::{Place, Span, Texts};
 use super::tree::{Node, Step};
 
 pub use test::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings};
@@ -66,6 +66,9 @@ pub struct Checker<'a> {
     /// Whether other machines reach this one.
     pub open: bool,
     modules: Folder,
+    /// Whether what is compiled counts its branches.
+    counting: bool,
+    counted: Vec<Counted>,
     /// What the data of the event is like, for the program that is compiled next.
     known: Option<Known>,
     /// What is known of the events of sources, and whom they reach.
@@ -87,6 +90,17 @@ struct AllNames {
     triggers: Names,
 }
 
+/// A program that counts which of its branches are taken.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// What it is: `function `double``.
+    pub who: String,
+    /// The program.
+    pub program: Program,
+    /// Where each of its branches stands: file, line, column.
+    pub places: Vec<Place>,
+}
+
 /// What came out.
 #[derive(Default)]
 pub struct Checked {
@@ -98,6 +112,8 @@ pub struct Checked {
     pub tests: Vec<TestSettings>,
     /// The function files that were read.
     pub function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
+    /// Programs that count their branches.
+    pub counted: Vec<Counted>,
 }
 
 impl<'a> Checker<'a> {
@@ -116,6 +132,8 @@ impl<'a> Checker<'a> {
         let modules = Folder::new(root.dir).showing(root.shown);
         Self {
             modules,
+            counting: false,
+            counted: Vec::new(),
             known: None,
             expected: Expected::default(),
             root,
@@ -130,6 +148,12 @@ impl<'a> Checker<'a> {
             emitting,
             answering,
         }
+    }
+
+    /// Conditions and functions count which of their branches are taken.
+    #[must_use]
+    pub fn counting(self, counting: bool) -> Self {
+        Self { counting, ..self }
     }
 
     /// Checks everything.
@@ -172,8 +196,11 @@ impl<'a> Checker<'a> {
             insert(&mut definitions.triggers, self.trigger(node), |d| &d.name);
         }
         out.tokens = layers.of_kind("token").iter().filter_map(|node| self.token(node)).collect();
+        // What a test asserts is no part of what it tests.
+        self.counting = false;
         out.tests = layers.of_kind("test").iter().filter_map(|node| self.test(node)).collect();
         graph::check(&out.definitions, layers, self.problems);
+        out.counted = self.counted;
         out.function_files = self.function_files;
         out.function_files.extend(self.modules.files());
         out
@@ -214,10 +241,17 @@ impl<'a> Checker<'a> {
         if let Some(known) = &self.known {
             options = options.data(&known.shape);
         }
+        let counting = self.counting && kind != ProgramKind::Template;
+        if counting {
+            options = options.coverage();
+        }
         let compiled = hexafn_dsl::compile_with(&SourceText { name: who, text }, kind, &options);
         match compiled {
             Ok(program) => {
                 program.warnings().iter().for_each(|d| self.problems.push(problem(d)));
+                if counting {
+                    self.count(&program, at, who);
+                }
                 Some(program)
             }
             Err(diagnostics) => {
@@ -225,6 +259,19 @@ impl<'a> Checker<'a> {
                 None
             }
         }
+    }
+
+    fn count(&mut self, program: &Program, at: &Embedded, who: &str) {
+        let nowhere = || Place { name: "".into(), line: 0, column: 0 };
+        let place = |branch: &Branch| {
+            let start = match &branch.module {
+                Some(module) => self.modules.base(module, self.texts)? + branch.span.start,
+                None => at.span(&branch.span).start,
+            };
+            self.texts.place(start)
+        };
+        let places = program.branches().iter().map(place).map(|place| place.unwrap_or_else(nowhere)).collect();
+        self.counted.push(Counted { who: who.to_owned(), program: program.clone(), places });
     }
 
     /// Where a definition stands, e.g. `config/triggers.toml:12`.

@@ -34,6 +34,7 @@ impl Case {
             env: BTreeMap::new(),
             secrets: SecretMode::Required,
             shown: Shown::new(),
+            coverage: false,
         };
         Self { folder, options }
     }

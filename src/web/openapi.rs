@@ -18,6 +18,7 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("get", "/health/ready", "Whether it takes events", ""),
     ("get", "/metrics", "Metrics in the Prometheus text format", "metrics:read:*"),
     ("get", "/ws/topics/{pattern}", "Watch topics over WebSocket: replay, then live", "topics:read:{pattern}"),
+    ("get", "/ws/targets/{name}", "Watch what a target is given over WebSocket", "targets:read:{name}"),
     (
         "get",
         "/ws/subscriptions/{name}",

@@ -18,6 +18,7 @@ use std::borrow::Cow;
 pub struct Problem(Box<Fields>);
 
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[schemars(inline)]
 struct Fields {
     status: u16,
     /// Stable, for programs.

@@ -1,5 +1,5 @@
-//! Streams over WebSocket: `/ws/topics/{pattern}` (replay, then live), `/ws/subscriptions/{name}` (with
-//! acknowledgements) and `/ws/actors`. Here is what they share; each has its own file.
+//! Streams over WebSocket: `/ws/topics/{pattern}` and `/ws/targets/{name}` (replay, then live),
+//! `/ws/subscriptions/{name}` (with acknowledgements) and `/ws/actors`. Here is what they share; each has its own file.
 //!
 //! A session is an actor on its connection's worker. Frames are encoded once per record and shared by all viewers;
 //! what a viewer has not taken is bounded by bytes, and one that falls behind is closed with 1013 and told where to
@@ -46,6 +46,7 @@ const MAX_FRAME: usize = 64 << 10;
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/ws/topics/{pattern}").route(web::get().to(topics::open)))
+        .service(web::resource("/ws/targets/{name}").route(web::get().to(topics::open_target)))
         .service(web::resource("/ws/subscriptions/{name}").route(web::get().to(subscription::open)))
         .service(web::resource("/ws/actors").route(web::get().to(actors::open)));
 }

@@ -130,6 +130,7 @@ async fn what_is_not_known_is_refused_with_a_code_and_gives_no_paths_away() {
         ("POST", "/admin/topics/a%20b/events", "{}", 400, "topic-name"),
         ("POST", "/admin/topics/a/events", r#"{"a":1,"a":2}"#, 400, "json-duplicate-key"),
         ("POST", "/admin/topics/a/events?kind=x", "{}", 400, "query-invalid"),
+        ("GET", "/ws/targets/nobody", "", 404, "target-unknown"),
         ("GET", "/ws/topics/a..b", "", 400, "topic-name"),
         ("GET", "/ws/topics/nothing-here", "", 404, "topic-unknown"),
         ("GET", "/ws/topics/open?from=sometimes", "", 400, "from-invalid"),

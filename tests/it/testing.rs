@@ -42,6 +42,7 @@ fn what_holds_passes_without_secrets_and_says_what_no_test_reached() {
         "  triggers that fired: 4 of 5; never: never",
         "  triggers that an event reached: 4 of 5; never: never",
         "  functions that ran: 3 of 4; never: unused",
+        "  branches that were taken: 5 of 5",
     ];
     assert_eq!(lines[7..], end, "{ran:?}");
     assert_eq!(test(&scenario, &[]).out, ran.out, "a run gives the same every time");
@@ -200,6 +201,73 @@ fn a_configuration_that_is_not_valid_is_told_and_no_test_is_run() {
     assert!(ran.code.is_some_and(|code| code != 0) && format!("{ran:?}").contains("absent.json"), "{ran:?}");
 }
 
+const BRANCHES: &str = r#"
+[[source]]
+name = "in"
+kind = "webhook"
+topic = "in"
+verify = { scheme = "none" }
+
+[[trigger]]
+name = "big"
+on = "in"
+when = "event.data.n > 1 or event.data.big == true"
+run = "grade"
+to = ["out"]
+
+[[function]]
+name = "grade"
+file = "grade.hexa"
+
+[[target]]
+name = "out"
+kind = "topic"
+
+[[test]]
+name = "three is some"
+send = { source = "in", data = { n = 3 } }
+expect = { target = "out", data = '"some"' }
+"#;
+
+#[test]
+fn branches_that_no_test_takes_are_listed_with_their_line_and_can_fail_the_run() {
+    let grade = "if event.data.n > 100 {\n  \"many\"\n} else {\n  \"some\"\n}\n";
+    let configured = |more: &str| {
+        let scenario = Scenario::empty_config().file("grade.hexa", grade);
+        scenario.file("hexafn.toml", &format!("{BRANCHES}{more}"))
+    };
+    let scenario = configured("");
+    let ran = test(&scenario, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for part in [
+        "branches that were taken: 2 of 5; never:",
+        "cfg/grade.hexa:2:3: function `grade`, then: \"many\"",
+        "cfg/hexafn.toml:11:9: `when` of trigger `big`, false: ",
+        "cfg/hexafn.toml:11:29: `when` of trigger `big`, operand: event.data.big == true",
+    ] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    let ran = test(&scenario, &["-o", "json"]);
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    let branches = &told["branches"];
+    assert_eq!((&branches["covered"], &branches["of"], &branches["percent"]), (&2.into(), &5.into(), &40.0.into()));
+    let missed = &branches["never"][0];
+    assert_eq!(
+        (&missed["file"], &missed["line"], &missed["kind"]),
+        (&"cfg/grade.hexa".into(), &2.into(), &"then".into())
+    );
+
+    let ran = test(&scenario, &["--coverage-min", "41"]);
+    assert!(ran.code == Some(1) && ran.err.contains("2 of 5 branches were taken: 40.0 %, less than 41 %"), "{ran:?}");
+    assert_eq!(test(&scenario, &["--coverage-min", "40"]).code, Some(0));
+    assert_eq!(test(&scenario, &["--coverage-min", "101"]).code, Some(2), "a wrong usage");
+
+    let rest = "[[test]]\nname = \"the rest\"\nsend = [{ source = \"in\", data = { n = 0, big = false } }, \
+                { source = \"in\", data = { n = 101 } }]\nexpect = { target = \"out\", data = '\"many\"' }\n";
+    let ran = test(&configured(rest), &["--coverage-min", "100"]);
+    assert!(ran.code == Some(0) && ran.out.contains("branches that were taken: 5 of 5"), "{ran:?}");
+}
+
 #[test]
 fn the_shipped_configuration_passes_its_own_tests_and_so_does_a_new_one() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
@@ -207,7 +275,9 @@ fn the_shipped_configuration_passes_its_own_tests_and_so_does_a_new_one() {
     let ran = scenario.run(&["test", "--config", shipped.to_str().unwrap()]);
     assert!(ran.code == Some(0) && ran.out.contains("4 of 4 tests passed"), "{ran:?}");
     assert_eq!(scenario.run(&["new", "cfg"]).code, Some(0));
-    assert_eq!(test(&scenario, &[]).out, ran.out, "what `new` writes is the same");
+    // Branches are named by their file.
+    let out = ran.out.replace(shipped.to_str().unwrap(), "cfg");
+    assert_eq!(test(&scenario, &[]).out, out, "what `new` writes is the same");
 }
 
 /// The blocks of a Markdown text that begin with these words: the rest of the first line, and the text.

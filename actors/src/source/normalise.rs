@@ -102,21 +102,29 @@ impl Normaliser {
         }
     }
 
+    /// Refuses events whose data does not conform.
+    #[must_use]
+    pub fn validating(mut self, validator: Option<Arc<Validator>>) -> Self {
+        self.validator = validator;
+        self
+    }
+
     /// Of records that are fetched from a broker: nobody signed them, and their headers are kept where they are listed.
     pub fn of_records(source: Str, kind: Str, limits: Limits, cloudevents: bool, keep: &[String]) -> Self {
         let mut kept: Vec<Str> = keep.iter().map(|name| name.to_ascii_lowercase().into()).collect();
         kept.retain(|name: &Str| !SECRET_HEADERS.contains(&&**name));
         kept.sort_unstable();
         kept.dedup();
-        let (json, dedupe_header, validator) = ("application/json".into(), None, None);
-        Self { source, kind, limits, cloudevents, kept, dedupe_header, json, validator }
-    }
-
-    /// Refuses events whose data does not conform.
-    #[must_use]
-    pub fn validating(mut self, validator: Option<Arc<Validator>>) -> Self {
-        self.validator = validator;
-        self
+        Self {
+            validator: None,
+            source,
+            kind,
+            limits,
+            cloudevents,
+            kept,
+            dedupe_header: None,
+            json: "application/json".into(),
+        }
     }
 
     /// What can be refused before the body is read: the content encoding and the declared length.

@@ -60,25 +60,21 @@ pub struct PullSpec {
 
 /// What a source shows of itself.
 #[derive(Debug, Default)]
-pub struct PullStatus(Mutex<PullShown>);
+pub struct PullStatus(Mutex<Shown>);
 
-/// The state of a source that fetches.
-#[derive(Debug, Clone, Default, serde::Serialize, schemars::JsonSchema)]
-pub struct PullShown {
-    /// `connecting`, `running`, `paused` (there is no room), `failed`, `stopped`.
-    pub state: &'static str,
+#[derive(Debug, Clone, Default, serde::Serialize)]
+struct Shown {
+    /// `connecting`, `running`, `paused`, `failed`, `stopped`.
+    state: &'static str,
     /// Records not fetched yet, where that is known.
-    pub lag: Option<u64>,
-    /// When a batch was stored and acknowledged last.
-    pub last_record: Option<String>,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-    /// When that was.
-    pub last_error_at: Option<String>,
+    lag: Option<u64>,
+    last_record: Option<String>,
+    last_error: Option<String>,
+    last_error_at: Option<String>,
 }
 
 impl PullStatus {
-    fn set(&self, change: impl FnOnce(&mut PullShown)) {
+    fn set(&self, change: impl FnOnce(&mut Shown)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -94,9 +90,10 @@ impl PullStatus {
         });
     }
 
-    /// The state now.
-    pub fn show(&self) -> PullShown {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// As JSON: `state`, `lag`, `last_record`, `last_error`, `last_error_at`.
+    pub fn show(&self) -> serde_json::Value {
+        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        serde_json::to_value(shown).unwrap_or_default()
     }
 }
 
@@ -134,7 +131,7 @@ impl Actor for Puller {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let status = self.spec.status.clone();
-        self.life.observe(move || serde_json::to_value(status.show()).unwrap_or_default());
+        self.life.observe(move || status.show());
         let run = run(self.spec.clone(), self.stop.subscribe());
         ctx.spawn(run.into_actor(self).map(|ended, this, ctx| match ended {
             Ok(()) => {

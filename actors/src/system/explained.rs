@@ -20,7 +20,7 @@ use crate::trigger::run::End;
 
 /// Events of one trace that are explained; a trace that fans out further is explained in part.
 const MOST_EVENTS: usize = 50;
-/// After this, functions are not run again to see what targets were told.
+/// After this, no record is looked for any more, and functions are not run again to see what targets were told.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Records that are looked through for an event whose sequence the trace does not hold.
 const LOOKED_THROUGH: usize = 1_000;
@@ -233,6 +233,9 @@ impl Bench {
         let fail = |e: crate::log::Error| format!("the record cannot be read: {e}");
         let (from, most) = match place.seq {
             Some(seq) => (seq, 1),
+            None if self.began.elapsed() > PATIENCE => {
+                return Err("it is not looked for: explaining the trace takes too long already".to_owned());
+            }
             None => {
                 // The output was made before it was stored; clocks are set back now and then.
                 let before = Wall(place.at.0.saturating_sub(1_000_000));

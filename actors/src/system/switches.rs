@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
+use super::apply::topic_of_target;
 use super::{Error, System, TriggerEntry, read, unknown, write};
 use crate::definitions::{On, TargetDefinition, TriggerDefinition};
 use crate::event::Str;
@@ -150,6 +151,17 @@ impl System {
         let front = self.target_front(name)?;
         front.send(ForwarderMessage::Reset).await.map_err(|_| Error::Gone("the forwarder is being restarted"))?;
         self.target(name).await
+    }
+
+    /// The topic that holds what a target is given: its outbox, or itself when it is a topic.
+    ///
+    /// # Errors
+    /// There is no such target.
+    pub fn topic_of_target(&self, name: &str) -> Result<Str, Error> {
+        let running = read(&self.0.running);
+        let targets = &running.definitions.targets;
+        let target = targets.get(name).ok_or_else(|| unknown("target", name, targets.keys()))?;
+        Ok(topic_of_target(target))
     }
 
     /// How targets are defined, by name.

@@ -4,7 +4,8 @@
 //! tokio's blocking pool. A hop costs some 10 us, a sync a hundred, and a batch has up to a thousand events; a thread of
 //! its own per target would cost its stack all day and save nothing. The arbiter, shared with triggers and other
 //! targets, never waits for a disk. A disk that hangs holds one blocking thread per target, since a batch waits for its
-//! turn asynchronously. Parts: [`path`] (staying inside), [`writer`] (rotation, sync, repair).
+//! turn asynchronously. Parts: [`path`] (staying inside), [`writer`] (rotation, sync, repair), [`aside`] (rotated
+//! files, compressed in the background).
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,14 +23,17 @@ use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 use crate::target::format::{Column, Format, Formatter};
+use crate::target::http::Compress;
 use crate::target::{
     Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Size, Span,
     Target, Template, Verdict,
 };
 
+pub mod aside;
 pub mod path;
 pub mod writer;
 
+use aside::Rotated;
 use writer::{Fsync, Rotate, Shared, Writer};
 
 /// Records and bytes of data in a batch: enough that the sync of a batch costs little per event, little enough that
@@ -71,6 +75,8 @@ pub struct RotateSettings {
     pub age: Option<Span>,
     /// How many old files are kept; all when absent.
     pub keep: Option<usize>,
+    /// Compresses old files, in the background; their names end with `.gz` or `.zst`.
+    pub compress: Option<Compress>,
 }
 
 impl Factory for Settings {
@@ -84,6 +90,8 @@ impl Factory for Settings {
 pub struct FileTarget {
     shared: Arc<Inner>,
     writer: Shared,
+    /// One file is compressed at a time.
+    compressing: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -120,7 +128,12 @@ impl FileTarget {
             fsync: settings.fsync,
             sync_planned: AtomicBool::new(false),
         };
-        Ok(Self { shared: Arc::new(inner), writer: Arc::new(Mutex::new(Writer::new(base, rotate, settings.fsync))) })
+        let writer = Writer::new(base, rotate, settings.fsync);
+        let writer = match inner.formatter.format() {
+            Format::Csv | Format::Template | Format::Form => writer.of_text(inner.formatter.head().unwrap_or_default()),
+            _ => writer,
+        };
+        Ok(Self { shared: Arc::new(inner), writer: Arc::new(Mutex::new(writer)), compressing: Arc::default() })
     }
 
     async fn write(&self, records: Vec<Arc<Record>>, now: Wall) -> Vec<Outcome> {
@@ -129,12 +142,15 @@ impl FileTarget {
         let inner = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
             let outcomes = inner.write(&mut guard, &records, now);
-            (outcomes, guard.is_dirty())
+            (outcomes, guard.is_dirty(), guard.take_rotated())
         });
         match written.await {
-            Ok((outcomes, dirty)) => {
+            Ok((outcomes, dirty, rotated)) => {
                 if dirty {
                     self.plan_sync();
+                }
+                if !rotated.is_empty() {
+                    self.compress(rotated);
                 }
                 outcomes
             }
@@ -149,6 +165,25 @@ impl FileTarget {
                 vec![Outcome::Failed(failure); count]
             }
         }
+    }
+
+    /// Compresses rotated files, off the way of deliveries. What a stop interrupts is finished after the next start.
+    fn compress(&self, rotated: Vec<Rotated>) {
+        let turn = Arc::clone(&self.compressing);
+        tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            for file in rotated {
+                let compressed =
+                    tokio::task::spawn_blocking(move || file.compress().map_err(|e| (file.name().to_owned(), e)));
+                match compressed.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err((file, error))) => {
+                        tracing::warn!(file, %error, "a rotated file could not be compressed; it is tried again at the next start");
+                    }
+                    Err(error) => tracing::warn!(%error, "compressing rotated files was interrupted"),
+                }
+            }
+        });
     }
 
     /// Under `interval`: one sync is on its way at any time while there is something to sync.
@@ -329,7 +364,12 @@ fn rotation(name: &Str, settings: &RotateSettings) -> Result<Rotate, Error> {
     if settings.age.is_some_and(|age| age.0 < Duration::from_secs(1)) {
         return bad("rotate.age", "expected at least 1s");
     }
-    Ok(Rotate { size: settings.size.map(|s| s.0), age: settings.age.map(|a| a.0), keep: settings.keep })
+    Ok(Rotate {
+        size: settings.size.map(|s| s.0),
+        age: settings.age.map(|a| a.0),
+        keep: settings.keep,
+        compress: settings.compress,
+    })
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::target::{
 
 mod auth;
 mod batch;
-mod failure;
+pub(crate) mod failure;
 pub mod guard;
 pub mod reply;
 mod request;

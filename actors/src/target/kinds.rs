@@ -43,6 +43,10 @@ kinds! {
     "file" => super::file::Settings,
     "kafka" => super::kafka::Settings,
     "nats" => super::nats::Settings,
+    "s3" => super::s3::Settings,
+    "smtp" => super::smtp::Settings,
+    "stdout" => super::stdout::Settings,
+    "websocket" => super::websocket::Settings,
 }
 
 /// A target as tests write it: the common settings and those of its kind in one text of TOML.

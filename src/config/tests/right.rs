@@ -190,6 +190,36 @@ fn the_reference_is_right_and_its_settings_are_the_defaults() {
     assert_eq!(http.breaker, hexafn_actors::supervision::strategy::RestartStrategy::breaker());
 }
 
+#[test]
+fn events_of_several_sources_are_like_any_of_them_and_unknown_where_anything_else_writes() {
+    let only = |field: &str| {
+        format!(r#"{{ "type": "object", "properties": {{ "{field}": {{}} }}, "additionalProperties": false }}"#)
+    };
+    let source = |name: &str, topic: &str| {
+        let verify = "verify = { scheme = 'none' }";
+        format!("[[source]]\nname = '{name}'\nkind = 'webhook'\ntopic = '{topic}'\n{verify}\nschema = '{name}.json'\n")
+    };
+    let trigger = |on: &str, field: &str, more: &str| {
+        let told = format!("[[trigger]]\nname = 't'\non = '{on}'\nwhen = 'event.data.{field} == 1'\nto = 'out'\n");
+        let target = "[[target]]\nname = 'out'\nkind = 'topic'\n";
+        let text = [source("a", "x.a"), source("b", "x.b"), told, target.to_owned(), more.to_owned()].concat();
+        Case::new(&[("a.json", &only("a")), ("b.json", &only("b")), ("hexafn.toml", &text)]).told()
+    };
+    assert_eq!(trigger("x.*", "a", "") + &trigger("x.*", "b", ""), "", "a field of either");
+    let refused = trigger("x.*", "c", "");
+    assert!(refused.contains("HX0312") && refused.contains("a.json of source `a`, b.json of source `b`"), "{refused}");
+    assert!(trigger("x.a", "b", "").contains("HX0312"), "of the source alone whose topic it is");
+    let timer = "[[source]]\nname = 'c'\nkind = 'timer'\ntopic = 'x.c'\nevery = '1h'\n";
+    let emits =
+        "[[function]]\nname = 'f'\ncode = 'emit \"x.d\" event.data'\n[[trigger]]\nname = 'e'\non = 'out'\nrun = 'f'\n";
+    let other =
+        "[[source]]\nname = 'd'\nkind = 'webhook'\ntopic_expr = 'x.${event.type}'\nverify = { scheme = 'none' }\n";
+    for more in [timer, emits, other] {
+        let told = trigger("x.*", "c", more);
+        assert!(!told.contains("HX0312"), "{more}: {told}");
+    }
+}
+
 /// What a shipped function makes of data.
 fn run(loaded: &Loaded, function: &str, data: &str) -> Result<String, String> {
     use hexafn_dsl::{Budget, Data, Input, json};

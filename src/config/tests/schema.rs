@@ -81,7 +81,7 @@ const TEST: &str = "[[topic]]\nname = 'a'\n[[test]]\nname = 'It works.'\nnow = '
     send = { topic = 'a', data = { n = 1 }, after = '1m' }\nexpect = [{ topic = 'a', count = 1 }]\n";
 
 /// Each is right, and wrong with the one change.
-const CHANGES: [(&str, &str, &str); 59] = [
+const CHANGES: [(&str, &str, &str); 61] = [
     (KAFKA, "group = 'g'\n", ""),
     (KAFKA, "'latest'", "'newest'"),
     (KAFKA, "topics = ['t']", "topics = 't'"),
@@ -113,6 +113,8 @@ const CHANGES: [(&str, &str, &str); 59] = [
     (WEBHOOK, "topic = 'a'\n", ""),
     (WEBHOOK, "topic = 'a'", "topic = 'a'\ntopic_expr = 'a'"),
     (WEBHOOK, "topic = 'a'", "topic = 'a'\nevery = '30s'"),
+    (WEBHOOK, "topic = 'a'", "topic = 'a'\nschema = 7"),
+    (WEBHOOK, "topic = 'a'", "topic = 'a'\nvalidate = 'yes'"),
     (WEBHOOK, "'PUT'", "'FETCH'"),
     (WEBHOOK, "'hmac'", "'mac'"),
     (WEBHOOK, "header = 'X-Sign', ", ""),

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::definitions::{FunctionDefinition, SourceDefinition, SourceKind, TargetDefinition, TargetKind};
 use hexafn_actors::event::{Event, Str};
-use hexafn_actors::source::pull_actor::PullShown;
 use hexafn_actors::system::explained::Explained;
 use hexafn_actors::target::forwarder::TargetStatus;
 use hexafn_actors::trace::{Ask, Step, Trace};
@@ -56,7 +55,7 @@ async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
             limited: counted(&source.name, "limited"),
             overloaded: counted(&source.name, "overloaded"),
         })),
-        SourceKind::Pull { upstream, topic, .. } => SourceStatus::Pull(Box::new(PullRow {
+        SourceKind::Pull { upstream, topic, .. } => SourceStatus::Pull(Box::new(PullStatus {
             name: source.name.clone(),
             kind: upstream.kind(),
             origin: upstream.origin(),
@@ -64,7 +63,7 @@ async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
             accepted: counted(&source.name, "accepted"),
             duplicates: counted(&source.name, "duplicate"),
             dead_lettered: counted(&source.name, "dead-lettered"),
-            status: app.system.pulling(&source.name).unwrap_or_default(),
+            now: app.system.pulling(&source.name),
         })),
         SourceKind::Timer { schedule, topic, .. } => SourceStatus::Timer(TimerStatus {
             name: source.name.clone(),
@@ -83,9 +82,27 @@ pub(in super::super) enum SourceStatus {
     /// Receives requests.
     Webhook(Box<WebhookStatus>),
     /// Fetches from a broker.
-    Pull(Box<PullRow>),
+    Pull(Box<PullStatus>),
     /// Ticks.
     Timer(TimerStatus),
+}
+
+/// A source that fetches. Counts are records since the start.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct PullStatus {
+    name: Str,
+    /// `kafka`, `nats`.
+    kind: &'static str,
+    /// Where it fetches from.
+    origin: String,
+    topic: Str,
+    accepted: u64,
+    duplicates: u64,
+    /// Records that could not be read.
+    dead_lettered: u64,
+    /// What it does at the moment.
+    #[serde(flatten)]
+    now: Option<hexafn_actors::source::pull_actor::Shown>,
 }
 
 /// A webhook. Counts are requests since the start.
@@ -109,23 +126,6 @@ pub(in super::super) struct WebhookStatus {
     mismatched: u64,
     limited: u64,
     overloaded: u64,
-}
-
-/// A source that fetches. Counts are records since the start.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(in super::super) struct PullRow {
-    name: Str,
-    /// `kafka`, `nats`.
-    kind: &'static str,
-    /// Where from.
-    origin: String,
-    topic: Str,
-    accepted: u64,
-    duplicates: u64,
-    /// Records that cannot be read.
-    dead_lettered: u64,
-    #[serde(flatten)]
-    status: PullShown,
 }
 
 /// A timer.

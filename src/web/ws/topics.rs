@@ -1,4 +1,5 @@
-//! `/ws/topics/{pattern}`: what is stored from a place on, then what comes.
+//! `/ws/topics/{pattern}`: what is stored from a place on, then what comes. `/ws/targets/{name}` is the same of what a
+//! target is given: of its outbox, or of the topic that it is.
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, StreamHandler, WrapFuture};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -45,10 +46,34 @@ pub(super) async fn open(
     if let Some(name) = pattern.literal() {
         app.system.cast().find(name)?;
     }
+    watch(app, &request, pattern, holder, &query, payload)
+}
+
+pub(super) async fn open_target(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    query: web::Query<Query>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let holder = Holder::of(&app, &request, query.ticket.as_deref(), ("targets", "read", &name))?;
+    let topic = app.system.topic_of_target(&name)?;
+    let pattern = Pattern::new(&topic).map_err(|e| Problem::new(400, "topic-name", e.to_string()))?;
+    watch(app, &request, pattern, holder, &query, payload)
+}
+
+fn watch(
+    app: web::Data<App>,
+    request: &HttpRequest,
+    pattern: Pattern,
+    holder: Holder,
+    query: &Query,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let from = query.from.as_deref().unwrap_or("new").parse();
     let from = from.map_err(|e: String| Problem::new(400, "from-invalid", format!("from: {e}")))?;
     let filter = query.filter.as_deref().map(filter).transpose()?;
-    let (response, session, stream, outbox) = begin(&app, &request, payload)?;
+    let (response, session, stream, outbox) = begin(&app, request, payload)?;
     let viewer = TopicSession {
         app: app.clone(),
         holder,

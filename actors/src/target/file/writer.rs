@@ -9,7 +9,6 @@
 //! become `123`.
 
 use nix::fcntl::renameat;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
@@ -19,9 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aside::{self, Aside, Claims, Rotated};
 use super::path::{self, broken};
 use crate::clock::Wall;
 use crate::target::Failure;
+use crate::target::http::Compress;
 
 /// Files kept open; the one longest unused is closed for another.
 const MAX_OPEN: usize = 64;
@@ -50,6 +51,8 @@ pub struct Rotate {
     pub age: Option<Duration>,
     /// How many are kept beside the current one; all when `None`.
     pub keep: Option<usize>,
+    /// How those are compressed; not when `None`.
+    pub compress: Option<Compress>,
 }
 
 /// The files of one target.
@@ -58,8 +61,15 @@ pub struct Writer {
     base: PathBuf,
     rotate: Rotate,
     fsync: Fsync,
+    /// What a new file begins with.
+    head: Vec<u8>,
+    /// Whether lines are JSON, so that a last line without its end can be known as whole.
+    json: bool,
     open: HashMap<String, Open>,
     uses: u64,
+    /// Put aside, and not compressed yet.
+    rotated: Vec<Rotated>,
+    claims: Claims,
 }
 
 #[derive(Debug)]
@@ -78,7 +88,19 @@ struct Open {
 impl Writer {
     /// A writer below a directory; nothing is opened yet.
     pub fn new(base: PathBuf, rotate: Rotate, fsync: Fsync) -> Self {
-        Self { base, rotate, fsync, open: HashMap::new(), uses: 0 }
+        let (open, rotated) = (HashMap::new(), Vec::new());
+        Self { base, rotate, fsync, head: Vec::new(), json: true, open, uses: 0, rotated, claims: Claims::default() }
+    }
+
+    /// The same for lines that need not be JSON, in files that begin with a head.
+    #[must_use]
+    pub fn of_text(self, head: Vec<u8>) -> Self {
+        Self { head, json: false, ..self }
+    }
+
+    /// The files that wait to be compressed: put aside since the last call, or left behind by an earlier process.
+    pub fn take_rotated(&mut self) -> Vec<Rotated> {
+        std::mem::take(&mut self.rotated)
     }
 
     /// Appends lines (each with its line end) to one file. On an error none of them counts as written: what of them got
@@ -138,10 +160,13 @@ impl Writer {
         start: usize,
         now: Wall,
     ) -> Result<usize, Failure> {
-        let rotate = self.rotate;
+        let (rotate, head) = (self.rotate, self.head.len() as u64);
         let open = self.handle(relative, now)?;
         let fitting = |len: u64| match rotate.size {
-            Some(size) => ends[done..].iter().take_while(|&&end| len + (end - start) as u64 <= size).count(),
+            Some(size) => {
+                let len = if len == 0 { head } else { len };
+                ends[done..].iter().take_while(|&&end| len + (end - start) as u64 <= size).count()
+            }
             None => ends.len() - done,
         };
         let too_old = rotate.age.is_some_and(|age| now.since(open.born) >= age);
@@ -158,14 +183,16 @@ impl Writer {
         let Some(open) = self.open.get_mut(relative) else {
             return Err(Failure::new(crate::target::FailureClass::Io, "the file was closed"));
         };
-        let result = open.file.write_all(bytes).map_err(|e| broken("writing", relative, &e));
+        let head: &[u8] = if open.len == 0 { &self.head } else { &[] };
+        let written = open.file.write_all(head).and_then(|()| open.file.write_all(bytes));
+        let result = written.map_err(|e| broken("writing", relative, &e));
         let result = match (result, sync) {
             (Ok(()), Fsync::Always) => open.file.sync_data().map_err(|e| broken("syncing", relative, &e)),
             (result, _) => result,
         };
         match result {
             Ok(()) => {
-                open.len += bytes.len() as u64;
+                open.len += (head.len() + bytes.len()) as u64;
                 open.dirty = sync == Fsync::Interval;
                 Ok(())
             }
@@ -190,7 +217,17 @@ impl Writer {
         }
         if !self.open.contains_key(relative) {
             self.make_room()?;
-            let opened = Open::new(&self.base, relative, now)?;
+            let opened = Open::new(&self.base, relative, now, self.json)?;
+            if let Some(by) = self.rotate.compress {
+                // A file that cannot be listed now is seen at the next rotation.
+                let left = opened
+                    .aside()
+                    .and_then(|found| aside::left_behind(opened.folder(), &opened.dir, &found, by, &self.claims));
+                match left {
+                    Ok(left) => self.rotated.extend(left),
+                    Err(error) => tracing::warn!(file = relative, %error, "rotated files are not compressed"),
+                }
+            }
             self.open.insert(relative.to_owned(), opened);
         }
         let uses = self.uses;
@@ -213,27 +250,32 @@ impl Writer {
     fn put_aside(&mut self, relative: &str, now: Wall) -> Result<(), Failure> {
         let Some(open) = self.open.remove(relative) else { return Ok(()) };
         open.file.sync_data().map_err(|e| broken("syncing", relative, &e))?;
-        let found = put_aside_before(&open).map_err(|e| broken("listing the directory of", relative, &e))?;
-        let name = next_name(&open.name, &found, now);
+        let mut found = open.aside().map_err(|e| broken("listing the directory of", relative, &e))?;
+        let next = aside::next(&open.name, &found, now);
+        let name = next.plain(&open.name);
         let renamed = renameat(&open.dir, open.name.as_str(), &open.dir, name.as_str());
         renamed.map_err(|e| broken("rotating", relative, &e.into()))?;
         path::sync_dir(&open.dir).map_err(|e| broken("syncing the directory of", relative, &e))?;
+        found.push(Aside { names: vec![name.clone()], ..next });
         if let Some(keep) = self.rotate.keep {
             // What is not removed today is removed at the next rotation; delivery does not wait for it.
             // The one just put aside is the newest.
-            let surplus = (found.len() + 1).saturating_sub(keep);
-            let oldest = found.into_iter().map(|(_, _, name)| name).chain([name]).take(surplus);
-            let removed = oldest.map(|name| unlinkat(&open.dir, name.as_str(), UnlinkatFlags::NoRemoveDir));
-            if let Err(error) = removed.collect::<Result<Vec<()>, _>>() {
+            let surplus = found.len().saturating_sub(keep);
+            let removed = found.drain(..surplus).flat_map(|old| old.names).map(|name| aside::remove(&open.dir, &name));
+            if let Err(error) = removed.collect::<io::Result<Vec<()>>>() {
                 tracing::warn!(file = relative, %error, "old rotated files could not be removed");
             }
+        }
+        if let (Some(by), false) = (self.rotate.compress, found.is_empty()) {
+            let rotated = self.claims.claim(open.folder(), &open.dir, &name, by);
+            self.rotated.extend(rotated.map_err(|e| broken("rotating", relative, &e))?);
         }
         Ok(())
     }
 }
 
 impl Open {
-    fn new(base: &Path, relative: &str, now: Wall) -> Result<Self, Failure> {
+    fn new(base: &Path, relative: &str, now: Wall, json: bool) -> Result<Self, Failure> {
         let steps = path::check(relative).map_err(|e| path::refused_path(&e))?;
         let opened = path::open(base, &steps)?;
         let failed = |doing: &'static str| move |e: io::Error| broken(doing, relative, &e);
@@ -254,7 +296,7 @@ impl Open {
             let since = time.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
             since.map_or(now, |d| Wall(0).plus(d)).min(now)
         };
-        let len = repair(&opened.file, meta.len(), relative).map_err(failed("repairing the last line of"))?;
+        let len = repair(&opened.file, meta.len(), relative, json).map_err(failed("repairing the last line of"))?;
         let name = steps.last().copied().unwrap_or_default().to_owned();
         Ok(Self {
             file: opened.file,
@@ -269,6 +311,16 @@ impl Open {
         })
     }
 
+    /// The files put aside before, oldest first. Only names come from the path; what is done to them is done in the
+    /// directory that is open.
+    fn aside(&self) -> io::Result<Vec<Aside>> {
+        aside::find(self.folder(), &self.name)
+    }
+
+    fn folder(&self) -> &Path {
+        self.full.parent().unwrap_or(Path::new("."))
+    }
+
     /// Whether the path still leads to this file: else lines would be acknowledged into a file that nobody finds.
     fn is_in_place(&self) -> bool {
         std::fs::symlink_metadata(&self.full)
@@ -277,13 +329,13 @@ impl Open {
 }
 
 /// Makes the file end with a line end; returns its length.
-fn repair(file: &File, len: u64, relative: &str) -> io::Result<u64> {
+fn repair(file: &File, len: u64, relative: &str, json: bool) -> io::Result<u64> {
     let mut last = [0u8; 1];
     if len == 0 || (file.read_at(&mut last, len - 1)? == 1 && last[0] == b'\n') {
         return Ok(len);
     }
     let start = after_last_line_end(file, len)?;
-    if len - start <= MAX_TAIL {
+    if json && len - start <= MAX_TAIL {
         let mut tail = vec![0u8; usize::try_from(len - start).unwrap_or(0)];
         file.read_exact_at(&mut tail, start)?;
         let delimited = matches!(tail.first(), Some(b'{' | b'[' | b'"'));
@@ -313,54 +365,6 @@ fn after_last_line_end(file: &File, len: u64) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
-}
-
-/// `audit.jsonl` is `audit` and `.jsonl`.
-fn split_name(name: &str) -> (&str, &str) {
-    match name.rfind('.') {
-        Some(dot) if dot > 0 => name.split_at(dot),
-        _ => (name, ""),
-    }
-}
-
-/// `20261124T080000Z`: sorts by time, and needs no escaping anywhere.
-fn stamp(now: Wall) -> String {
-    let time = jiff::Timestamp::from_microsecond(now.0).unwrap_or_default();
-    time.strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
-/// The time stamp and number in the name of a file that was put aside.
-fn rotated<'a>(name: &'a str, stem: &str, extension: &str) -> Option<(&'a str, u32)> {
-    let middle = name.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(extension)?;
-    let (stamp, n) = middle.split_once('.')?;
-    let shape_ok = stamp.len() == 16 && stamp.ends_with('Z') && stamp.as_bytes()[8] == b'T';
-    if shape_ok { n.parse().ok().map(|n| (stamp, n)) } else { None }
-}
-
-/// The files put aside before, oldest first: time stamp, number, name. Only names come from the path; what is removed is
-/// removed in the directory that is open.
-fn put_aside_before(open: &Open) -> io::Result<Vec<(String, u32, String)>> {
-    let (stem, extension) = split_name(&open.name);
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(open.full.parent().unwrap_or(Path::new(".")))? {
-        let Ok(name) = entry?.file_name().into_string() else { continue };
-        if let Some((stamp, n)) = rotated(&name, stem, extension) {
-            found.push((stamp.to_owned(), n, name));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// A name that sorts behind all before it, even when the clock was set back: the oldest are removed in this order.
-fn next_name(current: &str, found: &[(String, u32, String)], now: Wall) -> String {
-    let (stem, extension) = split_name(current);
-    let stamp = stamp(now);
-    let (stamp, n) = match found.last() {
-        Some((newest, n, _)) if *newest >= stamp => (newest.clone(), n.saturating_add(1)),
-        _ => (stamp, 1),
-    };
-    format!("{stem}.{stamp}.{n}{extension}")
 }
 
 /// Shared by the calls of a target: one batch at a time.

@@ -7,24 +7,24 @@ use super::guard::Refused;
 use crate::target::{Failure, FailureClass, Verdict};
 
 /// The host of a URL, with its port where it is not the usual one.
-pub(super) fn host_of(url: &Url) -> String {
+pub(crate) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-pub(super) fn with_host(failure: Failure, host: &str) -> Failure {
+pub(crate) fn with_host(failure: Failure, host: &str) -> Failure {
     if failure.class == FailureClass::Refused {
         return failure;
     }
     Failure { message: format!("`{host}` {}", failure.message).into(), ..failure }
 }
 
-pub(super) fn refusal(refused: &Refused, verdict: Verdict) -> Failure {
+pub(crate) fn refusal(refused: &Refused, verdict: Verdict) -> Failure {
     Failure::new(FailureClass::Refused, refused.to_string()).verdict(verdict)
 }
 
 /// The class of what the client reports before there is an answer.
-pub(super) fn classify(error: reqwest::Error, refused: Verdict) -> Failure {
+pub(crate) fn classify(error: reqwest::Error, refused: Verdict) -> Failure {
     let error = error.without_url();
     let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(cause) = source {
@@ -51,7 +51,7 @@ pub(super) fn classify(error: reqwest::Error, refused: Verdict) -> Failure {
 }
 
 /// Whether an error is one of TLS. The connector wraps it in I/O errors, whose `source` skips what they hold.
-fn is_tls(error: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn is_tls(error: &(dyn StdError + 'static)) -> bool {
     if error.is::<rustls::Error>() {
         return true;
     }
@@ -60,7 +60,7 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// An error with its causes, each said once.
-pub(super) fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

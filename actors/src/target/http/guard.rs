@@ -32,15 +32,18 @@ pub struct Refused {
     pub suggestion: IpNet,
 }
 
-/// Why a host may not be connected to, or cannot.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
-    /// One of its addresses is refused.
+/// Why a host cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// Its addresses may not be reached.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// It has no address.
-    #[error("{0}")]
-    Unresolved(String),
+    /// It has none.
+    #[error("the name `{0}` has no address")]
+    NoAddress(String),
+    /// Nobody can say.
+    #[error("the name cannot be resolved: {0}")]
+    Lookup(#[from] std::io::Error),
 }
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
@@ -145,31 +148,47 @@ impl Guard {
     ///
     /// # Errors
     /// An address is refused, or there is none.
-    pub async fn check_host(&self, host: &str) -> Result<(), HostError> {
+    pub async fn check_host(&self, host: &str) -> Result<(), Unreachable> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(self.check(bare, address)?);
         }
-        let found = self.lookup.lookup(bare.to_owned()).await.map_err(|e| HostError::Unresolved(e.to_string()))?;
+        let found = self.lookup.lookup(bare.to_owned()).await?;
         if found.is_empty() {
-            return Err(HostError::Unresolved("the name has no address".into()));
+            return Err(Unreachable::NoAddress(bare.to_owned()));
         }
-        found.into_iter().try_for_each(|address| self.check(bare, address).map_err(HostError::from))
+        found.into_iter().try_for_each(|address| self.check(bare, address).map_err(Unreachable::from))
     }
 
-    async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
-        let found = self.lookup.lookup(host.clone()).await?;
-        let (mut allowed, mut refused) = (Vec::with_capacity(found.len()), None);
-        for address in found {
-            match self.check(&host, address) {
-                Ok(()) => allowed.push(SocketAddr::new(address, 0)),
+    /// The addresses of a host that may be connected to: what a literal says, or what its name resolves to now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unreachable> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            self.check(host, address)?;
+            return Ok(vec![address]);
+        }
+        let (mut allowed, mut refused) = (Vec::new(), None);
+        for address in self.lookup.lookup(host.to_owned()).await? {
+            match self.check(host, address) {
+                Ok(()) => allowed.push(address),
                 Err(reason) => refused = refused.or(Some(reason)),
             }
         }
         match (allowed.is_empty(), refused) {
             (true, Some(reason)) => Err(reason.into()),
-            (true, None) => Err(format!("the name `{host}` has no address").into()),
-            (false, _) => Ok(Box::new(allowed.into_iter())),
+            (true, None) => Err(Unreachable::NoAddress(host.to_owned())),
+            (false, _) => Ok(allowed),
+        }
+    }
+
+    async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+        match self.addresses(&host).await {
+            Ok(found) => Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)))),
+            // By itself: the target looks for it among the causes.
+            Err(Unreachable::Refused(refused)) => Err(refused.into()),
+            Err(other) => Err(other.into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The settings of the HTTP target, and what is made of them once.
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Certificate, Client, Identity, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -177,19 +177,7 @@ pub(super) fn client(
 ) -> Result<Client, Error> {
     let name = &common.name;
     let bad = |field: &str, message: String| Error::setting(name, field, message);
-    let mut builder = Client::builder()
-        .dns_resolver(guard.clone())
-        // A proxy named in the environment would connect for us, past the guard.
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        // The forwarder's restart strategy is the only retry there is.
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(settings.connect_timeout.0)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(common.concurrency)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(30));
+    let mut builder = base_client(guard, settings.connect_timeout, common.concurrency);
     match settings.http_version {
         HttpVersion::Auto => {}
         HttpVersion::One => builder = builder.http1_only(),
@@ -208,35 +196,63 @@ pub(super) fn client(
         guard.check_url(&url).map_err(|e| bad("proxy", e.to_string()))?;
         builder = builder.proxy(Proxy::all(url).map_err(|e| bad("proxy", chain(&e.without_url())))?);
     }
-    if let Some(tls) = &settings.tls {
-        if let Some(path) = &tls.ca {
-            let pem = context.secrets.file(path).map_err(|e| bad("tls.ca", e))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| bad("tls.ca", chain(&e)))?;
-            if certificates.is_empty() {
-                return Err(bad("tls.ca", format!("`{path}` holds no certificate in PEM")));
-            }
-            builder = builder.tls_certs_only(certificates);
+    let builder = trust(builder, name, settings.tls.as_ref(), context)?;
+    builder.build().map_err(|e| Error::Client { target: name.clone(), message: chain(&e) })
+}
+
+/// A client that connects where the guard lets it, and does nothing of its own accord.
+pub(crate) fn base_client(guard: &Guard, connect_timeout: Span, idle: usize) -> ClientBuilder {
+    Client::builder()
+        .dns_resolver(guard.clone())
+        // A proxy named in the environment would connect for us, past the guard.
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // The forwarder's restart strategy is the only retry there is.
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(connect_timeout.0)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(idle)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30))
+}
+
+/// Reads `tls`.
+pub(crate) fn trust(
+    mut builder: ClientBuilder,
+    name: &Str,
+    tls: Option<&TlsSettings>,
+    context: &Context<'_>,
+) -> Result<ClientBuilder, Error> {
+    let bad = |field: &str, message: String| Error::setting(name, field, message);
+    let Some(tls) = tls else { return Ok(builder) };
+    if let Some(path) = &tls.ca {
+        let pem = context.secrets.file(path).map_err(|e| bad("tls.ca", e))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| bad("tls.ca", chain(&e)))?;
+        if certificates.is_empty() {
+            return Err(bad("tls.ca", format!("`{path}` holds no certificate in PEM")));
         }
-        match (&tls.cert, &tls.private_key) {
-            (None, None) => {}
-            (Some(path), Some(key)) => {
-                let mut pem = context.secrets.file(path).map_err(|e| bad("tls.cert", e))?;
-                if let Some(key) = context.secrets.pem(key).map_err(|e| bad("tls.private_key", e))? {
-                    pem.push(b'\n');
-                    pem.extend_from_slice(key.as_bytes());
-                    let identity = Identity::from_pem(&pem).map_err(|e| {
-                        bad("tls.cert", format!("the certificate and its key cannot be used: {}", chain(&e)))
-                    })?;
-                    builder = builder.identity(identity);
-                }
+        builder = builder.tls_certs_only(certificates);
+    }
+    match (&tls.cert, &tls.private_key) {
+        (None, None) => {}
+        (Some(path), Some(key)) => {
+            let mut pem = context.secrets.file(path).map_err(|e| bad("tls.cert", e))?;
+            if let Some(key) = context.secrets.pem(key).map_err(|e| bad("tls.private_key", e))? {
+                pem.push(b'\n');
+                pem.extend_from_slice(key.as_bytes());
+                let identity = Identity::from_pem(&pem).map_err(|e| {
+                    bad("tls.cert", format!("the certificate and its key cannot be used: {}", chain(&e)))
+                })?;
+                builder = builder.identity(identity);
             }
-            (None, Some(_)) => return Err(bad("tls.private_key", "a key needs its certificate, `cert`".into())),
-            (Some(_), None) => {
-                return Err(bad("tls.cert", "a certificate needs its `private_key`, by reference".into()));
-            }
+        }
+        (None, Some(_)) => return Err(bad("tls.private_key", "a key needs its certificate, `cert`".into())),
+        (Some(_), None) => {
+            return Err(bad("tls.cert", "a certificate needs its `private_key`, by reference".into()));
         }
     }
-    builder.build().map_err(|e| Error::Client { target: name.clone(), message: chain(&e) })
+    Ok(builder)
 }
 
 /// Reads `auth`; what is the same for all requests becomes a header.
@@ -308,7 +324,7 @@ pub(super) fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'
     Ok(Address::Constant { url, secret: false })
 }
 
-pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     if text.len() > MAX_TEXT {
         return Err(format!("a URL of {} bytes; at most {MAX_TEXT} are sent", text.len()));
     }
@@ -327,7 +343,7 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// Whether a setting refers to a secret (a URL of scheme `file` does not).
-pub(super) fn is_reference(text: &str) -> bool {
+pub(crate) fn is_reference(text: &str) -> bool {
     text.starts_with("env:") || text.strip_prefix("file:").is_some_and(|rest| !rest.starts_with("//"))
 }
 

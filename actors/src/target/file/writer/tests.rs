@@ -31,7 +31,7 @@ fn writer(dir: &Path, rotate: Rotate) -> Writer {
 #[test]
 fn rotation_by_size_splits_a_batch_and_keeps_the_newest() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = writer(dir.path(), Rotate { size: Some(8), age: None, keep: Some(2) });
+    let mut writer = writer(dir.path(), Rotate { size: Some(8), age: None, keep: Some(2), compress: None });
     append(&mut writer, "a.jsonl", &["111", "222", "333", "444", "555"], NOW).unwrap();
     append(&mut writer, "a.jsonl", &["666", "a line longer than the limit", "777"], NOW).unwrap();
     let expected = [
@@ -45,7 +45,7 @@ fn rotation_by_size_splits_a_batch_and_keeps_the_newest() {
 #[test]
 fn a_clock_that_is_set_back_does_not_make_the_newest_the_oldest() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = writer(dir.path(), Rotate { size: Some(2), age: None, keep: Some(1) });
+    let mut writer = writer(dir.path(), Rotate { size: Some(2), age: None, keep: Some(1), compress: None });
     append(&mut writer, "a", &["1", "2"], NOW).unwrap();
     append(&mut writer, "a", &["3"], Wall(NOW.0 - 3_600_000_000)).unwrap();
     assert_eq!(files(dir.path())["a.20261124T080000Z.2"], "2\n");
@@ -54,7 +54,7 @@ fn a_clock_that_is_set_back_does_not_make_the_newest_the_oldest() {
 #[test]
 fn rotation_without_keep_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = writer(dir.path(), Rotate { size: Some(8), age: None, keep: None });
+    let mut writer = writer(dir.path(), Rotate { size: Some(8), age: None, keep: None, compress: None });
     for n in 0..100 {
         append(&mut writer, "a", &[&n.to_string()], NOW).unwrap();
     }
@@ -68,7 +68,7 @@ fn rotation_without_keep_loses_nothing() {
 fn rotation_by_age_at_the_next_write() {
     let dir = tempfile::tempdir().unwrap();
     let day = Duration::from_secs(86_400);
-    let mut writer = writer(dir.path(), Rotate { size: None, age: Some(day), keep: None });
+    let mut writer = writer(dir.path(), Rotate { size: None, age: Some(day), keep: None, compress: None });
     append(&mut writer, "a.jsonl", &["1"], NOW).unwrap();
     append(&mut writer, "a.jsonl", &["2"], NOW.plus(day - Duration::from_micros(1))).unwrap();
     append(&mut writer, "a.jsonl", &["3"], NOW.plus(day)).unwrap();
@@ -87,7 +87,7 @@ fn other_files_are_not_taken_for_rotated_ones() {
     {
         std::fs::write(dir.path().join(name), "").unwrap();
     }
-    let mut writer = writer(dir.path(), Rotate { size: Some(2), age: None, keep: Some(0) });
+    let mut writer = writer(dir.path(), Rotate { size: Some(2), age: None, keep: Some(0), compress: None });
     append(&mut writer, "a.jsonl", &["1", "2", "3"], NOW).unwrap();
     assert_eq!(files(dir.path()).len(), 5);
 }

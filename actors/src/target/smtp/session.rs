@@ -1,0 +1,186 @@
+//! The conversation with the mail server, step by step, so that a refusal is told with what was refused.
+//!
+//! All or nothing: when one recipient is refused the mail goes to nobody, since an event has one outcome, and a second
+//! attempt would reach those again who have it.
+
+use lettre::transport::smtp::authentication::DEFAULT_MECHANISMS;
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
+use lettre::transport::smtp::extension::{Extension, MailParameter};
+use lettre::transport::smtp::response::Response;
+use lettre::transport::smtp::{self};
+use std::error::Error as _;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::mail::{Mail, Recipient};
+use super::{Kept, Protection, SmtpTarget};
+use crate::target::http::failure::{chain, is_tls};
+use crate::target::http::guard::special_range;
+use crate::target::http::reply::excerpt;
+use crate::target::{Detail, Failure, FailureClass, Verdict};
+
+/// A connection that has been silent for so long is asked whether it still stands.
+const DOUBTFUL: Duration = Duration::from_secs(1);
+/// One that has been silent for so long is not used any more: servers end them.
+const STALE: Duration = Duration::from_secs(30);
+/// Mails over one connection; servers bound them.
+const MAILS: u32 = 50;
+
+/// Where in the conversation something went wrong.
+enum Step<'a> {
+    Connect,
+    SignIn,
+    From,
+    To(&'a Recipient),
+    Content,
+}
+
+impl SmtpTarget {
+    /// Sends a mail.
+    pub(super) async fn send(&self, mail: &Mail, detail: &mut Detail) -> Result<(), Failure> {
+        let (mut connection, mails) = self.connected().await?;
+        match self.converse(&mut connection, mail).await {
+            Ok(response) => {
+                detail.status = Some(response.code().into());
+                detail.sent = mail.bytes.len() as u64;
+                detail.reply = excerpt(response.message().collect::<Vec<_>>().join(" ").as_bytes());
+                if mails + 1 < MAILS {
+                    self.keep(Kept { connection, since: Instant::now(), mails: mails + 1 });
+                }
+                Ok(())
+            }
+            Err((step, error)) => {
+                detail.status = error.status().map(Into::into);
+                let failure = self.failed(&step, &error);
+                // What was begun ends with the connection.
+                connection.abort().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn converse<'m>(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        mail: &'m Mail,
+    ) -> Result<Response, (Step<'m>, smtp::Error)> {
+        let mut parameters = Vec::new();
+        if self.needs_utf8(mail) && connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let from = MailFrom::new(Some(mail.from.clone()), parameters);
+        connection.command(from).await.map_err(|e| (Step::From, e))?;
+        for recipient in &mail.to {
+            let to = Rcpt::new(recipient.address.clone(), Vec::new());
+            connection.command(to).await.map_err(|e| (Step::To(recipient), e))?;
+        }
+        connection.command(Data).await.map_err(|e| (Step::Content, e))?;
+        connection.message(&mail.bytes).await.map_err(|e| (Step::Content, e))
+    }
+
+    /// Whether an address is not ASCII (RFC 6531).
+    fn needs_utf8(&self, mail: &Mail) -> bool {
+        let mut all = mail.to.iter().map(|r| &r.address).chain([&mail.from]);
+        all.any(|address| !AsRef::<str>::as_ref(address).is_ascii())
+    }
+
+    /// A connection that stands, and how many mails went over it.
+    async fn connected(&self) -> Result<(AsyncSmtpConnection, u32), Failure> {
+        loop {
+            let Some(mut kept) = self.idle().pop() else { break };
+            let silent = kept.since.elapsed();
+            if silent < DOUBTFUL || (silent < STALE && kept.connection.test_connected().await) {
+                return Ok((kept.connection, kept.mails));
+            }
+        }
+        Ok((self.open().await?, 0))
+    }
+
+    async fn open(&self) -> Result<AsyncSmtpConnection, Failure> {
+        let addresses = self.endpoint.addresses().await?;
+        if self.protection == Protection::None
+            && let Some(public) = addresses.iter().find(|address| special_range(address.ip()).is_none())
+        {
+            let message = format!(
+                "`{}` is at {}, a public address: mail is not sent there without TLS; set `tls` to `required` or `starttls`",
+                self.endpoint,
+                public.ip()
+            );
+            return Err(Failure::new(FailureClass::Refused, message));
+        }
+        let at_once = self.tls.clone().filter(|_| self.protection == Protection::Required);
+        let limit = Some(self.endpoint.connect_timeout());
+        // Checked addresses, and under TLS the name of the host.
+        let connected = AsyncSmtpConnection::connect_tokio1(&addresses[..], limit, &self.hello, at_once, None).await;
+        let mut connection = connected.map_err(|e| self.failed(&Step::Connect, &e))?;
+        if let Some(tls) = self.tls.clone().filter(|_| self.protection == Protection::Starttls) {
+            if !connection.can_starttls() {
+                connection.abort().await;
+                let message = format!(
+                    "`{}` does not offer STARTTLS, and mail is not sent without; `tls = \"required\"` and port 465 may do",
+                    self.endpoint
+                );
+                return Err(Failure::new(FailureClass::Tls, message));
+            }
+            let encrypted = connection.starttls(tls, &self.hello).await;
+            encrypted.map_err(|e| self.failed(&Step::Connect, &e))?;
+        }
+        if let Some(credentials) = &self.credentials {
+            let signed_in = connection.auth(DEFAULT_MECHANISMS, credentials).await;
+            if let Err(error) = signed_in {
+                connection.abort().await;
+                return Err(self.failed(&Step::SignIn, &error));
+            }
+        }
+        Ok(connection)
+    }
+
+    fn failed(&self, step: &Step<'_>, error: &smtp::Error) -> Failure {
+        let doing = match step {
+            Step::Connect => "connecting".to_owned(),
+            Step::SignIn => "signing in as `username`".to_owned(),
+            Step::From => "the sender".to_owned(),
+            Step::To(recipient) => format!("the recipient <{}>", recipient.address),
+            Step::Content => "the mail".to_owned(),
+        };
+        let Some(status) = error.status() else {
+            return self.broken(&doing, step, error);
+        };
+        let code = u16::from(status);
+        let said = error.source().map(ToString::to_string).unwrap_or_default();
+        let said = excerpt(said.as_bytes()).unwrap_or_default();
+        let about_the_mail = matches!(step, Step::From | Step::To(_) | Step::Content);
+        let lasting = error.is_permanent();
+        let verdict = if lasting && about_the_mail { Verdict::DeadLetter } else { Verdict::Retry };
+        let class = match step {
+            // Not to be held against the server, or one event's address would stop the mails of the others.
+            Step::To(recipient) if lasting && recipient.by_event => FailureClass::Refused,
+            _ => FailureClass::Status(code),
+        };
+        let what = if lasting { "refused" } else { "refused for now" };
+        let hint = match step {
+            Step::SignIn => "; correct `username` and the secret of `password`",
+            Step::To(_) => "; the mail went to nobody",
+            _ => "",
+        };
+        Failure::new(class, format!("`{}` {what} {doing}: {code} {said}{hint}", self.endpoint)).verdict(verdict)
+    }
+
+    /// It failed without an answer.
+    fn broken(&self, doing: &str, step: &Step<'_>, error: &smtp::Error) -> Failure {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        let mut tls = error.is_tls();
+        while let Some(at) = cause {
+            tls |= is_tls(at);
+            cause = at.source();
+        }
+        let (class, what) = match step {
+            _ if tls => (FailureClass::Tls, "cannot be trusted or does not speak TLS"),
+            Step::Connect if error.is_timeout() => (FailureClass::Connect, "did not answer within `connect_timeout`"),
+            Step::Connect => (FailureClass::Connect, "cannot be connected to"),
+            _ => (FailureClass::Protocol, "broke off, or does not speak SMTP"),
+        };
+        Failure::new(class, format!("`{}` {what} ({doing}): {}", self.endpoint, chain(error)))
+    }
+}

@@ -1,0 +1,111 @@
+//! Settings and mails; conversations with servers are tested through the binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::clock::Wall;
+use crate::event::Event;
+use crate::log::{Record, TopicId};
+use crate::target::kinds::sample::Sample;
+use crate::target::{Lookup, Secrets, Verdict, attempt};
+use std::net::Ipv4Addr;
+use zeroize::Zeroizing;
+
+struct Known;
+
+impl Secrets for Known {
+    fn get(&self, reference: &str) -> Result<Zeroizing<String>, String> {
+        if reference == "env:KEY" { Ok("secret\n".to_owned().into()) } else { Err(format!("`{reference}` is not set")) }
+    }
+}
+
+/// A host that is at a public address.
+struct Outside;
+
+impl Lookup for Outside {
+    fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+        async { Ok(vec![IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1))]) }.boxed()
+    }
+}
+
+fn build(toml: &str) -> Result<Arc<dyn Target>, String> {
+    let sample = Sample::read(&format!("name = \"t\"\nkind = \"smtp\"\n{toml}"))?;
+    let lookup: Arc<dyn Lookup> = Arc::new(Outside);
+    let context =
+        Context { base_dir: std::path::Path::new("/"), secrets: &Known, allow_networks: &[], lookup: Some(&lookup) };
+    sample.build(&context).map_err(|e| e.to_string())
+}
+
+fn record(data: &str) -> Arc<Record> {
+    let event = Event::new("s", "order.paid", bytes::Bytes::copy_from_slice(data.as_bytes()));
+    Arc::new(Record::new("t".into(), TopicId(1), 1, Wall(0), event))
+}
+
+const MAIL: &str = "host = \"mail.example.com\"\nfrom = \"a@example.com\"\n";
+
+#[test]
+fn settings_that_are_refused() {
+    for (toml, said) in [
+        ("to = []", "needs somebody"),
+        ("to = [\"nobody\"]", "`to.0`: `nobody` is not one e-mail address"),
+        ("to = [\"a@b.org, c@d.org\"]", "not one e-mail address"),
+        ("to = [\"a@b.org\\nBcc: c@d.org\"]", "control character"),
+        ("to = [\"a@b.org\"]\nusername = \"u\"", "needs a `password`"),
+        ("to = [\"a@b.org\"]\nusername = \"u\"\npassword = \"p\"", "not the password itself"),
+        ("to = [\"a@b.org\"]\nusername = \"u\"\npassword = \"env:NO\"", "is not set"),
+        ("to = [\"a@b.org\"]\nusername = \"u\"\npassword = \"env:KEY\"\ntls = \"none\"", "without TLS"),
+        ("to = [\"a@b.org\"]\ntls = \"maybe\"", "starttls"),
+        ("to = [\"a@b.org\"]\nhello = \"a b\"", "`hello`"),
+        ("to = [\"a@b.org\"]\nhtml = \"${\"", "`html`"),
+    ] {
+        let error = build(&format!("{MAIL}{toml}")).expect_err(toml);
+        assert!(error.contains(said), "{toml}: {error}");
+    }
+    for host in ["", "mail.example.com:25", "http://x", "10.0.0.1", "::1", "a\\nb"] {
+        let error = build(&format!("host = \"{host}\"\nfrom = \"a@b.org\"\nto = [\"a@b.org\"]")).expect_err(host);
+        assert!(error.contains("`host`"), "{host}: {error}");
+    }
+}
+
+#[test]
+fn a_mail_is_the_same_at_every_attempt() {
+    let to = "to = [\"Jo Ü <jo@example.org>\", \"${event.data.to}\"]\nsubject = \"${event.data.what}\"\nreply_to = \"r@example.org\"";
+    let target = build(&format!("{MAIL}{to}")).unwrap();
+    let preview = |data: &str, attempt| {
+        let record = record(data);
+        let mut event = record.event.clone();
+        event.id = "a b\r\n\"7\"".into();
+        let record = Arc::new(Record::new("t".into(), TopicId(1), 1, Wall(0), event));
+        target.preview(Delivery { record: &record, attempt, now: Wall(0) })
+    };
+    let mail = preview("{\"to\":\"x@example.org\",\"what\":\"a\\r\\nTo: y@example.org\"}", 1).unwrap();
+    let header = |name: &str| {
+        let found: Vec<&str> = mail.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect();
+        assert_eq!(found.len(), 1, "{name}: {mail:?}");
+        found[0].to_owned()
+    };
+    assert_eq!(header("Subject"), "a  To: y@example.org");
+    assert!(header("To").contains("x@example.org") && !header("To").contains("y@example.org"));
+    assert!(header("Message-ID").ends_with("@example.com>"));
+    assert_eq!(header("Date"), "Thu, 01 Jan 1970 00:00:00 +0000");
+    assert_eq!(preview("{\"to\":\"x@example.org\",\"what\":\"a\\r\\nTo: y@example.org\"}", 7).unwrap(), mail);
+    assert!(mail.destination.starts_with("jo@example.org, x@example.org by mail.example.com:465"), "{mail:?}");
+
+    for data in ["{\"to\":\"x@example.org\\r\\nX: y\"}", "{\"to\":\"x@a.org, y@b.org\"}", "{\"to\":\"<x>\"}"] {
+        let failure = preview(data, 1).unwrap_err();
+        assert_eq!((failure.class, failure.verdict), (FailureClass::Template, Verdict::DeadLetter), "{failure:?}");
+    }
+    let long = format!("{{\"to\":null,\"what\":\"{}\"}}", "x".repeat(1000));
+    let mail = preview(&long, 1).unwrap();
+    let (_, subject) = mail.headers.iter().find(|(n, _)| n == "Subject").unwrap();
+    assert!(subject.len() < 600, "{subject}");
+}
+
+#[tokio::test]
+async fn without_tls_nothing_goes_to_a_public_address() {
+    let target = build(&format!("{MAIL}to = [\"a@b.org\"]\ntls = \"none\"")).unwrap();
+    let outcome = attempt(&*target, Delivery { record: &record("{}"), attempt: 1, now: Wall(0) }).await;
+    let Outcome::Failed(failure) = outcome else { panic!("delivered") };
+    assert_eq!(failure.class, FailureClass::Refused);
+    assert!(failure.message.contains("a public address"), "{failure:?}");
+}

@@ -1,0 +1,67 @@
+//! Settings and messages; conversations with servers are tested through the binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::event::Event;
+use crate::log::{Record, TopicId};
+use crate::target::Secrets;
+use crate::target::kinds::sample::Sample;
+use zeroize::Zeroizing;
+
+struct Known;
+
+impl Secrets for Known {
+    fn get(&self, reference: &str) -> Result<Zeroizing<String>, String> {
+        match reference {
+            "env:URL" => Ok("wss://example.com/in?key=hidden\n".to_owned().into()),
+            "env:TOKEN" => Ok("Bearer hidden".to_owned().into()),
+            other => Err(format!("`{other}` is not set")),
+        }
+    }
+}
+
+fn build(toml: &str) -> Result<Arc<dyn Target>, String> {
+    let sample = Sample::read(&format!("name = \"t\"\nkind = \"websocket\"\n{toml}"))?;
+    let context = Context { base_dir: std::path::Path::new("/"), secrets: &Known, allow_networks: &[], lookup: None };
+    sample.build(&context).map_err(|e| e.to_string())
+}
+
+fn record(data: &[u8], content_type: &str) -> Arc<Record> {
+    let mut event = Event::new("s", "t", bytes::Bytes::copy_from_slice(data));
+    event.content_type = Some(content_type.into());
+    Arc::new(Record::new("t".into(), TopicId(1), 1, Wall(0), event))
+}
+
+#[test]
+fn settings_that_are_refused() {
+    for (toml, said) in [
+        ("url = \"https\"", "`url`"),
+        ("url = \"ftp://example.com\"", "expected `ws` or `wss`"),
+        ("url = \"wss://u:p@example.com\"", "user name or password"),
+        ("url = \"wss://example.com/${event.id}\"", "no template"),
+        ("url = \"wss://10.0.0.1/\"", "allow_networks = ["),
+        ("url = \"ws://0x7f.1/\"", "allow_networks = ["),
+        ("url = \"ws://[::1]/\"", "allow_networks = ["),
+        ("url = \"ws://example.com\"\ntls = { ca = \"x\" }", "`wss://` only"),
+        ("url = \"wss://example.com\"\nheaders = { upgrade = \"x\" }", "set by hexaFn itself"),
+        ("url = \"wss://example.com\"\nheaders = { a = \"${event.id}\" }", "no template"),
+        ("url = \"wss://example.com\"\nack = \"reply\"\nformat = \"json\"", "must see the event's id"),
+        ("url = \"wss://example.com\"\nping = \"1ms\"", "`ping`"),
+        ("url = \"wss://example.com\"\nmax_frame = \"1B\"", "`max_frame`"),
+        ("url = \"env:NO\"", "is not set"),
+    ] {
+        let error = build(toml).expect_err(toml);
+        assert!(error.contains(said), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown_and_bytes_are_binary() {
+    let target = build("url = \"env:URL\"\nheaders = { authorization = \"env:TOKEN\" }\nformat = \"data\"").unwrap();
+    let record = record(b"{\"a\":1}", "application/json");
+    let preview = target.preview(Delivery { record: &record, attempt: 1, now: Wall(0) }).unwrap();
+    let shown = format!("{preview:?} {target:?}");
+    assert!(shown.contains("wss://example.com/…") && shown.contains("{\\\"a\\\":1}"), "{shown}");
+    assert!(!format!("{preview:?}").contains("hidden"), "{preview:?}");
+}
