@@ -50,10 +50,10 @@ mod editor;
 mod egress;
 #[path = "it/emit.rs"]
 mod emit;
-#[path = "it/explained.rs"]
-mod explained;
 #[path = "it/examples.rs"]
 mod examples;
+#[path = "it/explained.rs"]
+mod explained;
 #[path = "it/flow.rs"]
 mod flow;
 #[path = "it/github.rs"]
@@ -76,10 +76,10 @@ mod outcomes;
 mod overload;
 #[path = "it/reload.rs"]
 mod reload;
-#[path = "it/schemas.rs"]
-mod schemas;
 #[path = "it/s3.rs"]
 mod s3;
+#[path = "it/schemas.rs"]
+mod schemas;
 #[path = "it/signatures.rs"]
 mod signatures;
 #[path = "it/smtp.rs"]

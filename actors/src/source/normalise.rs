@@ -115,7 +115,16 @@ impl Normaliser {
         kept.retain(|name: &Str| !SECRET_HEADERS.contains(&&**name));
         kept.sort_unstable();
         kept.dedup();
-        Self { validator: None, source, kind, limits, cloudevents, kept, dedupe_header: None, json: "application/json".into() }
+        Self {
+            validator: None,
+            source,
+            kind,
+            limits,
+            cloudevents,
+            kept,
+            dedupe_header: None,
+            json: "application/json".into(),
+        }
     }
 
     /// What can be refused before the body is read: the content encoding and the declared length.

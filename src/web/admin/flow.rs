@@ -102,7 +102,7 @@ pub(in super::super) struct PullStatus {
     dead_lettered: u64,
     /// What it does at the moment.
     #[serde(flatten)]
-    now: Option<Shown>,
+    now: Option<hexafn_actors::source::pull_actor::Shown>,
 }
 
 /// A webhook. Counts are requests since the start.
