@@ -148,6 +148,16 @@ impl Auth {
         Err(Refusal::Scope(format!("{resource}:{verb}:{namespace}")))
     }
 
+    /// Whether the holder of a token that was let in may also do this; not counted as a request of its own.
+    pub fn covers(&self, bearer: Option<&str>, from: Option<IpAddr>, action: (&str, &str, &str)) -> bool {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        match self.find(&tokens, bearer, from) {
+            Ok(Some(token)) => token.scopes.iter().any(|s| s.covers(action.0, action.1, action.2)),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
     /// Whether a token is needed.
     pub fn has_tokens(&self) -> bool {
         !self.tokens.read().unwrap_or_else(PoisonError::into_inner).is_empty()

@@ -20,6 +20,7 @@ mod online;
 mod repl;
 mod table;
 mod test;
+mod trace;
 
 /// An event-function runtime: webhooks in, triggers decide, functions run, results are forwarded, nothing lost.
 #[derive(Debug, Parser)]
@@ -147,7 +148,7 @@ enum Command {
     Graph(graph::Graph),
     /// Traces: the journeys of events.
     #[command(subcommand)]
-    Trace(online::Trace),
+    Trace(trace::Trace),
     /// Take over changes of the configuration: all of them, or none.
     Reload,
     /// Tokens for the API.
@@ -247,7 +248,7 @@ fn run(cli: Cli) -> Done {
         Command::Dlq(dlq) => dlq::dlq(&client?, dlq),
         Command::Actors(actors) => online::actors(&client?, actors),
         Command::Graph(args) => graph::graph(&client?, &args),
-        Command::Trace(trace) => online::trace(&client?, trace),
+        Command::Trace(trace) => trace::run(&client?, trace),
         Command::Reload => online::reload(&client?),
         Command::Token(token) => offline::token(token),
         Command::Schema => offline::schema(),

@@ -11,7 +11,7 @@
 mod checked;
 pub mod codes;
 mod de;
-mod embedded;
+pub(crate) mod embedded;
 mod files;
 mod fingerprint;
 mod layers;
@@ -25,7 +25,7 @@ mod secrets;
 pub mod settings;
 pub mod size;
 pub mod texts;
-mod tree;
+pub(crate) mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +34,7 @@ use hexafn_actors::definitions::Definitions;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use files::Root;
 use layers::{Layers, Override};
 use problem::{Problem, Problems};
 use secrets::Vault;
@@ -41,6 +42,7 @@ use texts::Texts;
 use tree::{Node, Step};
 
 pub use checked::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings, TokenSettings};
+pub use files::Shown;
 pub use problem::{ConfigErrors, Severity, Warnings};
 pub use secrets::{SAMPLE, SecretMode};
 pub use settings::{
@@ -60,6 +62,8 @@ pub struct Options {
     pub env: BTreeMap<String, String>,
     /// Whether secrets must be there.
     pub secrets: SecretMode,
+    /// Texts that stand in for files of the folder: what an editor shows and has not saved.
+    pub shown: Shown,
 }
 
 impl Options {
@@ -73,6 +77,7 @@ impl Options {
             overrides: Vec::new(),
             env: env.collect(),
             secrets: SecretMode::Required,
+            shown: Shown::new(),
         }
     }
 }
@@ -108,7 +113,8 @@ pub struct Loaded {
 /// Everything that is wrong with it.
 pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     let (mut texts, mut problems, mut layers) = (Texts::default(), Problems::default(), Layers::default());
-    layers::read_folder(&options.dir, &mut layers, &mut texts, &mut problems);
+    let root = Root { dir: &options.dir, shown: &options.shown };
+    layers::read_folder(root, &mut layers, &mut texts, &mut problems);
     let flags = options.overrides.iter().map(|(key, value)| Override {
         key: key.clone(),
         value,
@@ -133,7 +139,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     let mut vault = Vault::new(options.dir.clone(), options.env.clone(), options.secrets);
     layers.definitions.values().flatten().for_each(|node| vault.learn(node));
     let checker = checked::Checker::new(
-        &options.dir,
+        root,
         &options.base_dir,
         &mut texts,
         &mut problems,

@@ -1,13 +1,13 @@
 //! `hexafn lsp`: the language server for `*.hexa` files (functions and modules) and for the TOML of a configuration, over
 //! standard input and output (Language Server Protocol 3.17).
 //!
-//! Programs are checked as they are typed. The TOML is checked as it is on disk, when a file of its folder is opened or
-//! saved, since it means something only as a whole.
+//! Everything is checked as it is typed, saved or not: a program by itself at once, and the configuration as a whole as soon
+//! as no more messages wait, so that whoever types fast is not waited for.
 
 use lsp_server::{Connection, ErrorCode, Message, Notification, Request, Response};
 use lsp_types::notification::{DidChangeTextDocument, DidCloseTextDocument, DidOpenTextDocument, DidSaveTextDocument};
 use lsp_types::notification::{Notification as _, PublishDiagnostics};
-use lsp_types::request::{Completion, Formatting, GotoDefinition, HoverRequest, Request as _};
+use lsp_types::request::{Completion, Formatting, GotoDefinition, HoverRequest, Request as _, Shutdown};
 use lsp_types::{
     CompletionOptions, HoverProviderCapability, InitializeParams, OneOf, Position, PositionEncodingKind,
     PublishDiagnosticsParams, Range, SaveOptions, ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind,
@@ -16,7 +16,9 @@ use lsp_types::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 
+mod inside;
 mod program;
 mod toml;
 
@@ -52,11 +54,25 @@ pub fn run() -> Result<(), Error> {
         "serverInfo": { "name": "hexafn", "version": env!("CARGO_PKG_VERSION") },
     });
     connection.initialize_finish(id, capabilities)?;
-    let mut server = Server { connection, encoding, open: BTreeMap::new(), told: BTreeSet::new() };
+    let messages = queue(&connection)?;
+    let mut server =
+        Server { connection, messages, encoding, open: Open::new(), told: BTreeSet::new(), stale: BTreeSet::new() };
     server.serve()?;
     drop(server);
     threads.join()?;
     Ok(())
+}
+
+/// Messages that may wait; an editor that sends more waits itself.
+const WAITING: usize = 1_024;
+
+/// The messages of a client, where they can be seen to wait: the channel of the connection holds none.
+fn queue(connection: &Connection) -> Result<Receiver<Message>, Error> {
+    let (sender, receiver) = mpsc::sync_channel(WAITING);
+    let from = connection.receiver.clone();
+    let pump = move || from.into_iter().map_while(|message| sender.send(message).ok()).for_each(drop);
+    std::thread::Builder::new().name("lsp-queue".to_owned()).spawn(pump)?;
+    Ok(receiver)
 }
 
 /// What this server can do.
@@ -140,20 +156,30 @@ struct Document {
     version: i32,
 }
 
+/// The open documents, by address.
+type Open = BTreeMap<String, Document>;
+
 struct Server {
     connection: Connection,
+    messages: Receiver<Message>,
     encoding: Encoding,
-    open: BTreeMap<String, Document>,
-    /// TOML files of which findings were told, so that they can be taken back.
+    open: Open,
+    /// Files of which findings were told, so that they can be taken back.
     told: BTreeSet<String>,
+    /// Folders that were changed since they were checked.
+    stale: BTreeSet<PathBuf>,
 }
 
 impl Server {
     fn serve(&mut self) -> Result<(), Error> {
-        while let Ok(message) = self.connection.receiver.recv() {
+        loop {
+            let Some(message) = self.next()? else { return Ok(()) };
             match message {
                 Message::Request(request) => {
-                    if self.connection.handle_shutdown(&request)? {
+                    if request.method == Shutdown::METHOD {
+                        self.send(Message::Response(Response::new_ok(request.id, ())))?;
+                        // The last message is `exit`; whatever else comes after a shutdown is not served.
+                        drop(self.messages.recv());
                         return Ok(());
                     }
                     let response = self.answer(request);
@@ -163,7 +189,19 @@ impl Server {
                 Message::Response(_) => {}
             }
         }
-        Ok(())
+    }
+
+    /// The next message. Before it is waited for, what was changed is checked: a burst of changes is checked once.
+    fn next(&mut self) -> Result<Option<Message>, Error> {
+        while !self.stale.is_empty() {
+            if let Ok(message) = self.messages.try_recv() {
+                return Ok(Some(message));
+            }
+            while let Some(folder) = self.stale.pop_first() {
+                self.check(&folder)?;
+            }
+        }
+        Ok(self.messages.recv().ok())
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
@@ -175,8 +213,7 @@ impl Server {
             DidOpenTextDocument::METHOD => {
                 let params: lsp_types::DidOpenTextDocumentParams = serde_json::from_value(notification.params)?;
                 let document = params.text_document;
-                self.changed(document.uri.clone(), document.text, document.version)?;
-                self.settled(&document.uri)
+                self.changed(document.uri, document.text, document.version)
             }
             DidChangeTextDocument::METHOD => {
                 let params: lsp_types::DidChangeTextDocumentParams = serde_json::from_value(notification.params)?;
@@ -185,11 +222,14 @@ impl Server {
             }
             DidSaveTextDocument::METHOD => {
                 let params: lsp_types::DidSaveTextDocumentParams = serde_json::from_value(notification.params)?;
-                self.settled(&params.text_document.uri)
+                self.outdate(&params.text_document.uri);
+                Ok(())
             }
             DidCloseTextDocument::METHOD => {
                 let params: lsp_types::DidCloseTextDocumentParams = serde_json::from_value(notification.params)?;
+                // What was not saved is gone.
                 self.open.remove(params.text_document.uri.as_str());
+                self.outdate(&params.text_document.uri);
                 Ok(())
             }
             _ => Ok(()),
@@ -201,36 +241,49 @@ impl Server {
         let Some(path) = path_of(&uri) else { return Ok(()) };
         let program = is_program(&path);
         self.open.insert(uri.as_str().to_owned(), Document { path, text: text.into(), version });
+        self.outdate(&uri);
         if !program {
             return Ok(());
         }
-        let programs: Vec<&String> =
-            self.open.iter().filter(|(_, d)| is_program(&d.path)).map(|(uri, _)| uri).collect();
-        for uri in programs {
-            let Some(document) = self.open.get(uri) else { continue };
+        for (uri, document) in self.open.iter().filter(|(_, d)| is_program(&d.path)) {
             let findings = program::findings(&document.path, &document.text, &self.open, self.encoding);
             self.publish(uri, findings, Some(document.version))?;
         }
         Ok(())
     }
 
-    /// A document is on disk as it is shown: the configuration that it belongs to is checked as a whole.
-    fn settled(&mut self, uri: &Uri) -> Result<(), Error> {
-        let Some(path) = path_of(uri) else { return Ok(()) };
-        let Some(folder) = toml::folder(&path) else { return Ok(()) };
-        let found = toml::findings(&folder, self.encoding);
+    /// The configuration that a document belongs to is to be checked as a whole.
+    fn outdate(&mut self, uri: &Uri) {
+        self.stale.extend(path_of(uri).and_then(|path| toml::folder(&path)));
+    }
+
+    /// Checks a configuration as a whole, as it is shown.
+    fn check(&mut self, folder: &Path) -> Result<(), Error> {
+        let found = toml::findings(folder, &self.open, self.encoding);
         let before = std::mem::take(&mut self.told);
-        for (file, findings) in &found {
-            // Programs are told of as they are typed.
-            if is_program(file) {
-                continue;
+        for (file, mut findings) in found {
+            let Some(uri) = uri_of(&file) else { continue };
+            let document = self.open.get(&uri);
+            if is_program(&file) {
+                // What it says by itself was told as it was typed; here is what its definition adds, such as a schema.
+                let Some(document) = document else { continue };
+                let mut own = program::findings(&document.path, &document.text, &self.open, self.encoding);
+                findings.retain(|more| !own.iter().any(|o| o.range.start == more.range.start && o.code == more.code));
+                own.append(&mut findings);
+                findings = own;
+            } else {
+                self.told.insert(uri.clone());
             }
-            let Some(uri) = uri_of(file) else { continue };
-            self.publish(&uri, findings.clone(), None)?;
-            self.told.insert(uri);
+            self.publish(&uri, findings, document.map(|d| d.version))?;
         }
-        for gone in before.difference(&self.told) {
-            self.publish(gone, Vec::new(), None)?;
+        let gone: Vec<String> = before.difference(&self.told).cloned().collect();
+        for gone in gone {
+            // Those of another folder stay as they are.
+            if gone.parse().ok().and_then(|uri| path_of(&uri)).is_some_and(|path| !path.starts_with(folder)) {
+                self.told.insert(gone);
+            } else {
+                self.publish(&gone, Vec::new(), None)?;
+            }
         }
         Ok(())
     }
@@ -246,18 +299,23 @@ impl Server {
         let result = match request.method.as_str() {
             HoverRequest::METHOD => self.about(request.params, |at: lsp_types::HoverParams| {
                 let place = at.text_document_position_params;
-                let (document, offset) = self.at(&place.text_document.uri, place.position)?;
-                program::hover(&document.path, &document.text, offset, &self.open, self.encoding)
+                let (Document { path, text, .. }, at) = self.at(&place.text_document.uri, place.position)?;
+                let hover = if is_program(path) { program::hover } else { inside::hover };
+                hover(path, text, at, &self.open, self.encoding)
             }),
             Completion::METHOD => self.about(request.params, |at: lsp_types::CompletionParams| {
                 let place = at.text_document_position;
-                let (document, offset) = self.at(&place.text_document.uri, place.position)?;
-                Some(program::completion(&document.path, &document.text, offset, &self.open))
+                let (Document { path, text, .. }, at) = self.at(&place.text_document.uri, place.position)?;
+                if is_program(path) {
+                    return Some(program::completion(path, text, at, &self.open));
+                }
+                inside::completion(path, text, at, &self.open)
             }),
             GotoDefinition::METHOD => self.about(request.params, |at: lsp_types::GotoDefinitionParams| {
                 let place = at.text_document_position_params;
-                let (document, offset) = self.at(&place.text_document.uri, place.position)?;
-                program::definition(&document.path, &document.text, offset, &self.open, self.encoding)
+                let (Document { path, text, .. }, at) = self.at(&place.text_document.uri, place.position)?;
+                let definition = if is_program(path) { program::definition } else { inside::definition };
+                definition(path, text, at, &self.open, self.encoding)
             }),
             Formatting::METHOD => self.about(request.params, |at: lsp_types::DocumentFormattingParams| {
                 let document = self.open.get(at.text_document.uri.as_str()).filter(|d| is_program(&d.path))?;
@@ -287,7 +345,7 @@ impl Server {
     }
 
     fn at(&self, uri: &Uri, position: Position) -> Option<(&Document, usize)> {
-        let document = self.open.get(uri.as_str()).filter(|d| is_program(&d.path))?;
+        let document = self.open.get(uri.as_str())?;
         Some((document, self.encoding.offset(&document.text, position)))
     }
 }

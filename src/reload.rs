@@ -56,7 +56,7 @@ impl Fixed {
 }
 
 /// What a reload did, and what it could not do.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct Reloaded {
     /// What was started, replaced and stopped.
     #[serde(flatten)]
@@ -70,7 +70,7 @@ pub struct Reloaded {
 }
 
 /// What is loaded, and how the last reload went.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct Status {
     /// The folder.
     pub dir: PathBuf,
@@ -83,7 +83,7 @@ pub struct Status {
 }
 
 /// A file that was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct FileStatus {
     /// Its path.
     pub path: PathBuf,
@@ -92,7 +92,7 @@ pub struct FileStatus {
 }
 
 /// How a reload went.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct LastReload {
     /// When.
     pub at: String,

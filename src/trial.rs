@@ -179,8 +179,8 @@ impl<'d> Bench<'d> {
                 }
                 self.put(topic.clone(), event);
             }
-            SourceKind::Webhook { settings, topic_expr, .. } => {
-                let answer = self.request(&source, settings, topic_expr.as_ref(), send, data, number)?;
+            SourceKind::Webhook { .. } => {
+                let answer = self.request(&source, send, data, number)?;
                 self.seen.answer = Some(answer);
             }
         }
@@ -191,12 +191,13 @@ impl<'d> Bench<'d> {
     fn request(
         &mut self,
         source: &SourceDefinition,
-        settings: &WebhookSettings,
-        topic_expr: Option<&hexafn_dsl::Program>,
         send: &SendSettings,
         body: Bytes,
         number: usize,
     ) -> Result<Answered, String> {
+        let SourceKind::Webhook { settings, topic_expr, validator, .. } = &source.kind else {
+            return Err("the source takes no requests".to_owned());
+        };
         let verifier = settings.verify.build(&Samples).map_err(|e| e.to_string())?;
         let mut headers = vec![("content-type".to_owned(), send.content_type.clone())];
         headers.extend(send.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
@@ -214,7 +215,8 @@ impl<'d> Bench<'d> {
             }));
         }
         let parts = RequestParts::post(&headers);
-        let arrivals = match self.arrive(settings, &verifier, parts, body) {
+        let normaliser = Normaliser::new(settings, &verifier).validating(validator.clone());
+        let arrivals = match self.arrive(&normaliser, settings, &verifier, parts, body) {
             Ok(Arrived::Events(arrivals)) => arrivals,
             Ok(Arrived::Challenge(text)) => return Ok(Answered { status: 200, code: None, body: text }),
             Err(refused) => return Ok(problem(&refused)),
@@ -269,12 +271,12 @@ impl<'d> Bench<'d> {
 
     fn arrive(
         &self,
+        normaliser: &Normaliser,
         settings: &WebhookSettings,
         verifier: &Verifier,
         request: RequestParts<'_>,
         body: Bytes,
     ) -> Result<Arrived, DoorError> {
-        let normaliser = Normaliser::new(settings, verifier);
         normaliser.head(&request)?;
         if body.len() as u64 > settings.limits.body {
             return Err(DoorError::too_large(settings.limits.body));

@@ -62,6 +62,12 @@ impl App {
         self.auth.check(bearer, from, (resource, verb, namespace)).map_err(refused)
     }
 
+    /// May the request, which was let in, also see this?
+    pub fn may_read(&self, request: &HttpRequest, resource: &str, namespace: &str) -> bool {
+        let from = request.peer_addr().map(|a| a.ip());
+        self.bearer(request).is_ok_and(|bearer| self.auth.covers(bearer, from, (resource, "read", namespace)))
+    }
+
     /// Does the request come with a token that is known, where one is needed?
     pub fn identify(&self, request: &HttpRequest) -> Result<(), Problem> {
         let bearer = self.bearer(request)?;

@@ -12,6 +12,8 @@ mod outlets;
 mod receiver;
 #[path = "it/sender.rs"]
 mod sender;
+#[path = "it/servers.rs"]
+mod servers;
 #[path = "it/service.rs"]
 mod service;
 #[path = "it/watch.rs"]
@@ -36,6 +38,8 @@ mod crash;
 mod damage;
 #[path = "it/dead.rs"]
 mod dead;
+#[path = "it/delivery.rs"]
+mod delivery;
 #[path = "it/door.rs"]
 mod door;
 #[path = "it/editor.rs"]
@@ -46,6 +50,8 @@ mod egress;
 mod emit;
 #[path = "it/examples.rs"]
 mod examples;
+#[path = "it/explained.rs"]
+mod explained;
 #[path = "it/flow.rs"]
 mod flow;
 #[path = "it/github.rs"]
@@ -66,6 +72,8 @@ mod overload;
 mod reload;
 #[path = "it/s3.rs"]
 mod s3;
+#[path = "it/schemas.rs"]
+mod schemas;
 #[path = "it/signatures.rs"]
 mod signatures;
 #[path = "it/smtp.rs"]

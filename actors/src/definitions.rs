@@ -3,7 +3,7 @@
 //! The configuration crate makes them from TOML; nothing here reads a file. Two sets are compared by
 //! [`fingerprint`](TriggerDefinition::fingerprint), so that a reload touches only what changed.
 
-use hexafn_dsl::Program;
+use hexafn_dsl::{Program, Validator};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,8 @@ pub enum SourceKind {
         verifier: Verifier,
         /// The topic where it is computed from the event (`topic_expr`).
         topic_expr: Option<Program>,
+        /// What the data of each event is held against (`schema`, unless `validate = false`).
+        validator: Option<Arc<Validator>>,
     },
     /// Makes an event at each tick.
     Timer {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::clock::Wall;
 use crate::definitions::{Definitions, TargetDefinition, TriggerDefinition};
 use crate::event::{Event, Str};
-use crate::log::journal::{Barrier, Journal, JournalParts, Sinks};
+use crate::log::journal::{Barrier, Journal, JournalOptions, JournalParts, Sinks};
 use crate::log::rocks::{RocksLog, RocksOptions};
 use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Receipt};
 use crate::metrics::Metrics;
@@ -38,6 +38,7 @@ use crate::trigger::Counts;
 
 mod apply;
 pub mod dead;
+pub mod explained;
 pub mod outside;
 pub mod probe;
 mod switches;
@@ -121,6 +122,10 @@ struct TriggerEntry {
     counts: Arc<Counts>,
     /// Its own definition and those of its functions and targets.
     fingerprint: u64,
+    /// Since when its own definition is this one.
+    since: Wall,
+    /// Since when it runs, with its functions and targets, as it does.
+    placed: Wall,
 }
 
 struct TargetEntry {
@@ -187,8 +192,10 @@ impl System {
         let (journal, barrier) = (Front::new(), Front::new());
         let sinks = Sinks::default();
         let fatal = options.on_fatal.clone();
+        let lazy = options.durability == Durability::Lazy;
         let parts = JournalParts {
             sinks: sinks.clone(),
+            options: JournalOptions { lazy, ..JournalOptions::default() },
             ..JournalParts::new(log.clone(), Arc::new(move |error| fatal(74, &error.to_string())))
         };
         let journal_healthy = parts.healthy.clone();

@@ -196,7 +196,7 @@ pub struct Delivery<'a> {
 }
 
 /// What an attempt would send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Preview {
     /// `POST https://…`, or the path of a file.
     pub destination: String,

@@ -206,7 +206,7 @@ pub enum Act {
 }
 
 /// The state of a subscription on one topic.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
 pub struct SubscriptionStatus {
     /// Its name.
     pub name: Str,
@@ -233,7 +233,7 @@ pub struct SubscriptionStatus {
 }
 
 /// A delivery that waits.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
 pub struct WaitingStatus {
     /// The record.
     pub seq: Seq,
@@ -246,7 +246,7 @@ pub struct WaitingStatus {
 }
 
 /// The state of a topic.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
 pub struct TopicStatus {
     /// Its name.
     pub name: Str,

@@ -16,7 +16,7 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 const MAX_STEPS: usize = 200;
 
 /// Which of the six steps of the flow this was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// Received at a source and verified.
@@ -36,7 +36,7 @@ pub enum Stage {
 }
 
 /// One step of an event.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Step {
     /// The trace.
     pub trace_id: Str,
@@ -44,6 +44,7 @@ pub struct Step {
     pub event_id: Str,
     /// When it began.
     #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
     pub at: Wall,
     /// How long it took, in microseconds.
     pub took_us: u64,
@@ -54,6 +55,7 @@ pub struct Step {
     /// Whether it went well.
     pub ok: bool,
     /// What there is to say: the topic and sequence, the failure, the attempt.
+    #[schemars(with = "String")]
     pub detail: Detail,
 }
 
@@ -64,6 +66,8 @@ pub enum Detail {
     None,
     /// A place in a topic.
     Place(Str, u64),
+    /// A place in a topic, and the version of the trigger that looked at it.
+    Version(Str, u64, u64),
     /// An attempt and what the target said.
     Attempt(u32, Str),
     /// Anything else.
@@ -74,7 +78,7 @@ impl std::fmt::Display for Detail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::None => Ok(()),
-            Self::Place(topic, seq) => write!(f, "{topic}#{seq}"),
+            Self::Place(topic, seq) | Self::Version(topic, seq, _) => write!(f, "{topic}#{seq}"),
             Self::Attempt(n, what) => write!(f, "attempt {n}: {what}"),
             Self::Text(text) => f.write_str(text),
         }
@@ -124,7 +128,7 @@ impl Step {
 }
 
 /// A whole trace, as found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Trace {
     /// The trace id.
     pub trace_id: Str,

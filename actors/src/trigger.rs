@@ -105,7 +105,8 @@ impl Trigger {
             // It is told after the functions have run, and began before them.
             let after: Duration = ran.executions.iter().map(|e| e.took).sum();
             step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0) + 1));
-            steps.push(step.with(Detail::Place(record.topic.clone(), record.seq)));
+            let version = self.spec.runner.definition.fingerprint;
+            steps.push(step.with(Detail::Version(record.topic.clone(), record.seq, version)));
         }
         let mut after: Duration = ran.executions.iter().map(|e| e.took).sum();
         for execution in &ran.executions {

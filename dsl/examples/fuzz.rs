@@ -7,7 +7,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, ProgramKind, SourceText, compile, format, json};
+use hexafn_dsl::{
+    Budget, CompileOptions, CtxView, Data, EventView, Input, Limits, ProgramKind, SourceText, compile, compile_with,
+    format, json,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -28,7 +31,7 @@ impl Random {
     }
 }
 
-const TOKENS: [&str; 58] = [
+const TOKENS: [&str; 60] = [
     "(",
     ")",
     "[",
@@ -49,6 +52,8 @@ const TOKENS: [&str; 58] = [
     ";",
     "=>",
     "|>",
+    "!",
+    "parse_json!(",
     "==",
     "!=",
     "<=",
@@ -193,6 +198,26 @@ fn eval(text: &str) {
             match program.run(&input, &mut budget) {
                 Ok(outcome) => drop(outcome.value.write_json(&mut Vec::new(), 1 << 20)),
                 Err(error) => assert!(!error.to_string().is_empty()),
+            }
+            // What it reads of the document gives the same as all of it.
+            if let Ok(doc) = &doc
+                && !program.reads().is_whole()
+                && let Ok(part) = json::Doc::parse_part(doc.bytes(), program.reads(), &json::Limits::default())
+            {
+                let mut less = input;
+                less.event.data = Data::Json(&part);
+                let results = [input, less].map(|input| match program.run(&input, &mut Budget::new(limits)) {
+                    Ok(outcome) => format!("{:?}", outcome.value.to_json(1 << 20)),
+                    Err(error) => error.to_string(),
+                });
+                assert_eq!(results[0], results[1], "a part of {event} gives something else");
+            }
+            // Nor do marks for coverage change what it gives, or costs.
+            let counted = CompileOptions::default().coverage();
+            if let Ok(counting) = compile_with(&SourceText { name: "fuzz", text }, kind, &counted) {
+                let (mut one, mut other) = (Budget::new(limits), Budget::new(limits));
+                let same = counting.run(&input, &mut one).is_ok() == program.run(&input, &mut other).is_ok();
+                assert!(same && one.steps_used() == other.steps_used(), "counting branches makes a difference");
             }
             if kind == ProgramKind::Condition {
                 drop(program.explain(&input, &mut Budget::new(limits)).map(|e| e.render()));

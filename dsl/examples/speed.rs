@@ -19,6 +19,8 @@ fn main() {
     let large_bytes = bytes::Bytes::from(large);
     measure("parse 100 KiB", 1, || Doc::parse(large_bytes.clone(), &limits).unwrap().node_count());
 
+    raw(&bytes, &large_bytes);
+
     let doc = Doc::parse(bytes.clone(), &limits).unwrap();
     let large_doc = Doc::parse(large_bytes, &limits).unwrap();
     let mut input = Input::EMPTY;
@@ -75,6 +77,32 @@ fn main() {
         budget.reset();
         fold.eval(&large_input, &mut budget).unwrap().preview().len()
     });
+}
+
+/// Conditions on bytes that were checked before: the whole document is parsed, or what the condition reads of it.
+fn raw(small: &bytes::Bytes, large: &bytes::Bytes) {
+    let limits = Limits::default();
+    for (what, text) in [
+        ("first fields", "event.data.ref == 'refs/heads/main' and event.data.repository.private == false"),
+        ("a field that is missing", "event.data.ref == 'refs/heads/main' and event.data.deleted == true"),
+    ] {
+        let program = compile(&SourceText { name: "condition", text }, ProgramKind::Condition).unwrap();
+        for (size, bytes) in [("1 KiB", small), ("100 KiB", large)] {
+            let mut budget = Budget::default();
+            let mut test = |doc: Doc| {
+                budget.reset();
+                let mut input = Input::EMPTY;
+                input.event.data = Data::Json(&doc);
+                program.test(&input, &mut budget).unwrap()
+            };
+            measure(&format!("raw {size}, {what}: parse all, condition"), 1, || {
+                test(Doc::parse(bytes.clone(), &limits).unwrap())
+            });
+            measure(&format!("raw {size}, {what}: parse its reads, condition"), 1, || {
+                test(Doc::parse_part(bytes, program.reads(), &limits).unwrap())
+            });
+        }
+    }
 }
 
 fn event(size: usize) -> Vec<u8> {

@@ -109,6 +109,8 @@ pub(crate) enum ExprKind {
         name: Name,
         args: Vec<Expr>,
         piped: bool,
+        /// Written with `!`: its failure is the caller's.
+        fails: bool,
     },
     Match {
         subject: Box<Expr>,
@@ -289,6 +291,8 @@ pub(crate) struct Declarations {
 }
 
 impl Declarations {
+    pub(crate) const NOTHING: Self = Self { imports: Vec::new(), constants: Vec::new(), functions: Vec::new() };
+
     pub(crate) fn is_empty(&self) -> bool {
         self.imports.is_empty() && self.constants.is_empty() && self.functions.is_empty()
     }

@@ -67,6 +67,11 @@ impl Budget {
         }
     }
 
+    /// Takes back steps that were counted.
+    pub(crate) fn give_back(&mut self, count: u64) {
+        self.steps += count;
+    }
+
     #[cold]
     fn out_of_steps(&mut self) -> Fault {
         self.steps = 0;

@@ -31,7 +31,7 @@ mod random;
 mod redact;
 mod regex;
 mod round;
-mod schema;
+pub(crate) mod schema;
 mod search;
 mod semver;
 mod sets;

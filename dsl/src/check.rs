@@ -12,7 +12,7 @@ use crate::value::Value;
 pub use shape::{Field, Shape, ShapeError};
 
 /// A set of types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Types(u16);
 
 impl Types {

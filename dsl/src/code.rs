@@ -7,9 +7,11 @@ use regex::Regex;
 
 use crate::ast::Span;
 use crate::builtins::{LambdaFn, PatternFn, Prepare, Prepared, PreparedFn, PureFn, Types};
+use crate::coverage::Covered;
 use crate::value::{Shape, Value};
 
 mod forms;
+mod walk;
 
 pub(crate) use forms::{
     Arm, Clause, Each, Emission, Key, Line, Match, Pattern, Rest, RestKind, Try, With, Without, Yield,
@@ -94,6 +96,8 @@ pub(crate) enum Op {
     },
     Drop,
     Fail(Box<Node>),
+    /// Counts a branch; only in programs that were compiled to do so.
+    Covered(Box<Covered>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -113,6 +113,7 @@ codes! {
     NOT_IN_SCHEMA = 312;
     UNHANDLED_FAILURE = 313;
     NOT_A_CHOICE = 314;
+    NEEDLESS_MARK = 315;
 }
 // Run time.
 codes! {

@@ -1,12 +1,14 @@
 //! From the syntax tree to the compiled form. One walk resolves names to slots, infers types, reports what can never
 //! work, folds constants, and chooses the operations.
 
+mod assume;
 mod call;
 mod constants;
 mod destructure;
 mod docs;
 mod each;
 mod effects;
+mod fallible;
 mod flow;
 mod graph;
 mod imports;
@@ -24,12 +26,14 @@ use crate::budget::{Budget, Limits};
 use crate::check::{Shape, Types};
 use crate::code::{Base, Code, Function, Line, Node, Op, Piece};
 use crate::codes;
+use crate::coverage::{self, Coverage};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::eval::Machine;
 use crate::fault::Fault;
 use crate::input::Input;
 use crate::modules::{Loaded, Loader, Modules};
 use crate::program::{Inner, Program, ProgramKind, SourceText};
+use crate::reads::Reads;
 use crate::value::{Text, Value};
 
 pub use docs::{Declaration, module_declarations};
@@ -37,6 +41,7 @@ pub use effects::Emits;
 
 use constants::Known;
 use effects::{Effects, Statement};
+use fallible::Written;
 use imports::Scope;
 use names::Frame;
 
@@ -45,6 +50,7 @@ use names::Frame;
 pub struct CompileOptions<'a> {
     modules: Option<&'a dyn Modules>,
     data: Option<&'a Shape>,
+    coverage: bool,
 }
 
 impl<'a> CompileOptions<'a> {
@@ -61,11 +67,23 @@ impl<'a> CompileOptions<'a> {
         self.data = Some(shape);
         self
     }
+
+    /// Counts in all evaluations which branches are taken: [`Program::branches`] and [`Program::taken`]. Without, a program
+    /// has no branches, and its evaluations do nothing for this.
+    #[must_use]
+    pub fn coverage(mut self) -> Self {
+        self.coverage = true;
+        self
+    }
 }
 
 impl std::fmt::Debug for CompileOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CompileOptions").field("modules", &self.modules.is_some()).field("data", &self.data).finish()
+        f.debug_struct("CompileOptions")
+            .field("modules", &self.modules.is_some())
+            .field("data", &self.data)
+            .field("coverage", &self.coverage)
+            .finish()
     }
 }
 
@@ -97,7 +115,9 @@ pub fn compile_with(
     };
     findings.append(&mut loader.findings);
     let mut compiler = Compiler::new(kind, options.data);
-    let code = compiler.program(&tree, &imports, &loader.loaded);
+    compiler.texts.push((0, source.text));
+    compiler.texts.extend(loader.files.texts());
+    let mut code = compiler.program(&tree, &imports, &loader.loaded);
     let has = |code| findings.iter().any(|finding| finding.code == code);
     let (syntax, number) = (has(codes::UNEXPECTED), has(codes::BAD_NUMBER));
     // What follows from an error is not reported: a line that could not be parsed may have bound the name, and a number
@@ -115,14 +135,23 @@ pub fn compile_with(
     if failed {
         return Err(findings);
     }
+    let reads = Reads::of_code(&mut code);
+    let coverage = if options.coverage {
+        let names: Vec<String> = compiler.functions.iter().map(|function| function.name.text.clone()).collect();
+        coverage::instrument(&mut code, kind == ProgramKind::Condition, &names, source.text, &loader.files)
+    } else {
+        Coverage::default()
+    };
     Ok(Program(Arc::new(Inner {
         name: source.name.into(),
         text: source.text.into(),
         kind,
         code,
         reads_data: compiler.reads_data,
+        reads,
         emits: compiler.emits(),
         declarations: docs::of_program(source.text, &tree),
+        coverage,
         files: loader.files,
         warnings: findings,
     })))
@@ -136,7 +165,7 @@ pub(super) struct Compiler<'a> {
     findings: Vec<Diagnostic>,
     reads_data: bool,
     /// The functions of all modules and of the program, in the order in which they are compiled.
-    functions: Vec<Declared>,
+    functions: Vec<Declared<'a>>,
     /// The names of each module, and last those of the program.
     scopes: Vec<Scope>,
     /// The one that is being compiled.
@@ -159,8 +188,14 @@ pub(super) struct Compiler<'a> {
     trying: u32,
     /// What tests said about the paths that they tested, where they hold.
     paths: Vec<(String, Types)>,
-    /// What was tested with `is_json` and the like before.
-    looked_at: Vec<String>,
+    /// How many `try` and `??` are around that handle failures.
+    handling: u32,
+    /// Calls that can fail, and `fail`, so far.
+    declared_failures: usize,
+    /// What calls hand over.
+    assumed: assume::Assumed,
+    /// Where the places of the program and of its modules begin, with their texts.
+    texts: Vec<(usize, &'a str)>,
     /// What the expression that is being compiled does besides giving a value.
     effects: Effects,
     /// The same of each function, and of the main program at the end.
@@ -168,11 +203,16 @@ pub(super) struct Compiler<'a> {
     statements: Vec<Statement>,
 }
 
-struct Declared {
+struct Declared<'a> {
     name: ast::Name,
-    arity: usize,
+    params: &'a [ast::Name],
+    body: &'a Expr,
+    /// Whose names it sees.
+    scope: usize,
     depth: u32,
     result: Types,
+    /// Its callers must say what happens when it fails.
+    fallible: bool,
 }
 
 impl<'a> Compiler<'a> {
@@ -194,7 +234,10 @@ impl<'a> Compiler<'a> {
             in_constant: false,
             trying: 0,
             paths: Vec::new(),
-            looked_at: Vec::new(),
+            handling: 0,
+            declared_failures: 0,
+            assumed: assume::Assumed::default(),
+            texts: Vec::new(),
             effects: Effects::default(),
             all_effects: Vec::new(),
             statements: Vec::new(),
@@ -211,17 +254,22 @@ impl<'a> Compiler<'a> {
         (Node { span, op: Op::Drop }, Types::ANY)
     }
 
-    fn program(&mut self, tree: &Expr, imports: &[Option<usize>], modules: &[Loaded]) -> Code {
-        let empty = ast::Declarations::default();
+    fn program(&mut self, tree: &'a Expr, imports: &[Option<usize>], modules: &'a [Loaded]) -> Code {
+        static NOTHING: ast::Declarations = ast::Declarations::NOTHING;
         let own = match &tree.kind {
             ExprKind::Block(block) => &block.declarations,
-            _ => &empty,
+            _ => &NOTHING,
         };
         for module in modules {
             self.declare(&module.declarations, &module.imports, modules);
         }
         self.declare(own, imports, modules);
         let total = self.functions.len();
+        let files = modules.iter().map(|module| &module.declarations).chain([own]);
+        let fallible = fallible::of_functions(files.zip(&self.scopes));
+        for (function, fallible) in self.functions.iter_mut().zip(fallible) {
+            function.fallible = fallible;
+        }
         self.calls = vec![Vec::new(); total + 1];
         let mut functions = Vec::with_capacity(total);
         for (scope, declarations) in modules.iter().map(|module| &module.declarations).chain([own]).enumerate() {
@@ -346,7 +394,10 @@ impl<'a> Compiler<'a> {
                 );
                 Self::wrong(span)
             }
-            ExprKind::Call { name, args, piped } => self.call(name, args, *piped, span),
+            ExprKind::Call { name, args, piped, fails } => {
+                let written = Written { piped: *piped, fails: *fails, named: None };
+                self.call(name, args, written, span)
+            }
             ExprKind::Match { subject, arms } => self.matching(subject, arms, span),
             ExprKind::Each { yields, clauses } => self.each(yields, clauses, span),
             ExprKind::With { base, changes } => self.with(base, changes, span),
@@ -366,6 +417,7 @@ impl<'a> Compiler<'a> {
             }
             ExprKind::Fail(reason) => {
                 self.effects.acts = true;
+                self.declared_failures += 1;
                 let (reason, _) = self.expr(reason);
                 (Node { span, op: Op::Fail(Box::new(reason)) }, Types::NEVER)
             }

@@ -35,6 +35,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// A change of the text that removes the finding.
     pub replacement: Option<(Range<usize>, String)>,
+    /// Another change that removes it, where there is a choice.
+    pub alternative: Option<(Range<usize>, String)>,
     /// The module that the finding is about, and that its places are in; nothing for the program itself.
     pub module: Option<ModuleText>,
 }
@@ -49,6 +51,7 @@ impl Diagnostic {
             label: String::new(),
             help: None,
             replacement: None,
+            alternative: None,
             module: None,
         }
     }
@@ -72,11 +75,17 @@ impl Diagnostic {
         self
     }
 
+    /// The other change that would do.
+    pub(crate) fn or_replace(mut self, span: impl Into<Range<usize>>, text: impl Into<String>) -> Self {
+        self.alternative = Some((span.into(), text.into()));
+        self
+    }
+
     /// Moves all places.
     pub(crate) fn shift(&mut self, by: isize) {
         let moved = |range: &Range<usize>| range.start.saturating_add_signed(by)..range.end.saturating_add_signed(by);
         self.span = moved(&self.span);
-        if let Some((span, _)) = &mut self.replacement {
+        for (span, _) in self.replacement.iter_mut().chain(&mut self.alternative) {
             *span = moved(span);
         }
     }

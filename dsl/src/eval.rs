@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::builtins::Types;
 use crate::code::{Args, Call, CallLambda, CallPattern, Code, Compare, Element, Lambda, Line, Member, Node, Op, Piece};
 use crate::codes;
+use crate::coverage::Covered;
 use crate::fault::Fault;
 use crate::input::Input;
 use crate::value::{Object, ObjectBuilder, Shape, Text, Value, equal};
@@ -119,6 +120,7 @@ impl<'p, 'e> Machine<'p, 'e> {
             Op::Try(attempt) => self.attempt(attempt),
             Op::Rest(rest) => self.rest(rest).map_err(|fault| fault.at(node.span)),
             Op::Drop => Err(Fault::Drop),
+            Op::Covered(covered) => self.covered(covered),
             Op::Fail(reason) => {
                 let reason = self.eval(reason)?;
                 let mut text = String::new();
@@ -126,6 +128,19 @@ impl<'p, 'e> Machine<'p, 'e> {
                 Err(Fault::new(codes::FAILED, text).at(node.span))
             }
         }
+    }
+
+    /// A mark costs no steps: what is measured behaves as what is not.
+    #[cold]
+    #[inline(never)]
+    fn covered(&mut self, covered: &'p Covered) -> Result<Value<'e>> {
+        self.budget.give_back(1);
+        if !covered.reached() {
+            return Ok(Value::Null);
+        }
+        let result = self.eval(&covered.node);
+        covered.gave(&result);
+        result
     }
 
     /// The lines of a block before its result.

@@ -9,9 +9,12 @@ mod error;
 mod escape;
 mod node;
 mod parse;
+mod part;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+
+use crate::reads::Reads;
 
 pub use error::{Error, ErrorKind};
 pub(crate) use escape::{decode, write_string};
@@ -77,6 +80,30 @@ impl Doc {
         let mut tape = Vec::with_capacity(text.len() / 6 + 8);
         parse::run::<true>(&text, limits, &mut tape)?;
         Ok(Self { text, tape })
+    }
+
+    /// A document of those parts only that `reads` names, from bytes that [`Doc::parse`] or [`Doc::validate`] accepted
+    /// before. It costs what lies before the last of them, which is stepped over rather than read.
+    ///
+    /// Programs whose reads these are give the same results as with the whole document. They may take fewer steps, since to
+    /// look for a member costs steps by the size of its object, if that has more than 64.
+    ///
+    /// Bytes that were not checked are not checked here either: of a key that comes twice the first is taken, and an error
+    /// behind the parts is not noticed. Where the scan meets one, or where the whole document is read, it is parsed as
+    /// a whole.
+    ///
+    /// # Errors
+    /// As [`Doc::parse`], where the whole document is parsed.
+    pub fn parse_part(bytes: &Bytes, reads: &Reads, limits: &Limits) -> Result<Self, Error> {
+        if !reads.is_whole()
+            && let Some(part) = part::of(bytes, &reads.root)
+            // What is nearly everything is not worth a copy.
+            && part.len() <= bytes.len() / 2 + 64
+            && let Ok(doc) = Self::parse(part.into(), limits)
+        {
+            return Ok(doc);
+        }
+        Self::parse(bytes.clone(), limits)
     }
 
     /// The checks of [`Doc::parse`] without keeping anything, for documents that no program reads.

@@ -82,6 +82,11 @@ impl Files {
         self.0.get(behind.checked_sub(1)?).map(|(base, source)| (*base, source))
     }
 
+    /// The texts of the modules, and where their places begin.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.0.iter().map(|(base, source)| (*base, &*source.text))
+    }
+
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(_, source)| &*source.path)
     }

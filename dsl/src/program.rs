@@ -6,11 +6,13 @@ use crate::budget::Budget;
 use crate::code::{Code, Op};
 use crate::codes;
 use crate::compile::{Declaration, Emits};
+use crate::coverage::{Branch, Coverage};
 use crate::diagnostic::Diagnostics;
 use crate::eval::{Emit, Explanation, Machine, Source, truth_of};
 use crate::fault::{Failure, Fault, RuntimeError};
 use crate::input::Input;
 use crate::modules::Files;
+use crate::reads::Reads;
 use crate::value::Value;
 
 /// The text of a program and the name that diagnostics give it.
@@ -40,8 +42,10 @@ pub(crate) struct Inner {
     pub(crate) kind: ProgramKind,
     pub(crate) code: Code,
     pub(crate) reads_data: bool,
+    pub(crate) reads: Reads,
     pub(crate) emits: Emits,
     pub(crate) declarations: Vec<Declaration>,
+    pub(crate) coverage: Coverage,
     pub(crate) files: Files,
     pub(crate) warnings: Diagnostics,
 }
@@ -63,6 +67,11 @@ impl Program {
     /// Whether `event.data` is touched at all. If not, the body of the event need not be parsed.
     pub fn reads_data(&self) -> bool {
         self.0.reads_data
+    }
+
+    /// What of `event.data` the program reads, itself and in the functions that it has.
+    pub fn reads(&self) -> &Reads {
+        &self.0.reads
     }
 
     /// The text of the program.
@@ -115,6 +124,20 @@ impl Program {
     /// The topics that the program may emit to, by itself and through the functions that it calls.
     pub fn emits(&self) -> &Emits {
         &self.0.emits
+    }
+
+    /// The branches of the program and of the functions that it has, those of its modules included, if it was compiled with
+    /// [`CompileOptions::coverage`]; none otherwise.
+    ///
+    /// [`CompileOptions::coverage`]: crate::CompileOptions::coverage
+    pub fn branches(&self) -> &[Branch] {
+        &self.0.coverage.branches
+    }
+
+    /// How often each of [`Program::branches`] was taken so far, in all evaluations of this program and its clones, in
+    /// whatever way they were evaluated.
+    pub fn taken(&self) -> Vec<u64> {
+        self.0.coverage.taken()
     }
 
     /// Evaluates the program, and keeps what it emitted. What a function emitted before it dropped its event stays

@@ -11,8 +11,8 @@ pub fn reference() -> String {
     out.push_str(
         "\n## Built-in functions\n\nA `?` marks a parameter that may be left out, `...` one that takes any number \
                   of arguments, `fn(x)` a lambda or the name of a function. A `!` at the end \
-                  marks a function that interprets text of others and fails on what it does not understand: `try f(x) \
-                  else y` handles that. In `x |> f(a)` the value `x` is the first argument.\n",
+                  marks a function that reads what others wrote and fails on what it does not understand: `f(x) ?? y`, `try \
+                  f(x) else y` or `f!(x)` says what happens then. In `x |> f(a)` the value `x` is the first argument.\n",
     );
     let mut group = "";
     for builtin in builtins() {

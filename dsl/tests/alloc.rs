@@ -40,6 +40,29 @@ fn conditions_allocate_nothing() {
     }
 }
 
+/// A pattern or a network that a name holds is prepared with the program: at run time it would allocate, and take steps.
+#[test]
+fn what_a_name_holds_is_prepared_once() {
+    let doc = Doc::parse(Bytes::from_static(EVENT), &Limits::default()).unwrap();
+    let mut input = Input::EMPTY;
+    input.event.data = Data::Json(&doc);
+    for text in [
+        "let p = '^refs/.*/main$'\nmatches(event.data.ref, p)",
+        "const P = '^refs/' + '.*/main$'\nmatches(event.data.ref, P)",
+        "fn main(ref) { let p = '^refs/.*/main$'; matches(ref, p) }\nmain(event.data.ref)",
+        "const NETS = ['10.0.0.0/8', '::1/128']\nlet nets = NETS\nip_in_cidr('10.1.1.1', nets) ?? false",
+    ] {
+        let program = compile(&SourceText { name: "condition", text }, ProgramKind::Condition).unwrap();
+        let mut budget = Budget::default();
+        // The first use of a pattern sets its scratch space up.
+        assert!(program.test(&input, &mut budget).unwrap(), "{text}");
+        budget.reset();
+        let counted = measure(|| assert!(program.test(&input, &mut budget).unwrap()));
+        assert_eq!(counted.count_total, 0, "{text}");
+        assert!(budget.steps_used() < 100, "{text}: {}", budget.steps_used());
+    }
+}
+
 #[test]
 fn a_document_is_one_allocation() {
     let bytes = Bytes::from(EVENT.to_vec());

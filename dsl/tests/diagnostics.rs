@@ -217,26 +217,87 @@ fn suggestions_compile_when_applied() {
     }
 }
 
+/// Calls that can fail, and nothing that handles that.
+const UNHANDLED: [&str; 14] = [
+    "parse_json(event.data.a)",
+    "parse_json(event.data.a).b.c",
+    "event.data.n ?? to_int(event.data.a) + 1",
+    "(1 + to_int(event.data.a)) ?? 0",
+    "event.data.a |> base64_decode |> parse_json!",
+    "upper(base64_decode(event.data.a))",
+    "map(event.data.xs, parse_bytes)",
+    "map(event.data.xs, x => to_int(x) * 2)",
+    "sort_by(event.data.xs, parse_time)",
+    "if parse_bytes(event.data.a) > 1 { 1 } else { 2 }",
+    "\"at ${parse_time(event.data.at)}\"",
+    "fn f(x) = parse_json!(x)\nf(event.data.a)",
+    "fn g(x) = f!(x)\nfn f(x) = x ?? fail \"none\"\n[1] |> map(g)",
+    "try 1 else parse_json(event.data.a)",
+];
+
 #[test]
 fn failures_that_nothing_handles() {
-    let compiled = |text| compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
-    let text = "[parse_json(event.data.a), parse_bytes(event.data.b ?? '0'), map(event.data.c, hex_decode)]";
-    insta::assert_snapshot!("unhandled_failures", format!("{text}\n\n{}", compiled(text).warnings().render(false)));
+    let compiled = |text: &str| compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function);
+    let mut rendered = String::new();
+    for text in UNHANDLED {
+        let findings = compiled(text).map(drop).expect_err(text);
+        rendered.push_str(&format!("{text}\n\n{}\n", findings.render(false)));
+        let finding = findings.iter().next().unwrap();
+        assert_eq!((findings.len(), finding.code.to_string()), (1, "HX0313".to_owned()), "{findings}");
+        for (span, with) in [finding.replacement.clone().unwrap(), finding.alternative.clone().unwrap()] {
+            let mut repaired = text.to_owned();
+            repaired.replace_range(span, &with);
+            let program = compiled(&repaired).unwrap_or_else(|why| panic!("{text} -> {repaired}: {why}"));
+            assert!(program.warnings().is_empty(), "{repaired}: {}", program.warnings());
+        }
+    }
+    insta::assert_snapshot!("unhandled_failures", rendered);
+}
+
+#[test]
+fn failures_that_are_handled() {
     for text in [
+        "parse_json!(event.data.a)",
+        "parse_json(event.data.a) ?? {}",
+        "parse_json(event.data.a).user.tags[0] ?? \"none\"",
+        "event.data.a |> base64_decode() |> parse_json() ?? {} |> keys",
+        "upper(base64_decode(event.data.a)) ?? \"\"",
         "try parse_json(event.data.a) else null",
         "try map(event.data.a, parse_json) else []",
+        "map(event.data.a, parse_json) ?? []",
         "try_parse_json(event.data.a)",
-        "if is_json(event.data.a) { parse_json(event.data.a) } else { null }",
-        "is_string(event.data.a) and parse_json(event.data.a) == 1",
-        "fn f(x) = parse_json(x)\ntry f(event.data.a) else err => fail err.message",
+        "fn f(x) = parse_json!(x)\ntry f(event.data.a) else err => err.message",
+        "fn f(x) = parse_json!(x)\nf!(event.data.a)",
+        "fn f(x) = parse_json!(x)\nf(event.data.a) ?? 1",
+        "fn f(x) = parse_json(x) ?? null\nf(event.data.a)",
+        "fn f(x) = try x ?? fail \"none\" else 1\nf(event.data.a)",
+        "require_schema!(event.data, { type: \"object\" })\nevent.data",
+        "fn check(x) = if x == null { fail \"none\" } else { x }\ncheck!(event.data.a)\nevent.data",
+        // What is constant was computed already, and ints are ints.
         "parse_json(\"[1]\")",
-        "parse_json(event.id)",
-        "parse_time(event.data.at) - 1h",
-        "to_int(event.data.n) + 1",
+        "to_int(event.seq) + to_int(true)",
+        "const XS = map([\"1\", \"2\"], to_int)\nXS",
+        "parse_json(\"{\") ?? 5",
+        "event.data.a ?? fail \"none\"",
     ] {
-        let program = compiled(text);
+        let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function)
+            .unwrap_or_else(|why| panic!("{text}: {why}"));
         assert!(program.warnings().is_empty(), "{text}: {}", program.warnings());
     }
+}
+
+#[test]
+fn marks_that_say_nothing() {
+    let text = "fn f(x) = try parse_json!(x) else null\n[upper!(event.type), f!(event.data), event.data.xs |> len!]";
+    let program = compile(&SourceText { name: "f.hexa", text }, ProgramKind::Function).unwrap();
+    insta::assert_snapshot!("needless_marks", format!("{text}\n\n{}", program.warnings().render(false)));
+    let mut repaired = text.to_owned();
+    for finding in program.warnings().iter().collect::<Vec<_>>().into_iter().rev() {
+        let (span, with) = finding.replacement.clone().unwrap();
+        repaired.replace_range(span, &with);
+    }
+    let program = compile(&SourceText { name: "f.hexa", text: &repaired }, ProgramKind::Function).unwrap();
+    assert!(program.warnings().is_empty(), "{repaired}: {}", program.warnings());
 }
 
 #[test]

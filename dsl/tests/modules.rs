@@ -77,7 +77,7 @@ fn names_are_imported() {
 #[test]
 fn errors_at_run_time_name_the_module() {
     let program =
-        compiled("import { sure } from \"lib/money.hexa\"\n\nsure(event.data)", ProgramKind::Function).unwrap();
+        compiled("import { sure } from \"lib/money.hexa\"\n\nsure!(event.data)", ProgramKind::Function).unwrap();
     let error = program.eval(&Input::EMPTY, &mut Budget::default()).unwrap_err();
     assert_eq!(error.to_string(), "lib/money.hexa:7:19: HX0509: no amount in `fail \"no amount\"`");
     assert_eq!(program.modules().collect::<Vec<_>>(), ["lib/money.hexa", "lib/round.hexa"]);

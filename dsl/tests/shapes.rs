@@ -178,3 +178,65 @@ fn shapes_of_schemas() {
         assert!(error.to_string().contains(why), "{text}: {error}");
     }
 }
+
+const LISTED: &str = r#"{
+  "type": "object",
+  "required": ["level", "flag", "state", "rate"],
+  "properties": {
+    "level": { "enum": [1, 2.0, 3] },
+    "flag": { "const": true },
+    "state": { "enum": ["on", 0, null, false] },
+    "rate": { "oneOf": [{ "const": 0.5 }, { "enum": [1, 2] }] },
+    "huge": { "enum": [1e40, 1] },
+    "maybe": { "enum": [7] },
+    "any": { "anyOf": [{ "const": 5 }, { "type": "integer" }] }
+  }
+}"#;
+
+fn condition(text: &str) -> Result<Program, Diagnostics> {
+    let shape = Shape::from_json_schema(LISTED).unwrap();
+    let options = CompileOptions::default().data(&shape);
+    compile_with(&SourceText { name: "trigger big, when", text }, ProgramKind::Condition, &options)
+}
+
+#[test]
+fn listed_values_of_all_types_are_checked_in_conditions() {
+    let mut rendered = String::new();
+    for text in [
+        "event.data.level == 4",
+        "event.data.level in [1, 2, 5]",
+        "event.data.level == -1",
+        "event.data.flag == false",
+        "event.data.flag != false",
+        "event.data.state == \"off\"",
+        "event.data.state == 1",
+        "event.data.state == true",
+        "event.data.rate == 0.25",
+        "event.data.maybe == 8",
+        "match event.data.level { 9 => true, _ => false }",
+        "event.data.levl == 4",
+        // Null is a type, and this is never one.
+        "event.data.level == null",
+    ] {
+        match condition(text) {
+            Err(findings) => rendered.push_str(&format!("{text}\n\n{}\n", findings.render(false))),
+            Ok(program) => rendered.push_str(&format!("{text}\n\n{}\n", program.warnings().render(false))),
+        }
+    }
+    insta::assert_snapshot!("listed_values", rendered);
+    for text in [
+        "event.data.level == 2",
+        "event.data.level == 3.0",
+        "event.data.level > 2",
+        "event.data.flag == true",
+        "event.data.state == null or event.data.state == 0 or event.data.state == \"on\" or event.data.state == false",
+        "event.data.rate in [0.5, 1, 2]",
+        "event.data.huge == 5",
+        "event.data.maybe == null",
+        "event.data.any == 6",
+    ] {
+        let result = condition(text);
+        assert!(result.is_ok(), "{text}: {}", result.unwrap_err());
+        assert!(result.unwrap().warnings().is_empty(), "{text}");
+    }
+}

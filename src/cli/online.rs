@@ -7,7 +7,8 @@ use super::client::{Client, part};
 use super::table::{self, cell};
 use super::{Done, Failure, Output, say};
 
-type Columns<'a> = &'a [(&'a str, &'a str)];
+/// Heads of columns, each with the field that it shows.
+pub type Columns<'a> = &'a [(&'a str, &'a str)];
 
 /// Prints rows as a table or as JSON.
 pub fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
@@ -65,6 +66,7 @@ pub fn ls(client: &Client, Ls::Ls: Ls, what: &str) -> Done {
             ("DUPLICATES", "duplicates"),
             ("UNAUTHORIZED", "unauthorized"),
             ("INVALID", "invalid"),
+            ("MISMATCHED", "mismatched"),
             ("NEXT", "next"),
         ],
         _ => &[
@@ -511,56 +513,6 @@ pub fn actors(client: &Client, actors: Actors) -> Done {
         Actors::Reset { path } => (path, "reset"),
     };
     rows(client, &client.post("/admin/actors/control", &json!({ "path": path, "verb": verb }))?, columns)
-}
-
-/// `hexafn trace`
-#[derive(Debug, Subcommand)]
-pub enum Trace {
-    /// The newest traces.
-    Ls {
-        /// At most so many.
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
-    },
-    /// Every step of one event, with its times.
-    Show {
-        /// An event id or a trace id.
-        id: String,
-    },
-}
-
-/// Traces.
-pub fn trace(client: &Client, trace: Trace) -> Done {
-    match trace {
-        Trace::Ls { limit } => {
-            let columns: Columns<'_> = &[
-                ("AT", "at"),
-                ("SOURCE", "source"),
-                ("EVENT", "event_id"),
-                ("TRACE", "trace_id"),
-                ("STEPS", "steps"),
-                ("OK", "ok"),
-            ];
-            rows(client, &client.get(&format!("/admin/traces?limit={limit}"))?, columns)
-        }
-        Trace::Show { id } => {
-            let value = client.get(&format!("/admin/traces/{}", part(&id)))?;
-            if client.output == Output::Json {
-                return fields(client, &value);
-            }
-            say(format!("trace {}", cell(&value["trace_id"])));
-            let columns: Columns<'_> = &[
-                ("AT", "at"),
-                ("TOOK us", "took_us"),
-                ("STEP", "stage"),
-                ("BY", "name"),
-                ("OK", "ok"),
-                ("EVENT", "event_id"),
-                ("DETAIL", "detail"),
-            ];
-            rows(client, &value["steps"], columns)
-        }
-    }
 }
 
 /// Reloads the configuration.

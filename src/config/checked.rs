@@ -4,6 +4,7 @@
 //! everything.
 
 mod absent;
+mod expected;
 mod function;
 mod graph;
 mod source;
@@ -13,15 +14,17 @@ mod token;
 mod topic;
 mod trigger;
 
+use expected::{Expected, Known};
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::Str;
-use hexafn_dsl::{CompileOptions, Program, ProgramKind, Shape, SourceText};
+use hexafn_dsl::{CompileOptions, Program, ProgramKind, SourceText};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::borrow::Cow;
 use std::path::Path;
 
 use super::embedded::Embedded;
+use super::files::Root;
 use super::layers::Layers;
 use super::modules::Folder;
 use super::names::Names;
@@ -49,7 +52,7 @@ pub fn schemas(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 7] {
 /// What checking a definition needs.
 pub struct Checker<'a> {
     /// The folder of the configuration.
-    pub dir: &'a Path,
+    pub root: Root<'a>,
     /// The folder that relative paths of data start from.
     pub base_dir: &'a Path,
     /// All texts; function files are added.
@@ -64,7 +67,9 @@ pub struct Checker<'a> {
     pub open: bool,
     modules: Folder,
     /// What the data of the event is like, for the program that is compiled next.
-    shape: Option<Shape>,
+    known: Option<Known>,
+    /// What is known of the events of sources, and whom they reach.
+    expected: Expected,
     names: AllNames,
     function_files: Vec<(std::path::PathBuf, std::sync::Arc<str>)>,
     /// Functions that emit events by themselves.
@@ -98,7 +103,7 @@ pub struct Checked {
 impl<'a> Checker<'a> {
     /// A checker without names.
     pub fn new(
-        dir: &'a Path,
+        root: Root<'a>,
         base_dir: &'a Path,
         texts: &'a mut Texts,
         problems: &'a mut Problems,
@@ -108,11 +113,12 @@ impl<'a> Checker<'a> {
     ) -> Self {
         let (names, function_files) = (AllNames::default(), Vec::new());
         let (answering, emitting) = Default::default();
-        let modules = Folder::new(dir);
+        let modules = Folder::new(root.dir).showing(root.shown);
         Self {
             modules,
-            shape: None,
-            dir,
+            known: None,
+            expected: Expected::default(),
+            root,
             base_dir,
             texts,
             problems,
@@ -137,6 +143,7 @@ impl<'a> Checker<'a> {
             topics: names("topic"),
             triggers: names("trigger"),
         };
+        self.expected = self.expect(layers);
         let mut out = Checked::default();
         let definitions = &mut out.definitions;
         for node in layers.of_kind("topic") {
@@ -187,6 +194,8 @@ impl<'a> Checker<'a> {
                 Some(Embedded::whole(base, &module.text))
             });
             let at = module.as_ref().unwrap_or(at);
+            let of_schema = [hexafn_dsl::codes::NOT_IN_SCHEMA, hexafn_dsl::codes::NOT_A_CHOICE].contains(&d.code);
+            let said = self.known.as_ref().filter(|_| of_schema).map(|known| format!("the schema: {}", known.by));
             Problem {
                 code: Cow::Owned(d.code.to_string()),
                 severity: match d.severity {
@@ -197,13 +206,13 @@ impl<'a> Checker<'a> {
                 message: format!("{who}: {}", d.message),
                 label: Some(d.label.clone()).filter(|l| !l.is_empty()),
                 related: Vec::new(),
-                help: d.help.iter().cloned().collect(),
+                help: d.help.iter().cloned().chain(said).collect(),
                 replacement: d.replacement.as_ref().map(|(span, text)| (at.span(span), text.clone())),
             }
         };
         let mut options = CompileOptions::default().modules(&self.modules);
-        if let Some(shape) = &self.shape {
-            options = options.data(shape);
+        if let Some(known) = &self.known {
+            options = options.data(&known.shape);
         }
         let compiled = hexafn_dsl::compile_with(&SourceText { name: who, text }, kind, &options);
         match compiled {

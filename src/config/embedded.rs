@@ -24,6 +24,14 @@ impl Embedded {
         Self { span: base..base + text.len(), positions: (base..=base + text.len()).collect() }
     }
 
+    /// The place in the decoded string of a position in the file; `None` when it cannot be told.
+    pub fn inside(&self, position: usize) -> Option<usize> {
+        let last = self.positions.partition_point(|p| *p <= position).checked_sub(1)?;
+        // All bytes of a character have its place.
+        let place = self.positions.get(last)?;
+        Some(self.positions.partition_point(|p| p < place))
+    }
+
     /// The place of a range of the decoded string; the start of the string when it cannot be told.
     pub fn span(&self, range: &Span) -> Span {
         let last = self.positions.len().saturating_sub(1);
@@ -107,6 +115,8 @@ mod tests {
         let decoded = node.text().unwrap();
         let start = decoded.find(needle).unwrap();
         let span = Embedded::new(&texts, &node.span, decoded).span(&(start..start + needle.len()));
+        let embedded = Embedded::new(&texts, &node.span, decoded);
+        assert_eq!(embedded.inside(span.start), Some(start), "and back");
         raw[span].to_owned()
     }
 

@@ -1,8 +1,10 @@
 //! Files that definitions name, kept within the configuration's folder: no `..`, no absolute path, no symbolic link
 //! that leads out. Who may write a definition must not thereby read the disk.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::codes;
 use super::problem::Problem;
@@ -11,9 +13,21 @@ use super::texts::Span;
 /// The longest function file, in bytes.
 pub const MAX_FUNCTION: u64 = 256 << 10;
 
-/// Reads the text file `name` within `dir`. `span` is where it is named, `who` names it to people.
-pub fn read_within(dir: &Path, name: &str, span: &Span, who: &str) -> Result<(PathBuf, String), Box<Problem>> {
-    let path = Path::new(name);
+/// Texts that stand in for what is on disk: what an editor shows and has not saved, by path.
+pub type Shown = BTreeMap<PathBuf, Arc<str>>;
+
+/// The folder of a configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Root<'a> {
+    /// The folder.
+    pub dir: &'a Path,
+    /// Texts that stand in for its files.
+    pub shown: &'a Shown,
+}
+
+/// Reads the text file `name` within the folder. `span` is where it is named, `who` names it to people.
+pub fn read_within(root: Root<'_>, name: &str, span: &Span, who: &str) -> Result<(PathBuf, String), Box<Problem>> {
+    let (dir, path) = (root.dir, Path::new(name));
     let outside = |why: &str| {
         Problem::error(&codes::FILE_OUTSIDE, span.clone(), format!("{who}: `{name}` {why}"))
             .help("name a file within the configuration folder, relative to it, e.g. \"functions/summarize.hexa\"")
@@ -29,6 +43,9 @@ pub fn read_within(dir: &Path, name: &str, span: &Span, who: &str) -> Result<(Pa
     let fail = |why: String| {
         Problem::error(&codes::FUNCTION_FILE, span.clone(), format!("{who}: {} cannot be read: {why}", full.display()))
     };
+    if let Some(text) = root.shown.get(&full) {
+        return Ok((full, text.to_string()));
+    }
     let real = std::fs::canonicalize(&full).map_err(|e| {
         let problem = fail(e.to_string());
         match beside(&full) {
@@ -86,7 +103,11 @@ mod tests {
         std::fs::write(dir.join("latin.hexa"), b"\xe9").unwrap();
         std::os::unix::fs::symlink(temp.path().join("secret"), dir.join("link.hexa")).unwrap();
         std::os::unix::fs::symlink(dir.join("functions/a.hexa"), dir.join("inner.hexa")).unwrap();
-        let read = |name: &str| read_within(&dir, name, &(0..1), "function `f`");
+        let shown = Shown::from([(dir.join("functions/a.hexa"), "2".into())]);
+        let root = Root { dir: &dir, shown: &Shown::new() };
+        let read = |name: &str| read_within(root, name, &(0..1), "function `f`");
+        let edited = read_within(Root { shown: &shown, ..root }, "functions/a.hexa", &(0..1), "");
+        assert_eq!(edited.unwrap().1, "2", "what an editor shows stands in for the file");
         assert_eq!(read("functions/a.hexa").unwrap().1, "1");
         assert_eq!(read("inner.hexa").unwrap().1, "1", "a link that stays within is fine");
         for (name, code) in [

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::codes;
 use super::de::list;
+use super::files::Root;
 use super::problem::{Problem, Problems};
 use super::read::closest;
 use super::texts::{Span, Texts};
@@ -51,8 +52,9 @@ impl Layers {
 }
 
 /// Reads every `*.toml` of the folder, in the order of their names.
-pub fn read_folder(dir: &Path, layers: &mut Layers, texts: &mut Texts, problems: &mut Problems) {
-    let paths = match list_folder(dir) {
+pub fn read_folder(root: Root<'_>, layers: &mut Layers, texts: &mut Texts, problems: &mut Problems) {
+    let dir = root.dir;
+    let paths = match list_folder(root) {
         Ok(paths) => paths,
         Err(error) => {
             let message = format!("the configuration folder {} cannot be read: {error}", dir.display());
@@ -76,7 +78,11 @@ pub fn read_folder(dir: &Path, layers: &mut Layers, texts: &mut Texts, problems:
         return;
     }
     for path in paths {
-        match read_text(&path) {
+        let text = match root.shown.get(&path) {
+            Some(text) => Ok(text.to_string()),
+            None => read_text(&path),
+        };
+        match text {
             Ok(text) => {
                 let text: Arc<str> = text.into();
                 let base = texts.add(path.display().to_string(), text.clone());
@@ -93,16 +99,18 @@ pub fn read_folder(dir: &Path, layers: &mut Layers, texts: &mut Texts, problems:
     }
 }
 
-fn list_folder(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn list_folder(root: Root<'_>) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        if !hidden && path.extension().is_some_and(|e| e == "toml") {
-            paths.push(path);
-        }
+    for entry in std::fs::read_dir(root.dir)? {
+        paths.push(entry?.path());
     }
+    paths.extend(root.shown.keys().filter(|path| path.parent() == Some(root.dir)).cloned());
+    paths.retain(|path| {
+        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        !hidden && path.extension().is_some_and(|e| e == "toml")
+    });
     paths.sort();
+    paths.dedup();
     Ok(paths)
 }
 

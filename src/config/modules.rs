@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files;
+use super::files::{self, Root, Shown};
 use super::texts::Texts;
 
 /// Modules of a folder.
 pub struct Folder {
     dir: PathBuf,
+    shown: Shown,
     read: RefCell<BTreeMap<String, Module>>,
 }
 
@@ -25,7 +26,13 @@ struct Module {
 impl Folder {
     /// The modules below `dir`.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), read: RefCell::default() }
+        Self { dir: dir.to_owned(), shown: Shown::new(), read: RefCell::default() }
+    }
+
+    /// With texts that stand in for what is on disk.
+    #[must_use]
+    pub fn showing(self, shown: &Shown) -> Self {
+        Self { shown: shown.clone(), ..self }
     }
 
     /// Every module that was read, with its text: a change of one is a change of the configuration.
@@ -54,7 +61,7 @@ impl Modules for Folder {
         if let Some(known) = self.read.borrow().get(path) {
             return Ok(known.text.clone());
         }
-        let found = files::read_within(&self.dir, path, &(0..0), "import");
+        let found = files::read_within(Root { dir: &self.dir, shown: &self.shown }, path, &(0..0), "import");
         let (full, text) = found.map_err(|problem| {
             if self.dir.join(path).exists() {
                 ModuleError::Unreadable(problem.message.clone())

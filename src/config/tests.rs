@@ -33,6 +33,7 @@ impl Case {
             overrides: Vec::new(),
             env: BTreeMap::new(),
             secrets: SecretMode::Required,
+            shown: Shown::new(),
         };
         Self { folder, options }
     }

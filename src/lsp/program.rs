@@ -7,25 +7,24 @@ use lsp_types::{
     CompletionItem, CompletionItemKind, Diagnostic, DiagnosticSeverity, Documentation, GotoDefinitionResponse, Hover,
     HoverContents, Location, MarkupContent, MarkupKind, NumberOrString,
 };
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Document, Encoding, toml, uri_of};
+use super::{Encoding, Open, toml, uri_of};
 use crate::config::modules::Folder;
 
 /// Modules as they are shown, else as they are on disk.
 struct Shown<'a> {
     folder: PathBuf,
     disk: Folder,
-    open: &'a BTreeMap<String, Document>,
+    open: &'a Open,
     /// The module that is checked, under its own path.
     own: Option<(&'a str, &'a Arc<str>)>,
 }
 
 impl<'a> Shown<'a> {
-    fn of(path: &Path, open: &'a BTreeMap<String, Document>) -> Self {
+    fn of(path: &Path, open: &'a Open) -> Self {
         let folder = toml::folder(path).or_else(|| path.parent().map(Path::to_owned)).unwrap_or_default();
         Self { disk: Folder::new(&folder), folder, open, own: None }
     }
@@ -52,12 +51,7 @@ fn is_module(text: &str, found: &Diagnostics) -> bool {
 }
 
 /// What is wrong with a text.
-pub(super) fn findings(
-    path: &Path,
-    text: &Arc<str>,
-    open: &BTreeMap<String, Document>,
-    encoding: Encoding,
-) -> Vec<Diagnostic> {
+pub(super) fn findings(path: &Path, text: &Arc<str>, open: &Open, encoding: Encoding) -> Vec<Diagnostic> {
     let mut shown = Shown::of(path, open);
     let check = |text: &str, modules: &Shown<'_>| {
         let source = SourceText { name: "", text };
@@ -118,12 +112,7 @@ fn word(text: &str, at: usize) -> Range<usize> {
 type ModuleOf = (String, Arc<str>);
 
 /// A function or constant that a word stands for, and the module it comes from.
-fn declared(
-    name: &str,
-    path: &Path,
-    text: &str,
-    open: &BTreeMap<String, Document>,
-) -> Option<(Declaration, Option<ModuleOf>)> {
+fn declared(name: &str, path: &Path, text: &str, open: &Open) -> Option<(Declaration, Option<ModuleOf>)> {
     let of = |text: &str, name: &str| hexafn_dsl::module_declarations(text).into_iter().find(|d| d.name == name);
     if let Some(own) = of(text, name) {
         return Some((own, None));
@@ -184,13 +173,7 @@ fn about_declaration(declaration: &Declaration, module: Option<&str>) -> String 
 }
 
 /// What a word means.
-pub(super) fn hover(
-    path: &Path,
-    text: &str,
-    at: usize,
-    open: &BTreeMap<String, Document>,
-    encoding: Encoding,
-) -> Option<Hover> {
+pub(super) fn hover(path: &Path, text: &str, at: usize, open: &Open, encoding: Encoding) -> Option<Hover> {
     let span = word(text, at);
     let name = text.get(span.clone()).filter(|name| !name.is_empty())?;
     // A member of a value is not a function of that name.
@@ -206,7 +189,7 @@ pub(super) fn hover(
 }
 
 /// What can stand at a place.
-pub(super) fn completion(path: &Path, text: &str, at: usize, open: &BTreeMap<String, Document>) -> Vec<CompletionItem> {
+pub(super) fn completion(path: &Path, text: &str, at: usize, open: &Open) -> Vec<CompletionItem> {
     let before = &text[..word(text, at).start];
     let item = |label: &str, kind| CompletionItem { label: label.to_owned(), kind: Some(kind), ..Default::default() };
     if let Some(base) = before.strip_suffix('.').or_else(|| before.strip_suffix("?.")) {
@@ -249,7 +232,7 @@ pub(super) fn definition(
     path: &Path,
     text: &str,
     at: usize,
-    open: &BTreeMap<String, Document>,
+    open: &Open,
     encoding: Encoding,
 ) -> Option<GotoDefinitionResponse> {
     let name = text.get(word(text, at)).filter(|name| !name.is_empty())?;

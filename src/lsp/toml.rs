@@ -1,11 +1,11 @@
-//! The TOML of a configuration, as it is on disk.
+//! The TOML of a configuration, as the editor shows it.
 
 use lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Encoding;
-use crate::config::{self, Options, SecretMode};
+use super::{Encoding, Open};
+use crate::config::{self, Options, SecretMode, Shown};
 
 /// The folder of the configuration that a file belongs to: the nearest one above it that holds TOML with definitions.
 pub(super) fn folder(path: &Path) -> Option<PathBuf> {
@@ -25,14 +25,28 @@ fn holds_configuration(dir: &Path) -> bool {
     })
 }
 
-/// What is wrong, by file; also the files in which nothing is.
-pub(super) fn findings(folder: &Path, encoding: Encoding) -> BTreeMap<PathBuf, Vec<Diagnostic>> {
-    let mut found: BTreeMap<PathBuf, Vec<Diagnostic>> = BTreeMap::new();
-    if let Ok(entries) = std::fs::read_dir(folder) {
-        let paths = entries.filter_map(Result::ok).map(|e| e.path());
-        found.extend(paths.filter(|p| p.extension().is_some_and(|e| e == "toml")).map(|p| (p, Vec::new())));
-    }
-    let options = Options { secrets: SecretMode::Sample, ..Options::new(folder) };
+/// The TOML files of a folder.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut paths: Vec<PathBuf> =
+        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")).collect();
+    paths.sort();
+    paths
+}
+
+/// The documents of a folder that the editor shows, saved or not.
+pub(super) fn shown(folder: &Path, open: &Open) -> Shown {
+    let within = open.values().filter(|document| document.path.starts_with(folder));
+    within.map(|document| (document.path.clone(), document.text.clone())).collect()
+}
+
+/// What is wrong, by file; also the files in which nothing is. Files are read as they are shown, else as they are on disk.
+pub(super) fn findings(folder: &Path, open: &Open, encoding: Encoding) -> BTreeMap<PathBuf, Vec<Diagnostic>> {
+    let mut found: BTreeMap<PathBuf, Vec<Diagnostic>> =
+        files(folder).into_iter().map(|path| (path, Vec::new())).collect();
+    let shown = shown(folder, open);
+    found.extend(shown.keys().map(|path| (path.clone(), Vec::new())));
+    let options = Options { secrets: SecretMode::Sample, shown: shown.clone(), ..Options::new(folder) };
     let json = match config::load(&options) {
         Ok(loaded) => serde_json::json!({ "warnings": loaded.warnings.to_json() }),
         Err(errors) => errors.to_json(),
@@ -41,7 +55,10 @@ pub(super) fn findings(folder: &Path, encoding: Encoding) -> BTreeMap<PathBuf, V
         for problem in json[group].as_array().into_iter().flatten() {
             let place = &problem["place"];
             let Some(file) = place["file"].as_str().map(PathBuf::from) else { continue };
-            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let text = match shown.get(&file) {
+                Some(text) => text.to_string(),
+                None => std::fs::read_to_string(&file).unwrap_or_default(),
+            };
             let number = |name: &str| place[name].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
             let start = position(&text, number("line"), number("column"), encoding);
             // The excerpt's end is not told; the word is marked.

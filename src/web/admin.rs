@@ -2,7 +2,8 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::supervision::{Control, Snapshot, Verb};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,9 +12,9 @@ use super::App;
 use super::body::Json;
 use super::problem::Problem;
 
-mod dead;
-mod flow;
-mod topics;
+pub(super) mod dead;
+pub(super) mod flow;
+pub(super) mod topics;
 
 /// The routes.
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -42,9 +43,11 @@ async fn actors(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespons
     Ok(HttpResponse::Ok().json(nodes))
 }
 
-#[derive(Debug, Deserialize)]
+/// What is to be done to a node of the tree.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ControlBody {
+pub(super) struct ControlBody {
+    /// For example `/triggers/big-push`; on a group, all below it.
     path: String,
     verb: Verb,
 }
@@ -86,7 +89,15 @@ async fn ticket(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespons
         return Err(Problem::new(503, "too-many-tickets", "too many tickets are open").retry_after(30));
     }
     tickets.insert(ticket.clone(), (Instant::now(), bearer));
-    Ok(HttpResponse::Created().json(serde_json::json!({ "ticket": ticket, "expires_in": TICKET.as_secs() })))
+    Ok(HttpResponse::Created().json(Ticket { ticket, expires_in: TICKET.as_secs() }))
+}
+
+/// A ticket, for `?ticket=`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Ticket {
+    ticket: String,
+    /// Seconds.
+    expires_in: u64,
 }
 
 /// Uses a ticket up: the token that it stands for.

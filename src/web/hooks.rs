@@ -9,7 +9,7 @@ use hexafn_actors::definitions::{Definitions, SourceDefinition, SourceKind, Topi
 use hexafn_actors::event::Str;
 use hexafn_actors::log::{Appended, DedupeKey, Op, Ops, Record};
 use hexafn_actors::reply::Answer;
-use hexafn_actors::source::door::DoorError;
+use hexafn_actors::source::door::{DoorError, MISMATCH};
 use hexafn_actors::source::normalise::{Arrival, Arrivals, Incoming, Normaliser};
 use hexafn_actors::source::rate::Bucket;
 use hexafn_actors::source::settings::WebhookSettings;
@@ -50,6 +50,7 @@ pub struct Source {
     duplicate: IntCounter,
     unauthorized: IntCounter,
     invalid: IntCounter,
+    mismatched: IntCounter,
     limited: IntCounter,
     overloaded: IntCounter,
     seconds: Histogram,
@@ -82,6 +83,7 @@ impl Sources {
                 settings: serde_json::from_value(settings).map_err(|e| wrong(&e))?,
                 verifier: Verifier::decoy().map_err(|e| wrong(&e))?,
                 topic_expr: None,
+                validator: None,
             },
             fingerprint: 0,
         };
@@ -113,8 +115,8 @@ impl Headers for Of<'_> {
 }
 
 /// What an accepted request is told of each event.
-#[derive(Serialize)]
-struct Accepted<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Accepted<'a> {
     id: &'a str,
     /// Left out for a repeated delivery: its own trace ends here, that of the first one is found by the event's id.
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -178,7 +180,8 @@ pub async fn receive(
     if let Some(text) = verifier.challenge(&body) {
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
     }
-    let arrivals = arrivals(source, parts, body, &verified, now).inspect_err(|_| source.invalid.inc())?;
+    let arrivals = arrivals(source, parts, body, &verified, now)
+        .inspect_err(|refused| if refused.code == MISMATCH { source.mismatched.inc() } else { source.invalid.inc() })?;
     let received = began.elapsed();
     let result = accept(&app, source, arrivals, received).await;
     match &result {
@@ -199,13 +202,13 @@ impl Source {
         topic: Option<TopicHandle>,
         read: bool,
     ) -> Self {
-        let SourceKind::Webhook { settings, verifier, .. } = &definition.kind else {
+        let SourceKind::Webhook { settings, verifier, validator, .. } = &definition.kind else {
             unreachable!("`Sources::build` takes webhooks only")
         };
         let name = definition.name.clone();
         let outcome = |o| system.metrics().source_requests.with_label_values(&[&*name, o]);
         Self {
-            normaliser: Normaliser::new(settings, verifier),
+            normaliser: Normaliser::new(settings, verifier).validating(validator.clone()),
             bucket: settings.rate.map(|limit| Mutex::new(Bucket::new(limit))),
             topic,
             read,
@@ -214,6 +217,7 @@ impl Source {
             duplicate: outcome("duplicate"),
             unauthorized: outcome("unauthorized"),
             invalid: outcome("invalid"),
+            mismatched: outcome("mismatched"),
             limited: outcome("limited"),
             overloaded: outcome("overloaded"),
             seconds: system.metrics().source_seconds.with_label_values(&[&*name]),
@@ -236,7 +240,7 @@ impl Source {
 
     fn kind(&self) -> (&WebhookSettings, &Verifier, Option<&hexafn_dsl::Program>) {
         match &self.definition.kind {
-            SourceKind::Webhook { settings, verifier, topic_expr } => (settings, verifier, topic_expr.as_ref()),
+            SourceKind::Webhook { settings, verifier, topic_expr, .. } => (settings, verifier, topic_expr.as_ref()),
             SourceKind::Timer { .. } => unreachable!("`Sources::build` takes webhooks only"),
         }
     }
@@ -261,8 +265,8 @@ fn arrivals(
     body: Bytes,
     verified: &Verified,
     now: Wall,
-) -> Result<Arrivals, Problem> {
-    Ok(source.normaliser.events(Incoming { request, body, verified, now, read: source.read })?)
+) -> Result<Arrivals, DoorError> {
+    source.normaliser.events(Incoming { request, body, verified, now, read: source.read })
 }
 
 /// The topic of an event: fixed, or computed from it.

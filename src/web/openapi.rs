@@ -1,6 +1,14 @@
-//! The OpenAPI document of the API: one table of operations, which a test holds against the routes.
+//! The OpenAPI document of the API: one table of operations, which a test holds against the routes, and one of what
+//! goes in and out, whose schemas are made of the types that are read and written.
 
+use schemars::generate::{Contract, SchemaSettings};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
+
+mod bodies;
+
+use bodies::{Answer, BODIES};
 
 /// One operation: method, path, what it does, the scope it needs.
 pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
@@ -56,7 +64,41 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// The document.
-pub fn document() -> Value {
+pub fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(make);
+    &DOCUMENT
+}
+
+/// What goes in is read, what comes out is written: a setting with a default may be left out of the one, and is always
+/// there in the other.
+fn generator(contract: Contract) -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12().with(|s| {
+        s.contract = contract;
+        s.definitions_path = "/components/schemas".into();
+        s.meta_schema = None;
+    });
+    settings.into_generator()
+}
+
+fn content(media: &str, schema: Schema) -> Value {
+    json!({ media: { "schema": schema } })
+}
+
+fn answers(answers: &[Answer], generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let mut responses = Map::new();
+    for answer in answers {
+        let mut response = json!({ "description": answer.what });
+        if let Some((media, make)) = answer.body {
+            response["content"] = content(media, make(generator));
+        }
+        responses.insert(answer.status.to_owned(), response);
+    }
+    responses
+}
+
+fn make() -> Value {
+    let (mut read, mut written) = (generator(Contract::Deserialize), generator(Contract::Serialize));
+    let problem = content("application/problem+json", written.subschema_for::<super::problem::Problem>());
     let mut paths: Map<String, Value> = Map::new();
     for (method, path, summary, scope) in OPERATIONS {
         let parameters: Vec<Value> = path
@@ -64,17 +106,17 @@ pub fn document() -> Value {
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
             .collect();
-        let mut operation = json!({
-            "summary": summary,
-            "parameters": parameters,
-            "responses": {
-                "2XX": { "description": "Done" },
-                "default": {
-                    "description": "A problem (RFC 9457)",
-                    "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
-                },
-            },
-        });
+        let mut operation = json!({ "summary": summary, "parameters": parameters });
+        let mut responses = Map::new();
+        if let Some(bodies) = BODIES.iter().find(|b| b.method == *method && b.path == *path) {
+            if let Some((media, make)) = bodies.request {
+                operation["requestBody"] =
+                    json!({ "required": bodies.required, "content": content(media, make(&mut read)) });
+            }
+            responses = answers(bodies.answers, &mut written);
+        }
+        responses.insert("default".to_owned(), json!({ "description": "A problem (RFC 9457)", "content": problem }));
+        operation["responses"] = responses.into();
         if !scope.is_empty() {
             operation["security"] = json!([{ "token": [] }]);
             operation["x-scope"] = json!(scope);
@@ -82,23 +124,77 @@ pub fn document() -> Value {
         let item = paths.entry((*path).to_owned()).or_insert_with(|| json!({}));
         item[*method] = operation;
     }
+    let mut schemas = written.take_definitions(true);
+    schemas.append(&mut read.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": { "title": "hexaFn", "version": env!("CARGO_PKG_VERSION"), "license": { "name": "MIT", "identifier": "MIT" } },
         "paths": paths,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": { "Problem": {
-                "type": "object",
-                "required": ["status", "code", "title", "detail"],
-                "properties": {
-                    "status": { "type": "integer" },
-                    "code": { "type": "string", "description": "Stable, for programs" },
-                    "title": { "type": "string" },
-                    "detail": { "type": "string", "description": "Where, what was expected, what to do" },
-                    "errors": { "description": "For a refused reload: each problem with file and line" },
-                },
-            } },
+            "schemas": schemas,
         },
     })
+}
+
+/// A schema of anything.
+fn anything(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "description": "Of any media type." })
+}
+
+fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_operation_says_what_goes_in_and_out() {
+        for (method, path, ..) in OPERATIONS {
+            let told = BODIES.iter().filter(|b| b.method == *method && b.path == *path).count();
+            assert_eq!(told, 1, "{method} {path}");
+            let answers = &document()["paths"][*path][*method]["responses"];
+            for (status, answer) in answers.as_object().unwrap() {
+                let without = ["101", "204"].contains(&status.as_str());
+                assert_eq!(answer.get("content").is_none(), without, "{method} {path} {status}: {answer}");
+            }
+        }
+        assert_eq!(BODIES.len(), OPERATIONS.len(), "bodies of an operation that is not there");
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_schema() {
+        fn follow(value: &Value, root: &Value, seen: &mut usize) {
+            match value {
+                Value::Object(entries) => {
+                    if let Some(target) = entries.get("$ref").and_then(Value::as_str) {
+                        assert!(root.pointer(&target[1..]).is_some(), "{target}");
+                        *seen += 1;
+                    }
+                    entries.values().for_each(|value| follow(value, root, seen));
+                }
+                Value::Array(items) => items.iter().for_each(|value| follow(value, root, seen)),
+                _ => {}
+            }
+        }
+        let mut seen = 0;
+        follow(document(), document(), &mut seen);
+        assert!(seen > 50, "{seen}");
+    }
+
+    #[test]
+    fn a_type_that_is_read_and_written_has_one_schema() {
+        let (mut read, mut written) = (generator(Contract::Deserialize), generator(Contract::Serialize));
+        for bodies in BODIES {
+            bodies.request.map(|(_, make)| make(&mut read));
+            answers(bodies.answers, &mut written);
+        }
+        let (read, written) = (read.take_definitions(true), written.take_definitions(true));
+        for (name, schema) in &read {
+            assert!(written.get(name).is_none_or(|other| other == schema), "{name}");
+        }
+    }
 }

@@ -7,15 +7,17 @@ use hexafn_actors::log;
 use hexafn_actors::source::door::DoorError;
 use hexafn_actors::supervision::ControlError;
 use hexafn_actors::{system, topic};
+use hexafn_dsl::SchemaFault;
 use serde::Serialize;
+use serde_json::json;
 use std::borrow::Cow;
 
 /// A problem: what a client is told. Boxed, since errors are rare and results are passed on at every step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Problem(Box<Fields>);
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 struct Fields {
     status: u16,
     /// Stable, for programs.
@@ -25,7 +27,7 @@ struct Fields {
     detail: Cow<'static, str>,
     #[serde(skip)]
     retry_after: Option<u64>,
-    /// Further fields, for a reload: what is wrong where.
+    /// For a refused reload or event: what is wrong where.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<serde_json::Value>,
 }
@@ -94,6 +96,10 @@ impl From<DoorError> for Problem {
         let mut problem = Self::new(e.status, e.code, e.detail);
         problem.0.title = e.title.into();
         problem.0.retry_after = retry_after;
+        if !e.faults.is_empty() {
+            let fault = |f: &SchemaFault| json!({ "path": f.path, "keyword": f.keyword, "message": f.message });
+            problem.0.errors = Some(e.faults.iter().map(fault).collect());
+        }
         problem
     }
 }

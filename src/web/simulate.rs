@@ -13,7 +13,7 @@ use super::body::Json;
 use super::problem::Problem;
 
 /// The event to try, as the CLI and the API take it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
     /// The topic that it would be stored in.
@@ -28,6 +28,7 @@ pub struct Trial {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Its data, any JSON; numbers stay as they are written.
+    #[schemars(with = "serde_json::Value")]
     pub data: Box<RawValue>,
 }
 

@@ -1,9 +1,11 @@
 //! The API beyond its operations: problem documents, methods, limits of queries and bodies, and the document that
 //! describes it.
 
-use super::sender::{answer, client, get, post};
+use super::sender::{answer, client, get, post, send};
 use super::service::{Scenario, Service};
+use super::watch::eventually;
 use reqwest::Method;
+use serde_json::Value;
 
 fn start() -> Service {
     Scenario::new("doors").start()
@@ -26,6 +28,78 @@ async fn every_operation_of_the_document_is_there() {
         }
     }
     assert_eq!(get(&service.url("/admin/absent")).await.1["code"], "not-found", "what that code is for");
+}
+
+/// What keeps a value from the schema that the document gives an operation's answer.
+fn faults(document: &Value, (method, path, status): (&str, &str, &str), value: &Value) -> Vec<String> {
+    let at = &document["paths"][path][method]["responses"][status]["content"]["application/json"]["schema"];
+    assert!(at.is_object(), "{method} {path} {status}");
+    let schema = serde_json::json!({ "allOf": [at], "components": document["components"] });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_is_what_the_document_says() {
+    let service = Scenario::new("pipeline").receiver("http://127.0.0.1:9").start();
+    let (_, document) = get(&service.url("/admin/openapi.json")).await;
+    let id = send(&service, r#"{"n":21}"#).await;
+    eventually("the trace of the event", async || {
+        (get(&service.url(&format!("/admin/traces/{id}"))).await.0 == 200, ())
+    })
+    .await;
+    let json = |body: &str| Some(body.to_owned());
+    let asked = [
+        ("get", "/", "/", "200", None),
+        ("post", "/hooks/{source}", "/hooks/in", "202", json(r#"{"n":1}"#)),
+        ("get", "/health/live", "/health/live", "200", None),
+        ("get", "/health/ready", "/health/ready", "200", None),
+        ("get", "/admin/actors", "/admin/actors", "200", None),
+        (
+            "post",
+            "/admin/actors/control",
+            "/admin/actors/control",
+            "200",
+            json(r#"{"path":"/watch/traces","verb":"reset"}"#),
+        ),
+        ("post", "/admin/tickets", "/admin/tickets", "201", None),
+        ("get", "/admin/config", "/admin/config", "200", None),
+        ("post", "/admin/reload", "/admin/reload", "200", None),
+        ("post", "/admin/simulate", "/admin/simulate", "200", json(r#"{"topic":"in","data":{"n":3}}"#)),
+        ("get", "/admin/topics", "/admin/topics", "200", None),
+        ("get", "/admin/topics/{name}", "/admin/topics/in", "200", None),
+        ("get", "/admin/topics/{name}/events", "/admin/topics/in/events", "200", None),
+        ("post", "/admin/topics/{name}/events", "/admin/topics/new/events", "202", json("{}")),
+        ("get", "/admin/subscriptions", "/admin/subscriptions", "200", None),
+        ("put", "/admin/subscriptions/{name}", "/admin/subscriptions/mine", "201", json(r#"{"pattern":"in"}"#)),
+        ("get", "/admin/subscriptions/{name}", "/admin/subscriptions/trigger.double", "200", None),
+        ("get", "/admin/dead", "/admin/dead", "200", None),
+        ("get", "/admin/dead/{subscription}", "/admin/dead/trigger.double", "200", None),
+        ("get", "/admin/sources", "/admin/sources", "200", None),
+        ("get", "/admin/triggers", "/admin/triggers", "200", None),
+        ("get", "/admin/triggers/{name}", "/admin/triggers/double", "200", None),
+        ("patch", "/admin/triggers/{name}", "/admin/triggers/double", "200", json(r#"{"priority":1}"#)),
+        ("post", "/admin/triggers/{name}/{act}", "/admin/triggers/double/enable", "200", None),
+        ("get", "/admin/functions", "/admin/functions", "200", None),
+        ("get", "/admin/targets", "/admin/targets", "200", None),
+        ("get", "/admin/targets/{name}", "/admin/targets/out", "200", None),
+        ("post", "/admin/targets/{name}/{act}", "/admin/targets/web/reset", "200", None),
+        ("get", "/admin/traces", "/admin/traces", "200", None),
+        ("get", "/admin/traces/{id}", &*format!("/admin/traces/{id}"), "200", None),
+    ];
+    for (method, path, url, status, body) in asked {
+        let mut request = client().request(method.to_uppercase().parse().unwrap(), service.url(url));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let answered = answer(request).await;
+        assert_eq!(answered.status.to_string(), status, "{method} {url}: {answered:?}");
+        let faults = faults(&document, (method, path, status), &answered.json);
+        assert!(faults.is_empty(), "{method} {path}: {faults:?}\n{}", answered.text);
+        // Fields that the document does not name would be found by nobody.
+        let schema = &document["paths"][path][method]["responses"][status]["content"]["application/json"]["schema"];
+        assert!(schema.as_object().is_some_and(|s| !s.is_empty()), "{method} {path}: {schema}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,13 +2,14 @@
 
 use super::service::Scenario;
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 const PROGRAM: &str = "import { double } from \"lib/m.hexa\"\n\n{ n: len(double(event.data.xs)) }\n";
 const MODULE: &str = "/// Twice each of them.\nfn double(xs) = [x * 2 for x in xs]\n";
 const CONFIG: &str = "[[source]]\nname = \"in\"\nkind = \"webhook\"\ntopic = \"in\"\nverify = { scheme = \"standard\", secrets = [\"env:SECRET\"] }\n\n\
-[[function]]\nname = \"f\"\nfile = \"functions/f.hexa\"\n\n[[trigger]]\nname = \"t\"\non = \"in\"\nrun = \"f\"\nto = [\"out\"]\n\n\
+[[function]]\nname = \"f\"\nfile = \"functions/f.hexa\"\n\n[[trigger]]\nname = \"t\"\non = \"in\"\nwhen = \"len(event.data.xs) > 0\"\nrun = \"f\"\nto = [\"out\"]\n\n\
 [[target]]\nname = \"out\"\nkind = \"topic\"\n";
 
 fn write(dir: &Path, name: &str, text: &str) {
@@ -48,7 +49,7 @@ fn labels(value: &Value) -> Vec<&str> {
 fn an_editor_finds_what_is_wrong_what_words_mean_and_where_they_are_declared() {
     let seen = edited();
     let nothing: Vec<&str> = Vec::new();
-    for right in ["right", "module_right", "toml_right"] {
+    for right in ["right", "module_right", "toml_right", "toml_again"] {
         assert_eq!(seen[right], serde_json::json!(nothing), "{right}: {seen}");
     }
     // Columns are bytes in Neovim: the umlaut before the second one is two, the emoji four.
@@ -58,6 +59,15 @@ fn an_editor_finds_what_is_wrong_what_words_mean_and_where_they_are_declared() {
     );
     assert_eq!(seen["module_wrong"], serde_json::json!(["1:21 HX0201 unknown name `two`"]));
     assert!(seen["toml_wrong"][0].as_str().unwrap().starts_with("0:1 HX1003"), "{}", seen["toml_wrong"]);
+
+    assert_eq!(seen["toml_typed"], serde_json::json!(["13:35 HX0201 `when` of trigger `t`: unknown name `nope`"]));
+    let hover = seen["toml_hover"]["contents"]["value"].as_str().unwrap();
+    assert!(hover.contains("len("), "{hover}");
+    assert_eq!(seen["toml_hover"]["range"]["start"], serde_json::json!({ "line": 13, "character": 8 }));
+    assert!(labels(&seen["toml_fields"]).contains(&"headers"));
+    assert_eq!(seen["toml_words"], Value::Null, "a name is no program");
+    assert_eq!(seen["toml_definition"]["range"]["start"], serde_json::json!({ "line": 7, "character": 7 }));
+    assert!(seen["toml_file"]["uri"].as_str().unwrap().ends_with("/cfg/functions/f.hexa"), "{seen}");
 
     let hover = seen["hover_builtin"]["contents"]["value"].as_str().unwrap();
     assert!(hover.contains("len(") && hover.contains("```hexa"), "{hover}");
@@ -71,6 +81,98 @@ fn an_editor_finds_what_is_wrong_what_words_mean_and_where_they_are_declared() {
     assert!(["double", "len", "match", "event"].iter().all(|word| words.contains(word)), "{words:?}");
     assert_eq!(seen["layout"], serde_json::json!([]), "it is laid out already");
     assert_eq!(seen["stopped"], true);
+}
+
+/// A client that writes and reads the messages of the protocol itself.
+struct Client {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Client {
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hexafn"));
+        let mut child = command.arg("lsp").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    /// Writes messages in one go.
+    fn write(&mut self, messages: &[Value]) {
+        let mut text = String::new();
+        for message in messages {
+            let message = message.to_string();
+            text.push_str(&format!("Content-Length: {}\r\n\r\n{message}", message.len()));
+        }
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn read(&mut self) -> Value {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            assert!(self.out.read_line(&mut line).unwrap() > 0, "the server is gone");
+            match line.trim_end().split_once(": ") {
+                Some(("Content-Length", n)) => length = n.parse().unwrap(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        self.out.read_exact(&mut body).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+}
+
+fn told(method: &str, params: Value) -> Value {
+    serde_json::json!({ "jsonrpc": "2.0", "method": method, "params": params })
+}
+
+#[test]
+fn a_burst_of_changes_of_the_toml_is_checked_once_it_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "hexafn.toml", CONFIG);
+    write(dir.path(), "functions/f.hexa", "event.data\n");
+    let uri = format!("file://{}", dir.path().join("hexafn.toml").display());
+    let mut client = Client::start();
+    let request = |id: i32, method: &str| {
+        let mut request = told(method, serde_json::json!({ "capabilities": {} }));
+        request["id"] = id.into();
+        request
+    };
+    client.write(&[request(1, "initialize")]);
+    assert_eq!(client.read()["id"], 1);
+    let open = serde_json::json!({ "uri": uri, "languageId": "toml", "version": 0, "text": CONFIG });
+    let mut messages = vec![
+        told("initialized", serde_json::json!({})),
+        told("textDocument/didOpen", serde_json::json!({ "textDocument": open })),
+    ];
+    const CHANGES: usize = 200;
+    for version in 1..=CHANGES {
+        let text = CONFIG.replace("event.data.xs", &format!("event.data.xs{version}.nope("));
+        let document = serde_json::json!({ "uri": uri, "version": version });
+        let params = serde_json::json!({ "textDocument": document, "contentChanges": [{ "text": text }] });
+        messages.push(told("textDocument/didChange", params));
+    }
+    client.write(&messages);
+    // What was asked for after the changes is answered in their order.
+    client.write(&[request(2, "textDocument/unknown")]);
+    let mut published = Vec::new();
+    loop {
+        let message = client.read();
+        if message["method"] == "textDocument/publishDiagnostics" && message["params"]["uri"] == uri.as_str() {
+            let findings = message["params"]["diagnostics"].as_array().unwrap().len();
+            let version = message["params"]["version"].as_u64().unwrap();
+            published.push((version, findings));
+            if version == CHANGES as u64 {
+                break;
+            }
+        }
+    }
+    assert!(published.last().unwrap().1 > 0, "the last text is wrong, and is told of: {published:?}");
+    assert!(published.len() < CHANGES / 2, "each text was checked: {} times", published.len());
+    client.write(&[request(3, "shutdown"), told("exit", Value::Null)]);
+    assert!(client.child.wait().unwrap().success());
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct Received {
     pub path: String,
     pub head: String,
     pub body: String,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl Received {
@@ -42,6 +44,10 @@ pub enum Answer {
     Status(u16),
     /// With this status and this line in its head.
     With(u16, String),
+    /// With this status and this JSON.
+    Json(u16, String),
+    /// 422 to a body with this text in it, and 200 to others.
+    Refuse(String),
     /// Never.
     Hang,
 }
@@ -114,17 +120,21 @@ async fn converse(mut stream: TcpStream, told: Arc<Mutex<Told>>, arrival: Arc<wa
     while let Some(received) = request(&mut stream, &mut buffer).await {
         let answer = {
             let mut told = told.lock().unwrap();
-            let answer = told.answers.get(&received.path).cloned().unwrap_or(Answer::Status(200));
+            let answer = match told.answers.get(&received.path).cloned().unwrap_or(Answer::Status(200)) {
+                Answer::Refuse(text) => Answer::Status(if received.body.contains(&text) { 422 } else { 200 }),
+                other => other,
+            };
             told.seen.push(received);
             answer
         };
         arrival.send_modify(|n| *n += 1);
-        let (status, line) = match answer {
-            Answer::Status(status) => (status, String::new()),
-            Answer::With(status, line) => (status, format!("{line}\r\n")),
-            Answer::Hang => return std::future::pending().await,
+        let (status, line, body) = match answer {
+            Answer::Status(status) => (status, String::new(), String::new()),
+            Answer::With(status, line) => (status, format!("{line}\r\n"), String::new()),
+            Answer::Json(status, body) => (status, "content-type: application/json\r\n".to_owned(), body),
+            Answer::Refuse(_) | Answer::Hang => return std::future::pending().await,
         };
-        let answer = format!("HTTP/1.1 {status} X\r\n{line}content-length: 0\r\n\r\n");
+        let answer = format!("HTTP/1.1 {status} X\r\n{line}content-length: {}\r\n\r\n{body}", body.len());
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
@@ -145,10 +155,11 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Receive
     while buffer.len() < whole {
         more(stream, buffer).await?;
     }
-    let body = String::from_utf8_lossy(&buffer[end + 4..whole]).into_owned();
+    let bytes = buffer[end + 4..whole].to_vec();
+    let body = String::from_utf8_lossy(&bytes).into_owned();
     buffer.drain(..whole);
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    Some(Received { at: Instant::now(), path, head, body })
+    Some(Received { at: Instant::now(), path, head, body, bytes })
 }
 
 async fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {

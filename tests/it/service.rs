@@ -68,6 +68,13 @@ impl Scenario {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
+    /// A folder whose `cfg` holds nothing yet.
+    pub fn empty_config() -> Self {
+        let scenario = Self::empty();
+        std::fs::create_dir_all(scenario.path("cfg")).unwrap();
+        scenario
+    }
+
     /// Lays the files of a scenario over what is there.
     pub fn lay(&self, name: &str) {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios").join(name);

@@ -46,13 +46,22 @@ pub struct JournalOptions {
     pub max_group: usize,
     /// The most data bytes in one group (one commit may be larger).
     pub max_bytes: usize,
+    /// Every commit is lazy, whatever it asks for (`storage.sync = "lazy"`): else the commits of triggers, right behind
+    /// those of the door, would sync what the door was told not to wait for. An orderly stop syncs.
+    pub lazy: bool,
     /// When nothing is synced meanwhile, lazy commits are synced after this time.
     pub lazy_sync_after: Duration,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { mailbox: 1024, max_group: 1024, max_bytes: 8 << 20, lazy_sync_after: Duration::from_millis(500) }
+        Self {
+            mailbox: 1024,
+            max_group: 1024,
+            max_bytes: 8 << 20,
+            lazy: false,
+            lazy_sync_after: Duration::from_millis(500),
+        }
     }
 }
 
@@ -321,6 +330,7 @@ impl Handler<Commit> for Journal {
         let Ok(_busy) = self.enter() else { return ctx.stop() };
         fail::fail_point!("journal-panic");
         let Commit { ops, durability, reply } = commit;
+        let durability = if self.parts.options.lazy { Durability::Lazy } else { durability };
         match self.parts.log.admits(&ops) {
             // What nobody waits for are settlements of topics: the reserve is there for them, so that deliveries go on
             // while the door is shut.

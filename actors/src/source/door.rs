@@ -1,11 +1,14 @@
 //! What the door answers when it does not let an event in: a status, a stable code and a sentence, ready to be a
 //! problem detail (RFC 9457).
 
-use hexafn_dsl::json;
+use hexafn_dsl::{SchemaFault, json};
 use std::borrow::Cow;
 use std::time::Duration;
 
 use super::verify::Refusal;
+
+/// The code of events that do not meet the schema of their source.
+pub const MISMATCH: &str = "schema-mismatch";
 
 /// A request that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,12 +24,14 @@ pub struct DoorError {
     pub detail: Cow<'static, str>,
     /// For 429 and 503: when to come again.
     pub retry_after: Option<Duration>,
+    /// For an event that does not meet the schema of its source: what is wrong where.
+    pub faults: Vec<SchemaFault>,
 }
 
 impl DoorError {
     /// A refusal; see the constructors for those with a meaning of their own.
     pub fn new(status: u16, code: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, title, detail: detail.into(), retry_after: None }
+        Self { status, code, title, detail: detail.into(), retry_after: None, faults: Vec::new() }
     }
 
     /// 413.
@@ -64,6 +69,17 @@ impl DoorError {
     pub fn json(error: &json::Error) -> Self {
         let status = if matches!(error.kind, json::ErrorKind::TooLong(_)) { 413 } else { 400 };
         Self::new(status, error.code(), "The JSON is refused", error.to_string())
+    }
+
+    /// 422, for data that does not meet the schema of the source: the first fault in words, all of them beside it.
+    pub fn mismatch(faults: Vec<SchemaFault>) -> Self {
+        let detail = match faults.first() {
+            Some(first) if first.path.is_empty() => first.message.clone(),
+            Some(first) => format!("{}: {}", first.path, first.message),
+            None => "the event has no JSON data, which the schema of this source asks for".to_owned(),
+        };
+        let error = Self::new(422, MISMATCH, "The event does not meet the schema of its source", detail);
+        Self { faults, ..error }
     }
 
     /// 401. The answer is the same for every reason and for an unknown source, so that it tells an attacker nothing.

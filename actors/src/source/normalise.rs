@@ -4,8 +4,10 @@
 //! and other bytes are kept as they are; CloudEvents keep their own attributes ([`super::cloudevents`]).
 
 use bytes::Bytes;
+use hexafn_dsl::Validator;
 use hexafn_dsl::json::{Doc, Limits, NodeRef};
 use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
 use super::door::DoorError;
 use super::settings::{KEPT_HEADERS, SECRET_HEADERS, WebhookSettings};
@@ -54,7 +56,11 @@ pub struct Normaliser {
     kept: Vec<Str>,
     dedupe_header: Option<Box<str>>,
     json: Str,
+    validator: Option<Arc<Validator>>,
 }
+
+/// Faults that a refused sender is told of.
+const MOST_FAULTS: usize = 20;
 
 /// What the headers say about every event of a request.
 pub(super) struct Envelope {
@@ -92,7 +98,15 @@ impl Normaliser {
             kept,
             dedupe_header: settings.dedupe_header.as_ref().map(|name| name.to_ascii_lowercase().into()),
             json: "application/json".into(),
+            validator: None,
         }
+    }
+
+    /// Refuses events whose data does not conform.
+    #[must_use]
+    pub fn validating(mut self, validator: Option<Arc<Validator>>) -> Self {
+        self.validator = validator;
+        self
     }
 
     /// What can be refused before the body is read: the content encoding and the declared length.
@@ -129,9 +143,28 @@ impl Normaliser {
         if self.cloudevents
             && let Some(mode) = cloudevents::mode(&incoming.request, content_type)
         {
-            return cloudevents::read(self, mode, content_type, incoming);
+            return self.valid(cloudevents::read(self, mode, content_type, incoming)?);
         }
-        Ok(smallvec![self.plain(content_type, incoming)?])
+        self.valid(smallvec![self.plain(content_type, incoming)?])
+    }
+
+    fn valid(&self, arrivals: Arrivals) -> Result<Arrivals, DoorError> {
+        let Some(validator) = &self.validator else { return Ok(arrivals) };
+        for (at, arrival) in arrivals.iter().enumerate() {
+            let event = &arrival.event;
+            let is_json = event.is_json() && !event.data.is_empty();
+            let refused = if is_json {
+                let faults = validator.faults(&event.data, MOST_FAULTS);
+                if faults.is_empty() {
+                    continue;
+                }
+                DoorError::mismatch(faults)
+            } else {
+                DoorError::mismatch(Vec::new())
+            };
+            return Err(if arrivals.len() == 1 { refused } else { refused.at(format_args!("events[{at}]")) });
+        }
+        Ok(arrivals)
     }
 
     /// A request that is no CloudEvent.

@@ -224,7 +224,7 @@ mod tests {
 
         std::fs::write(&path, "\n").unwrap();
         assert!(matches!(read(), Err(Error::Empty(_))));
-        std::fs::write(&path, vec![b'x'; 5_000]).unwrap();
+        std::fs::write(&path, vec![b'x'; 20_000]).unwrap();
         assert!(matches!(read(), Err(Error::NotASecret(..))));
         assert!(matches!(environment.read(&SecretRef::File(".".into())), Err(Error::NotASecret(..))));
     }

@@ -57,6 +57,14 @@ pub struct WebhookSettings {
     /// Answer with the result of a trigger instead of 202.
     #[serde(default)]
     pub reply: Option<Reply>,
+    /// A JSON Schema in a file of the configuration folder that the data of its events meets. Conditions of triggers and
+    /// functions that only such events reach are checked against it when the configuration is checked.
+    #[serde(default)]
+    pub schema: Option<String>,
+    /// Whether an event that does not meet `schema` is refused (422) at the door. Default: yes, since what was checked
+    /// against the schema relies on it; `false` takes everything in, and the schema is then only what to expect.
+    #[serde(default = "yes")]
+    pub validate: bool,
     /// Methods; default POST. TRACE and CONNECT are never accepted.
     #[serde(default = "post")]
     #[schemars(schema_with = "methods")]
@@ -151,6 +159,10 @@ impl TimerSettings {
         }
         found
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn day() -> Duration {

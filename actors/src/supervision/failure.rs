@@ -24,7 +24,7 @@ const MESSAGE_CAP: usize = 1_000;
 /// | `Hung` | `SIGKILL` by a watchdog | the supervisor's tick |
 /// | `StoppedUnasked` | `exit(0)` of a daemon | the guard, dropped without a word |
 /// | `Escalated` | a child of mine is beyond my help | the supervisor below |
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The child said so.
@@ -61,7 +61,7 @@ impl fmt::Display for FailureKind {
 }
 
 /// One failure: what the decision reads and what people see.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Failure {
     /// How.
     pub kind: FailureKind,

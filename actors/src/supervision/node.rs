@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::machine::State;
 
 /// One node of the tree, as `GET /admin/actors`, the console and `hexafn actors` show it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Node {
     /// E.g. `/triggers/big-push`.
     pub path: Arc<str>,
@@ -48,7 +48,7 @@ pub struct Node {
 }
 
 /// A mailbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Mailbox {
     /// Messages that wait, approximately.
     pub depth: u64,
@@ -57,7 +57,7 @@ pub struct Mailbox {
 }
 
 /// One change of the tree, for `/ws/actors`.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
     /// A node is new, or its state has changed.
@@ -91,7 +91,7 @@ pub enum Change {
 }
 
 /// What a person can do to a node; on a group, to all below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Stop in order, then start.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::switches::switch_op;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
+use crate::clock::Wall;
 use crate::definitions::{
     Definitions, FunctionDefinition, On, Outcomes, SourceKind, TargetDefinition, TargetKind, TriggerDefinition,
 };
@@ -26,7 +27,7 @@ use crate::trigger::{self, Trigger, TriggerSpec};
 use actix::Actor;
 
 /// What a reload did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Applied {
     /// Started for the first time.
     pub added: Vec<String>,
@@ -295,7 +296,10 @@ impl System {
                 feedback: self.feedback(format!("/triggers/{name}"), all.outcomes.min(Outcomes::Failures)).await?,
             })
             .await?;
-        let entry = TriggerEntry { definition, priority, enabled, counts, fingerprint };
+        let placed = Wall::now();
+        let same = |known: &TriggerEntry| known.definition.fingerprint == definition.fingerprint;
+        let since = read(&inner.running).triggers.get(&name).filter(|known| same(known)).map_or(placed, |t| t.since);
+        let entry = TriggerEntry { definition, priority, enabled, counts, fingerprint, since, placed };
         write(&inner.running).triggers.insert(name, entry);
         self.spawn(child.strategy(inner.actor.clone()).place(place)).await
     }

@@ -29,7 +29,7 @@ const MARKS: [&str; 8] =
     ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadedited"];
 
 /// The letters of a subscription, in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct DeadSummary {
     /// The subscription.
     pub subscription: Str,
@@ -71,7 +71,7 @@ pub enum To {
 }
 
 /// What was settled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Settled {
     /// Letters replayed or dropped.
     pub settled: usize,

@@ -26,9 +26,9 @@ const MAX_IN_FLIGHT: usize = 10_000;
 const PREFIX: &str = "subscription/";
 
 /// A subscription as a client asks for it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+pub struct Asked {
     /// The topics: `orders.eu`, `orders.*`, `orders.>`.
     pattern: String,
     /// A condition; other events count as handled.

@@ -13,7 +13,7 @@ use crate::target::forwarder::{Attempted, ForwarderMessage, Seen};
 use crate::target::{Delivery, Mode, Outcome, Preview, attempt, attempt_batch};
 
 /// What came of an attempt by hand.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Probed {
     /// The target.
     pub target: Str,

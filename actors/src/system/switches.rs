@@ -16,7 +16,7 @@ use crate::topic::Subscriber;
 use crate::trigger;
 
 /// The state of a trigger, for tables.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
 pub struct TriggerStatus {
     /// Its name.
     pub name: Str,

@@ -76,7 +76,7 @@ pub fn subscription_name(target: &str) -> Str {
 }
 
 /// The state of a target, for tables.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct TargetStatus {
     /// Its name.
     pub name: Str,
@@ -104,10 +104,11 @@ pub struct TargetStatus {
 const LOG: usize = 200;
 
 /// An attempt, for the delivery log.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Attempted {
     /// When it ended.
     #[serde(serialize_with = "written_out")]
+    #[schemars(with = "String")]
     pub at: Wall,
     /// The event.
     pub event_id: Str,
@@ -133,7 +134,7 @@ fn written_out<S: serde::Serializer>(at: &Wall, out: S) -> Result<S::Ok, S::Erro
 }
 
 /// What was seen on the way of an attempt, as JSON.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Seen {
     /// The status of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]

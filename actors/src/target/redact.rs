@@ -4,7 +4,6 @@
 //! dead letter, live streams, traces and logs can only show what is left: there is no second place to forget.
 
 use hexafn_dsl::{Budget, CtxView, Input, Limits, Program, ProgramKind, SourceText};
-use std::fmt::Write;
 
 use super::RedactSettings;
 use crate::event::{Event, Str};
@@ -43,13 +42,13 @@ impl Redactor {
         }
         let mut strings = String::new();
         for pattern in &settings.patterns {
-            let _ = write!(strings, " |> redact_pattern({}{with})", literal(pattern));
+            strings.push_str(&format!(" |> redact_pattern({}{with})", literal(pattern)));
         }
         if settings.emails {
-            let _ = write!(strings, " |> redact_emails({})", with.trim_start_matches(", "));
+            strings.push_str(&format!(" |> redact_emails({})", with.trim_start_matches(", ")));
         }
         if settings.cards {
-            let _ = write!(strings, " |> redact_cards({})", with.trim_start_matches(", "));
+            strings.push_str(&format!(" |> redact_cards({})", with.trim_start_matches(", ")));
         }
         let mut whole = "event.data".to_owned();
         if !settings.paths.is_empty() {
@@ -61,7 +60,7 @@ impl Redactor {
             );
         }
         if let Some(pattern) = &settings.keys {
-            let _ = write!(whole, " |> redact_keys({}{with})", literal(pattern));
+            whole.push_str(&format!(" |> redact_keys({}{with})", literal(pattern)));
         }
         whole.push_str(&strings);
         let compiled = |text: &str| compile(name, text).map_err(|e| ("", e));
@@ -128,7 +127,7 @@ fn literal(text: &str) -> String {
         match c {
             '\\' | '"' | '$' => out.extend(['\\', c]),
             c if c.is_control() => {
-                let _ = write!(out, "\\u{{{:X}}}", u32::from(c));
+                out.push_str(&format!("\\u{{{:X}}}", u32::from(c)));
             }
             c => out.push(c),
         }

@@ -15,7 +15,7 @@ use crate::system::{chain_of, topic_of};
 use crate::topic::pattern::Pattern;
 
 /// What one trigger would do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct DryRun {
     /// The trigger.
     pub trigger: Str,
@@ -42,7 +42,7 @@ pub struct DryRun {
 }
 
 /// An event that a function would emit.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct DryEmit {
     /// The topic.
     pub topic: Str,
@@ -63,7 +63,7 @@ impl Topics for Nowhere {
 }
 
 /// One run of a function.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct DryFunction {
     /// Its name.
     pub name: Str,

@@ -141,3 +141,32 @@ pub fn by_hand(criterion: &mut Criterion, small: &[u8]) {
     group.bench_function("rust, structure", |b| b.iter(|| over_struct(black_box(&push))));
     group.finish();
 }
+
+/// (f) The condition on bytes that were checked before: with the whole document parsed, and with what it reads. The last
+/// case looks for a field that is not there, so that all of the event is stepped over.
+pub fn raw_bytes(criterion: &mut Criterion, small: &[u8], large: &[u8]) {
+    let limits = Limits::default();
+    let mut group = criterion.benchmark_group("f-condition-on-bytes");
+    for (what, text) in [("", CONDITION), (", missing", "event.data.deleted == true or event.data.size == 3")] {
+        let program = program(text, ProgramKind::Condition);
+        for (size, bytes) in [("1 KiB", small), ("100 KiB", large)] {
+            let bytes = bytes::Bytes::copy_from_slice(bytes);
+            let mut budget = Budget::default();
+            let mut test = |doc: Doc| {
+                budget.reset();
+                let mut input = Input::EMPTY;
+                input.event.data = Data::Json(&doc);
+                program.test(&input, &mut budget).unwrap()
+            };
+            assert!(test(Doc::parse_part(&bytes, program.reads(), &limits).unwrap()));
+            group.throughput(criterion::Throughput::Bytes(bytes.len() as u64));
+            group.bench_function(format!("whole, {size}{what}"), |b| {
+                b.iter(|| test(Doc::parse(black_box(&bytes).clone(), &limits).unwrap()));
+            });
+            group.bench_function(format!("its reads, {size}{what}"), |b| {
+                b.iter(|| test(Doc::parse_part(black_box(&bytes), program.reads(), &limits).unwrap()));
+            });
+        }
+    }
+    group.finish();
+}

@@ -59,6 +59,7 @@ fn main() {
     run::<jaq::Jaq>(&mut criterion, &small, &large);
     run::<rhai::Rhai>(&mut criterion, &small, &large);
     hexafn::by_hand(&mut criterion, &small);
+    hexafn::raw_bytes(&mut criterion, &small, &large);
     criterion.final_summary();
 }
 

@@ -152,17 +152,17 @@ impl Context {
         self.expr(l, r, depth, ExprKind::Lambda { params, body: Box::new(body) })
     }
 
-    pub(crate) fn call(&mut self, l: usize, r: usize, name: Name, args: Vec<Expr>) -> Expr {
+    pub(crate) fn call(&mut self, l: usize, r: usize, name: Name, fails: bool, args: Vec<Expr>) -> Expr {
         let depth = args.iter().map(|arg| arg.depth).max().unwrap_or(0);
-        self.expr(l, r, depth, ExprKind::Call { name, args, piped: false })
+        self.expr(l, r, depth, ExprKind::Call { name, args, piped: false, fails })
     }
 
-    pub(crate) fn pipe(&mut self, value: Expr, name: Name, rest: Option<Vec<Expr>>, r: usize) -> Expr {
+    pub(crate) fn pipe(&mut self, value: Expr, name: Name, fails: bool, rest: Option<Vec<Expr>>, r: usize) -> Expr {
         let l = value.span.start as usize;
         let mut args = vec![value];
         args.extend(rest.unwrap_or_default());
         let depth = args.iter().map(|arg| arg.depth).max().unwrap_or(0);
-        self.expr(l, r, depth, ExprKind::Call { name, args, piped: true })
+        self.expr(l, r, depth, ExprKind::Call { name, args, piped: true, fails })
     }
 
     pub(crate) fn fail(&mut self, l: usize, r: usize, reason: Expr) -> Expr {

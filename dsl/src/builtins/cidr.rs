@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "ip_in_cidr",
-        signature: "(address: string, networks: string | array) -> bool",
+        signature: "(address: string, networks: string | array) -> bool!",
         doc: "Whether the address lies in the network, or in one of the networks. An IPv4 address in IPv6 form counts \
               as IPv4.",
         examples: &[
@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "is_private_ip",
-        signature: "(address: string) -> bool",
+        signature: "(address: string) -> bool!",
         doc: "Whether the address is one that the Internet does not reach: private, loopback, link-local, shared (RFC \
               6598), unique local, unspecified, documentation or multicast.",
         examples: &[("is_private_ip('192.168.1.9')", "true"), ("is_private_ip('8.8.8.8')", "false")],
@@ -58,7 +58,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "normalize_ip",
-        signature: "(address: string) -> string",
+        signature: "(address: string) -> string!",
         doc: "The address in its shortest form, in lower case; an IPv4 address in IPv6 form as IPv4.",
         examples: &[
             ("normalize_ip('2001:DB8:0:0::1')", "\"2001:db8::1\""),
@@ -71,7 +71,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "ip_network",
-        signature: "(address: string, prefix: int, prefix6?: int) -> string",
+        signature: "(address: string, prefix: int, prefix6?: int) -> string!",
         doc: "The network of an address with a prefix of so many bits (`prefix6` for IPv6, if given): also what \
               anonymises an address.",
         examples: &[

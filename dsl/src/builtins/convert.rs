@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "to_int",
-        signature: "(value: string | number | bool | duration | timestamp) -> int",
+        signature: "(value: string | number | bool | duration | timestamp) -> int!",
         doc: "The value as an integer: a text of digits, a decimal without fraction, true as 1, microseconds of a time. \
               Fails if the value is not a whole number; `round` first.",
         examples: &[("to_int('42')", "42"), ("to_int(3.0)", "3"), ("to_int(true)", "1")],
@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "to_decimal",
-        signature: "(value: string | number) -> number",
+        signature: "(value: string | number) -> number!",
         doc: "The value as a number: a text such as `1.50`.",
         examples: &[("to_decimal('1.50')", "1.50"), ("to_decimal(2)", "2")],
         run: Run::Pure(|_, a| match &a[0] {
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "to_bool",
-        signature: "(value: bool | string | int | null) -> bool",
+        signature: "(value: bool | string | int | null) -> bool!",
         doc: "The value as true or false: `true`, `yes`, `on`, `1` and `false`, `no`, `off`, `0` and nothing, in either \
               case.",
         examples: &[("to_bool('Yes')", "true"), ("to_bool(0)", "false"), ("to_bool(null)", "false")],

@@ -13,7 +13,7 @@ use crate::value::{ObjectBuilder, Text, Value};
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "parse_csv",
-        signature: "(text: string, separator?: string) -> array",
+        signature: "(text: string, separator?: string) -> array!",
         doc: "The rows of CSV (RFC 4180) as objects by the names of the first row; all values are strings. Every row \
               must have as many fields as the first.",
         examples: &[("parse_csv(\"id,name\\n1,\\\"Doe, Jo\\\"\\n\")", "[{\"id\":\"1\",\"name\":\"Doe, Jo\"}]")],
@@ -99,7 +99,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_key_value",
-        signature: "(text: string, between?: string, pairs?: string) -> object",
+        signature: "(text: string, between?: string, pairs?: string) -> object!",
         doc: "The object of pairs such as `level=info msg=\"a b\"`: `between` stands between key and value (`=`), \
               `pairs` between the pairs (white space). Values may be in double quotes; a key without a value is true.",
         examples: &[

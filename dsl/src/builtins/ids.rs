@@ -90,7 +90,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "id_time",
-        signature: "(id: string) -> timestamp | null",
+        signature: "(id: string) -> timestamp | null!",
         doc: "When a UUID of version 7 or a ULID was made, to the millisecond; null for other UUIDs.",
         examples: &[
             ("id_time('01ARZ3NDEKTSV4RRFFQ69G5FAV')", "\"2016-07-30T23:54:10.259Z\""),

@@ -17,7 +17,7 @@ use crate::value::{ObjectBuilder, Text, Value};
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "jwt_verify",
-        signature: "(token: string, key: string | object, algorithm: string | array, options?: object) -> object",
+        signature: "(token: string, key: string | object, algorithm: string | array, options?: object) -> object!",
         doc: "The claims of a JSON Web Token whose signature and times are right; fails otherwise. The algorithm, or a \
               list of allowed ones, is given here and never taken from the token: HS256, HS384, HS512 with a secret, \
               RS256, RS384, RS512, ES256 with a public key in PEM; a key may also be a JWK or a JWK set, from which \

@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "require_schema",
-        signature: "(value: any, schema: object | bool) -> any",
+        signature: "(value: any, schema: object | bool) -> any!",
         doc: "The value if it conforms to a JSON Schema; fails with the first thing that is wrong otherwise.",
         examples: &[("require_schema({ id: 5 }, { required: ['id'] }).id", "5")],
         run: Run::Prepared(PREPARE, |m, a, prepared| {
@@ -88,20 +88,15 @@ struct Extent {
 const PREPARE: Prepare = Prepare { make: prepare, each: 2_000 };
 const LONGEST_MESSAGE: usize = 300;
 const MOST_PARTS: u64 = 50_000;
+/// Levels of a value for a schema that refers to itself more than once.
+const DEEPEST: usize = 16;
+const TOO_DEEP: &str = "a value for a schema that refers to itself more than once has at most 16 levels";
+
+const LARGEST: usize = 1 << 20;
 
 fn prepare(schema: &Value<'_>) -> std::result::Result<Prepared, String> {
-    const LARGEST: usize = 1 << 20;
     let json = schema.to_json(LARGEST).map_err(|_| format!("a schema has at most {LARGEST} bytes"))?;
-    let json = serde_json::from_str(&json).map_err(|why| format!("the schema is not JSON: {why}"))?;
-    let mut extent = Extent::default();
-    extent.walk(&json, &json, &mut vec!["#"])?;
-    let patterns = jsonschema::PatternOptions::regex().size_limit(LARGEST).dfa_size_limit(2 * LARGEST);
-    let validator = jsonschema::options()
-        .with_pattern_options(patterns)
-        .offline()
-        .build(&json)
-        .map_err(|why| format!("not a JSON Schema: {}", cut(&why.to_string())))?;
-    Ok(Prepared::Schema(Box::new(Schema { validator, extent })))
+    Ok(Prepared::Schema(Box::new(Schema::read(&json)?)))
 }
 
 impl Extent {
@@ -149,6 +144,43 @@ impl Extent {
 }
 
 impl Schema {
+    /// Reads a schema and prepares it.
+    pub(crate) fn read(json: &str) -> std::result::Result<Self, String> {
+        if json.len() > LARGEST {
+            return Err(format!("a schema has at most {LARGEST} bytes"));
+        }
+        let json = serde_json::from_str(json).map_err(|why| format!("the schema is not JSON: {why}"))?;
+        let mut extent = Extent::default();
+        extent.walk(&json, &json, &mut vec!["#"])?;
+        let patterns = jsonschema::PatternOptions::regex().size_limit(LARGEST).dfa_size_limit(2 * LARGEST);
+        let validator = jsonschema::options()
+            .with_pattern_options(patterns)
+            .offline()
+            .build(&json)
+            .map_err(|why| format!("not a JSON Schema: {}", cut(&why.to_string())))?;
+        Ok(Self { validator, extent })
+    }
+
+    /// The first things that keep a value from conforming: path, keyword, message.
+    pub(crate) fn faults(&self, value: &serde_json::Value, most: usize) -> Vec<(String, String, String)> {
+        if self.is_too_deep(value) {
+            return vec![(String::new(), "$ref".to_owned(), TOO_DEEP.to_owned())];
+        }
+        if self.validator.is_valid(value) {
+            return Vec::new();
+        }
+        let told = |error: jsonschema::ValidationError<'_>| {
+            (error.instance_path().to_string(), error.kind().keyword().to_owned(), cut(&error.to_string()))
+        };
+        self.validator.iter_errors(value).take(most).map(told).collect()
+    }
+
+    /// Whether validating a value could take endless: with two references of a schema to itself the work may double with
+    /// each level.
+    fn is_too_deep(&self, value: &serde_json::Value) -> bool {
+        self.extent.recursions + self.extent.others > 1 && depth(value) > DEEPEST
+    }
+
     /// A schema that came with an event must not be able to make its validation endless.
     pub(super) fn untrusted(&self) -> std::result::Result<(), String> {
         if self.extent.others > 0 {
@@ -163,17 +195,14 @@ impl Schema {
 
 /// The value as the validator takes it; numbers are 64-bit integers or floats there.
 fn instance(m: &mut Machine<'_, '_>, value: &Value<'_>, schema: &Schema) -> Result<serde_json::Value> {
-    /// Levels of a value for a schema that refers to itself more than once.
-    const DEEPEST: usize = 16;
     let weight = 1 + weight(value);
     m.budget.step(weight.saturating_mul(2 + schema.extent.parts / 8))?;
     m.budget.make(usize::try_from(weight).unwrap_or(usize::MAX).saturating_mul(64))?;
     let json = value.to_json(m.budget.bytes_left()).map_err(|large| Fault::new(codes::SIZE, large.to_string()))?;
     let value: serde_json::Value = serde_json::from_str(&json)
         .map_err(|why| Fault::new(codes::BAD_ARGUMENT, format!("the value cannot be validated: {why}")))?;
-    if schema.extent.recursions + schema.extent.others > 1 && depth(&value) > DEEPEST {
-        let why = format!("a value for a schema that refers to itself more than once has at most {DEEPEST} levels");
-        return Err(Fault::new(codes::BAD_ARGUMENT, why));
+    if schema.is_too_deep(&value) {
+        return Err(Fault::new(codes::BAD_ARGUMENT, TOO_DEEP));
     }
     Ok(value)
 }

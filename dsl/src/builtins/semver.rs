@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "compare_semver",
-        signature: "(a: string, b: string) -> int",
+        signature: "(a: string, b: string) -> int!",
         doc: "-1, 0 or 1: which version comes first; a pre-release comes before its release, and build metadata does \
               not count.",
         examples: &[("compare_semver('1.10.0', '1.9.0')", "1"), ("compare_semver('1.0.0-rc.1', '1.0.0')", "-1")],
@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "semver_matches",
-        signature: "(version: string, requirement: string) -> bool",
+        signature: "(version: string, requirement: string) -> bool!",
         doc: "Whether the version meets the requirement: `^1.2`, `~1.2.3`, `>=1.2, <2`, `1.*`. As in Cargo, a \
               pre-release is met only by a requirement that names one of the same version.",
         examples: &[("semver_matches('1.4.2', '^1.2')", "true"), ("semver_matches('2.0.0', '>=1.2, <2')", "false")],
@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "bump_semver",
-        signature: "(version: string, part: string) -> string",
+        signature: "(version: string, part: string) -> string!",
         doc: "The next version by its `'major'`, `'minor'` or `'patch'` part; a pre-release becomes its release where \
               that is the next one.",
         examples: &[

@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "parse_time",
-        signature: "(text: string, format?: string, zone?: string) -> timestamp",
+        signature: "(text: string, format?: string, zone?: string) -> timestamp!",
         doc: "A point in time from RFC 3339, or from a format of strptime such as `%d.%m.%Y %H:%M`, in a zone (UTC if not \
               given) unless the text has an offset.",
         examples: &[

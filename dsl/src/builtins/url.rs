@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "url_decode",
-        signature: "(text: string) -> string",
+        signature: "(text: string) -> string!",
         doc: "The text with percent-encoding undone; it must be UTF-8.",
         examples: &[("url_decode('a%20b')", "\"a b\"")],
         run: Run::Pure(|m, a| utf8(m, percent_decode_str(text(a, 0)).collect())),
@@ -88,7 +88,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "join_url",
-        signature: "(base: string, reference: string) -> string",
+        signature: "(base: string, reference: string) -> string!",
         doc: "The URL of a reference that is relative to a base, as browsers resolve it.",
         examples: &[("join_url('https://example.org/a/b', '../c?x=1')", "\"https://example.org/c?x=1\"")],
         run: Run::Pure(|m, a| {

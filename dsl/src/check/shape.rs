@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use rust_decimal::Decimal;
+
 use super::Types;
 use crate::json::{Doc, Kind, Limits, NodeRef};
 
@@ -24,6 +26,10 @@ pub struct Shape {
     pub items: Option<Box<Shape>>,
     /// The strings that it may be, if they are listed.
     pub texts: Option<BTreeSet<String>>,
+    /// The numbers that it may be, if they are listed.
+    pub numbers: Option<BTreeSet<Decimal>>,
+    /// Which of true and false it may be, if that is listed.
+    pub bools: Option<BTreeSet<bool>>,
 }
 
 /// A member of an object.
@@ -52,7 +58,15 @@ impl std::error::Error for ShapeError {}
 impl Shape {
     /// A shape that any JSON value has.
     pub fn any() -> Self {
-        Self { types: Types::JSON, fields: BTreeMap::new(), open: true, items: None, texts: None }
+        Self {
+            types: Types::JSON,
+            fields: BTreeMap::new(),
+            open: true,
+            items: None,
+            texts: None,
+            numbers: None,
+            bools: None,
+        }
     }
 
     fn of(types: Types) -> Self {
@@ -77,13 +91,13 @@ impl Shape {
     }
 
     /// What has one of the two shapes.
-    fn or(self, other: Self) -> Self {
-        let texts = match (self.types.overlaps(Types::STRING), other.types.overlaps(Types::STRING)) {
-            (true, false) => self.texts,
-            (false, true) => other.texts,
-            (true, true) => self.texts.zip(other.texts).map(|(a, b)| a.into_iter().chain(b).collect()),
-            (false, false) => None,
-        };
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let has = |of: Types| (self.types.overlaps(of), other.types.overlaps(of));
+        let (strings, digits, truths) = (has(Types::STRING), has(Types::NUMBER), has(Types::BOOL));
+        let texts = either(strings, self.texts, other.texts);
+        let numbers = either(digits, self.numbers, other.numbers);
+        let bools = either(truths, self.bools, other.bools);
         let (left, right) = (self.types.overlaps(Types::OBJECT), other.types.overlaps(Types::OBJECT));
         let types = self.types.or(other.types);
         let items = match (self.types.overlaps(Types::ARRAY), other.types.overlaps(Types::ARRAY)) {
@@ -116,7 +130,7 @@ impl Shape {
                 (fields, self.open || other.open)
             }
         };
-        Self { types, fields, open, items, texts }
+        Self { types, fields, open, items, texts, numbers, bools }
     }
 
     /// What has both shapes.
@@ -137,11 +151,33 @@ impl Shape {
             (Some(own), Some(their)) => Some(Box::new(own.and(*their))),
             (own, their) => own.or(their),
         };
-        let texts = match (self.texts, other.texts) {
-            (Some(own), Some(their)) => Some(own.into_iter().filter(|text| their.contains(text)).collect()),
-            (own, their) => own.or(their),
-        };
-        Self { types: self.types.and(other.types), fields, open: self.open && other.open, items, texts }
+        Self {
+            types: self.types.and(other.types),
+            fields,
+            open: self.open && other.open,
+            items,
+            texts: both(self.texts, other.texts),
+            numbers: both(self.numbers, other.numbers),
+            bools: both(self.bools, other.bools),
+        }
+    }
+}
+
+/// The values of two alternatives, of which each may have such values or not. What is not listed may be any.
+fn either<T: Ord>(has: (bool, bool), own: Option<BTreeSet<T>>, their: Option<BTreeSet<T>>) -> Option<BTreeSet<T>> {
+    match has {
+        (true, false) => own,
+        (false, true) => their,
+        (true, true) => own.zip(their).map(|(own, their)| own.into_iter().chain(their).collect()),
+        (false, false) => None,
+    }
+}
+
+/// The values that both lists have.
+fn both<T: Ord>(own: Option<BTreeSet<T>>, their: Option<BTreeSet<T>>) -> Option<BTreeSet<T>> {
+    match (own, their) {
+        (Some(own), Some(their)) => Some(own.into_iter().filter(|value| their.contains(value)).collect()),
+        (own, their) => own.or(their),
     }
 }
 
@@ -218,17 +254,10 @@ impl<'s> Reader<'s> {
             if values.kind() != Kind::Array {
                 return Err(error("`enum` is a list of values"));
             }
-            let types = values.iter().fold(Types::NEVER, |all, value| all.or(type_of_value(value)));
-            shape.types = shape.types.and(types);
-            shape.texts = Some(values.iter().filter_map(|value| value.as_str().map(Into::into)).collect());
+            shape = shape.and(listed(values.iter()));
         }
         if let Some(value) = schema.get("const") {
-            shape.types = shape.types.and(type_of_value(value));
-            let text = value.as_str().map(String::from);
-            shape.texts = Some(match shape.texts {
-                Some(texts) => texts.into_iter().filter(|listed| Some(listed) == text.as_ref()).collect(),
-                None => text.into_iter().collect(),
-            });
+            shape = shape.and(listed([value].into_iter()));
         }
         if let Some(properties) = schema.get("properties") {
             if properties.kind() != Kind::Object {
@@ -288,6 +317,19 @@ impl<'s> Reader<'s> {
         let shape = self.read(at, depth + 1);
         self.way.pop();
         shape
+    }
+}
+
+/// What is one of these values.
+fn listed<'s>(values: impl Iterator<Item = NodeRef<'s>> + Clone) -> Shape {
+    let types = values.clone().fold(Types::NEVER, |all, value| all.or(type_of_value(value)));
+    let numbers = values.clone().filter(|value| value.kind() == Kind::Number);
+    Shape {
+        texts: Some(values.clone().filter_map(|value| value.as_str().map(Into::into)).collect()),
+        // One that no decimal holds exactly makes the list one of which nothing is known.
+        numbers: numbers.map(NodeRef::as_decimal).collect(),
+        bools: Some(values.filter_map(NodeRef::as_bool).collect()),
+        ..Shape::of(types)
     }
 }
 

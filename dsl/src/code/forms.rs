@@ -124,4 +124,6 @@ pub(crate) struct Try {
     /// Where the error is put for `otherwise`.
     pub(crate) error: Option<u16>,
     pub(crate) otherwise: Node,
+    /// Stands for a call on the left of `??`.
+    pub(crate) handles_call: bool,
 }

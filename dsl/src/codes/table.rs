@@ -273,7 +273,8 @@ pub static ALL: &[Explanation] = &[
     entry(
         ARGUMENT_TYPE,
         "wrong argument",
-        "The function does not take a value of this type there.",
+        "The function does not take a value of this type there. Of a function of the program the body says so: it does \
+         something with the parameter, in any case, that never works with such a value.",
         "upper(5)",
         "upper(\"five\")",
     ),
@@ -342,13 +343,13 @@ pub static ALL: &[Explanation] = &[
     entry(
         UNHANDLED_FAILURE,
         "failure that nothing handles",
-        "The function interprets text that others wrote, and fails on what it does not understand; the `!` at the end of \
-         its signature says so. Nothing is known about the text here, and nothing handles the failure, so that one \
-         strange event fails the whole evaluation. `try … else …` gives another value, some functions have a variant \
-         `try_…` that gives null, and a test such as `is_json(x)` before the call counts too. This is a warning: where \
-         failing is what should happen, `try parse_json(x) else err => fail err.message` says it.",
-        "",
-        "try parse_json(event.data.payload) else null",
+        "The call can fail on arguments of the right types: it reads what others wrote (numbers, times, JSON, addresses, \
+         tokens; the `!` at the end of its signature says so), or it is a function of the program that says `fail` or \
+         calls something with `!`. Say what happens then: `parse_json(x) ?? y` goes on with `y`, `try parse_json(x) else \
+         y` does so for a longer expression and has the error, and `parse_json!(x)` lets the failure end the run with \
+         its reason. A function whose body does the latter can fail itself, and its callers say what happens.",
+        "parse_json(event.data.payload).id",
+        "parse_json(event.data.payload).id ?? 0",
     ),
     entry(
         NOT_A_CHOICE,
@@ -357,6 +358,15 @@ pub static ALL: &[Explanation] = &[
          compared with is none of them, so that the comparison never holds. It is nearly always a slip of the pen.",
         "",
         "event.data.currency == \"EUR\"",
+    ),
+    entry(
+        NEEDLESS_MARK,
+        "`!` where nothing can fail",
+        "The `!` behind the name of a function says that its failure ends the run, and this function has none: its \
+         signature does not end with `!`, or, if it is one of the program, nothing in its body fails by `fail` or `!`. The \
+         program runs.",
+        "",
+        "upper(event.type)",
     ),
     entry(
         WRONG_TYPE,
@@ -417,7 +427,7 @@ pub static ALL: &[Explanation] = &[
         BAD_ARGUMENT,
         "argument has no result",
         "The type is right and the value is not: a text that is no number, an unknown time zone, a count beyond the \
-         limit. `??` catches null only; test first, for example with `matches`.",
+         limit. `f(x) ?? y` and `try f(x) else y` go on with another value.",
         "",
         "",
     ),

@@ -7,6 +7,7 @@ use crate::check::Types;
 use crate::code::{Args, Call, CallLambda, CallPattern, CallPrepared, Lambda, Node, Op};
 use crate::codes;
 use crate::compile::destructure::Known;
+use crate::compile::fallible::Written;
 use crate::diagnostic::Diagnostic;
 use crate::value::Value;
 
@@ -34,9 +35,9 @@ const BY_ELEMENT: [&str; 19] = [
 ];
 
 impl<'a> Compiler<'a> {
-    pub(super) fn call(&mut self, name: &Name, args: &[Expr], piped: bool, span: Span) -> Typed {
+    pub(super) fn call(&mut self, name: &Name, args: &[Expr], written: Written, span: Span) -> Typed {
         if let Some(index) = self.own_function(&name.text) {
-            return self.call_own(index, name, args, piped, span);
+            return self.call_own(index, name, args, written, span);
         }
         let Some(builtin) = builtin(&name.text).filter(|_| !self.is_missing(&name.text)) else {
             if !self.is_missing(&name.text) {
@@ -53,18 +54,18 @@ impl<'a> Compiler<'a> {
         };
         let (fewest, most) = builtin.arity();
         if args.len() < fewest || most.is_some_and(|most| args.len() > most) {
-            let finding = wrong_count(name, args.len(), fewest, most, piped)
+            let finding = wrong_count(name, args.len(), fewest, most, written.piped)
                 .help(format!("{}{}", builtin.name, builtin.signature));
             self.report(finding);
             return Self::wrong(span);
         }
-        self.call_builtin(builtin, args, span)
+        self.call_builtin(builtin, name, args, written, span)
     }
 
-    fn call_own(&mut self, index: usize, name: &Name, args: &[Expr], piped: bool, span: Span) -> Typed {
-        let (arity, result) = (self.functions[index].arity, self.functions[index].result);
+    fn call_own(&mut self, index: usize, name: &Name, args: &[Expr], written: Written, span: Span) -> Typed {
+        let arity = self.functions[index].params.len();
         if args.len() != arity {
-            self.report(wrong_count(name, args.len(), arity, Some(arity), piped));
+            self.report(wrong_count(name, args.len(), arity, Some(arity), written.piped));
             return Self::wrong(span);
         }
         self.not_in_constant(name.span, "functions of the program");
@@ -74,14 +75,27 @@ impl<'a> Compiler<'a> {
         if !self.calls[self.current].contains(&index) {
             self.calls[self.current].push(index);
         }
-        let args = args.iter().map(|arg| self.expr(arg).0).collect();
-        (Node { span, op: Op::CallFunction { function: index as u16, args } }, result)
+        let fallible = self.functions[index].fallible;
+        self.handled(name, written, fallible, span);
+        // What calls a function that can fail is there for that, too.
+        self.effects.acts |= fallible;
+        let (nodes, types): (Vec<Node>, Vec<Types>) = args.iter().map(|arg| self.expr(arg)).unzip();
+        let result = self.check_arguments(index, args, &types);
+        (Node { span, op: Op::CallFunction { function: index as u16, args: nodes.into() } }, result)
     }
 
-    fn call_builtin(&mut self, builtin: &'static Builtin, args: &[Expr], span: Span) -> Typed {
+    fn call_builtin(
+        &mut self,
+        builtin: &'static Builtin,
+        name: &Name,
+        args: &[Expr],
+        written: Written,
+        span: Span,
+    ) -> Typed {
         let mut nodes = Vec::with_capacity(args.len());
         let mut expected = Vec::with_capacity(args.len());
         let mut lambda = None;
+        let mut first = Types::ANY;
         for (at, arg) in args.iter().enumerate() {
             let Some(param) = builtin.param(at) else { continue };
             if let Some(arity) = param.lambda {
@@ -99,12 +113,20 @@ impl<'a> Compiler<'a> {
                 return (Self::wrong(span).0, builtin.result);
             }
             if at == 0 {
-                self.handled(builtin, arg, types, span);
+                first = types;
             }
             nodes.push(node);
             expected.push(param.types);
         }
-        let all_constant = nodes.iter().all(constant);
+        let all_constant = nodes.iter().all(constant) && lambda.is_none();
+        if written.fails {
+            self.handled(name, written, builtin.fallible, span);
+        } else if !all_constant {
+            self.handled(name, written, builtin.fails_on(first) && builtin.fallible, span);
+        } else if builtin.fallible {
+            // Where its failure is handled, a constant may fail.
+            self.declared_failures += 1;
+        }
         let call = Args { name: builtin.name, args: nodes.into(), expected: expected.into() };
         let op = match (builtin.run, lambda) {
             (Run::Pure(run) | Run::Either(run, _), None) => Op::Call(Box::new(Call { call, run })),
@@ -137,48 +159,21 @@ impl<'a> Compiler<'a> {
             _ => return Self::wrong(span),
         };
         let node = Node { span, op };
-        if all_constant { self.folded(node, builtin.result) } else { (node, builtin.result) }
-    }
-
-    /// Warns about a function that fails on text of which nothing is known, where nothing handles that. In a function of
-    /// the program its caller may do so.
-    fn handled(&mut self, builtin: &Builtin, arg: &Expr, types: Types, span: Span) {
-        if builtin.name.starts_with("is_") || builtin.name == "matches" {
-            self.looked_at.push(format!("{:?}", arg.kind));
+        if !all_constant {
+            return (node, builtin.result);
         }
-        let unknown = builtin.fallible && types.holds(Types::JSON.without(Types::NULL));
-        if !unknown || self.trying > 0 || self.in_constant || self.current < self.functions.len() {
-            return;
-        }
-        if self.looked_at.contains(&format!("{:?}", arg.kind)) {
-            return;
-        }
-        let name = builtin.name;
-        let other = if builtin.result == Types::STRING {
-            "\"\""
-        } else if Types::NUMBER.holds(builtin.result) {
-            "0"
-        } else {
-            "null"
-        };
-        let careful = format!("try_{name}");
-        let variant = crate::builtins::builtin(&careful).map(|_| format!(", or `{careful}(x)`, which gives null"));
-        self.report(
-            Diagnostic::warning(
-                codes::UNHANDLED_FAILURE,
-                span,
-                format!("`{name}` fails on what it does not understand"),
-            )
-            .label("fails the whole evaluation then")
-            .help(format!("`try {name}(x) else {other}`{}", variant.unwrap_or_default())),
-        );
+        let caught = u32::from(builtin.fallible && self.handling > 0);
+        self.trying += caught;
+        let folded = self.folded(node, builtin.result);
+        self.trying -= caught;
+        folded
     }
 
     fn constant_pattern(&mut self, call: &Args, args: &[Expr]) -> Result<Option<regex::Regex>, ()> {
-        let Some(Node { op: Op::Const(Value::Str(text)), span }) = call.args.get(1) else { return Ok(None) };
-        pattern(text).map(Some).map_err(|why| {
+        let Some((Value::Str(text), span)) = self.constant_argument(call) else { return Ok(None) };
+        pattern(&text).map(Some).map_err(|why| {
             let in_quotes = args.get(1).is_some_and(|arg| matches!(arg.kind, ExprKind::Text(_)));
-            let finding = Diagnostic::new(codes::BAD_PATTERN, *span, format!("the pattern is not valid: {why}"))
+            let finding = Diagnostic::new(codes::BAD_PATTERN, span, format!("the pattern is not valid: {why}"))
                 .label("not a regular expression");
             self.report(if in_quotes {
                 finding.help("patterns follow the `regex` crate: no look-around and no back-references, linear time")
@@ -188,12 +183,23 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    /// The second argument, if it is a constant, or a name that a `let` gave to one.
+    fn constant_argument(&self, call: &Args) -> Option<(Value<'static>, Span)> {
+        let node = call.args.get(1)?;
+        let value = match &node.op {
+            Op::Const(value) => value.clone(),
+            Op::Local(slot) => self.frame.constant(*slot)?.clone(),
+            _ => return None,
+        };
+        Some((value, node.span))
+    }
+
     /// What a constant second argument stands for.
     fn prepared(&mut self, builtin: &Builtin, call: &Args, prepare: Prepare) -> Result<Option<Prepared>, ()> {
-        let Some(Node { op: Op::Const(value), span }) = call.args.get(1) else { return Ok(None) };
-        (prepare.make)(value).map(Some).map_err(|why| {
+        let Some((value, span)) = self.constant_argument(call) else { return Ok(None) };
+        (prepare.make)(&value).map(Some).map_err(|why| {
             let finding =
-                Diagnostic::new(codes::CONSTANT_FAILS, *span, format!("argument 2 of `{}`: {why}", builtin.name));
+                Diagnostic::new(codes::CONSTANT_FAILS, span, format!("argument 2 of `{}`: {why}", builtin.name));
             self.report(finding.label("always fails").help(format!("{}{}", builtin.name, builtin.signature)));
         })
     }
@@ -235,7 +241,8 @@ impl<'a> Compiler<'a> {
                     .iter()
                     .map(|param| Expr { span: arg.span, depth: 1, kind: ExprKind::Name(param.text.clone()) })
                     .collect();
-                let (body, _) = self.call(&Name { text: name.clone(), span: arg.span }, &args, false, arg.span);
+                let written = Written { named: Some(arity), ..Written::default() };
+                let (body, _) = self.call(&Name { text: name.clone(), span: arg.span }, &args, written, arg.span);
                 self.release(mark);
                 Some(Lambda { params, body })
             }

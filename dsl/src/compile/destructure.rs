@@ -64,6 +64,9 @@ impl<'a> Compiler<'a> {
             PatternKind::Bind(name) => {
                 let slot = self.bind(name, types);
                 self.frame.set_shape(slot, shape);
+                if let Op::Const(constant) = &value.op {
+                    self.frame.set_constant(slot, constant);
+                }
                 lines.push(Line::Let(slot, value));
             }
             PatternKind::Any => lines.push(Line::Do(value)),

@@ -97,7 +97,9 @@ impl<'a> Compiler<'a> {
 
     pub(super) fn attempt(&mut self, body: &Expr, error: Option<&Name>, otherwise: &Expr, span: Span) -> Typed {
         self.trying += 1;
+        self.handling += 1;
         let (body, types) = self.expr(body);
+        self.handling -= 1;
         self.trying -= 1;
         let mark = self.frame.mark();
         let error = error.filter(|name| name.text != "_").map(|name| self.bind(name, Types::OBJECT));
@@ -107,7 +109,10 @@ impl<'a> Compiler<'a> {
         if let Op::Const(_) = body.op {
             return (body, types);
         }
-        (Node { span, op: Op::Try(Box::new(Try { body, error, otherwise })) }, types.or(otherwise_types))
+        (
+            Node { span, op: Op::Try(Box::new(Try { body, error, otherwise, handles_call: false })) },
+            types.or(otherwise_types),
+        )
     }
 
     /// Reports what only functions may do: of a module, when the function that does it is called.

@@ -34,7 +34,7 @@ struct Imported {
 
 impl<'a> Compiler<'a> {
     /// Adds the scope of a file. The modules that it imports from were added before.
-    pub(super) fn declare(&mut self, own: &Declarations, imports: &[Option<usize>], modules: &[Loaded]) {
+    pub(super) fn declare(&mut self, own: &'a Declarations, imports: &[Option<usize>], modules: &[Loaded]) {
         let mut scope = Scope::default();
         for (import, module) in own.imports.iter().zip(imports) {
             let Some(loaded) = module.and_then(|module| modules.get(module)) else {
@@ -66,9 +66,12 @@ impl<'a> Compiler<'a> {
             }
             self.functions.push(Declared {
                 name: name.clone(),
-                arity: function.params.len(),
+                params: &function.params,
+                body: &function.body,
+                scope: self.scopes.len(),
                 depth: function.body.depth,
                 result: Types::ANY,
+                fallible: false,
             });
         }
         self.scopes.push(scope);

@@ -7,6 +7,7 @@ use crate::check::{Shape, Types};
 use crate::code::{Field, Node, Op};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, listed, nearest};
+use crate::value::Value;
 
 /// The slots of one function, or of the main program.
 #[derive(Default)]
@@ -27,6 +28,8 @@ struct Binding<'a> {
     slot: u16,
     types: Types,
     shape: Option<&'a Shape>,
+    /// The value, if it is a constant.
+    constant: Option<Value<'static>>,
     used: bool,
     /// Reported when it is never read.
     watched: bool,
@@ -55,6 +58,7 @@ impl<'a> Frame<'a> {
             slot,
             types,
             shape: None,
+            constant: None,
             used: false,
             watched,
         });
@@ -71,6 +75,17 @@ impl<'a> Frame<'a> {
         if let Some(binding) = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot) {
             binding.shape = shape;
         }
+    }
+
+    pub(super) fn set_constant(&mut self, slot: u16, value: &Value<'static>) {
+        if let Some(binding) = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot) {
+            binding.constant = Some(value.clone());
+        }
+    }
+
+    /// The value of a slot, if it is a constant.
+    pub(super) fn constant(&self, slot: u16) -> Option<&Value<'static>> {
+        self.bindings.iter().rev().find(|binding| binding.slot == slot)?.constant.as_ref()
     }
 
     /// What is known about the value of a name.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Compiler, Typed, constant};
 use crate::ast::{BinaryOp, Element, Entry, Expr, ExprKind, Span, UnaryOp};
 use crate::check::{Types, arithmetic, equatable, orderable};
-use crate::code::{self, Arith, Compare, Member, Node, Op};
+use crate::code::{self, Arith, Compare, Member, Node, Op, Try};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
-use crate::value::Shape;
+use crate::value::{Shape, Value};
 
 impl<'a> Compiler<'a> {
     /// Reports an expression that can never be true or false.
@@ -104,13 +104,15 @@ impl<'a> Compiler<'a> {
     }
 
     pub(super) fn binary(&mut self, op: BinaryOp, op_span: Span, left: &Expr, right: &Expr, span: Span) -> Typed {
-        let (left_node, left_types) = self.expr(left);
+        let (left_node, left_types) = if op == BinaryOp::Default { self.defaulted(left) } else { self.expr(left) };
         let (right_node, right_types) = self.expr(right);
         self.check_choices(op, left, right);
         let finding = match op {
             BinaryOp::Default => None,
             BinaryOp::Equal | BinaryOp::NotEqual => {
-                (!equatable(left_types, right_types)).then(|| impossible(op, left_types, right_types, span))
+                // A function may compare what one of its callers hands over.
+                let impossible_here = !equatable(left_types, right_types) && !self.assumed.is_open();
+                impossible_here.then(|| impossible(op, left_types, right_types, span))
             }
             BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Greater | BinaryOp::GreaterEqual => {
                 (!orderable(left_types, right_types)).then(|| unordered(op, left_types, right_types, span))
@@ -143,6 +145,23 @@ impl<'a> Compiler<'a> {
         };
         let sides = (left_node, right_node);
         self.folded(Node { span, op: operation(op, sides) }, types)
+    }
+
+    /// The left side of `??`: where a call that can fail does so, the right side stands in as for null.
+    fn defaulted(&mut self, left: &Expr) -> Typed {
+        if !super::fallible::handles(left) {
+            return self.expr(left);
+        }
+        let before = self.declared_failures;
+        self.handling += 1;
+        let (body, types) = self.expr(left);
+        self.handling -= 1;
+        if self.declared_failures == before || constant(&body) {
+            return (body, types);
+        }
+        let otherwise = Node { span: left.span, op: Op::Const(Value::Null) };
+        let op = Op::Try(Box::new(Try { body, error: None, otherwise, handles_call: true }));
+        (Node { span: left.span, op }, types.or(Types::NULL))
     }
 
     pub(super) fn array(&mut self, elements: &[Element], span: Span) -> Typed {
@@ -239,7 +258,7 @@ fn impossible(op: BinaryOp, left: Types, right: Types, span: Span) -> Diagnostic
         format!("this comparison is always {always}: {left} against {right}"),
     )
     .label(format!("{left} is never equal to {right}"))
-    .help("convert one side: `to_string(x)`, `to_int(x)`, `parse_time(x)`")
+    .help("convert one side: `to_string(x)`, `to_int!(x)`, `parse_time!(x)`")
 }
 
 fn unordered(op: BinaryOp, left: Types, right: Types, span: Span) -> Diagnostic {
@@ -251,7 +270,7 @@ fn unordered(op: BinaryOp, left: Types, right: Types, span: Span) -> Diagnostic 
     .label("always fails");
     let time = |types: Types| types.overlaps(Types::TIME);
     if (time(left) && right.overlaps(Types::STRING)) || (time(right) && left.overlaps(Types::STRING)) {
-        return finding.help("read the text as a time first: `parse_time(x)`");
+        return finding.help("read the text as a time first: `parse_time!(x)`");
     }
     finding.help("numbers, strings, bools, timestamps and durations are ordered among themselves")
 }

@@ -1,7 +1,9 @@
 //! What is known about the inside of values: the shape of `event.data`, followed along paths, names and elements.
 
+use rust_decimal::Decimal;
+
 use super::{Compiler, destructure::Known};
-use crate::ast::{BinaryOp, Element, Expr, ExprKind, Part, Span};
+use crate::ast::{BinaryOp, Element, Expr, ExprKind, Part, Span, UnaryOp};
 use crate::check::{Shape, Types};
 use crate::code::{Step, StepKind};
 use crate::codes;
@@ -127,34 +129,34 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Reports a text that is written out and none of those that the schema lists.
+    /// Reports a value that is written out and none of those that the schema lists. Where none of its type is listed, the
+    /// types say that it never is one.
     pub(super) fn check_choice(&mut self, shape: Option<&'a Shape>, value: &Expr) {
-        let Some(texts) = shape.and_then(|shape| shape.texts.as_ref()) else { return };
-        let text = match &value.kind {
-            ExprKind::Text(parts) => match parts.as_slice() {
-                [] => "",
-                [Part::Text(text)] => text.as_str(),
-                _ => return,
-            },
-            _ => return,
-        };
-        // Where no text is listed the types say that it never is one.
-        if texts.is_empty() || texts.contains(text) {
-            return;
+        let Some(shape) = shape else { return };
+        match (literal(value), &shape.texts, &shape.numbers, &shape.bools) {
+            (Some(Literal::Text(text)), Some(texts), ..) if !texts.is_empty() && !texts.contains(text) => {
+                let all = || texts.iter().map(String::as_str);
+                let finding = not_a_choice(value.span, text, all());
+                self.report(match nearest(text, all()) {
+                    // What would have to be escaped is left to whoever writes it.
+                    Some(near) if !near.contains(['$', '"', '\\']) => {
+                        finding.replace(value.span, format!("\"{near}\""))
+                    }
+                    _ => finding,
+                });
+            }
+            (Some(Literal::Number(number)), _, Some(numbers), _)
+                if !numbers.is_empty() && !numbers.contains(&number) =>
+            {
+                let all: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                self.report(not_a_choice(value.span, &number.to_string(), all.iter().map(String::as_str)));
+            }
+            (Some(Literal::Bool(truth)), .., Some(bools)) if !bools.is_empty() && !bools.contains(&truth) => {
+                let all = bools.iter().map(|truth| if *truth { "true" } else { "false" });
+                self.report(not_a_choice(value.span, if truth { "true" } else { "false" }, all));
+            }
+            _ => {}
         }
-        let all = || texts.iter().map(String::as_str);
-        let finding = Diagnostic::new(
-            codes::NOT_A_CHOICE,
-            value.span,
-            format!("`{text}` is none of the values that the schema lists"),
-        )
-        .label("never equal");
-        let finding = finding.help(format!("the values are {}", listed(all())));
-        self.report(match nearest(text, all()) {
-            // What would have to be escaped is left to whoever writes it.
-            Some(near) if !near.contains(['$', '"', '\\']) => finding.replace(value.span, format!("\"{near}\"")),
-            _ => finding,
-        });
     }
 
     /// A field that the schema does not name: an error if it names all, and a warning if it looks like a slip.
@@ -186,4 +188,35 @@ impl<'a> Compiler<'a> {
         }
         self.report(finding);
     }
+}
+
+/// A value that is written out.
+enum Literal<'t> {
+    Text(&'t str),
+    Number(Decimal),
+    Bool(bool),
+}
+
+fn literal(value: &Expr) -> Option<Literal<'_>> {
+    Some(match &value.kind {
+        ExprKind::Text(parts) => match parts.as_slice() {
+            [] => Literal::Text(""),
+            [Part::Text(text)] => Literal::Text(text),
+            _ => return None,
+        },
+        ExprKind::Int(int) => Literal::Number(Decimal::from(*int)),
+        ExprKind::Dec(dec) => Literal::Number(*dec),
+        ExprKind::Unary { op: UnaryOp::Negate, operand } => match literal(operand)? {
+            Literal::Number(number) => Literal::Number(-number),
+            _ => return None,
+        },
+        ExprKind::Bool(truth) => Literal::Bool(*truth),
+        _ => return None,
+    })
+}
+
+fn not_a_choice<'v>(span: Span, value: &str, all: impl Iterator<Item = &'v str>) -> Diagnostic {
+    Diagnostic::new(codes::NOT_A_CHOICE, span, format!("`{value}` is none of the values that the schema lists"))
+        .label("never equal")
+        .help(format!("the values are {}", listed(all)))
 }

@@ -64,15 +64,16 @@ fn one(source: &Diagnostics, finding: &Diagnostic, style: Style, out: &mut Strin
             line(out, format_args!("{margin} {} {lead} {part}", style.paint(BLUE, "=")));
         }
     }
-    if let Some((span, new)) = &finding.replacement
-        && let Some(old) = text.get(span.clone())
-    {
+    let changes = [("suggestion:", &finding.replacement), ("or:", &finding.alternative)];
+    for (lead, change) in changes {
+        let Some((span, new)) = change else { continue };
+        let Some(old) = text.get(span.clone()) else { continue };
         let change = match (old.is_empty(), new.is_empty()) {
             (true, _) => format!("insert `{new}`"),
             (_, true) => format!("remove `{old}`"),
             _ => format!("write `{new}` instead of `{old}`"),
         };
-        line(out, format_args!("{margin} {} {} {change}", style.paint(BLUE, "="), style.paint(GREEN, "suggestion:")));
+        line(out, format_args!("{margin} {} {} {change}", style.paint(BLUE, "="), style.paint(GREEN, lead)));
     }
 }
 
@@ -145,9 +146,16 @@ pub(super) fn json(diagnostics: &Diagnostics) -> String {
         if let Some(help) = &finding.help {
             field("help", help);
         }
-        if let Some((span, text)) = &finding.replacement {
-            field("replacement", text);
-            let range = format!("\"replacement_start\":{},\"replacement_end\":{},", span.start, span.end);
+        for (name, change) in [("replacement", &finding.replacement), ("alternative", &finding.alternative)] {
+            let Some((span, text)) = change else { continue };
+            let mut field = |name: &str, value: &str| {
+                write_string(&mut out, name);
+                out.push(b':');
+                write_string(&mut out, value);
+                out.push(b',');
+            };
+            field(name, text);
+            let range = format!("\"{name}_start\":{},\"{name}_end\":{},", span.start, span.end);
             out.extend_from_slice(range.as_bytes());
         }
         let place = format!(

@@ -87,6 +87,13 @@ impl<'p, 'e> Machine<'p, 'e> {
     #[cold]
     #[inline(never)]
     pub(crate) fn explain(&mut self, node: &'p Node, source: Source<'_>) -> (Explanation, Result<Value<'e>>) {
+        if let Op::Covered(covered) = &node.op
+            && covered.reached()
+        {
+            let (explanation, result) = self.explain(&covered.node, source);
+            covered.gave(&result);
+            return (explanation, result);
+        }
         let mut children = Vec::new();
         let result = match &node.op {
             Op::All(operands) => self.explain_logic(operands, true, source, &mut children),

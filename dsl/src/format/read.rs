@@ -230,17 +230,27 @@ impl<'s> Reader<'s> {
         if self.tokens.get(op).is_some_and(|token| token.kind != Token::Pipe) {
             return self.group(Style::List, Self::change);
         }
-        self.called()
+        let call = self.called();
+        if !self.is(&Token::Default) {
+            return call;
+        }
+        let parts = vec![(false, call), (true, self.token()), (true, self.binary(7))];
+        Node::run(parts)
     }
 
     /// A name, and the arguments of a call if there are some.
     fn called(&mut self) -> Node<'s> {
-        let name = self.token();
-        if !self.is(&Token::LeftParen) {
-            return name;
+        let mut parts = vec![(false, self.token())];
+        if self.is(&Token::Bang) {
+            parts.push((false, self.token()));
         }
-        let args = self.group(Style::Arguments, Self::expr);
-        Node::run(vec![(false, name), (false, args)])
+        if self.is(&Token::LeftParen) {
+            parts.push((false, self.group(Style::Arguments, Self::expr)));
+        }
+        match parts.len() {
+            1 => parts.pop().map_or_else(|| Node::run(Vec::new()), |(_, name)| name),
+            _ => Node::run(parts),
+        }
     }
 
     fn change(&mut self) -> Node<'s> {

@@ -108,6 +108,7 @@ let text = trim("""
       b
   """)
 let t = try parse_int(event.data.n) else err => { code: err.code }
+let id = event.data.payload|>base64_decode|>parse_json!( )??{  }|>get! ( 'id' )
 all with { a.b[0]:1,"c d":t } without { e , f[-1] }
 # the end
 "#;

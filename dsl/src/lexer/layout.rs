@@ -119,10 +119,15 @@ fn separates(raw: &[Spanned<'_>], at: usize, out: &[Spanned<'_>], explicit: bool
         return true;
     }
     let goes_on = continues(next)
-        || (*next == Token::Not && raw.get(next_at + 1).is_some_and(|(_, token, _)| *token == Token::In))
+        || (*next == Token::Not && behind(raw, next_at) == Some(&Token::In))
         || (*next == Token::If && level.comprehends)
         || updates(raw, next_at);
     level.separates && ends_expression(last) && !goes_on
+}
+
+/// The token behind a position, wherever the line ends.
+fn behind<'r, 's>(raw: &'r [Spanned<'s>], at: usize) -> Option<&'r Token<'s>> {
+    raw.get(at + 1..)?.iter().map(|(_, token, _)| token).find(|token| **token != Token::Newline)
 }
 
 fn ends_expression(token: &Token<'_>) -> bool {
@@ -140,6 +145,7 @@ fn ends_expression(token: &Token<'_>) -> bool {
             | Token::False
             | Token::Null
             | Token::Drop
+            | Token::Bang
     )
 }
 

@@ -376,6 +376,10 @@ impl<'s> Scanner<'s> {
                 Token::Or
             }
             Raw::Bar => Token::Bar,
+            // Directly behind a name it belongs to a call.
+            Raw::Bang if matches!(self.tokens.last(), Some((_, Token::Word(_), before)) if *before == start) => {
+                Token::Bang
+            }
             Raw::Bang => {
                 self.foreign(start, end, "not");
                 Token::Not

@@ -136,6 +136,8 @@ pub(crate) enum Token<'s> {
     Newline,
     Arrow,
     Pipe,
+    /// `!` directly behind a name: a call that may fail.
+    Bang,
     Equal,
     NotEqual,
     Less,

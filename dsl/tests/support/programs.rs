@@ -29,6 +29,9 @@ pub(crate) fn tokens() -> impl Strategy<Value = String> {
         "\n",
         "=>",
         "|>",
+        "upper!(",
+        "|> parse_json!",
+        "!",
         "==",
         "!=",
         "<",
@@ -138,8 +141,12 @@ pub(crate) fn expression() -> impl Strategy<Value = String> {
                 inner.clone()
             )
                 .prop_map(|(a, op, b)| format!("({a} {op} {b})")),
-            (prop::sample::select(names), prop::collection::vec(inner.clone(), 0..4))
-                .prop_map(|(name, args)| format!("{name}({})", args.join(", "))),
+            (prop::sample::select(names), prop::collection::vec(inner.clone(), 0..4)).prop_map(|(name, args)| {
+                let mark = if builtins().iter().any(|own| own.name == name && own.fallible) { "!" } else { "" };
+                format!("{name}{mark}({})", args.join(", "))
+            }),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("(parse_json({a}).x ?? {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} |> to_int() ?? {b} |> to_string)")),
             (
                 prop::sample::select(vec!["map", "filter", "sort_by", "group_by", "any", "sum", "unique"]),
                 inner.clone(),

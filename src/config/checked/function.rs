@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::expected::Known;
 use super::{Checker, who};
 use crate::config::embedded::Embedded;
 use crate::config::problem::Problem;
@@ -81,7 +82,11 @@ impl Checker<'_> {
         let env = self.function_env(node, &raw.env, &who);
         let schema = match &raw.input {
             Some(file) => Some(self.input_schema(node, file, &who)?),
-            None => None,
+            None => {
+                // Those that run it see events of sources with a schema alone.
+                self.known = self.expected.functions.get(&raw.name).cloned();
+                None
+            }
         };
         let body = match (&raw.code, &raw.file) {
             (Some(code), None) => self
@@ -90,7 +95,7 @@ impl Checker<'_> {
             (None, Some(file)) => self.function_file(node, file, &who),
             _ => None,
         };
-        self.shape = None;
+        self.known = None;
         let (program, text) = match (&raw.code, &raw.file) {
             (Some(_), None) | (None, Some(_)) => body?,
             // A body of another type has been reported.
@@ -134,7 +139,7 @@ impl Checker<'_> {
     /// Reads the schema of the events; what is compiled next is checked against it.
     fn input_schema(&mut self, node: &Node, file: &str, who: &str) -> Option<String> {
         let span = node.span_of(&[Step::Key("input")]);
-        let text = match files::read_within(self.dir, file, &span, who) {
+        let text = match files::read_within(self.root, file, &span, who) {
             Ok((path, text)) => {
                 self.function_files.push((path, text.as_str().into()));
                 text
@@ -146,7 +151,7 @@ impl Checker<'_> {
         };
         match Shape::from_json_schema(&text) {
             Ok(shape) => {
-                self.shape = Some(shape);
+                self.known = Some(Known { shape, by: file.to_owned() });
                 Some(text)
             }
             Err(error) => {
@@ -159,7 +164,7 @@ impl Checker<'_> {
 
     fn function_file(&mut self, node: &Node, file: &str, who: &str) -> Option<(hexafn_dsl::Program, String)> {
         let span = node.span_of(&[Step::Key("file")]);
-        match files::read_within(self.dir, file, &span, who) {
+        match files::read_within(self.root, file, &span, who) {
             Ok((path, text)) => {
                 let shared: Arc<str> = text.as_str().into();
                 let base = self.texts.add(path.display().to_string(), shared.clone());

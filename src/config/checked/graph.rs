@@ -32,7 +32,7 @@ fn place(layers: &Layers, kind: &str, name: &str, key: &str) -> Span {
 }
 
 /// The strings of an array, or one string.
-fn words(node: Option<&Node>) -> impl Iterator<Item = (&str, Span)> {
+pub(super) fn words(node: Option<&Node>) -> impl Iterator<Item = (&str, Span)> {
     let one = node.filter(|n| n.text().is_some());
     let all = node.map_or(&[][..], Node::items).iter().chain(one);
     all.filter_map(|n| Some((n.text()?, n.span.clone())))

@@ -92,7 +92,10 @@ impl Checker<'_> {
             None => None,
             Some(_) => {
                 let of = format!("`topic_expr` of {who}");
-                Some(self.compile(node, &[Step::Key("topic_expr")], ProgramKind::Template, &of)?)
+                self.known = self.expected.of_source(&settings.name);
+                let compiled = self.compile(node, &[Step::Key("topic_expr")], ProgramKind::Template, &of);
+                self.known = None;
+                Some(compiled?)
             }
         };
         if self.open && matches!(settings.verify, VerifyConfig::None(_)) {
@@ -113,13 +116,24 @@ impl Checker<'_> {
             _ => settings.verify.build(self.vault),
         };
         let verifier = verifier.map_err(|e| self.verify_error(node, &e, who)).ok()?;
-        if self.problems.errors() > errors {
+        let schema = self.expected.sources.get(&settings.name);
+        // A schema that cannot be used has been reported.
+        if self.problems.errors() > errors || (settings.schema.is_some() && schema.is_none()) {
             return None;
         }
+        if settings.schema.is_none()
+            && let Some(validate) = node.entry("validate")
+        {
+            let message = format!("`validate` of {who} says nothing without a schema");
+            self.problems.push(Problem::warning(&codes::UNUSED, validate.key_span.clone(), message));
+        }
+        let text = schema.map_or(&[][..], |schema| schema.text.as_bytes());
+        let fingerprint = fingerprint::of(node, &[&self.vault.take_mark(), text]);
+        let data = schema.filter(|_| settings.validate).map(|schema| schema.validator.clone());
         Some(SourceDefinition {
             name: settings.name.as_str().into(),
-            kind: SourceKind::Webhook { settings, verifier, topic_expr },
-            fingerprint: fingerprint::of(node, &[&self.vault.take_mark()]),
+            kind: SourceKind::Webhook { settings, verifier, topic_expr, validator: data },
+            fingerprint,
         })
     }
 

@@ -124,7 +124,10 @@ impl Checker<'_> {
         let who = who("trigger", node);
         let errors = self.problems.errors();
         let on = self.on(node, &who);
+        let name = node.get("name").and_then(Node::text).unwrap_or_default();
+        self.known = self.expected.triggers.get(name).cloned();
         let when = self.compile(node, &[Step::Key("when")], ProgramKind::Condition, &format!("`when` of {who}"));
+        self.known = None;
         let raw: RawTrigger = Reader::new(node, &who).read_what_fits(self.problems).0?;
         if let Some(name) = raw.run.as_ref().filter(|name| !self.names.functions.contains(name)) {
             let span = node.span_of(&[Step::Key("run")]);

@@ -67,7 +67,7 @@ const TRIGGER: &str = "[[trigger]]\nname = 't'\non = 'a.*'\nwhen = 'true'\nto = 
 const HTTP: &str = "[[target]]\nname = 'h'\nkind = 'http'\nurl = 'https://example.com/'\nmethod = 'PUT'\nformat = 'json'\n\
     timeout = '1m 30s'\nrate = '100/s'\nheaders = { x-team = 'shop' }\nsign = { secrets = ['env:S'] }\nbreaker = { failures = 3 }\n";
 const FILE: &str =
-    "[[target]]\nname = 'f'\nkind = 'file'\npath = 'out.jsonl'\nformat = 'event'\nrotate = { size = '1GB' }\n";
+    "[[target]]\nname = 'f'\nkind = 'file'\npath = 'out.jsonl'\nformat = 'cloudevents'\nrotate = { size = '1GB' }\n";
 const TOKEN: &str = "[[token]]\nname = 'ops'\nsha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n\
     scopes = ['topics:read:*']\nexpires = 2030-01-01T00:00:00Z\n";
 const TEST: &str = "[[topic]]\nname = 'a'\n[[test]]\nname = 'It works.'\nnow = '2026-01-01T00:00:00Z'\n\
@@ -118,7 +118,7 @@ const CHANGES: [(&str, &str, &str); 48] = [
     (HTTP, "'1m 30s'", "'90'"),
     (HTTP, "'100/s'", "'100'"),
     (HTTP, "'json'", "'event'"),
-    (FILE, "'event'", "'json'"),
+    (FILE, "'cloudevents'", "'event'"),
     (TOKEN, "'e3b0", "'"),
     (TOKEN, "'topics:read:*'", "'topics:read'"),
     (TEST, "expect = [{ topic = 'a', count = 1 }]\n", ""),

@@ -233,6 +233,83 @@ fn modules_and_schemas() {
 }
 
 #[test]
+fn schemas_of_sources() {
+    let all = [
+        (
+            "push.json",
+            r#"{ "type": "object", "properties": { "ref": { "enum": ["main", "next"] } }, "additionalProperties": false }"#,
+        ),
+        ("broken.json", "{ \"type\": 7"),
+        (
+            "hexafn.toml",
+            r#"
+[[source]]
+name = "a"
+kind = "webhook"
+topic_expr = "pushes.${event.data.reff}"
+verify = { scheme = "none" }
+schema = "push.json"
+
+[[source]]
+name = "b"
+kind = "webhook"
+topic = "b"
+verify = { scheme = "none" }
+schema = "broken.json"
+
+[[source]]
+name = "c"
+kind = "webhook"
+topic = "mixed"
+verify = { scheme = "none" }
+schema = "push.json"
+
+[[source]]
+name = "d"
+kind = "timer"
+topic = "mixed"
+every = "1h"
+
+[[trigger]]
+name = "one"
+on = "pushes.*"
+when = 'event.data.reff == "main"'
+run = "f"
+to = ["out"]
+
+[[trigger]]
+name = "two"
+on = "pushes.main"
+when = 'event.data.ref == "man"'
+run = "g"
+to = ["out"]
+
+# A timer writes here too, so nothing is known of the data.
+[[trigger]]
+name = "three"
+on = "mixed"
+when = 'event.data.whatever'
+run = "g"
+to = ["out"]
+
+[[function]]
+name = "f"
+code = "event.data.branch"
+
+[[function]]
+name = "g"
+code = "event.data.branch"
+
+[[target]]
+name = "out"
+kind = "topic"
+"#,
+        ),
+    ];
+    files("schemas_of_sources", &all);
+}
+
+#[test]
 fn sources() {
     toml(
         "sources",

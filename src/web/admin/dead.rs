@@ -3,8 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::log::Record;
 use hexafn_actors::system::dead::{MAX_PICKED, Pick, To, mark};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::super::body::{Body, Json};
 use super::super::problem::Problem;
@@ -58,40 +59,65 @@ async fn list(
     let (system, from) = (app.system.clone(), page.from.unwrap_or(1));
     let read = web::block(move || system.dead(&subscription, from, limit, filter.as_ref())).await;
     let (letters, next) = read.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
-    let letters: Vec<Value> = letters.iter().map(|record| letter(record)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "letters": letters, "next": next })))
+    let letters = letters.iter().map(|record| letter(record)).collect();
+    Ok(HttpResponse::Ok().json(Letters { letters, next }))
+}
+
+/// A page of dead letters.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct Letters {
+    letters: Vec<Letter>,
+    /// Where to go on.
+    next: u64,
 }
 
 /// A letter: why and when it was given up, and its event as it was.
-fn letter(record: &Record) -> Value {
+#[derive(Debug, Serialize, JsonSchema)]
+struct Letter {
+    seq: u64,
+    at: String,
+    topic: Option<String>,
+    topic_seq: Option<u64>,
+    attempts: Option<u64>,
+    cause: Option<String>,
+    /// Of the trigger or target that failed.
+    version: Option<String>,
+    edited: Option<String>,
+    /// The last 20 attempts: `attempt`, `at`, `cause`.
+    failures: Option<Value>,
+    event: Value,
+}
+
+fn letter(record: &Record) -> Letter {
     let event = &record.event;
-    let text = |name: &str| mark(event, name).map(|value| &**value);
+    let text = |name: &str| mark(event, name).map(|value| value.to_string());
     let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
     let mut whole = Vec::new();
     ws::json(record, &mut whole);
-    json!({
-        "seq": record.seq,
-        "at": record.stored.rfc3339(),
-        "topic": text("deadtopic"),
-        "topic_seq": number("deadseq"),
-        "attempts": number("deadattempts"),
-        "cause": text("deadcause"),
-        "version": text("deadversion"),
-        "edited": text("deadedited"),
-        "failures": text("deadlog").and_then(|log| serde_json::from_str::<Value>(log).ok()).map(|mut log| {
+    Letter {
+        seq: record.seq,
+        at: record.stored.rfc3339(),
+        topic: text("deadtopic"),
+        topic_seq: number("deadseq"),
+        attempts: number("deadattempts"),
+        cause: text("deadcause"),
+        version: text("deadversion"),
+        edited: text("deadedited"),
+        failures: text("deadlog").and_then(|log| serde_json::from_str::<Value>(&log).ok()).map(|mut log| {
             for failure in log.as_array_mut().into_iter().flatten() {
                 let at = failure["at"].as_i64().map(|us| hexafn_actors::clock::Wall(us).rfc3339());
                 failure["at"] = at.into();
             }
             log
         }),
-        "event": serde_json::from_slice::<Value>(&whole).unwrap_or_default(),
-    })
+        event: serde_json::from_slice::<Value>(&whole).unwrap_or_default(),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Which letters, and where they are to go.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Chosen {
+pub(in super::super) struct Chosen {
     /// These; without, all.
     seqs: Vec<u64>,
     /// Of those, the ones for which it holds.
@@ -169,5 +195,15 @@ async fn edit(
     app.allow(&request, "subscriptions", "write", &subscription)?;
     let new = app.system.dead_edit(&subscription, seq, data).await?;
     tracing::info!(subscription, seq, new, "dead letter edited by hand");
-    Ok(HttpResponse::Ok().json(json!({ "subscription": subscription, "was": seq, "seq": new })))
+    Ok(HttpResponse::Ok().json(Edited { subscription, was: seq, seq: new }))
+}
+
+/// A letter that was changed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct Edited {
+    subscription: String,
+    /// Its sequence before.
+    was: u64,
+    /// Its sequence now.
+    seq: u64,
 }

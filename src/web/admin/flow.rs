@@ -1,10 +1,13 @@
 //! Sources, triggers, functions, targets and traces.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hexafn_actors::definitions::{SourceKind, TargetDefinition, TargetKind};
-use hexafn_actors::event::Event;
-use hexafn_actors::trace::Ask;
-use serde::Deserialize;
+use hexafn_actors::definitions::{FunctionDefinition, SourceDefinition, SourceKind, TargetDefinition, TargetKind};
+use hexafn_actors::event::{Event, Str};
+use hexafn_actors::system::explained::Explained;
+use hexafn_actors::target::forwarder::TargetStatus;
+use hexafn_actors::trace::{Ask, Step, Trace};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -36,32 +39,74 @@ async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
     app.allow(&request, "sources", "read", "*")?;
     let definitions = app.system.definitions();
     let counted = |name: &str, outcome| app.system.metrics().source_requests.with_label_values(&[name, outcome]).get();
-    let rows: Vec<serde_json::Value> = definitions
-        .sources
-        .values()
-        .map(|source| match &source.kind {
-            SourceKind::Webhook { settings, .. } => serde_json::json!({
-                "name": source.name,
-                "kind": "webhook",
-                "path": format!("/hooks/{}", source.name),
-                "scheme": settings.verify.name(),
-                "topic": settings.topic.as_deref().or(settings.topic_expr.as_deref()),
-                "accepted": counted(&source.name, "accepted"),
-                "duplicates": counted(&source.name, "duplicate"),
-                "unauthorized": counted(&source.name, "unauthorized"),
-                "invalid": counted(&source.name, "invalid"),
-                "limited": counted(&source.name, "limited"),
-                "overloaded": counted(&source.name, "overloaded"),
-            }),
-            SourceKind::Timer { schedule, topic, .. } => serde_json::json!({
-                "name": source.name,
-                "kind": "timer",
-                "topic": topic,
-                "next": schedule.next(hexafn_actors::clock::Wall::now()).map(|t| t.rfc3339()),
-            }),
-        })
-        .collect();
-    Ok(HttpResponse::Ok().json(rows))
+    let of = |source: &SourceDefinition| match &source.kind {
+        SourceKind::Webhook { settings, .. } => SourceStatus::Webhook(Box::new(WebhookStatus {
+            name: source.name.clone(),
+            kind: "webhook",
+            path: format!("/hooks/{}", source.name),
+            scheme: settings.verify.name(),
+            topic: settings.topic.clone().or_else(|| settings.topic_expr.clone()),
+            schema: settings.schema.clone(),
+            accepted: counted(&source.name, "accepted"),
+            duplicates: counted(&source.name, "duplicate"),
+            unauthorized: counted(&source.name, "unauthorized"),
+            invalid: counted(&source.name, "invalid"),
+            mismatched: counted(&source.name, "mismatched"),
+            limited: counted(&source.name, "limited"),
+            overloaded: counted(&source.name, "overloaded"),
+        })),
+        SourceKind::Timer { schedule, topic, .. } => SourceStatus::Timer(TimerStatus {
+            name: source.name.clone(),
+            kind: "timer",
+            topic: topic.clone(),
+            next: schedule.next(hexafn_actors::clock::Wall::now()).map(|t| t.rfc3339()),
+        }),
+    };
+    Ok(HttpResponse::Ok().json(definitions.sources.values().map(|source| of(source)).collect::<Vec<_>>()))
+}
+
+/// A source with its counts.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(in super::super) enum SourceStatus {
+    /// Receives requests.
+    Webhook(Box<WebhookStatus>),
+    /// Ticks.
+    Timer(TimerStatus),
+}
+
+/// A webhook. Counts are requests since the start.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct WebhookStatus {
+    name: Str,
+    /// `webhook`.
+    kind: &'static str,
+    path: String,
+    scheme: &'static str,
+    /// The topic, or the template that gives it.
+    topic: Option<String>,
+    /// The file of the schema that its events meet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<String>,
+    accepted: u64,
+    duplicates: u64,
+    unauthorized: u64,
+    invalid: u64,
+    /// Refused by the schema.
+    mismatched: u64,
+    limited: u64,
+    overloaded: u64,
+}
+
+/// A timer.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct TimerStatus {
+    name: Str,
+    /// `timer`.
+    kind: &'static str,
+    topic: Str,
+    /// The next tick.
+    next: Option<String>,
 }
 
 async fn triggers(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -74,9 +119,10 @@ async fn trigger(app: web::Data<App>, request: HttpRequest, name: web::Path<Stri
     Ok(HttpResponse::Ok().json(app.system.trigger(&name)?))
 }
 
-#[derive(Debug, Deserialize)]
+/// What of a trigger can be changed while it runs.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Change {
+pub(in super::super) struct Change {
     priority: i32,
 }
 
@@ -116,39 +162,70 @@ async fn functions(app: web::Data<App>, request: HttpRequest) -> Result<HttpResp
     app.allow(&request, "functions", "read", "*")?;
     let definitions = app.system.definitions();
     let counted = |name: &str, outcome| app.system.metrics().function_runs.with_label_values(&[name, outcome]).get();
-    let rows: Vec<serde_json::Value> = definitions
-        .functions
-        .values()
-        .map(|f| {
-            serde_json::json!({
-                "name": f.name,
-                "runtime": "dsl",
-                "timeout_ms": u64::try_from(f.timeout.as_millis()).unwrap_or(u64::MAX),
-                "fallback": f.fallback,
-                "env": f.env.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-                "version": format!("{:016x}", f.fingerprint),
-                "ok": counted(&f.name, "ok"),
-                "failed": counted(&f.name, "failed"),
-                "timed_out": counted(&f.name, "timeout"),
-            })
-        })
-        .collect();
-    Ok(HttpResponse::Ok().json(rows))
+    let of = |f: &FunctionDefinition| FunctionStatus {
+        name: f.name.clone(),
+        runtime: "dsl",
+        timeout_ms: u64::try_from(f.timeout.as_millis()).unwrap_or(u64::MAX),
+        fallback: f.fallback.clone(),
+        env: f.env.iter().map(|(name, _)| name.clone()).collect(),
+        version: format!("{:016x}", f.fingerprint),
+        ok: counted(&f.name, "ok"),
+        failed: counted(&f.name, "failed"),
+        timed_out: counted(&f.name, "timeout"),
+    };
+    Ok(HttpResponse::Ok().json(definitions.functions.values().map(|f| of(f)).collect::<Vec<_>>()))
+}
+
+/// A function with its runs since the start.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct FunctionStatus {
+    name: Str,
+    runtime: &'static str,
+    timeout_ms: u64,
+    fallback: Vec<Str>,
+    /// The environment variables that it may read.
+    env: Vec<Str>,
+    version: String,
+    ok: u64,
+    failed: u64,
+    timed_out: u64,
 }
 
 async fn targets(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "targets", "read", "*")?;
-    let mut rows: Vec<serde_json::Value> =
-        app.system.targets().await.iter().filter_map(|t| serde_json::to_value(t).ok()).collect();
+    let mut rows: Vec<TargetRow> = app.system.targets().await.into_iter().map(TargetRow::Outside).collect();
     rows.extend(app.system.definitions().targets.values().filter_map(|t| of_topic(t)));
-    rows.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    rows.sort_by(|a, b| a.name().cmp(b.name()));
     Ok(HttpResponse::Ok().json(rows))
 }
 
-/// A target that is a topic has no forwarder: what reaches it is stored in the same write as its cause.
-fn of_topic(target: &TargetDefinition) -> Option<serde_json::Value> {
+/// A target.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(in super::super) enum TargetRow {
+    /// One outside, with its breaker.
+    Outside(TargetStatus),
+    /// A topic: it has no forwarder, since what reaches it is stored in the same write as its cause.
+    Topic {
+        name: Str,
+        /// `topic`.
+        kind: &'static str,
+        /// The topic.
+        destination: Str,
+    },
+}
+
+impl TargetRow {
+    fn name(&self) -> &Str {
+        match self {
+            Self::Outside(TargetStatus { name, .. }) | Self::Topic { name, .. } => name,
+        }
+    }
+}
+
+fn of_topic(target: &TargetDefinition) -> Option<TargetRow> {
     let TargetKind::Topic(topic) = &target.kind else { return None };
-    Some(serde_json::json!({ "name": target.name, "kind": "topic", "destination": topic }))
+    Some(TargetRow::Topic { name: target.name.clone(), kind: "topic", destination: topic.clone() })
 }
 
 async fn target(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
@@ -192,13 +269,15 @@ async fn target_log(
 }
 
 /// The event of an attempt by hand.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Probe {
+pub(in super::super) struct Probe {
     #[serde(rename = "type")]
     kind: Option<String>,
     subject: Option<String>,
     key: Option<String>,
+    /// Any JSON; `{"test":true}` when it is absent.
+    #[schemars(with = "Option<serde_json::Value>")]
     data: Option<Box<RawValue>>,
 }
 
@@ -231,16 +310,30 @@ async fn traces(app: web::Data<App>, request: HttpRequest, query: web::Query<New
     }
     let (reply, answer) = oneshot::channel();
     let newest = ask(&app, Ask::Newest(limit, reply), answer).await?;
-    let rows: Vec<serde_json::Value> = newest
-        .into_iter()
-        .map(|(first, steps, ok)| {
-            serde_json::json!({
-                "trace_id": first.trace_id, "event_id": first.event_id, "at": first.at.rfc3339(), "source": first.name,
-                "steps": steps, "ok": ok,
-            })
-        })
-        .collect();
-    Ok(HttpResponse::Ok().json(rows))
+    let of = |(first, steps, ok): (Step, usize, bool)| TraceRow {
+        trace_id: first.trace_id,
+        event_id: first.event_id,
+        at: first.at.rfc3339(),
+        source: first.name,
+        steps,
+        ok,
+    };
+    Ok(HttpResponse::Ok().json(newest.into_iter().map(of).collect::<Vec<_>>()))
+}
+
+/// A trace, in short.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct TraceRow {
+    trace_id: Str,
+    event_id: Str,
+    /// When it began.
+    at: String,
+    /// Who took the event in.
+    source: Str,
+    /// How many steps there are.
+    steps: usize,
+    /// Whether all of them went well.
+    ok: bool,
 }
 
 async fn trace(app: web::Data<App>, request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
@@ -254,7 +347,17 @@ async fn trace(app: web::Data<App>, request: HttpRequest, id: web::Path<String>)
         );
         Problem::new(404, "trace-unknown", message)
     })?;
-    Ok(HttpResponse::Ok().json(found))
+    let conditions = app.system.explain(&found, |topic| app.may_read(&request, "topics", topic)).await;
+    Ok(HttpResponse::Ok().json(Journey { trace: found, conditions }))
+}
+
+/// A trace with what the conditions on its way said.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct Journey {
+    #[serde(flatten)]
+    trace: Trace,
+    /// Which conditions its events met, and what decided.
+    conditions: Vec<Explained>,
 }
 
 async fn ask<T>(app: &App, ask: Ask, answer: oneshot::Receiver<T>) -> Result<T, Problem> {

@@ -2,12 +2,13 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::definitions::TopicDurability;
-use hexafn_actors::event::{Event, is_json_type};
+use hexafn_actors::event::{Event, Str, is_json_type};
 use hexafn_actors::system::outside;
 use hexafn_actors::topic::{Act, DeliverFrom, SubscriptionStatus, TopicMessage, pattern};
 use hexafn_actors::trace::{Detail, Stage, Step};
 use hexafn_dsl::json;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -141,10 +142,24 @@ async fn publish(
         worker.record(&app, [step.with(place)]);
     }
     let durability = if topic.durability == TopicDurability::Memory { "memory" } else { "disk" };
-    Ok(HttpResponse::Accepted().json(serde_json::json!({
-        "id": record.event.id, "trace_id": record.event.trace.trace_id, "topic": record.topic, "seq": record.seq,
-        "durability": durability,
-    })))
+    Ok(HttpResponse::Accepted().json(Published {
+        id: record.event.id.clone(),
+        trace_id: record.event.trace.trace_id.clone(),
+        topic: record.topic.clone(),
+        seq: record.seq,
+        durability,
+    }))
+}
+
+/// Where a published event is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct Published {
+    id: Str,
+    trace_id: Str,
+    topic: Str,
+    seq: u64,
+    /// `disk` or `memory`.
+    durability: &'static str,
 }
 
 #[derive(Debug, Deserialize)]
@@ -210,9 +225,18 @@ async fn register(
     app.allow(&request, "subscriptions", "write", &name)?;
     let created = app.system.register(&name, asked).await?;
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(response.json(serde_json::json!({
-        "subscription": *name, "stream": format!("/ws/subscriptions/{name}"), "created": created,
-    })))
+    let stream = format!("/ws/subscriptions/{name}");
+    Ok(response.json(Registration { subscription: name.into_inner(), stream, created }))
+}
+
+/// A subscription of a client.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct Registration {
+    subscription: String,
+    /// Where its events are.
+    stream: String,
+    /// Whether it is new.
+    created: bool,
 }
 
 async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
@@ -237,9 +261,10 @@ async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<Strin
     Ok(HttpResponse::NoContent().finish())
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Where a replay begins.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ReplayBody {
+pub(in super::super) struct ReplayBody {
     /// `all`, `new`, a sequence, or an RFC 3339 time.
     from: Option<serde_json::Value>,
 }
