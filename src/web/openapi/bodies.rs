@@ -161,6 +161,7 @@ pub(super) const BODIES: &[Bodies] = &[
     get("/health/ready", &[json("200", "It takes events", of::<Health>), json("503", "It does not", of::<Health>)]),
     get("/metrics", &[Answer { status: "200", what: "The metrics", body: Some(("text/plain", of::<String>)) }]),
     get("/ws/topics/{pattern}", &[nothing("101", "A stream of events, each as in a page of them")]),
+    get("/ws/targets/{name}", &[nothing("101", "A stream of events, as of topics")]),
     get("/ws/subscriptions/{name}", &[nothing("101", "A stream of deliveries, which are settled on it")]),
     get("/ws/actors", &[nothing("101", "The tree, then its changes")]),
     get("/admin/openapi.json", &[json("200", "This document", of::<BTreeMap<String, Value>>)]),
