@@ -290,7 +290,7 @@ impl System {
     }
 
     /// What a source that fetches shows of itself: its state, its lag, its last error.
-    pub fn pulling(&self, name: &str) -> Option<serde_json::Value> {
+    pub fn pulling(&self, name: &str) -> Option<crate::source::pull_actor::Shown> {
         read(&self.0.running).pulls.get(name).map(|(_, status)| status.show())
     }
 

@@ -28,6 +28,7 @@ pub mod forwarder;
 pub mod http;
 pub mod kafka;
 pub mod kinds;
+pub mod log;
 pub mod nats;
 pub mod redact;
 pub mod s3;
@@ -142,7 +143,7 @@ pub enum FailureClass {
     Refused,
     /// An answer 3xx; redirects are not followed.
     Redirect,
-    /// The other side answers, and takes nothing: no such topic or stream, no right, no room.
+    /// The other side answers, and does not take it: no such topic or stream, no right, no room, or not this event.
     Rejected,
     /// The certificate or the handshake.
     Tls,
@@ -154,8 +155,6 @@ pub enum FailureClass {
     Io,
     /// A template of the target failed on this event, or gave something that cannot be used.
     Template,
-    /// The receiver took the message and says that it does not take the event.
-    Rejected,
     /// A panic inside the target, contained.
     Panic,
 }
@@ -177,7 +176,6 @@ impl FailureClass {
             Self::Body => "body",
             Self::Io => "io",
             Self::Template => "template",
-            Self::Rejected => "rejected",
             Self::Panic => "panic",
         }
     }

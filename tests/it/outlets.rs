@@ -1,10 +1,11 @@
 //! What stands behind targets that are no HTTP receivers: real servers, started by the test on free ports.
 
+use super::servers::program;
 use super::service::Scenario;
 use super::watch::PATIENCE;
 use serde_json::Value;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -24,13 +25,6 @@ impl Drop for Server {
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// The program of this name on the path.
-fn program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("`{name}` is not on the path; run scripts/deps test"))
 }
 
 /// The Python that the servers are installed for.

@@ -62,14 +62,18 @@ pub struct PullSpec {
 #[derive(Debug, Default)]
 pub struct PullStatus(Mutex<Shown>);
 
-#[derive(Debug, Clone, Default, serde::Serialize)]
-struct Shown {
+/// What a source that fetches does at the moment.
+#[derive(Debug, Clone, Default, serde::Serialize, schemars::JsonSchema)]
+pub struct Shown {
     /// `connecting`, `running`, `paused`, `failed`, `stopped`.
     state: &'static str,
     /// Records not fetched yet, where that is known.
     lag: Option<u64>,
+    /// When the last record was stored.
     last_record: Option<String>,
+    /// Why it stopped last.
     last_error: Option<String>,
+    /// When.
     last_error_at: Option<String>,
 }
 
@@ -90,10 +94,9 @@ impl PullStatus {
         });
     }
 
-    /// As JSON: `state`, `lag`, `last_record`, `last_error`, `last_error_at`.
-    pub fn show(&self) -> serde_json::Value {
-        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        serde_json::to_value(shown).unwrap_or_default()
+    /// What it shows now.
+    pub fn show(&self) -> Shown {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -131,7 +134,7 @@ impl Actor for Puller {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let status = self.spec.status.clone();
-        self.life.observe(move || status.show());
+        self.life.observe(move || serde_json::to_value(status.show()).unwrap_or_default());
         let run = run(self.spec.clone(), self.stop.subscribe());
         ctx.spawn(run.into_actor(self).map(|ended, this, ctx| match ended {
             Ok(()) => {

@@ -9,7 +9,8 @@ use crate::definitions::TargetKind;
 use crate::event::{Event, Str};
 use crate::log::{Record, TopicId};
 use crate::system::apply::topic_of_target;
-use crate::target::forwarder::{Attempted, ForwarderMessage, Seen};
+use crate::target::forwarder::ForwarderMessage;
+use crate::target::log::{Attempted, Seen};
 use crate::target::{Delivery, Mode, Outcome, Preview, attempt, attempt_batch};
 
 /// What came of an attempt by hand.

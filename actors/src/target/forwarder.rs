@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+use super::log::{Attempted, DeliveryLog};
 use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
@@ -100,73 +101,6 @@ pub struct TargetStatus {
     pub last_at: Option<String>,
 }
 
-/// Attempts that the log of a target keeps.
-const LOG: usize = 200;
-
-/// An attempt, for the delivery log.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct Attempted {
-    /// When it ended.
-    #[serde(serialize_with = "written_out")]
-    #[schemars(with = "String")]
-    pub at: Wall,
-    /// The event.
-    pub event_id: Str,
-    /// Its type.
-    #[serde(rename = "type")]
-    pub kind: Str,
-    /// Its place in the outbox.
-    pub seq: u64,
-    /// 1 for the first.
-    pub attempt: u32,
-    /// `delivered`, or the class of the failure.
-    pub result: &'static str,
-    /// What happened, when it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<Str>,
-    /// What was seen on the way.
-    #[serde(flatten)]
-    pub seen: Seen,
-}
-
-fn written_out<S: serde::Serializer>(at: &Wall, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_str(&at.rfc3339())
-}
-
-/// What was seen on the way of an attempt, as JSON.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct Seen {
-    /// The status of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// The address that was connected to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remote: Option<std::net::SocketAddr>,
-    /// The file that was written to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<Str>,
-    /// Bytes sent.
-    pub sent: u64,
-    /// The beginning of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reply: Option<Str>,
-    /// Milliseconds.
-    pub took_ms: f64,
-}
-
-impl From<&super::Detail> for Seen {
-    fn from(detail: &super::Detail) -> Self {
-        Self {
-            status: detail.status,
-            remote: detail.remote,
-            path: detail.path.clone(),
-            sent: detail.sent,
-            reply: detail.reply.clone(),
-            took_ms: (detail.took.as_secs_f64() * 1e6).round() / 1e3,
-        }
-    }
-}
-
 /// What a forwarder can be told.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -221,7 +155,7 @@ pub struct Forwarder {
     failed: u64,
     last: Option<(String, Wall)>,
     /// The newest attempts.
-    log: VecDeque<Attempted>,
+    log: DeliveryLog,
 }
 
 impl Forwarder {
@@ -245,7 +179,7 @@ impl Forwarder {
             delivered: 0,
             failed: 0,
             last: None,
-            log: VecDeque::with_capacity(LOG),
+            log: DeliveryLog::default(),
         }
     }
 
@@ -348,7 +282,7 @@ impl Forwarder {
             self.steps.push(step);
             tracing::debug!(to = %self.spec.name, event_id = %record.event.id, trace_id = %record.event.trace.trace_id,
                 attempt = delivery.attempt, took_us = done.took.as_micros() as u64, result = %said, "delivery");
-            self.note(&delivery, &outcome, wall);
+            self.log.note(&delivery, &outcome, wall);
             let (verdict, turn) = match outcome {
                 Outcome::Delivered { detail } => {
                     self.delivered += 1;
@@ -400,27 +334,6 @@ impl Forwarder {
         }
         self.advance(ctx);
         self.schedule(ctx);
-    }
-
-    fn note(&mut self, delivery: &Delivery, outcome: &Outcome, now: Wall) {
-        if self.log.len() == LOG {
-            self.log.pop_front();
-        }
-        let event = &delivery.record.event;
-        let (result, message) = match outcome {
-            Outcome::Delivered { .. } => ("delivered", None),
-            Outcome::Failed(failure) => (failure.class.name(), Some(failure.message.clone())),
-        };
-        self.log.push_back(Attempted {
-            at: now,
-            event_id: event.id.clone(),
-            kind: event.kind.clone(),
-            seq: delivery.record.seq,
-            attempt: delivery.attempt,
-            result,
-            message,
-            seen: outcome.detail().into(),
-        });
     }
 
     fn turned(&mut self, turn: Option<Turn>, ctx: &mut Context<Self>) {
@@ -631,7 +544,7 @@ impl Handler<ForwarderMessage> for Forwarder {
                 self.act(Act::RetryNow);
             }
             ForwarderMessage::Log(reply) => {
-                if reply.send(self.log.iter().rev().cloned().collect()).is_err() {
+                if reply.send(self.log.newest()).is_err() {
                     tracing::debug!("nobody waits for the log");
                 }
             }

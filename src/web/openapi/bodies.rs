@@ -5,7 +5,8 @@ use hexafn_actors::system::TriggerStatus;
 use hexafn_actors::system::dead::{DeadSummary, Settled};
 use hexafn_actors::system::outside::Asked;
 use hexafn_actors::system::probe::Probed;
-use hexafn_actors::target::forwarder::{Attempted, TargetStatus};
+use hexafn_actors::target::forwarder::TargetStatus;
+use hexafn_actors::target::log::Attempted;
 use hexafn_actors::topic::{SubscriptionStatus, TopicStatus};
 use hexafn_actors::trigger::dry::DryRun;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -160,6 +161,7 @@ pub(super) const BODIES: &[Bodies] = &[
     get("/health/ready", &[json("200", "It takes events", of::<Health>), json("503", "It does not", of::<Health>)]),
     get("/metrics", &[Answer { status: "200", what: "The metrics", body: Some(("text/plain", of::<String>)) }]),
     get("/ws/topics/{pattern}", &[nothing("101", "A stream of events, each as in a page of them")]),
+    get("/ws/targets/{name}", &[nothing("101", "A stream of events, as of topics")]),
     get("/ws/subscriptions/{name}", &[nothing("101", "A stream of deliveries, which are settled on it")]),
     get("/ws/actors", &[nothing("101", "The tree, then its changes")]),
     get("/admin/openapi.json", &[json("200", "This document", of::<BTreeMap<String, Value>>)]),
