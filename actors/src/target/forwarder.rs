@@ -8,7 +8,7 @@
 //! Strategy: `RestartStrategy::actor`. A restart loses the attempts that are being made: they are made again under the
 //! same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,6 +34,9 @@ use crate::topic::subscription::Verdict;
 use crate::topic::{Act, Deliveries, Delivery, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use crate::trigger::{record, settle};
+
+/// How long a target may take to close.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Told the target's name and why it disabled itself.
 pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
@@ -151,6 +154,8 @@ pub struct Forwarder {
     off: bool,
     /// Asked to end: what is being attempted is finished first.
     stopping: bool,
+    /// Then the target is closed.
+    closing: bool,
     delivered: u64,
     failed: u64,
     last: Option<(String, Wall)>,
@@ -176,6 +181,7 @@ impl Forwarder {
             steps: Vec::new(),
             flushing: false,
             stopping: false,
+            closing: false,
             delivered: 0,
             failed: 0,
             last: None,
@@ -511,8 +517,17 @@ impl Handler<Flush> for Forwarder {
             let message = TopicMessage::Settle { subscription: self.spec.subscription.clone(), items };
             settle(&front, message, self, ctx);
         }
-        if self.stopping && self.attempting == 0 {
-            self.life.finish(ctx);
+        if self.stopping && self.attempting == 0 && !self.closing {
+            self.closing = true;
+            let target = self.spec.target.clone();
+            // What it holds is brought to its place; one that cannot does not keep the process from ending.
+            let closed = async move { tokio::time::timeout(CLOSE, target.close()).await };
+            ctx.spawn(closed.into_actor(self).map(|closed, this, ctx| {
+                if closed.is_err() {
+                    tracing::warn!(to = %this.spec.name, "the target did not close within {CLOSE:?}");
+                }
+                this.life.finish(ctx);
+            }));
         }
     }
 }
@@ -569,7 +584,6 @@ impl Actor for Attempt {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        use actix::ActorFutureExt;
         let (target, to, permit) = (self.target.clone(), self.to.clone(), self.permit);
         let batch = self.batch.take().unwrap_or_default();
         let made = async move {
