@@ -8,19 +8,19 @@
 //! Strategy: `RestartStrategy::actor`. A restart loses the attempts that are being made: they are made again under the
 //! same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::log::{Attempted, DeliveryLog};
 use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
-use crate::log::{Ops, Record};
+use crate::log::Ops;
 use crate::metrics::TargetMetrics;
 use crate::source::rate::Bucket;
 use crate::supervision::breaker::{Breaker, Permit, Turn};
@@ -37,6 +37,10 @@ use crate::trigger::{record, settle};
 
 /// How long a target may take to close.
 const CLOSE: Duration = Duration::from_secs(5);
+
+mod attempt;
+
+use attempt::{Attempt, Done, describe};
 
 /// Told the target's name and why it disabled itself.
 pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
@@ -116,15 +120,6 @@ pub enum ForwarderMessage {
     Inspect(oneshot::Sender<TargetStatus>),
     /// The newest attempts, the last first.
     Log(oneshot::Sender<Vec<Attempted>>),
-}
-
-/// An attempt is over.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Done {
-    results: Vec<(Delivery, Outcome)>,
-    permit: Permit,
-    took: Duration,
 }
 
 #[derive(Message)]
@@ -447,20 +442,6 @@ impl Forwarder {
     }
 }
 
-/// What an attempt came to, in a line.
-fn describe(outcome: &Outcome) -> Str {
-    match outcome {
-        Outcome::Delivered { detail } => match (detail.status, &detail.path) {
-            (Some(204), _) => "delivered, status 204".into(),
-            (Some(200), _) => "delivered, status 200".into(),
-            (Some(status), _) => format!("delivered, status {status}").into(),
-            (None, Some(path)) => path.clone(),
-            (None, None) => "delivered".into(),
-        },
-        Outcome::Failed(failure) => format!("{}: {}", failure.class.name(), failure.message).into(),
-    }
-}
-
 impl Actor for Forwarder {
     type Context = Context<Self>;
 
@@ -570,47 +551,4 @@ impl Handler<ForwarderMessage> for Forwarder {
             }
         }
     }
-}
-
-/// One attempt: lives as long as it takes, and fails alone.
-struct Attempt {
-    target: Arc<dyn Target>,
-    batch: Option<Vec<Delivery>>,
-    permit: Permit,
-    to: Recipient<Done>,
-}
-
-impl Actor for Attempt {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let (target, to, permit) = (self.target.clone(), self.to.clone(), self.permit);
-        let batch = self.batch.take().unwrap_or_default();
-        let made = async move {
-            let started = Instant::now();
-            let results = make(&*target, batch).await;
-            // The forwarder has room for every attempt that it started; when it was replaced, nobody needs the answer.
-            let sent = to.send(Done { results, permit, took: started.elapsed() }).await;
-            if sent.is_err() {
-                tracing::debug!("the forwarder was restarted during an attempt");
-            }
-        };
-        ctx.spawn(made.into_actor(self).map(|(), _, ctx| ctx.stop()));
-    }
-}
-
-async fn make(target: &dyn Target, batch: Vec<Delivery>) -> Vec<(Delivery, Outcome)> {
-    let now = Wall::now();
-    if let Mode::Batch { .. } = target.mode() {
-        let records: Vec<Arc<Record>> = batch.iter().map(|d| d.record.clone()).collect();
-        let outcomes = super::attempt_batch(target, &records, now).await;
-        return batch.into_iter().zip(outcomes).collect();
-    }
-    let mut results = Vec::with_capacity(batch.len());
-    for delivery in batch {
-        let outcome =
-            super::attempt(target, super::Delivery { record: &delivery.record, attempt: delivery.attempt, now }).await;
-        results.push((delivery, outcome));
-    }
-    results
 }
