@@ -34,6 +34,7 @@ MILLION = 1_000_000
 # What each job is compared with, and the part of its rate that hexaFn must reach.
 THROUGHPUT = {"A": ("raw-actix", 0.60), "C": ("raw-actix", 0.80), "D": ("raw-rocks", 0.80), "DB": ("raw-rocks", 0.70)}
 JOBS = [*THROUGHPUT, "latency", "idle", "start", "stalled"]
+DELIVERY = ["deliver", "file", "isolation", "targets"]
 
 
 def fail(message):
@@ -457,14 +458,18 @@ def main():
     parser.add_argument("--perf", action="store_true")
     options = parser.parse_args()
     for job in options.jobs:
-        if job not in JOBS:
-            parser.error(f"there is no job {job}; there are {', '.join(JOBS)}, and peers")
+        if job not in JOBS + DELIVERY:
+            parser.error(f"there is no job {job}; there are {', '.join(JOBS + DELIVERY)}, and peers")
     rows = ["| job | server | events/s (min–max) | p50 / p99 ms | CPU µs/event | peak MB | noise % | hexaFn / hand-written |",
             "|---|---|---|---|---|---|---|---|"]
     head, remarks = len(rows), []
-    for job in options.jobs or JOBS:
+    for job in options.jobs or JOBS + DELIVERY:
         if job in THROUGHPUT:
             throughput(job, options, rows, remarks)
+        elif job in DELIVERY:
+            import bench_delivery
+
+            bench_delivery.JOBS[job](options, remarks)
         elif job == "latency":
             latency(options, remarks)
         elif job == "idle":
@@ -490,4 +495,6 @@ def main():
 
 
 if __name__ == "__main__":
+    # What the other files import is this one, and not a second copy of it.
+    sys.modules["bench"] = sys.modules["__main__"]
     sys.exit(main())

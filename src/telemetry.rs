@@ -10,10 +10,10 @@ use crate::config::settings::{LogFormat, LogSettings};
 
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// The client of NATS calls each connection that it does not get an error, beside the failure of who wanted it, which says
-/// more; a directive of the configuration shows what it says.
+/// The client of NATS calls each connection that it does not get an error, and the verifier of certificates each that it does
+/// not trust, beside the failure of who wanted it, which says more; a directive of the configuration shows what they say.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("async_nats=off,{level}"))
+    EnvFilter::new(format!("async_nats=off,rustls_platform_verifier=off,{level}"))
 }
 
 /// Starts logging to standard error. Called once; a second call changes the level only.

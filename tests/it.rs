@@ -58,6 +58,10 @@ mod explained;
 mod flow;
 #[path = "it/github.rs"]
 mod github;
+#[path = "it/https.rs"]
+mod https;
+#[path = "it/isolation.rs"]
+mod isolation;
 #[path = "it/kafka.rs"]
 mod kafka;
 #[path = "it/letters.rs"]

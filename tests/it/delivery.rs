@@ -83,7 +83,7 @@ async fn a_rate_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compressed_body_is_signed_as_it_was_and_the_official_library_agrees() {
+async fn a_compressed_body_is_signed_as_it_was_and_the_official_libraries_agree() {
     let (receiver, service) = start().await;
     give(&service, "packed", json!({ "text": "x".repeat(2000) })).await;
     let got = receiver.arrivals("/packed", 1).await.remove(0);
@@ -101,6 +101,17 @@ async fn a_compressed_body_is_signed_as_it_was_and_the_official_library_agrees()
     let python = super::servers::program("standardwebhooks-python");
     let verify =
         |body: &str| Command::new(&python).args(["-c", check, SIGN, &headers.to_string(), body]).output().unwrap();
+    let verified = verify(&body);
+    assert_eq!(String::from_utf8_lossy(&verified.stdout).trim(), "genuine", "{verified:?}");
+    assert!(!verify(&format!("{body} ")).status.success(), "a changed body is refused");
+
+    let check = "const { Webhook } = require('standardwebhooks'); const [secret, headers, body] = process.argv.slice(1); \
+                 new Webhook(secret).verify(body, JSON.parse(headers)); console.log('genuine')";
+    let verify = |body: &str| {
+        let mut node = Command::new("node");
+        node.env("NODE_PATH", super::servers::node_modules()).args(["-e", check, SIGN, &headers.to_string(), body]);
+        node.output().expect("node is not installed; run scripts/deps test")
+    };
     let verified = verify(&body);
     assert_eq!(String::from_utf8_lossy(&verified.stdout).trim(), "genuine", "{verified:?}");
     assert!(!verify(&format!("{body} ")).status.success(), "a changed body is refused");

@@ -3,7 +3,7 @@
 use super::watch::PATIENCE;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -48,6 +48,8 @@ pub enum Answer {
     Json(u16, String),
     /// 422 to a body with this text in it, and 200 to others.
     Refuse(String),
+    /// 200, after a while.
+    Slow(Duration),
     /// Never.
     Hang,
 }
@@ -131,6 +133,11 @@ async fn converse(mut stream: TcpStream, told: Arc<Mutex<Told>>, arrival: Arc<wa
         let (status, line, body) = match answer {
             Answer::Status(status) => (status, String::new(), String::new()),
             Answer::With(status, line) => (status, format!("{line}\r\n"), String::new()),
+            Answer::Slow(pause) => {
+                // What a slow server does is to take its time.
+                tokio::time::sleep(pause).await;
+                (200, String::new(), String::new())
+            }
             Answer::Json(status, body) => (status, "content-type: application/json\r\n".to_owned(), body),
             Answer::Refuse(_) | Answer::Hang => return std::future::pending().await,
         };

@@ -233,3 +233,53 @@ proptest! {
         prop_assert_eq!((s.cursor().floor(), s.cursor().above(), s.waiting().len()), (RECORDS, 0, 0));
     }
 }
+
+#[test]
+fn the_whole_schedule_of_a_delivery_runs_in_moved_time() {
+    let settings = Settings { retry: RestartStrategy::delivery(), ..Settings::default() };
+    let mut s = Subscription::new(settings, Cursor::at(0), Vec::new());
+    let (mut now, mut attempts) = (Tick(0), 0u32);
+    s.offer(1, None, now);
+    let dead = loop {
+        attempts += 1;
+        match settle(&mut s, 1, attempts, Verdict::Nak(failure()), now) {
+            Effect::Wait(entry) => {
+                assert_eq!(s.take_again(Tick(entry.due.0 - 1)), None, "not a moment too early");
+                now = s.next_wake().unwrap();
+                assert_eq!((now, s.take_again(now)), (entry.due, Some(1)));
+                assert_eq!(s.offer(1, None, now), Offer::Deliver(attempts + 1));
+            }
+            other => break other,
+        }
+    };
+    let Effect::Dead { attempts: 13, failures, waited: true, .. } = dead else { panic!("{dead:?}") };
+    assert_eq!(failures.len(), 13, "every attempt is told");
+    // The jitter is in the middle, so the pauses are those of the schedule: 75.7 hours.
+    assert_eq!(now.since(Tick(0)).as_secs(), 272_556);
+}
+
+#[test]
+fn a_retry_budget_lets_few_repetitions_through_and_never_none() {
+    let settings = Settings {
+        retry: RestartStrategy { max_attempts: Some(1000), ..retry(1000) },
+        max_in_flight: 1000,
+        retry_budget: Some(0.2),
+        ..Settings::default()
+    };
+    let mut s = Subscription::new(settings, Cursor::at(0), Vec::new());
+    for seq in 1..=100 {
+        s.offer(seq, None, Tick(1));
+        settle(&mut s, seq, 1, Verdict::Nak(failure()), Tick(1));
+    }
+    let mut through = 0;
+    let now = Tick(2_000_001);
+    while let Some(seq) = s.take_again(now) {
+        assert!(matches!(s.offer(seq, None, now), Offer::Deliver(2)));
+        through += 1;
+    }
+    // A hundred first attempts earn 25, and ten are there from the beginning.
+    assert_eq!(through, 35);
+    let next = s.next_wake().unwrap();
+    assert!(next > now && next <= now.plus(Duration::from_secs(7)), "ten a minute in any case: {next:?}");
+    assert!(s.take_again(next).is_some());
+}

@@ -1,0 +1,258 @@
+"""The jobs of scripts/bench that are about delivery: from a backlog, beside bad neighbours, among many targets."""
+
+import json
+import os
+import pathlib
+import socket
+import statistics
+import subprocess
+import threading
+import time
+
+import bench
+
+HEAD = """
+[server]
+listen = "127.0.0.1:0"
+[log]
+level = "error"
+[targets]
+allow_networks = ["127.0.0.0/8"]
+[[source]]
+name = "bench"
+kind = "webhook"
+topic = "bench"
+verify = { scheme = "none" }
+[[topic]]
+name = "bench"
+"""
+BACKLOG = 100_000
+LINES = 1_000_000
+
+
+def trigger(name, to, when=None):
+    condition = f"when = '{when}'\n" if when else ""
+    return f'[[trigger]]\nname = "{name}"\non = "bench"\n{condition}to = {json.dumps(to)}\n'
+
+
+def web(name, url, more=""):
+    return f'[[target]]\nname = "{name}"\nkind = "http"\nurl = "{url}"\nconcurrency = 64\n{more}\n'
+
+
+def serve(folder, text):
+    config = folder / "cfg"
+    config.mkdir(exist_ok=True)
+    (config / "hexafn.toml").write_text(HEAD + text)
+    command = [os.environ["HEXAFN_BIN"], "serve", "--config", str(config), "--set", f"storage.path={folder}/data"]
+    return bench.Process(folder, command, {})
+
+
+def target(server, name, act=None):
+    path = f"/admin/targets/{name}" + (f"/{act}" if act else "")
+    status, body = bench.get(server.address, path, "POST" if act else "GET")
+    if status != 200:
+        bench.fail(f"{path}: {status} {body[:200]}")
+    return json.loads(body)
+
+
+def flood(server, wanted):
+    """Accepts at least so many events."""
+    accepted = 0
+    while accepted < wanted:
+        seconds = 1 if wanted - accepted < 40_000 else 4
+        accepted += bench.load(server, "hexafn", "backlog", "--seconds", seconds, "--connections", 64)["accepted"]
+    return accepted
+
+
+def settled(server, trigger_name, wanted):
+    """Waits until a trigger has seen everything."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        rows = json.loads(bench.get(server.address, "/admin/triggers")[1])
+        if next(row for row in rows if row["name"] == trigger_name)["fired"] >= wanted:
+            return
+        time.sleep(0.05)
+    bench.fail("the trigger did not come to an end")
+
+
+def deliver(options, remarks):
+    """HTTP delivery from a backlog, beside a loop written by hand with as many requests in flight."""
+    ours, theirs = [], []
+    for _ in range(options.runs):
+        bench.await_quiet(options.wait)
+        with bench.Folder() as folder, bench.start_sink(folder) as sink:
+            url = f"http://{sink.address}/sink"
+            with serve(folder, trigger("web", ["sink"]) + web("sink", url)) as server:
+                server.ready("/health/ready")
+                target(server, "sink", "disable")
+                wanted = flood(server, BACKLOG)
+                settled(server, "web", wanted)
+                bench.get(sink.address, "/reset", "POST")
+                noise, own, began = bench.Noise(server, sink), server.cpu(), time.monotonic()
+                target(server, "sink", "enable")
+                while bench.count(sink)["requests"] < wanted:
+                    time.sleep(0.01)
+                    if time.monotonic() > began + 120:
+                        bench.fail(f"deliver: {bench.count(sink)} of {wanted}")
+                took = time.monotonic() - began
+                got = bench.count(sink)
+                ours.append(wanted / took)
+                result = {"rate": wanted / took, "noise": noise.percent(), "cpu": (server.cpu() - own) * 1e6 / wanted}
+                if got["ids"] != wanted or got["requests"] != wanted:
+                    remarks.append(f"deliver hexafn: WRONG: {wanted} accepted, {got}")
+                bench.keep("deliver", "hexafn", result)
+            bench.await_quiet(options.wait)
+            done = subprocess.run([str(bench.RIG / "raw-forward"), url, str(BACKLOG), "64", str(bench.BODY)], capture_output=True, text=True, check=True)
+            raw = json.loads(done.stdout)
+            theirs.append(raw["rate"])
+            bench.keep("deliver", "raw-forward", raw)
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    bench.keep("deliver", "ratio", {"ratio": ratio, "goal": 0.7})
+    remarks.append(f"deliver: hexafn {statistics.median(ours):,.0f} deliveries/s from a backlog of {BACKLOG:,} (read from disk, acknowledged on"
+                   f" disk, {result['cpu']:.1f} µs of CPU each), a reqwest loop written by hand {statistics.median(theirs):,.0f}/s:"
+                   f" {ratio:.2f} ({bench.judge(ratio >= 0.7)}: goal 0.70)")
+
+
+def file(options, remarks):
+    """The file target from a backlog, every batch synced."""
+    rates = []
+    with bench.Folder() as folder:
+        text = trigger("lines", ["lines"]) + '[[target]]\nname = "lines"\nkind = "file"\npath = "lines.jsonl"\n'
+        small = folder / "small.json"
+        small.write_text('{"id":1234567,"name":"a line","tags":["x","y"],"total":12.5}')
+        with serve(folder, text) as server:
+            server.ready("/health/ready")
+            target(server, "lines", "disable")
+            wanted = 0
+            body, bench.BODY = bench.BODY, small
+            try:
+                while wanted < LINES:
+                    wanted += bench.load(server, "hexafn", "backlog", "--seconds", 5, "--connections", 64)["accepted"]
+            finally:
+                bench.BODY = body
+            settled(server, "lines", wanted)
+            bench.await_quiet(options.wait)
+            noise, own, began = bench.Noise(server), server.cpu(), time.monotonic()
+            target(server, "lines", "enable")
+            while target(server, "lines")["delivered"] < wanted:
+                time.sleep(0.02)
+                if time.monotonic() > began + 300:
+                    bench.fail(f"file: {target(server, 'lines')}")
+            took, used = time.monotonic() - began, server.cpu() - own
+            with open(folder / "lines.jsonl", "rb") as lines:
+                written = sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(1 << 20), b""))
+            if written != wanted:
+                remarks.append(f"file: WRONG: {wanted} accepted, {written} lines")
+            rates.append(wanted / took)
+            bench.keep("file", "hexafn", {"rate": wanted / took, "noise": noise.percent(), "cpu": used * 1e6 / wanted})
+            remarks.append(f"file: {wanted / took:,.0f} events/s from a backlog of {wanted:,} to one file, a sync for each batch, {used * 1e6 / wanted:.2f} µs"
+                           f" of CPU each ({bench.judge(wanted / took >= 300_000)}: goal 300,000)")
+
+
+class Bad:
+    """A server that misbehaves: `hang` never answers, `503` refuses, `slow` answers after 200 ms."""
+
+    def __init__(self, how):
+        self.how, self.listener = how, socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.kept = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.how == "hang":
+                self.kept.append(peer)
+            else:
+                threading.Thread(target=self.answer, args=(peer,), daemon=True).start()
+
+    def answer(self, peer):
+        status = "503 Busy" if self.how == "503" else "200 OK"
+        buffer = b""
+        try:
+            while True:
+                while b"\r\n\r\n" not in buffer:
+                    more = peer.recv(65536)
+                    if not more:
+                        return
+                    buffer += more
+                head, _, buffer = buffer.partition(b"\r\n\r\n")
+                length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
+                while len(buffer) < length:
+                    buffer += peer.recv(65536)
+                buffer = buffer[length:]
+                if self.how == "slow":
+                    time.sleep(0.2)
+                peer.sendall(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+        for peer in self.kept:
+            peer.close()
+
+
+def isolation(options, remarks):
+    """The healthy target's latency at 2,000 events a second, alone and beside three bad ones."""
+    p99, peaks = {"alone": [], "beside": []}, []
+    for _ in range(options.runs):
+        for how in ("alone", "beside"):
+            bench.await_quiet(options.wait)
+            bad = [Bad(kind) for kind in ("hang", "503", "slow")] if how == "beside" else []
+            with bench.Folder() as folder, bench.start_sink(folder) as sink:
+                text = web("good", f"http://{sink.address}/sink")
+                names = ["good"]
+                for server in bad:
+                    names.append(server.how)
+                    text += web(server.how, f"http://{server.address}/", 'timeout = "2s"')
+                with serve(folder, trigger("spread", names) + text) as server:
+                    server.ready("/health/ready")
+                    rate = ["--rate", bench.RATE, "--connections", 32, "--stamp"]
+                    warm = bench.load(server, "hexafn", "backlog", *rate, "--seconds", 2)
+                    bench.settle(sink, warm["accepted"])
+                    bench.get(sink.address, "/reset", "POST")
+                    noise, early = bench.Noise(server, sink), server.rss()
+                    result = bench.load(server, "hexafn", "backlog", *rate, "--seconds", max(10, options.seconds))
+                    got, _ = bench.settle(sink, result["accepted"])
+                    p99[how].append(got["p99_us"] / 1000)
+                    if how == "beside":
+                        peaks.append((early, server.rss()))
+                    bench.keep("isolation", how, {"p50_us": got["p50_us"], "p99_us": got["p99_us"], "noise": noise.percent(), "rss": server.rss()})
+            for server in bad:
+                server.close()
+    alone, beside = statistics.median(p99["alone"]), statistics.median(p99["beside"])
+    early, late = peaks[-1]
+    remarks.append(f"isolation: p99 at the healthy target {alone:.2f} ms alone, {beside:.2f} ms beside one that hangs, one that answers 503 and one that"
+                   f" takes 200 ms, all fed {bench.RATE:,} events/s ({beside / alone:.2f}, {bench.judge(beside <= alone * 1.1)}: goal 1.10);"
+                   f" memory {early:.0f} MB at the beginning, {late:.0f} MB at the end")
+
+
+def targets(options, remarks):
+    """What an event costs while 1, 10 and 100 targets are configured of which one wants it."""
+    costs = []
+    for count in (1, 10, 100):
+        bench.await_quiet(options.wait)
+        with bench.Folder() as folder, bench.start_sink(folder) as sink:
+            url = f"http://{sink.address}/sink"
+            text = web("t0", url)
+            for n in range(1, count):
+                text += web(f"t{n}", url, f"when = 'event.data.ref == \"refs/heads/other-{n}\"'")
+            with serve(folder, trigger("spread", [f"t{n}" for n in range(count)]) + text) as server:
+                server.ready("/health/ready")
+                bench.settle(sink, bench.load(server, "hexafn", "backlog", "--seconds", 1, "--connections", 64)["accepted"])
+                bench.get(sink.address, "/reset", "POST")
+                noise, own = bench.Noise(server, sink), server.cpu()
+                result = bench.load(server, "hexafn", "backlog", "--seconds", options.seconds, "--connections", 64)
+                bench.settle(sink, result["accepted"])
+                cost = (server.cpu() - own) * 1e6 / max(1, result["accepted"])
+                costs.append((count, cost, server.rss()))
+                bench.keep("targets", "hexafn", {"targets": count, "cpu": cost, "rss": server.rss(), "noise": noise.percent()})
+    remarks.append("targets: CPU for each event, from the door to the sink, " + ", ".join(f"{cost:.1f} µs ({rss:.0f} MB) with {count}" for count, cost, rss in costs)
+                   + " configured, one of which wants it")
+
+
+JOBS = {"deliver": deliver, "file": file, "isolation": isolation, "targets": targets}
