@@ -1,4 +1,4 @@
-//! The examples of `config/examples` are valid, each by itself.
+//! The examples of `config/examples` are valid, each by itself, and their own tests pass.
 
 use super::service::Scenario;
 use std::path::Path;
@@ -17,7 +17,11 @@ fn every_example_is_a_valid_configuration() {
         std::fs::copy(&path, scenario.path("cfg/hexafn.toml")).unwrap();
         let checked = scenario.run(&["check", "--config", "cfg"]);
         assert_eq!(checked.code, Some(0), "{}: {}{}", path.display(), checked.out, checked.err);
+        if std::fs::read_to_string(&path).unwrap().contains("[[test]]") {
+            let tested = scenario.run(&["test", "--config", "cfg"]);
+            assert_eq!(tested.code, Some(0), "{}: {}{}", path.display(), tested.out, tested.err);
+        }
         seen += 1;
     }
-    assert!(seen >= 5, "{seen} examples in {}", folder.display());
+    assert!(seen >= 10, "{seen} examples in {}", folder.display());
 }
