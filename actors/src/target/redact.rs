@@ -117,7 +117,10 @@ fn run(program: &Program, event: &Event, json: bool) -> Result<Vec<u8>, String> 
 
 fn compile(name: &str, text: &str) -> Result<Program, String> {
     let source = SourceText { name: &format!("target {name}, redact"), text };
-    hexafn_dsl::compile(&source, ProgramKind::Function).map_err(|e| e.to_string())
+    hexafn_dsl::compile(&source, ProgramKind::Function).map_err(|errors| {
+        // The program is made of the setting, so its place says nothing to who wrote that.
+        errors.iter().next().map_or_else(|| errors.to_string(), |first| first.message.to_string())
+    })
 }
 
 /// A text as a string of the language.

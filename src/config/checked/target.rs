@@ -85,6 +85,9 @@ impl Checker<'_> {
         let (retry, breaker) = (self.retry(node, &settings.retry, &who), self.breaker(node, &settings.breaker, &who));
         self.fallback(node, &settings, &who);
         let redact = settings.redact.as_ref().map(|redact| self.redactor(node, &settings.name, redact, &who));
+        if topic.is_some() && settings.batch.is_some() {
+            self.no_batch(node, &who);
+        }
         let topic = topic.map(|topic| self.target_topic(node, &settings.name, topic, &who));
         if self.problems.errors() > errors {
             return None;
@@ -121,10 +124,20 @@ impl Checker<'_> {
     ) -> Option<Arc<dyn target::Target>> {
         let context =
             Context { base_dir: self.base_dir, secrets: self.vault, allow_networks: self.allow_networks, lookup: None };
-        factory.build(settings, &context).map_err(|error| self.target_error(node, &error, who)).ok()
+        let built = factory.build(settings, &context).map_err(|error| self.target_error(node, &error, who)).ok()?;
+        if settings.batch.is_some() && matches!(built.mode(), target::Mode::Each { .. }) {
+            self.no_batch(node, who);
+        }
+        Some(built)
     }
 
-    /// The target that gets what this one gives up is there, and is none in memory.
+    fn no_batch(&mut self, node: &Node, who: &str) {
+        let message = format!("`batch` of {who}: this kind of target takes one event at a time");
+        let problem = Problem::error(&codes::VALUE, node.span_of(&[Step::Key("batch")]), message);
+        self.problems.push(problem.help("leave it out"));
+    }
+
+    /// The target that gets what this one gives up is there; that it is none in memory is seen with all definitions.
     fn fallback(&mut self, node: &Node, settings: &Common, who: &str) {
         if let Some(name) = settings.fallback.as_ref().filter(|name| !self.names.targets.contains(name)) {
             let span = node.span_of(&[Step::Key("fallback")]);

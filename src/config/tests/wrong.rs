@@ -470,6 +470,20 @@ headers = { authorization = "Bearer hunter2", x-a = "b" }
 method = "POKE"
 
 [[target]]
+name = "mail"
+kind = "websocket"
+url = "wss://example.org/"
+batch = { max_records = 5 }
+
+[[target]]
+name = "circle"
+kind = "http"
+url = "https://example.org/"
+fallback = "circle"
+redact = { patterns = ["("] }
+batch = { max_records = 0 }
+
+[[target]]
 name = "e"
 kind = "file"
 path = "../e.jsonl"
