@@ -373,7 +373,9 @@ impl KafkaTarget {
             Some(Code::MessageTimedOut) => {
                 let limit = Span(self.timeout);
                 let said = client.said();
-                let text = format!("no broker has confirmed the record within {limit} (`timeout` of the target){said}");
+                let brokers = self.cluster.brokers();
+                let text =
+                    format!("`{brokers}` did not confirm the record within {limit} (`timeout` of the target){said}");
                 Failure::new(FailureClass::Timeout, text)
             }
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => {

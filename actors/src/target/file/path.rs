@@ -62,6 +62,7 @@ pub fn check(path: &str) -> Result<Vec<&str>, String> {
 /// synced into its directory, so that a line on disk has a file that is on disk.
 pub fn open(base: &Path, steps: &[&str]) -> Result<Opened, Failure> {
     let (name, dirs) = steps.split_last().ok_or_else(|| refused("an empty path".into()))?;
+    let shown = steps.join("/");
     let mut dir = open_base(base)?;
     for step in dirs {
         dir = open_dir(dir, step)?;
@@ -73,7 +74,7 @@ pub fn open(base: &Path, steps: &[&str]) -> Result<Opened, Failure> {
         Ok(stat) => {
             let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
             if kind != SFlag::S_IFREG {
-                return Err(refused(format!("`{name}` is {}; expected a regular file", kind_name(kind))));
+                return Err(refused(format!("`{shown}` is {}; expected a regular file", kind_name(kind))));
             }
             (openat(&dir, *name, flags, Mode::empty()), false)
         }
@@ -83,13 +84,13 @@ pub fn open(base: &Path, steps: &[&str]) -> Result<Opened, Failure> {
         }
         Err(errno) => (Err(errno), false),
     };
-    let file = File::from(fd.map_err(|errno| broken("opening", name, &errno.into()))?);
-    let is_file = file.metadata().map_err(|e| broken("looking at", name, &e))?.is_file();
+    let file = File::from(fd.map_err(|errno| broken("opening", &shown, &errno.into()))?);
+    let is_file = file.metadata().map_err(|e| broken("looking at", &shown, &e))?.is_file();
     if !is_file {
-        return Err(refused(format!("`{name}` is not a regular file")));
+        return Err(refused(format!("`{shown}` is not a regular file")));
     }
     if created {
-        sync_dir(&dir).map_err(|e| broken("syncing the directory of", name, &e))?;
+        sync_dir(&dir).map_err(|e| broken("syncing the directory of", &shown, &e))?;
     }
     Ok(Opened { file, dir, created })
 }
