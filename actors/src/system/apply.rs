@@ -157,6 +157,12 @@ impl System {
         let (credit, patience) = pace(&definition.settings, target.mode());
         let settings = subscription::Settings {
             max_in_flight: credit,
+            max_bytes_in_flight: match target.mode() {
+                crate::target::Mode::Batch { max_bytes, concurrency, .. } => {
+                    (max_bytes.saturating_mul(concurrency + 1)).max(32 << 20)
+                }
+                crate::target::Mode::Each { .. } => 32 << 20,
+            },
             ack_wait: patience,
             retry_budget: definition.settings.retry.budget,
             ordering: match definition.settings.ordering {
@@ -391,7 +397,8 @@ fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, 
     let mut credit = match mode {
         crate::target::Mode::Each { concurrency } => concurrency * 2,
         crate::target::Mode::Batch { max_records, max_age, concurrency, .. } => {
-            patience += max_age;
+            // A batch that is refused is sent again in parts, and one waits for it.
+            patience = patience.max(settings.timeout.0.saturating_mul(8)) + max_age;
             max_records * (concurrency + 1)
         }
     };

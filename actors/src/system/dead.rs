@@ -200,6 +200,7 @@ impl System {
     pub async fn dead_replay(&self, subscription: &str, pick: &Pick, to: &To) -> Result<Settled, Error> {
         // Also where it goes elsewhere: who misspells a subscription is told what there is.
         self.letters(subscription)?;
+        let mut redact = None;
         let handle = match to {
             To::Subscription => {
                 let served = self.0.cast.subscribers().iter().any(|s| &*s.name == subscription);
@@ -215,6 +216,7 @@ impl System {
                     let running = read(&self.0.running);
                     let targets = &running.definitions.targets;
                     let target = targets.get(name).ok_or_else(|| super::unknown("target", name, targets.keys()))?;
+                    redact = target.redact.clone();
                     match &target.kind {
                         TargetKind::Topic(topic) => topic.clone(),
                         TargetKind::Outside(_) => super::outbox_of(name),
@@ -228,7 +230,10 @@ impl System {
             }
         };
         self.settle_letters(subscription, pick, |letter| {
-            Some(Op::Append { topic: handle.id, event: Box::new(revived(letter)), dedupe: None })
+            // The letter is as the one that gave it up saw it; the one that gets it now may see less.
+            let event = revived(letter);
+            let event = redact.as_ref().map_or_else(|| event.clone(), |redactor| redactor.redact(&event));
+            Some(Op::Append { topic: handle.id, event: Box::new(event), dedupe: None })
         })
         .await
     }

@@ -333,6 +333,8 @@ impl Target for FileTarget {
             if self.shared.fsync == Fsync::Interval {
                 sync(&self.writer).await;
             }
+            // With the files their locks: a reload may have made another target of the same file.
+            self.writer.lock().await.forget();
         }
         .boxed()
     }

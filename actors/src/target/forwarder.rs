@@ -198,6 +198,10 @@ impl Forwarder {
             }
             let permit = if may { Some(self.breaker.permit(now)) } else { None };
             let Some(permit) = permit.filter(|permit| !matches!(permit, Permit::No { .. })) else {
+                if may && matches!(self.breaker.phase(), Phase::HalfOpen { .. }) {
+                    // The probe is out. What came besides waits for what it says; given back it would come again at once.
+                    return;
+                }
                 self.release();
                 // A topic that was started since knows nothing of the limit, and would offer the same at once again.
                 if self.off || matches!(self.breaker.phase(), Phase::Open { .. }) {
@@ -274,6 +278,9 @@ impl Forwarder {
         self.spec.metrics.seconds.observe(done.took.as_secs_f64());
         let (now, wall) = (Tick::now(), Wall::now());
         let mut permit = done.permit;
+        // A call is one attempt to the breaker, however many events it carries.
+        let batched = matches!(self.spec.target.mode(), Mode::Batch { .. });
+        let (mut arrived, mut failed) = (false, None);
         for (delivery, outcome) in done.results {
             let record = &delivery.record;
             let said = describe(&outcome);
@@ -288,7 +295,8 @@ impl Forwarder {
                 Outcome::Delivered { detail } => {
                     self.delivered += 1;
                     self.spec.metrics.delivered.inc();
-                    let turn = self.breaker.on_result(permit, Ok(()), now);
+                    arrived = true;
+                    let turn = if batched { None } else { self.breaker.on_result(permit, Ok(()), now) };
                     if detail.disable_target {
                         self.disable("the receiver asked for no more events", ctx);
                     }
@@ -304,7 +312,12 @@ impl Forwarder {
                     };
                     let mut report = Failure::new(kind, format!("{}: {}", failure.class.name(), failure.message), wall);
                     report.retry_after = failure.retry_after;
-                    let turn = if failure.class.counts_for_breaker() {
+                    let turn = if batched {
+                        if failed.is_none() && failure.class.counts_for_breaker() {
+                            failed = Some(report.clone());
+                        }
+                        None
+                    } else if failure.class.counts_for_breaker() {
                         self.breaker.on_result(permit, Err(&report), now)
                     } else {
                         self.breaker.hand_back(permit);
@@ -329,9 +342,20 @@ impl Forwarder {
             self.settled.push((record.topic.clone(), item));
             self.turned(turn, ctx);
             // A probe is one attempt: what else was in the same call counts as under no permit.
-            if matches!(permit, Permit::Probe(_)) {
+            if !batched && matches!(permit, Permit::Probe(_)) {
                 permit = Permit::No { until: now };
             }
+        }
+        if batched {
+            let turn = match (arrived, &failed) {
+                (true, _) => self.breaker.on_result(permit, Ok(()), now),
+                (false, Some(report)) => self.breaker.on_result(permit, Err(report), now),
+                (false, None) => {
+                    self.breaker.hand_back(permit);
+                    None
+                }
+            };
+            self.turned(turn, ctx);
         }
         self.advance(ctx);
         self.schedule(ctx);
@@ -349,7 +373,10 @@ impl Forwarder {
                 ctx.run_later(until.since(Tick::now()), |this, ctx| {
                     let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
                     this.show_breaker();
-                    this.credit(Some(1));
+                    // Reset by hand meanwhile, it has its whole credit already.
+                    if !matches!(this.breaker.phase(), Phase::Closed) {
+                        this.credit(Some(1));
+                    }
                 });
             }
             Some(Turn::Closed) => {
@@ -448,8 +475,9 @@ impl Actor for Forwarder {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(2048);
         self.show_breaker();
-        self.credit(None);
+        // First, since it lifts what the one before had limited; a target that is off limits again.
         self.spec.cast.restarted(&self.spec.subscription, None);
+        self.credit(None);
     }
 }
 

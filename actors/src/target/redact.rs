@@ -72,17 +72,16 @@ impl Redactor {
     /// of the data is left out: nothing passes by mistake.
     #[must_use]
     pub fn redact(&self, event: &Event) -> Event {
+        // JSON that is deeper or wider than the language reads is text to it, which has no paths and keys.
+        let opaque = event.is_json() && !event.data.is_empty() && event.doc().is_none();
+        if opaque {
+            return left_out(event, "it is no JSON within the limits of the language");
+        }
         let program = if event.is_json() { Some(&self.whole) } else { self.text.as_ref() };
         let mut out = match program {
             Some(program) => match run(program, event, event.is_json()) {
                 Ok(data) => event.with_data(data.into()),
-                Err(why) => {
-                    tracing::warn!(event_id = %event.id, %why, "the data could not be redacted and is left out");
-                    let mut out =
-                        event.with_data(bytes::Bytes::from_static(b"\"[redacted: the data could not be checked]\""));
-                    out.content_type = Some("application/json".into());
-                    out
-                }
+                Err(why) => left_out(event, &why),
             },
             None => event.clone(),
         };
@@ -95,6 +94,15 @@ impl Redactor {
         }
         out
     }
+}
+
+/// The event without any of its data and its subject: nothing passes that was not looked at.
+fn left_out(event: &Event, why: &str) -> Event {
+    tracing::warn!(event_id = %event.id, why, "the data could not be redacted and is left out");
+    let mut out = event.with_data(bytes::Bytes::from_static(b"\"[redacted: the data could not be checked]\""));
+    out.content_type = Some("application/json".into());
+    out.subject = out.subject.map(|_| "[redacted]".into());
+    out
 }
 
 fn run(program: &Program, event: &Event, json: bool) -> Result<Vec<u8>, String> {
@@ -181,6 +189,9 @@ mod tests {
     fn data_that_cannot_be_checked_is_left_out() {
         let deep = format!("[{}]", vec!["\"x@y.org\""; 200_000].join(","));
         let text = redacted("emails = true", "application/json", &deep);
+        let wrapped = format!("{}{{\"a\":1}}{}", "[".repeat(70), "]".repeat(70));
+        let wrapped = redacted("paths = ['a']", "application/json", &wrapped);
+        assert_eq!(wrapped, "\"[redacted: the data could not be checked]\" | [redacted]");
         assert!(text.starts_with("\"[redacted: ") || !text.contains('@'), "{}", &text[..100]);
     }
 }

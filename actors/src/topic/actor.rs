@@ -178,7 +178,7 @@ impl Topic {
                 self.spec.log.get(Table::Cursor, &keys::cursor(&spec.name, topic))?.and_then(|b| Cursor::decode(&b));
             let (now, wall) = (Tick::now(), Wall::now());
             let prefix = keys::waiting_prefix(&spec.name, topic);
-            for (key, value) in self.spec.log.scan(Table::Waiting, &prefix, spec.settings.max_waiting)? {
+            for (key, value) in self.spec.log.scan(Table::Waiting, &prefix, usize::MAX)? {
                 if let (Some(seq), Some(entry)) = (keys::waiting_seq(&key), Waiting::decode(&value, now, wall)) {
                     waiting.push((seq, entry));
                 }

@@ -22,6 +22,8 @@ use crate::supervision::strategy::RestartStrategy;
 pub struct Settings {
     /// At most this many deliveries are unsettled at a time: the credit.
     pub max_in_flight: usize,
+    /// At most this many bytes of data are with the subscriber at a time, but one delivery in any case.
+    pub max_bytes_in_flight: usize,
     /// A delivery not settled within this is a failure.
     pub ack_wait: Duration,
     /// The order of deliveries.
@@ -38,6 +40,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_in_flight: 256,
+            max_bytes_in_flight: 32 << 20,
             ack_wait: Duration::from_secs(30),
             ordering: Ordering::None,
             retry: RestartStrategy::delivery(),
@@ -54,6 +57,7 @@ const MAX_HELD: usize = 10_000;
 #[derive(Debug, Clone)]
 struct InFlight {
     attempt: u32,
+    bytes: usize,
     deadline: Tick,
     key: Option<Str>,
     retried: Option<Waiting>,
@@ -189,6 +193,7 @@ pub struct Subscription {
     /// The next record never offered.
     next: Seq,
     in_flight: BTreeMap<Seq, InFlight>,
+    in_flight_bytes: usize,
     waiting: BTreeMap<Seq, Waiting>,
     due: BTreeSet<(Tick, Seq)>,
     /// Keys in flight or waiting, with the later events of the same key behind them.
@@ -214,6 +219,7 @@ impl Subscription {
             next: cursor.floor() + 1,
             cursor,
             in_flight: BTreeMap::new(),
+            in_flight_bytes: 0,
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
             busy: HashMap::new(),
@@ -278,6 +284,13 @@ impl Subscription {
 
     /// Takes new settings at a reload.
     pub fn configure(&mut self, settings: Settings) {
+        if self.settings.ordering == Ordering::Key && settings.ordering != Ordering::Key {
+            // What waits behind the same key waits no longer.
+            for (_, behind) in self.busy.drain() {
+                self.ready.extend(behind.into_iter().map(|seq| (seq, None)));
+            }
+            self.held = 0;
+        }
         if self.settings.retry_budget != settings.retry_budget {
             self.budget = settings.retry_budget.map(Budget::new);
         }
@@ -301,7 +314,8 @@ impl Subscription {
     fn has_credit(&self) -> bool {
         let strict = if self.settings.ordering == Ordering::Strict { 1 } else { usize::MAX };
         let limit = self.settings.max_in_flight.min(self.credit.unwrap_or(usize::MAX)).min(strict);
-        !self.paused && self.in_flight.len() < limit
+        let room = self.in_flight.is_empty() || self.in_flight_bytes < self.settings.max_bytes_in_flight;
+        !self.paused && self.in_flight.len() < limit && room
     }
 
     /// Whether the next record, never offered, may be offered now.
@@ -336,7 +350,8 @@ impl Subscription {
     /// When [`take_again`](Self::take_again) or [`expired`](Self::expired) has something to say next.
     pub fn next_wake(&self) -> Option<Tick> {
         let due = self.due.first().map(|(t, _)| (*t).max(self.budget_at.unwrap_or(*t)));
-        let due = due.filter(|_| !self.paused && self.credit != Some(0));
+        // Without credit a settlement is what wakes it.
+        let due = due.filter(|_| self.has_credit());
         // ack_wait is one value, so the oldest in flight is the first to expire but for redeliveries; the scan is
         // bounded by the credit.
         let deadline = self.in_flight.values().map(|f| f.deadline).min();
@@ -388,24 +403,35 @@ impl Subscription {
             budget.saved = (budget.saved + change).clamp(0.0, Budget::MOST);
         }
         let deadline = now.plus(self.settings.ack_wait);
-        self.in_flight.insert(seq, InFlight { attempt, deadline, key, retried });
+        self.in_flight.insert(seq, InFlight { attempt, bytes: 0, deadline, key, retried });
         Offer::Deliver(attempt)
+    }
+
+    /// Says how large a delivery is that was just offered.
+    pub fn weigh(&mut self, seq: Seq, bytes: usize) {
+        if let Some(flight) = self.in_flight.get_mut(&seq) {
+            self.in_flight_bytes = self.in_flight_bytes - flight.bytes + bytes;
+            flight.bytes = bytes;
+        }
+    }
+
+    fn land(&mut self, seq: Seq) -> Option<InFlight> {
+        self.in_flight.remove(&seq).inspect(|flight| self.in_flight_bytes -= flight.bytes)
     }
 
     /// Takes back a delivery that could not be handed over (the mailbox was full or its actor is being restarted).
     pub fn hand_back(&mut self, seq: Seq) {
-        if let Some(flight) = self.in_flight.remove(&seq) {
+        if let Some(flight) = self.land(seq) {
             self.ready.insert(seq, flight.retried);
         }
     }
 
     /// Settles a delivery of the given attempt.
     pub fn settle(&mut self, seq: Seq, attempt: u32, verdict: Verdict, now: Tick, wall: Wall, random: f64) -> Effect {
-        let Some(flight) = self.in_flight.get(&seq).filter(|f| f.attempt == attempt) else {
+        if self.in_flight.get(&seq).is_none_or(|flight| flight.attempt != attempt) {
             return Effect::Stale;
-        };
-        let flight = flight.clone();
-        self.in_flight.remove(&seq);
+        }
+        let Some(flight) = self.land(seq) else { return Effect::Stale };
         let waited = flight.retried.is_some();
         match verdict {
             Verdict::Ack => {

@@ -116,7 +116,10 @@ impl Topic {
                 continue;
             }
             match served.state.offer(seq, record.event.key.clone(), now) {
-                Offer::Deliver(attempt) => items.push(Delivery { record, attempt }),
+                Offer::Deliver(attempt) => {
+                    served.state.weigh(seq, record.event.data.len());
+                    items.push(Delivery { record, attempt });
+                }
                 Offer::Held => {}
             }
         }

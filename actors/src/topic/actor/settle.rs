@@ -151,7 +151,9 @@ impl Topic {
     }
 
     pub(super) fn restarted(&mut self, subscription: &str, culprit: Option<(Seq, Str)>, ctx: &mut Context<Self>) {
-        let Some(served) = self.served.iter().find(|s| &*s.spec.name == subscription) else { return };
+        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return };
+        // The limit was the old one's; the new one sets its own.
+        served.state.limit(None);
         let items = served.state.flying().into_iter().map(|(seq, attempt)| {
             let verdict = match &culprit {
                 Some((bad, cause)) if *bad == seq => {

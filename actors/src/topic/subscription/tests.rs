@@ -283,3 +283,61 @@ fn a_retry_budget_lets_few_repetitions_through_and_never_none() {
     assert!(next > now && next <= now.plus(Duration::from_secs(7)), "ten a minute in any case: {next:?}");
     assert!(s.take_again(next).is_some());
 }
+
+#[test]
+fn after_its_longest_time_a_delivery_is_given_up_whatever_its_attempts() {
+    let retry = RestartStrategy { max_elapsed: Some(Duration::from_secs(3)), ..retry(1000) };
+    let mut s = Subscription::new(Settings { retry, ..Settings::default() }, Cursor::at(0), Vec::new());
+    let mut now = Tick(0);
+    for attempt in 1.. {
+        s.offer(1, None, now);
+        match settle(&mut s, 1, attempt, Verdict::Nak(failure()), now) {
+            Effect::Wait(entry) => now = entry.due,
+            Effect::Dead { attempts: 4, .. } => break,
+            other => panic!("{other:?} after {now:?}"),
+        }
+    }
+    assert_eq!(now, Tick(3_000_000));
+}
+
+#[test]
+fn bytes_with_the_subscriber_are_bounded_too_but_one_delivery_always_goes() {
+    let mut s = Subscription::new(
+        Settings { max_in_flight: 100, max_bytes_in_flight: 10, ..Settings::default() },
+        Cursor::at(0),
+        Vec::new(),
+    );
+    s.offer(1, None, Tick(0));
+    s.weigh(1, 50);
+    assert!(!s.wants_new(), "larger than allowed, and alone");
+    settle(&mut s, 1, 1, Verdict::Ack, Tick(0));
+    for seq in 2..=3 {
+        assert!(s.wants_new());
+        s.offer(seq, None, Tick(0));
+        s.weigh(seq, 6);
+    }
+    assert!(!s.wants_new());
+    s.hand_back(3);
+    assert_eq!(s.take_again(Tick(0)), Some(3));
+}
+
+#[test]
+fn events_behind_a_key_go_when_the_order_is_given_up() {
+    let mut s = subscription(Ordering::Key);
+    s.offer(1, Some("k".into()), Tick(0));
+    assert_eq!(s.offer(2, Some("k".into()), Tick(0)), Offer::Held);
+    s.configure(Settings { ordering: Ordering::None, retry: retry(3), max_in_flight: 4, ..Settings::default() });
+    assert_eq!(s.take_again(Tick(0)), Some(2));
+}
+
+#[test]
+fn what_is_due_does_not_wake_a_subscription_without_credit() {
+    let settings = Settings { retry: retry(3), max_in_flight: 1, ..Settings::default() };
+    let mut s = Subscription::new(settings, Cursor::at(0), Vec::new());
+    s.offer(1, None, Tick(0));
+    settle(&mut s, 1, 1, Verdict::Nak(failure()), Tick(0));
+    s.offer(2, None, Tick(0));
+    assert_eq!(s.next_wake(), Some(Tick(0).plus(Duration::from_secs(30))), "the end of its patience with the second");
+    settle(&mut s, 2, 1, Verdict::Ack, Tick(0));
+    assert_eq!(s.next_wake(), Some(Tick(1_000_000)));
+}
