@@ -240,18 +240,22 @@ impl NatsTarget {
             _ if client.connected.seen.is_lost() => {
                 Failure::new(FailureClass::Connect, format!("`{list}`: the connection was lost before the ack{said}"))
             }
-            PublishErrorKind::TimedOut => {
-                let limit = Span(self.timeout);
-                let text = format!("`{list}` did not acknowledge within {limit} (`timeout` of the target){said}");
-                Failure::new(FailureClass::Timeout, text)
-            }
+            PublishErrorKind::TimedOut => self.too_slow(client),
             PublishErrorKind::BrokenPipe => Failure::new(FailureClass::Connect, format!("`{list}`: {error}{said}")),
             _ => Failure::new(FailureClass::Rejected, format!("`{list}`, subject `{subject}`: {}{said}", chain(error))),
         }
     }
 
+    fn too_slow(&self, client: &Client) -> Failure {
+        let said = client.connected.seen.error().map_or_else(String::new, |said| format!("; the client says: {said}"));
+        let (list, limit) = (self.servers.list(), Span(self.timeout));
+        let text = format!("`{list}` did not acknowledge within {limit} (`timeout` of the target){said}");
+        Failure::new(FailureClass::Timeout, text)
+    }
+
     async fn send(&self, records: &[Arc<Record>], attempt: u32, now: Wall) -> Vec<Outcome> {
         let began = Instant::now();
+        let deadline = (began + self.timeout).into();
         let made: Vec<Result<Message, Failure>> =
             records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
         let mut connection = self.connection.lock().await;
@@ -275,18 +279,20 @@ impl NatsTarget {
         drop(connection);
         let flushed = match self.by {
             By::Jetstream => Ok(()),
-            By::Core => self.flushed(&client).await,
+            By::Core => self.flushed(&client, deadline).await,
         };
         let outcomes = begun.into_iter().map(|(one, subject, size)| {
             let (client, flushed) = (&client, &flushed);
             async move {
                 let result = match one {
-                    Ok(Begun::Acked(ack)) => match ack.await {
-                        Ok(ack) if ack.duplicate => {
+                    // The client's own time-out begins with the publishing, which connecting may have put off.
+                    Ok(Begun::Acked(ack)) => match tokio::time::timeout_at(deadline, ack.into_future()).await {
+                        Ok(Ok(ack)) if ack.duplicate => {
                             Ok(format!("{}/{} (known already)", ack.stream, ack.sequence).into())
                         }
-                        Ok(ack) => Ok(format!("{}/{}", ack.stream, ack.sequence).into()),
-                        Err(error) => Err(self.failure(client, &subject, &error)),
+                        Ok(Ok(ack)) => Ok(format!("{}/{}", ack.stream, ack.sequence).into()),
+                        Ok(Err(error)) => Err(self.failure(client, &subject, &error)),
+                        Err(_) => Err(self.too_slow(client)),
                     },
                     Ok(Begun::Published) => flushed.clone().map(|()| Str::from(subject)),
                     Err(failure) => Err(failure),
@@ -298,9 +304,9 @@ impl NatsTarget {
     }
 
     /// Everything published so far has reached the server.
-    async fn flushed(&self, client: &Client) -> Result<(), Failure> {
+    async fn flushed(&self, client: &Client, deadline: tokio::time::Instant) -> Result<(), Failure> {
         let list = self.servers.list();
-        match tokio::time::timeout(self.timeout, client.connected.client.flush()).await {
+        match tokio::time::timeout_at(deadline, client.connected.client.flush()).await {
             Ok(Ok(())) if !client.connected.seen.is_lost() => Ok(()),
             Ok(Ok(())) => Err(Failure::new(FailureClass::Connect, format!("`{list}`: the connection was lost"))),
             Ok(Err(error)) => Err(Failure::new(FailureClass::Connect, format!("`{list}`: {error}"))),

@@ -61,6 +61,8 @@ impl Subject for Kafka {
     const KIND: &'static str = "kafka";
     /// A new producer asks for its number only every half a second.
     const TIMEOUT: Duration = Duration::from_secs(3);
+    /// The producer looks for what is out of time once a second.
+    const MARGIN: Duration = Duration::from_secs(2);
 
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -120,6 +120,13 @@ impl Stdout {
     }
 }
 
+impl Drop for Stdout {
+    /// What a test that failed has left in the way is written, so that its runtime ends.
+    fn drop(&mut self) {
+        self.reader.set(Turn::Reads);
+    }
+}
+
 impl Subject for Stdout {
     const KIND: &'static str = "stdout";
 
