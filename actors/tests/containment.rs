@@ -161,15 +161,16 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
                     && &*node.path == path
                     && node.state == "running"
                     && node.restarts > restarts(&before, path)
+                    // A timer that ticked while the journal was down was restarted for that, too.
+                    && node.last_failure.as_ref().is_some_and(|failure| failure.message.contains("by a test"))
                 {
                     return node;
                 }
             }
         });
-        let node = back.await.unwrap_or_else(|_| panic!("{path} was not restarted after {failpoint}"));
+        back.await.unwrap_or_else(|_| panic!("{path} was not restarted after {failpoint}"));
         let took = failed_at.elapsed();
         fail::remove(failpoint);
-        assert!(node.last_failure.as_ref().unwrap().message.contains("by a test"), "{:?}", node.last_failure);
         // What was not acknowledged may be sent again; what was, arrives without being sent again.
         while accepted.is_none() {
             accepted = publish(&system, number).await;

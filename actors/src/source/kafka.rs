@@ -157,7 +157,8 @@ impl KafkaSource {
         let made = made.map_err(|e| Trouble::Down(format!("the consumer could not be made: {e}")))?;
         let consumer = made.map_err(|error| self.cluster.trouble(&error, &seen))?;
         let (cluster, fetch) = (self.cluster.clone(), self.fetch);
-        Ok(Box::new(KafkaSession { consumer: Aside::new(consumer), cluster, seen, fetch, fetched: HashMap::new() }))
+        let (topics, fetched, trouble) = (self.topics.len(), HashMap::new(), None);
+        Ok(Box::new(KafkaSession { consumer: Aside::new(consumer), cluster, seen, fetch, topics, fetched, trouble }))
     }
 }
 
@@ -188,12 +189,19 @@ struct KafkaSession {
     cluster: Cluster,
     seen: Arc<Seen>,
     fetch: FetchSettings,
+    /// How many topics it reads.
+    topics: usize,
+    /// What ends the session once the records before it are stored.
+    trouble: Option<Trouble>,
     /// The offset after the last record that was fetched, by topic and partition.
     fetched: HashMap<(String, i32), i64>,
 }
 
 impl KafkaSession {
     async fn next(&mut self) -> Result<Vec<Pulled>, Trouble> {
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
         let Some(consumer) = self.consumer.get() else { return Ok(Vec::new()) };
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let max_bytes = usize::try_from(self.fetch.max_bytes).unwrap_or(usize::MAX);
@@ -223,7 +231,12 @@ impl KafkaSession {
                 }
                 Err(error) => {
                     if let Some(trouble) = self.means(&error) {
-                        return Err(trouble);
+                        // What is here is stored first.
+                        if batch.is_empty() {
+                            return Err(trouble);
+                        }
+                        self.trouble = Some(trouble);
+                        break;
                     }
                 }
             }
@@ -236,6 +249,13 @@ impl KafkaSession {
         match error.rdkafka_error_code() {
             // One broker of several: when it was the last one, the client says so next.
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut | Code::PartitionEOF) => None,
+            // One topic of several: the others are read on.
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::TopicAuthorizationFailed)
+                if self.topics > 1 =>
+            {
+                tracing::warn!(%error, "a topic of a Kafka source cannot be read; its other topics are");
+                None
+            }
             _ => Some(self.cluster.trouble(error, &self.seen)),
         }
     }

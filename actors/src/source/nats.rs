@@ -163,6 +163,23 @@ impl NatsSource {
                 let what = format!("`{list}`, consumer `{consumer}` of stream `{stream}`");
                 let made = found.get_or_create_consumer(consumer, config).await;
                 let made: Consumer<Config> = made.map_err(|e| rejected(&connected, &what, &e))?;
+                // One that was there already is as it was made, whatever is asked for.
+                let is = &made.cached_info().config;
+                if is.ack_policy != AckPolicy::Explicit {
+                    let why = "does not ask for explicit acks, so messages could be lost: remove it or name another `consumer`";
+                    return Err(Trouble::Rejected(format!("{what} {why}")));
+                }
+                let mut has = is.filter_subjects.clone();
+                has.extend(Some(is.filter_subject.clone()).filter(|subject| !subject.is_empty()));
+                let mut wanted = self.subjects.clone();
+                has.sort();
+                wanted.sort();
+                if has != wanted {
+                    let why = "remove it (it is made anew, and begins at `start`) or name another `consumer`";
+                    return Err(Trouble::Rejected(format!(
+                        "{what} reads {has:?}, and the source says {wanted:?}: {why}"
+                    )));
+                }
                 let lag = made.cached_info().num_pending;
                 let messages = made
                     .stream()

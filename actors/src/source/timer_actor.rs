@@ -83,8 +83,9 @@ impl Timer {
                 this.last = Some(last);
                 this.sleep(next, ctx);
             } else {
-                // The tick is not lost: the next incarnation finds it missed.
-                this.life.fail(ctx, Failure::new(FailureKind::Reported, "a tick could not be stored", Wall::now()));
+                // The tick is not lost: the next incarnation finds it missed. Nor is it this one's fault.
+                let failure = Failure::new(FailureKind::Reported, "a tick could not be stored", Wall::now());
+                this.life.fail(ctx, failure.uncounted());
             }
         }));
     }

@@ -70,19 +70,25 @@ impl Endpoint {
     pub(super) async fn connect(&self) -> Result<TcpStream, Failure> {
         let addresses = self.addresses().await?;
         let failed = |what: String| Failure::new(FailureClass::Connect, format!("`{self}` {what}"));
-        match tokio::time::timeout(self.connect_timeout, TcpStream::connect(&addresses[..])).await {
-            Ok(Ok(stream)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY");
+        // Each address has its share of the time: one that swallows everything must not hide one that answers.
+        let share = self.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let mut last = None;
+        for address in addresses {
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY");
+                    }
+                    return Ok(stream);
                 }
-                Ok(stream)
-            }
-            Ok(Err(error)) => Err(failed(format!("cannot be connected to: {error}"))),
-            Err(_) => {
-                let limit = Span(self.connect_timeout);
-                Err(failed(format!("did not accept a connection within {limit} (`connect_timeout`)")))
+                Ok(Err(error)) => last = Some(format!("cannot be connected to: {error}")),
+                Err(_) => {
+                    let limit = Span(self.connect_timeout);
+                    last = Some(format!("did not accept a connection within {limit} (`connect_timeout`)"));
+                }
             }
         }
+        Err(failed(last.unwrap_or_else(|| "has no address".to_owned())))
     }
 }
 

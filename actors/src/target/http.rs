@@ -51,7 +51,6 @@ impl Factory for Settings {
 }
 
 /// A target of kind `http`, ready to deliver.
-#[derive(Debug)]
 pub struct HttpTarget {
     client: Client,
     guard: Guard,
@@ -78,10 +77,16 @@ struct Answer {
 }
 
 /// Where to.
-#[derive(Debug)]
 enum Address {
     Constant { url: Url, secret: bool },
     Template(Template),
+}
+
+impl std::fmt::Debug for HttpTarget {
+    /// Without its URL and headers, which may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpTarget").field("to", &self.destination()).finish_non_exhaustive()
+    }
 }
 
 impl HttpTarget {

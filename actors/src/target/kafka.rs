@@ -33,8 +33,8 @@ use crate::target::{
 #[cfg(test)]
 mod tests;
 
-/// What the producer's queue may hold; beyond, records wait in their outbox.
-const QUEUE_KIB: &str = "65536";
+/// What the producer's queue holds at least, in KiB and in records.
+const QUEUE: (usize, usize) = (65_536, 100_000);
 /// The producer looks for records that are out of time once a second.
 const LOOKS: Duration = Duration::from_millis(1_500);
 /// How long a topic that is not there is asked for before a record for it fails.
@@ -224,6 +224,17 @@ impl KafkaTarget {
             Formatter::new(name, settings.format, settings.body.as_deref(), &settings.columns, Format::Data)?;
         let headers = headers(name, &settings.headers)?;
         let timeout = common.timeout.0;
+        let default = BatchSettings { max_records: 500, max_age: Span(Duration::ZERO), ..BatchSettings::default() };
+        let mode = common.batch.unwrap_or(default).mode(common.concurrency);
+        // Room for all calls at once: a batch that does not fit would fail for no fault of the cluster. Twice the data, since
+        // keys and headers come on top of it.
+        let (kib, messages) = match mode {
+            Mode::Batch { max_records, max_bytes, concurrency, .. } => (
+                QUEUE.0.max(max_bytes.saturating_mul(concurrency).saturating_mul(2) / 1024).min(2_097_151),
+                QUEUE.1.max(max_records.saturating_mul(concurrency)),
+            ),
+            Mode::Each { .. } => QUEUE,
+        };
         let config = vec![
             ("enable.idempotence", "true".into()),
             ("acks", "all".into()),
@@ -232,12 +243,11 @@ impl KafkaTarget {
             ("message.timeout.ms", timeout.as_millis().to_string()),
             ("request.timeout.ms", timeout.min(Duration::from_secs(30)).as_millis().to_string()),
             ("linger.ms", settings.linger.0.min(timeout / 2).as_millis().to_string()),
-            ("queue.buffering.max.kbytes", QUEUE_KIB.into()),
+            ("queue.buffering.max.kbytes", kib.to_string()),
+            ("queue.buffering.max.messages", messages.to_string()),
             ("topic.metadata.propagation.max.ms", UNKNOWN_TOPIC.min(timeout / 2).as_millis().to_string()),
             ("reconnect.backoff.max.ms", "2000".into()),
         ];
-        let default = BatchSettings { max_records: 500, max_age: Span(Duration::ZERO), ..BatchSettings::default() };
-        let mode = common.batch.unwrap_or(default).mode(common.concurrency);
         let max_message = settings.max_message.0;
         let connection = Mutex::default();
         Ok(Self { cluster, topic, key, partition, headers, formatter, config, timeout, max_message, mode, connection })
@@ -367,7 +377,7 @@ impl KafkaTarget {
                 Failure::new(if by_event { FailureClass::Refused } else { FailureClass::Rejected }, text)
             }
             Some(Code::QueueFull) => {
-                let text = format!("the producer has {} KiB to send and takes no more; it is tried again", QUEUE_KIB);
+                let text = "the producer has as much to send as it may hold; it is tried again";
                 Failure::new(FailureClass::Rejected, text)
             }
             Some(Code::MessageTimedOut) => {

@@ -161,7 +161,11 @@ impl NatsTarget {
         let id = header_text(&event.id);
         headers.push(("webhook-id".to_owned(), id.to_string()));
         if self.by == By::Jetstream {
-            headers.push(("Nats-Msg-Id".to_owned(), id.into_owned()));
+            // A stream knows messages by this whatever their subjects, so it names the delivery and not the event alone:
+            // two targets may publish one event into one stream, and sources may repeat an id for something else. The
+            // place in the outbox is the same on every attempt, also after a crash.
+            let record = delivery.record;
+            headers.push(("Nats-Msg-Id".to_owned(), format!("{}/{}/{id}", header_text(&record.topic), record.seq)));
         }
         for (name, template) in &self.headers {
             let value = template.render(delivery).map_err(|e| unusable(&format!("headers.{name}"), &e))?;
@@ -183,6 +187,10 @@ impl NatsTarget {
                 let jetstream = ContextBuilder::new()
                     .timeout(self.timeout)
                     .ack_timeout(self.timeout)
+                    // The messages of a batch wait for their acks together: with the library's bound of 5,000 a larger
+                    // batch would wait for itself.
+                    .max_ack_inflight(self.most_at_once())
+                    .backpressure_on_inflight(false)
                     .build(connected.client.clone());
                 let client = Client { connected, jetstream };
                 *connection = Connection::Open(client.clone());
@@ -199,6 +207,13 @@ impl NatsTarget {
                 *connection = Connection::Failed(failure.clone(), Instant::now());
                 Err(failure)
             }
+        }
+    }
+
+    fn most_at_once(&self) -> usize {
+        match self.mode {
+            Mode::Batch { max_records, concurrency, .. } => max_records.saturating_mul(concurrency).max(5_000),
+            Mode::Each { .. } => 5_000,
         }
     }
 

@@ -110,7 +110,6 @@ impl Factory for Settings {
 }
 
 /// A target of kind `websocket`, ready to connect.
-#[derive(Debug)]
 pub struct WebSocketTarget {
     url: Url,
     secret_url: bool,
@@ -126,6 +125,13 @@ pub struct WebSocketTarget {
     concurrency: usize,
     /// The connection of the moment.
     connection: Mutex<Option<Arc<Connection>>>,
+}
+
+impl std::fmt::Debug for WebSocketTarget {
+    /// Without its URL, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocketTarget").field("to", &self.destination()).finish_non_exhaustive()
+    }
 }
 
 impl WebSocketTarget {
