@@ -238,3 +238,31 @@ async fn an_attempt_by_hand_says_what_was_sent_and_what_came_back() {
         assert!(failed.code != Some(0) && failed.err.contains(said), "{args:?}: {failed:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_is_redacted_for_the_target_that_it_is_replayed_to() {
+    let (receiver, service) = start().await;
+    receiver.answer("/batched", Answer::Refuse("bad".into()));
+    give(&service, "batched", json!({ "n": 1, "secret": "s", "note": "bad" })).await;
+    let dead = events_when(&service, "hexafn.dead.target.batched", 1).await;
+    assert_eq!(dead[0]["data"]["secret"], "s");
+    service.ask(&["dlq", "replay", "target.batched", "--all", "--target", "second"]);
+    let got = receiver.arrivals("/second", 1).await.remove(0);
+    assert_eq!(serde_json::from_str::<Value>(&got.body).unwrap()["secret"], "[redacted]", "{got:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_one_attempt_to_the_breaker() {
+    let (receiver, service) = start().await;
+    receiver.answer("/many", Answer::Status(503));
+    for n in 0..8 {
+        give(&service, "many", json!({ "n": n })).await;
+    }
+    receiver.arrivals("/many", 2).await;
+    let state = service.ask(&["target", "show", "many"]);
+    assert_eq!(state["breaker"], "closed", "two calls with eight events: {state}");
+    receiver.answer("/many", Answer::Status(200));
+    idle(&service).await;
+    let taken: usize = receiver.seen("/many").iter().skip(2).map(|r| numbers(&r.body).len()).sum();
+    assert_eq!(taken, 8);
+}
