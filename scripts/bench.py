@@ -34,7 +34,7 @@ MILLION = 1_000_000
 # What each job is compared with, and the part of its rate that hexaFn must reach.
 THROUGHPUT = {"A": ("raw-actix", 0.60), "C": ("raw-actix", 0.80), "D": ("raw-rocks", 0.80), "DB": ("raw-rocks", 0.70)}
 JOBS = [*THROUGHPUT, "latency", "idle", "start", "stalled"]
-DELIVERY = ["deliver", "file", "isolation", "targets"]
+DELIVERY = ["deliver", "kafka", "file", "isolation", "targets"]
 
 
 def fail(message):

@@ -115,6 +115,49 @@ def deliver(options, remarks):
                    f" {ratio:.2f} ({bench.judge(ratio >= 0.7)}: goal 0.70)")
 
 
+def kafka(options, remarks):
+    """A Kafka target from a backlog, beside a producer written by hand, on the same broker."""
+    ours, theirs = [], []
+    for number in range(options.runs):
+        with bench.Folder() as folder:
+            port = bench.free_port()
+            url = f"tcp://127.0.0.1:{port}"
+            # Its output is not read, and must not stop it.
+            command = ["sh", "-c", f"exec tansu broker --listener-url {url} --advertised-listener-url {url} --storage-engine memory://tansu/ > broker.log 2>&1"]
+            with bench.Process(folder, command, {}, f"127.0.0.1:{port}") as broker:
+                raw = [str(bench.RIG / "raw-kafka"), broker.address]
+                end = time.monotonic() + 20
+                while subprocess.run([*raw, "bench", "0", str(bench.BODY)], capture_output=True).returncode != 0:
+                    if time.monotonic() > end:
+                        bench.fail("the broker did not start")
+                text = f'[[target]]\nname = "log"\nkind = "kafka"\nbrokers = ["{broker.address}"]\ntopic = "bench"\nkey = "${{event.id}}"\n'
+                with serve(folder, trigger("log", ["log"]) + text) as server:
+                    server.ready("/health/ready")
+                    target(server, "log", "disable")
+                    flood(server, BACKLOG)
+                    wanted = settled(server, "log")
+                    bench.await_quiet(options.wait)
+                    noise, own, began = bench.Noise(server, broker), server.cpu(), time.monotonic()
+                    target(server, "log", "enable")
+                    while target(server, "log")["delivered"] < wanted:
+                        time.sleep(0.01)
+                        if time.monotonic() > began + 120:
+                            bench.fail(f"kafka: {target(server, 'log')}")
+                    took = time.monotonic() - began
+                    ours.append(wanted / took)
+                    cpu = (server.cpu() - own) * 1e6 / wanted
+                    bench.keep("kafka", "hexafn", {"rate": wanted / took, "noise": noise.percent(), "cpu": cpu})
+                bench.await_quiet(options.wait)
+                done = subprocess.run([*raw, f"raw-{number}", str(BACKLOG), str(bench.BODY)], capture_output=True, text=True, check=True)
+                result = json.loads(done.stdout)
+                theirs.append(result["rate"])
+                bench.keep("kafka", "raw-kafka", result)
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    bench.keep("kafka", "ratio", {"ratio": ratio, "goal": 0.8})
+    remarks.append(f"kafka: hexafn {statistics.median(ours):,.0f} confirmed/s from a backlog of {BACKLOG:,} ({cpu:.1f} µs of CPU each), a producer"
+                   f" written by hand {statistics.median(theirs):,.0f}/s: {ratio:.2f} ({bench.judge(ratio >= 0.8)}: goal 0.80)")
+
+
 def file(options, remarks):
     """The file target from a backlog, every batch synced."""
     rates = []
@@ -257,4 +300,4 @@ def targets(options, remarks):
                    + " configured, one of which wants it")
 
 
-JOBS = {"deliver": deliver, "file": file, "isolation": isolation, "targets": targets}
+JOBS = {"deliver": deliver, "kafka": kafka, "file": file, "isolation": isolation, "targets": targets}
