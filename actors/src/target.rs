@@ -282,6 +282,20 @@ pub trait Factory: Send + Sync + std::fmt::Debug {
     fn build(&self, common: &Common, context: &Context<'_>) -> Result<Arc<dyn Target>, Error>;
 }
 
+/// A setting that gave something for this event that cannot be used; no attempt with it would differ.
+pub(crate) fn unusable(field: &str, message: &str) -> Failure {
+    let message = format!("`{field}` of the target cannot be used for this event: {message}");
+    Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
+}
+
+/// The outcome of a record that lies at a place of the other side now (`orders/0/17`), or does not.
+pub(crate) fn placed(result: Result<Str, Failure>, sent: u64, took: Duration) -> Outcome {
+    match result {
+        Ok(place) => Outcome::Delivered { detail: Detail { sent, took, path: Some(place), ..Detail::default() } },
+        Err(failure) => Outcome::Failed(Failure { detail: Detail { sent, took, ..Detail::default() }, ..failure }),
+    }
+}
+
 /// One attempt in which a panic is a failure of class [`FailureClass::Panic`]: what the forwarder calls.
 pub async fn attempt(target: &dyn Target, delivery: Delivery<'_>) -> Outcome {
     match AssertUnwindSafe(target.deliver(delivery)).catch_unwind().await {

@@ -26,7 +26,7 @@ use crate::target::format::{Column, Format, Formatter};
 use crate::target::http::Compress;
 use crate::target::{
     Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Size, Span,
-    Target, Template, Verdict,
+    Target, Template,
 };
 
 pub mod aside;
@@ -260,10 +260,7 @@ impl Inner {
 
     /// The file of a record.
     fn path_for(&self, delivery: Delivery<'_>) -> Result<Cow<'_, str>, Failure> {
-        let text = self.path.render(delivery).map_err(|e| {
-            let message = format!("`path` of the target cannot be used for this event: {e}");
-            Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
-        })?;
+        let text = self.path.render(delivery).map_err(|e| super::unusable("path", &e))?;
         path::check(&text).map(drop).map_err(|e| path::refused_path(&e))?;
         Ok(text)
     }

@@ -26,8 +26,8 @@ use crate::event::Str;
 use crate::log::Record;
 use crate::target::format::{Column, Format, Formatter};
 use crate::target::{
-    BatchSettings, Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview,
-    Size, Span, Target, Template, Verdict,
+    BatchSettings, Common, Context, Delivery, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Size,
+    Span, Target, Template, Verdict, placed, unusable,
 };
 
 #[cfg(test)]
@@ -405,7 +405,7 @@ impl KafkaTarget {
             Ok(client) => client,
             Err(failure) => {
                 let all = made.into_iter().map(|made| made.err().unwrap_or_else(|| failure.clone()));
-                return all.map(|failure| outcome(Err(failure), 0, began)).collect();
+                return all.map(|failure| placed(Err(failure), 0, began.elapsed())).collect();
             }
         };
         let queued: Vec<(Queued, u64)> = made
@@ -425,7 +425,7 @@ impl KafkaTarget {
                     Ok((report, message)) => self.report(client, report, message).await,
                     Err(failure) => Err(failure),
                 };
-                outcome(result, size, began)
+                placed(result, size, began.elapsed())
             }
         });
         let outcomes = join_all(reports).await;
@@ -457,14 +457,6 @@ impl KafkaTarget {
             }
             Err(_) => Err(self.failure(client, &KafkaError::MessageProduction(Code::MessageTimedOut), &message)),
         }
-    }
-}
-
-fn outcome(result: Result<Str, Failure>, sent: u64, began: Instant) -> Outcome {
-    let took = began.elapsed();
-    match result {
-        Ok(place) => Outcome::Delivered { detail: Detail { sent, took, path: Some(place), ..Detail::default() } },
-        Err(failure) => Outcome::Failed(Failure { detail: Detail { sent, took, ..Detail::default() }, ..failure }),
     }
 }
 
@@ -547,10 +539,4 @@ fn number(text: &str) -> Result<Option<i32>, String> {
     let shown: String = text.chars().filter(|c| !c.is_control()).take(60).collect();
     let parsed = text.parse::<i32>().ok().filter(|n| *n >= 0);
     parsed.map(Some).ok_or_else(|| format!("`{shown}` is no partition: expected a number from 0 on"))
-}
-
-/// A template gave something that cannot be sent; no attempt with the same event would differ.
-fn unusable(field: &str, message: &str) -> Failure {
-    let message = format!("`{field}` of the target cannot be used for this event: {message}");
-    Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
 }

@@ -24,8 +24,8 @@ use crate::log::Record;
 use crate::target::format::cloudevents::header_text;
 use crate::target::format::{Column, Format, Formatter};
 use crate::target::{
-    BatchSettings, Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview,
-    Span, Target, Template, Verdict,
+    BatchSettings, Common, Context, Delivery, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Span,
+    Target, Template, Verdict, placed, unusable,
 };
 
 #[cfg(test)]
@@ -278,7 +278,7 @@ impl NatsTarget {
             Ok(client) => client,
             Err(failure) => {
                 let all = made.into_iter().map(|made| made.err().unwrap_or_else(|| failure.clone()));
-                return all.map(|failure| outcome(Err(failure), 0, began)).collect();
+                return all.map(|failure| placed(Err(failure), 0, began.elapsed())).collect();
             }
         };
         let mut begun = Vec::with_capacity(made.len());
@@ -312,7 +312,7 @@ impl NatsTarget {
                     Ok(Begun::Published) => flushed.clone().map(|()| Str::from(subject)),
                     Err(failure) => Err(failure),
                 };
-                outcome(result, size, began)
+                placed(result, size, began.elapsed())
             }
         });
         join_all(outcomes).await
@@ -327,14 +327,6 @@ impl NatsTarget {
             Ok(Err(error)) => Err(Failure::new(FailureClass::Connect, format!("`{list}`: {error}"))),
             Err(_) => Err(Failure::new(FailureClass::Timeout, format!("`{list}` took nothing in time"))),
         }
-    }
-}
-
-fn outcome(result: Result<Str, Failure>, sent: u64, began: Instant) -> Outcome {
-    let took = began.elapsed();
-    match result {
-        Ok(place) => Outcome::Delivered { detail: Detail { sent, took, path: Some(place), ..Detail::default() } },
-        Err(failure) => Outcome::Failed(Failure { detail: Detail { sent, took, ..Detail::default() }, ..failure }),
     }
 }
 
@@ -399,10 +391,4 @@ fn headers(name: &Str, settings: &BTreeMap<String, String>) -> Result<Vec<(Strin
         all.push((key.clone(), template));
     }
     Ok(all)
-}
-
-/// A template gave something that cannot be sent; no attempt with the same event would differ.
-fn unusable(field: &str, message: &str) -> Failure {
-    let message = format!("`{field}` of the target cannot be used for this event: {message}");
-    Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::event::Event;
 use crate::log::TopicId;
 use crate::target::kinds::sample::Sample;
-use crate::target::{Secrets, attempt, attempt_batch};
+use crate::target::{Secrets, Verdict, attempt, attempt_batch};
 use std::path::Path;
 use zeroize::Zeroizing;
 

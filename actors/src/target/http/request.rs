@@ -14,7 +14,7 @@ use crate::clock::Wall;
 use crate::event::TraceContext;
 use crate::target::format::Body;
 use crate::target::format::cloudevents::header_text;
-use crate::target::{Delivery, Failure, FailureClass, Template, Verdict};
+use crate::target::{Delivery, Failure, FailureClass, Template, Verdict, unusable};
 
 /// Bodies below this are sent as they are: compressed they are hardly shorter.
 const WORTH_COMPRESSING: usize = 256;
@@ -127,12 +127,6 @@ fn pack(body: &[u8], compress: Compress) -> std::io::Result<(Bytes, &'static str
 
 fn render<'a>(template: &'a Template, field: &str, delivery: Delivery<'_>) -> Result<Cow<'a, str>, Failure> {
     template.render(delivery).map_err(|e| unusable(field, &e))
-}
-
-/// A template gave something that cannot be sent; no attempt with the same event would differ.
-pub(super) fn unusable(field: &str, message: &str) -> Failure {
-    let message = format!("`{field}` of the target cannot be used for this event: {message}");
-    Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
 }
 
 fn header_value(name: &str, text: &str) -> Result<HeaderValue, Failure> {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::Settings;
 use crate::event::Str;
 use crate::target::format::{Format, Formatter};
-use crate::target::{Delivery, Error, Failure, FailureClass, Template, Verdict};
+use crate::target::{Delivery, Error, Failure, Template, unusable};
 
 /// The most recipients of a mail; servers take at least so many (RFC 5321, 4.5.3.1.8).
 const MAX_RECIPIENTS: usize = 100;
@@ -179,10 +179,4 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
         return Err(format!("`{}` is no address: it is too long, or holds a control character", shown()));
     }
     text.trim().parse::<Mailbox>().map_err(|e| format!("`{}` is not one e-mail address: {e}", shown()))
-}
-
-/// A template gave something that cannot be sent; no attempt with the same event would differ.
-fn unusable(field: &str, message: &str) -> Failure {
-    let message = format!("`{field}` of the target cannot be used for this event: {message}");
-    Failure::new(FailureClass::Template, message).verdict(Verdict::DeadLetter)
 }
