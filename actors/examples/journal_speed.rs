@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hexafn_actors::event::Event;
 use hexafn_actors::log::journal::{Journal, JournalParts};
 use hexafn_actors::log::rocks::{RocksLog, RocksOptions};
-use hexafn_actors::log::{Batch, Commit, DedupeKey, Durability, EventLog, Op, Ops, TopicId};
+use hexafn_actors::log::{Back, Batch, Commit, DedupeKey, Durability, EventLog, Op, Ops, TopicId};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use smallvec::smallvec;
@@ -78,7 +78,7 @@ async fn journal(log: Arc<RocksLog>, topic: TopicId, data: Bytes, seconds: u64) 
                 while Instant::now() < until {
                     let (reply, answer) = oneshot::channel();
                     let ops = append(topic, &data, true);
-                    journal.try_send(Commit { ops, durability: Durability::Synced, reply: Some(reply) }).unwrap();
+                    journal.try_send(Commit { ops, durability: Durability::Synced, back: Back::Reply(reply) }).unwrap();
                     answer.await.unwrap().unwrap();
                 }
             })

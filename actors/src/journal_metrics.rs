@@ -29,7 +29,7 @@ fn desc(name: &str, help: &str) -> Vec<Desc> {
 struct JournalCollector(Arc<JournalStats>, Vec<Desc>);
 
 impl JournalCollector {
-    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 7] {
+    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 8] {
         let s = &*self.0;
         [
             ("hexafn_journal_groups_total", "Groups written.", &s.groups),
@@ -39,6 +39,11 @@ impl JournalCollector {
             ("hexafn_journal_duplicates_total", "Appends that had come before.", &s.duplicates),
             ("hexafn_journal_refused_full_total", "Commits refused for want of space.", &s.refused_full),
             ("hexafn_journal_failed_total", "Commits that failed.", &s.failed),
+            (
+                "hexafn_journal_stale_total",
+                "Commits dropped after a restart of the journal, since what came before them was lost; they are repeated.",
+                &s.stale,
+            ),
         ]
     }
 }

@@ -7,7 +7,7 @@
 use actix::Message;
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -136,8 +136,38 @@ pub struct Commit {
     pub ops: Ops,
     /// When to answer.
     pub durability: Durability,
-    /// Where to answer; nobody waits when `None`.
-    pub reply: Option<oneshot::Sender<Result<Receipt, Error>>>,
+    /// Who hears of it.
+    pub back: Back,
+}
+
+/// Who hears what became of a commit.
+#[derive(Debug)]
+pub enum Back {
+    /// Somebody waits for the answer.
+    Reply(oneshot::Sender<Result<Receipt, Error>>),
+    /// Nobody waits. Such a commit builds on those that its sender sent before it, so it is written only by the
+    /// incarnation of the journal that was given all of them: another one drops it.
+    Unawaited(Epoch),
+}
+
+/// An incarnation of the journal, as its senders saw it before they read what was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(u64);
+
+/// The present [`Epoch`]: each incarnation of the journal begins the next one before it takes its first commit.
+#[derive(Debug, Clone, Default)]
+pub struct Epochs(Arc<AtomicU64>);
+
+impl Epochs {
+    /// The epoch of the journal that takes commits now, or took them last.
+    pub fn now(&self) -> Epoch {
+        Epoch(self.0.load(Ordering::Acquire))
+    }
+
+    /// Begins the next.
+    pub fn begin(&self) -> Epoch {
+        Epoch(self.0.fetch_add(1, Ordering::AcqRel) + 1)
+    }
 }
 
 /// What became of the appends of a commit, in their order.

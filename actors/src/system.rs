@@ -23,7 +23,7 @@ use crate::definitions::{Definitions, TargetDefinition, TriggerDefinition};
 use crate::event::{Event, Str};
 use crate::log::journal::{Barrier, Journal, JournalOptions, JournalParts, Sinks};
 use crate::log::rocks::{RocksLog, RocksOptions};
-use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Receipt};
+use crate::log::{self, Back, Commit, Durability, EventLog, Op, Ops, Receipt};
 use crate::metrics::Metrics;
 use crate::reply::Replies;
 use crate::source::pull_actor::PullStatus;
@@ -203,12 +203,14 @@ impl System {
             ..JournalParts::new(log.clone(), Arc::new(move |error| fatal(74, &error.to_string())))
         };
         let journal_healthy = parts.healthy.clone();
+        let epochs = parts.epochs.clone();
 
         crate::journal_metrics::register(&metrics, parts.stats.clone());
         start_journal(&supervisor, parts, options.actor.clone(), &journal, &barrier).await?;
         let cast = Cast::new(CastParts {
             log: log.clone(),
             journal: journal.clone(),
+            epochs,
             barrier,
             sinks,
             metrics: metrics.clone(),
@@ -315,7 +317,7 @@ impl System {
             return Err(Error::OverSize);
         }
         let (reply, answer) = oneshot::channel();
-        match self.0.journal.try_send(Commit { ops, durability: self.0.durability, reply: Some(reply) }) {
+        match self.0.journal.try_send(Commit { ops, durability: self.0.durability, back: Back::Reply(reply) }) {
             Ok(()) => {}
             Err(SendError::Full(_)) => return Err(Error::Busy),
             Err(SendError::Closed(_)) => return Err(log::Error::Stopped.into()),

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use hexafn_actors::event::Event;
 use hexafn_actors::log::journal::{Journal, JournalParts};
 use hexafn_actors::log::rocks::{RocksLog, RocksOptions};
-use hexafn_actors::log::{Appended, Batch, Commit, DedupeKey, Durability, Error, EventLog, Op, Ops, Receipt, TopicId};
+use hexafn_actors::log::{
+    Appended, Back, Batch, Commit, DedupeKey, Durability, Error, EventLog, Op, Ops, Receipt, TopicId,
+};
 use smallvec::smallvec;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,7 +119,7 @@ async fn start(parts: &JournalParts) -> Addr<Journal> {
 
 fn commit(topic: TopicId, id: &str) -> (Commit, oneshot::Receiver<Result<Receipt, Error>>) {
     let (reply, answer) = oneshot::channel();
-    (Commit { ops: append(topic, id), durability: Durability::Synced, reply: Some(reply) }, answer)
+    (Commit { ops: append(topic, id), durability: Durability::Synced, back: Back::Reply(reply) }, answer)
 }
 
 #[actix::test]

@@ -18,7 +18,10 @@ use crate::clock::Wall;
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::lifeline::{Busy, Lifeline, Stop};
 
-use super::{Appended, Batch, Commit, Durability, Error, EventLog, Op, Ops, Published, Receipt, Record, TopicId};
+use super::{
+    Appended, Back, Batch, Commit, Durability, Epoch, Epochs, Error, EventLog, Op, Ops, Published, Receipt, Record,
+    TopicId,
+};
 
 mod sinks;
 mod stats;
@@ -77,6 +80,8 @@ pub struct JournalParts {
     pub sinks: Sinks,
     /// Its statistics.
     pub stats: Arc<JournalStats>,
+    /// Counts the incarnations.
+    pub epochs: Epochs,
     /// True until writing fails for good.
     pub healthy: Arc<AtomicBool>,
     /// What to do then.
@@ -92,6 +97,7 @@ impl JournalParts {
             log,
             sinks: Sinks::default(),
             stats: Arc::default(),
+            epochs: Epochs::default(),
             healthy: Arc::new(AtomicBool::new(true)),
             on_fatal,
             options: JournalOptions::default(),
@@ -102,6 +108,7 @@ impl JournalParts {
 /// The actor. Start it on an arbiter of its own: it blocks in the sync.
 pub struct Journal {
     parts: JournalParts,
+    epoch: Epoch,
     pending: Pending,
     /// A flush is spawned.
     flushing: bool,
@@ -113,19 +120,21 @@ pub struct Journal {
     ready: Option<oneshot::Sender<()>>,
 }
 
+type Reply = oneshot::Sender<Result<Receipt, Error>>;
+
 /// The commits of the next group.
 #[derive(Default)]
 struct Pending {
     batches: Vec<Batch>,
     /// The answer of each batch.
-    replies: Vec<Option<oneshot::Sender<Result<Receipt, Error>>>>,
+    replies: Vec<Option<Reply>>,
     barriers: Vec<oneshot::Sender<Result<(), Error>>>,
     bytes: usize,
     synced: bool,
 }
 
 impl Pending {
-    fn push(&mut self, ops: Ops, durability: Durability, reply: Option<oneshot::Sender<Result<Receipt, Error>>>) {
+    fn push(&mut self, ops: Ops, durability: Durability, reply: Option<Reply>) {
         self.bytes += ops.iter().map(bytes_of).sum::<usize>();
         self.synced |= durability == Durability::Synced;
         self.batches.push(Batch { ops });
@@ -150,7 +159,8 @@ fn bytes_of(op: &Op) -> usize {
 impl Journal {
     /// A journal over these parts.
     pub fn new(parts: JournalParts) -> Self {
-        Self { parts, pending: Pending::default(), flushing: false, sync_due: false, life: None, ready: None }
+        let epoch = parts.epochs.begin();
+        Self { parts, epoch, pending: Pending::default(), flushing: false, sync_due: false, life: None, ready: None }
     }
 
     /// A journal under the supervisor; `ready` is told when its fronts are open.
@@ -282,7 +292,7 @@ impl JournalParts {
         topics
     }
 
-    fn refuse(&self, reply: Option<oneshot::Sender<Result<Receipt, Error>>>, error: &Error) {
+    fn refuse(&self, reply: Option<Reply>, error: &Error) {
         let counter = if matches!(error, Error::Full) { &self.stats.refused_full } else { &self.stats.failed };
         self.stats.add(counter, 1);
         answer(reply, Err(error.clone()));
@@ -329,7 +339,17 @@ impl Handler<Commit> for Journal {
     fn handle(&mut self, commit: Commit, ctx: &mut Self::Context) {
         let Ok(_busy) = self.enter() else { return ctx.stop() };
         fail::fail_point!("journal-panic");
-        let Commit { ops, durability, reply } = commit;
+        let Commit { ops, durability, back } = commit;
+        let reply = match back {
+            Back::Reply(reply) => Some(reply),
+            // What its sender sent before it died with an earlier incarnation: a cursor that counts a record as handled
+            // would be stored without what that record led to. The topics are taken along by the restart.
+            Back::Unawaited(epoch) if epoch != self.epoch => {
+                self.parts.stats.add(&self.parts.stats.stale, 1);
+                return;
+            }
+            Back::Unawaited(_) => None,
+        };
         let durability = if self.parts.options.lazy { Durability::Lazy } else { durability };
         match self.parts.log.admits(&ops) {
             // What nobody waits for are settlements of topics: the reserve is there for them, so that deliveries go on

@@ -17,7 +17,7 @@ use crate::broker::Trouble;
 use crate::clock::Wall;
 use crate::definitions::TopicDurability;
 use crate::event::Str;
-use crate::log::{Appended, Commit, Durability, Error, Op, Ops, Receipt, TopicId};
+use crate::log::{Appended, Back, Commit, Durability, Error, Op, Ops, Receipt, TopicId};
 use crate::metrics::PullMetrics;
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
@@ -258,7 +258,7 @@ async fn write(spec: &PullSpec, batch: &[Pulled]) -> Result<Result<Receipt, Stri
     let mut receipt = Receipt::default();
     if !ops.is_empty() {
         let (reply, answer) = oneshot::channel();
-        let commit = Commit { ops, durability: spec.durability, reply: Some(reply) };
+        let commit = Commit { ops, durability: spec.durability, back: Back::Reply(reply) };
         spec.journal.send(commit).await.map_err(|e| gone(&format!("the journal did not take a batch: {e}")))?;
         match answer.await {
             Ok(Ok(written)) => receipt = written,

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::timer::{Schedule, tick_event};
 use crate::clock::Wall;
 use crate::event::Str;
-use crate::log::{Commit, DedupeKey, Durability, EventLog, Op, Table, TopicId};
+use crate::log::{Back, Commit, DedupeKey, Durability, EventLog, Op, Table, TopicId};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
@@ -76,7 +76,7 @@ impl Timer {
         }
         ops.push(Op::Put { table: Table::State, key: self.key(), value: last.0.to_be_bytes().to_vec() });
         let (reply, answer) = oneshot::channel();
-        let sent = self.spec.journal.send(Commit { ops, durability: Durability::Synced, reply: Some(reply) });
+        let sent = self.spec.journal.send(Commit { ops, durability: Durability::Synced, back: Back::Reply(reply) });
         let written = async move { sent.await.is_ok() && matches!(answer.await, Ok(Ok(_))) };
         ctx.spawn(written.into_actor(self).map(move |written, this, ctx| {
             if written {

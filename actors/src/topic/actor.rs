@@ -26,7 +26,7 @@ use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
 use crate::event::Event;
 use crate::log::journal::Barrier;
-use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Published, Record, Seq, Table};
+use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Published, Record, Seq, Table};
 use crate::metrics::Metrics;
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
@@ -59,6 +59,8 @@ pub struct TopicSpec {
     pub log: Arc<dyn EventLog>,
     /// The journal, for writing.
     pub journal: Front<Commit>,
+    /// Its epochs.
+    pub epochs: Epochs,
     /// Bytes that a memory topic may hold.
     pub memory_limit: usize,
     /// The metrics.
@@ -84,6 +86,8 @@ struct Served {
 pub struct Topic {
     spec: TopicSpec,
     life: Lifeline,
+    /// The journal that was given all that this incarnation sent: read before anything stored is.
+    epoch: Epoch,
     tail: Tail,
     /// The sequence that the next record has.
     next: Seq,
@@ -116,6 +120,7 @@ impl Topic {
             wake: None,
             label: spec.metrics.topic_label(&spec.handle.name).to_owned(),
             ready,
+            epoch: spec.epochs.now(),
             life,
             spec,
         }
@@ -150,6 +155,11 @@ impl Topic {
             }
             Err(error) => self.life.fail(ctx, Failure::new(FailureKind::Reported, error.to_string(), Wall::now())),
         }
+    }
+
+    /// A commit that nobody waits for.
+    fn unawaited(&self, ops: Ops) -> Commit {
+        Commit { ops, durability: Durability::Lazy, back: Back::Unawaited(self.epoch) }
     }
 
     fn on_disk(&self) -> bool {
@@ -194,7 +204,7 @@ impl Topic {
         if stored {
             let op =
                 Op::Put { table: Table::Cursor, key: keys::cursor(&spec.name, topic), value: state.cursor().encode() };
-            let commit = Commit { ops: [op].into_iter().collect(), durability: Durability::Lazy, reply: None };
+            let commit = self.unawaited([op].into_iter().collect());
             // The mailbox of the journal is never full of attachments; should it be, the place is stored with the
             // first settlement.
             if self.spec.journal.try_send(commit).is_err() {
@@ -270,7 +280,7 @@ impl Topic {
             }
         }
         if !ops.is_empty() {
-            self.commit(Commit { ops, durability: Durability::Lazy, reply: None }, ctx);
+            self.commit(self.unawaited(ops), ctx);
         }
     }
 
@@ -315,7 +325,7 @@ impl Topic {
         self.first = self.first.max(below);
         self.tail.trim(below);
         let op = Op::Trim { topic: self.spec.handle.id, below };
-        self.commit(Commit { ops: [op].into_iter().collect(), durability: Durability::Lazy, reply: None }, ctx);
+        self.commit(self.unawaited([op].into_iter().collect()), ctx);
     }
 
     fn status(&self) -> TopicStatus {

@@ -2,7 +2,7 @@
 //! used for the first time is numbered durably and started under the supervisor, with every subscription that matches.
 
 use actix::{Actor, Addr};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -16,7 +16,7 @@ use super::{AGAIN, Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, View
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
 use crate::log::journal::{Barrier, Sinks};
-use crate::log::{self, Commit, Durability, EventLog, Op, Ops, Seq, Table, TopicId};
+use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Seq, Table, TopicId};
 use crate::metrics::Metrics;
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
@@ -56,6 +56,7 @@ pub enum Error {
 struct Inner {
     log: Arc<dyn EventLog>,
     journal: Front<Commit>,
+    epochs: Epochs,
     barrier: Front<Barrier>,
     sinks: Sinks,
     metrics: Arc<Metrics>,
@@ -66,8 +67,8 @@ struct Inner {
     settings: RwLock<HashMap<Str, Arc<TopicDefinition>>>,
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
     creating: tokio::sync::Mutex<()>,
-    /// Topics made by an emission whose subscriptions have their places.
-    begun: Mutex<BTreeSet<Str>>,
+    /// Topics made by an emission whose subscriptions have their places, and the journal that was given them.
+    begun: Mutex<BTreeMap<Str, Epoch>>,
     viewers: RwLock<Vec<(Pattern, Viewer)>>,
     viewer_ids: AtomicU64,
 }
@@ -82,6 +83,8 @@ pub struct CastParts {
     pub log: Arc<dyn EventLog>,
     /// The journal.
     pub journal: Front<Commit>,
+    /// The journal's epochs.
+    pub epochs: Epochs,
     /// The journal's barrier.
     pub barrier: Front<Barrier>,
     /// Where the journal hands over.
@@ -114,10 +117,11 @@ pub fn slot(name: &str) -> ThreadPlace {
 impl Cast {
     /// An empty registry.
     pub fn new(parts: CastParts) -> Self {
-        let CastParts { log, journal, barrier, sinks, metrics, supervisor, memory_limit, strategy } = parts;
+        let CastParts { log, journal, epochs, barrier, sinks, metrics, supervisor, memory_limit, strategy } = parts;
         Self(Arc::new(Inner {
             log,
             journal,
+            epochs,
             barrier,
             sinks,
             metrics,
@@ -209,6 +213,7 @@ impl Cast {
                 cast: cast.clone(),
                 log: cast.0.log.clone(),
                 journal: cast.0.journal.clone(),
+                epochs: cast.0.epochs.clone(),
                 barrier: (starts.fetch_add(1, Ordering::Relaxed) > 0).then(|| cast.0.barrier.clone()),
                 memory_limit: cast.0.memory_limit,
                 shown: shown.clone(),
@@ -260,7 +265,8 @@ impl Cast {
     /// process ends in between: their places are written before anything is, in the order of the journal.
     fn begin(&self, name: &Str, id: TopicId) -> Result<(), Error> {
         let mut begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if begun.contains(name) {
+        let epoch = self.0.epochs.now();
+        if begun.get(name) == Some(&epoch) {
             return Ok(());
         }
         let durable = self.subscribers_of(name).into_iter().filter(|s| s.durable);
@@ -274,10 +280,10 @@ impl Cast {
         });
         let ops = ops.collect::<Result<Ops, log::Error>>()?;
         if !ops.is_empty() {
-            let commit = Commit { ops, durability: Durability::Lazy, reply: None };
+            let commit = Commit { ops, durability: Durability::Lazy, back: Back::Unawaited(epoch) };
             self.0.journal.try_send(commit).map_err(|_| Error::Start(name.clone()))?;
         }
-        begun.insert(name.clone());
+        begun.insert(name.clone(), epoch);
         Ok(())
     }
 
@@ -412,7 +418,8 @@ impl Cast {
     /// Writes, and waits until it is on disk.
     async fn write(&self, op: Op) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        let commit = Commit { ops: [op].into_iter().collect(), durability: Durability::Synced, reply: Some(reply) };
+        let commit =
+            Commit { ops: [op].into_iter().collect(), durability: Durability::Synced, back: Back::Reply(reply) };
         self.0.journal.send(commit).await.map_err(|_| log::Error::Stopped)?;
         answer.await.map_err(|_| log::Error::Stopped)??;
         Ok(())

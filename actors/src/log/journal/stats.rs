@@ -24,6 +24,8 @@ pub struct JournalStats {
     pub bytes: AtomicU64,
     /// Commits refused for want of space.
     pub refused_full: AtomicU64,
+    /// Commits dropped because what came before them was lost with an earlier incarnation of the journal.
+    pub stale: AtomicU64,
     /// Commits refused or failed otherwise.
     pub failed: AtomicU64,
     /// How many synced groups took (write and sync together) up to [`SYNC_BUCKETS`] microseconds; not cumulative.

@@ -5,7 +5,7 @@
 use super::*;
 use crate::event::Event;
 use crate::log::rocks::{RocksLog, RocksOptions};
-use crate::log::{Receipt, Table};
+use crate::log::{Back, Receipt, Table};
 use actix::{Addr, Arbiter};
 use bytes::Bytes;
 use smallvec::smallvec;
@@ -38,7 +38,7 @@ type Answer = oneshot::Receiver<Result<Receipt, Error>>;
 
 fn commit(ops: Ops, durability: Durability) -> (Commit, Answer) {
     let (reply, answer) = oneshot::channel();
-    (Commit { ops, durability, reply: Some(reply) }, answer)
+    (Commit { ops, durability, back: Back::Reply(reply) }, answer)
 }
 
 fn append(topic: TopicId) -> Ops {
@@ -132,4 +132,26 @@ async fn an_unknown_topic_is_refused_alone() {
     journal.send(good).await.unwrap();
     assert!(matches!(refused.await.unwrap(), Err(Error::NoTopic(99))));
     assert_eq!(seq(&stored.await.unwrap().unwrap()), 1);
+}
+
+#[actix::test]
+async fn what_nobody_waits_for_is_written_by_the_journal_that_was_given_what_came_before_it_and_by_no_other() {
+    let b = bench();
+    let put = |name: &[u8]| smallvec![Op::Put { table: Table::State, key: name.to_vec(), value: b"1".to_vec() }];
+    let unawaited = |ops, epoch| Commit { ops, durability: Durability::Synced, back: Back::Unawaited(epoch) };
+    let stored = |name: &[u8]| b.parts.log.get(Table::State, name).unwrap().is_some();
+    let first = start(&b.parts).await;
+    let old = b.parts.epochs.now();
+    first.send(unawaited(put(b"first"), old)).await.unwrap();
+    first.send(Stop).await.unwrap();
+
+    let second = start(&b.parts).await;
+    second.send(unawaited(put(b"stale"), old)).await.unwrap();
+    second.send(unawaited(put(b"second"), b.parts.epochs.now())).await.unwrap();
+    let (reply, answer) = oneshot::channel();
+    second.send(Barrier { reply }).await.unwrap();
+    answer.await.unwrap().unwrap();
+    assert!(stored(b"first") && stored(b"second"));
+    assert!(!stored(b"stale"), "it builds on what may have been lost with the first journal");
+    assert_eq!(b.parts.stats.stale.load(Ordering::Relaxed), 1);
 }

@@ -7,7 +7,7 @@ use super::super::{Act, OUTCOMES, Settlement, Subscriber, first_place, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
-use crate::log::{Commit, Durability, Op, Ops, Record, Seq, Table};
+use crate::log::{Back, Commit, Durability, Op, Ops, Record, Seq, Table};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::SendError;
 use crate::trigger::run::MAX_HOPS;
@@ -97,7 +97,7 @@ impl Topic {
         let appends = ops.iter().any(|op| matches!(op, Op::Append { .. }));
         let durability = if appends { Durability::Synced } else { Durability::Lazy };
         ops.extend(told);
-        (!ops.is_empty()).then_some(Commit { ops, durability, reply: None })
+        (!ops.is_empty()).then_some(Commit { ops, durability, back: Back::Unawaited(self.epoch) })
     }
 
     /// Hands a commit to the journal, in order: when its mailbox is full the topic waits, which stops its intake. A
@@ -203,7 +203,7 @@ impl Topic {
         if cursor_too {
             ops.push(Op::Delete { table: Table::Cursor, key: keys::cursor(subscription, topic) });
         }
-        Some(Commit { ops, durability: Durability::Synced, reply: None })
+        Some(Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) })
     }
 }
 

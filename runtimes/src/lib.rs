@@ -1,0 +1,116 @@
+//! The engines that functions run on, behind one contract: WebAssembly, JavaScript and Lua, their limits, and the worker
+//! process that runs the two that cannot be stopped from within. Blocking and without actors: what calls this crate
+//! decides on which thread, or in which process, a call blocks.
+//!
+//! ```text
+//! Code + Settings --Runtime::compile--> Compiled --open (once a worker)--> Instance --call (an event)--> Done
+//!                                                                            |
+//!                                                             Session: limits, grants, what it did --> Host
+//! ```
+//!
+//! A call gets a fresh global state: nothing that an event left is there for the next one. What a function may do beside
+//! returning a value goes through its [`Session`], whatever the language, so limits and grants hold alike.
+
+mod call;
+mod error;
+mod limits;
+mod session;
+
+pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
+pub use error::{Code, Error, Position};
+pub use limits::{Grants, Limits, Settings};
+pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};
+
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The text or module of a function.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The function, as errors name it.
+    pub name: Arc<str>,
+    /// Where it came from, as errors show it: `functions/score.js`.
+    pub file: Arc<str>,
+    /// The text (UTF-8) or the module.
+    pub code: Arc<[u8]>,
+}
+
+/// A language, or an engine of one.
+pub trait Runtime: Send + Sync {
+    /// What the configuration calls it.
+    fn name(&self) -> &'static str;
+
+    /// Checks and compiles a function. Nothing of it runs.
+    ///
+    /// # Errors
+    /// [`Code::Compile`] with the place, [`Code::Denied`] for an import that is not granted, [`Code::TooLarge`].
+    fn compile(&self, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error>;
+}
+
+/// A compiled function, shared by its workers.
+pub trait Compiled: Send + Sync {
+    /// What one worker calls; stays on the thread that opened it.
+    ///
+    /// # Errors
+    /// The engine could not be started within the limits.
+    fn open(&self) -> Result<Box<dyn Instance>, Error>;
+}
+
+/// A function that is ready to be called, any number of times, one at a time.
+pub trait Instance {
+    /// Runs the function on one event, from a fresh global state, until [`Session::deadline`] at the latest.
+    ///
+    /// `event` is the event as a JSON object (`id`, `type`, `source`, `data`, …). Does not panic, whatever the function
+    /// does.
+    fn call(&mut self, event: &[u8], session: Session) -> Ended;
+}
+
+/// What an engine says of a call.
+#[derive(Debug)]
+pub struct Ended {
+    /// The output as JSON text; `None` when the function dropped the event.
+    pub result: Result<Option<Vec<u8>>, Error>,
+    /// What it did meanwhile.
+    pub session: Session,
+    /// Fuel or instructions, where the engine counts.
+    pub fuel: Option<u64>,
+    /// The most memory that the call held, in bytes, where the engine knows.
+    pub peak_memory: Option<u64>,
+}
+
+/// Runs one call, measures it, and holds its output against the limits that all languages share.
+pub fn run(instance: &mut dyn Instance, event: &[u8], session: Session) -> Done {
+    let (started, cpu) = (Instant::now(), thread_cpu());
+    let Ended { result, session, fuel, peak_memory } = instance.call(event, session);
+    let wall = started.elapsed();
+    let cpu = thread_cpu().zip(cpu).map(|(now, then)| now.saturating_sub(then));
+    let output_limit = session.settings().limits.output;
+    let result = result.and_then(|value| match value {
+        Some(value) if value.len() > output_limit => Err(Error::new(
+            Code::OutputTooLarge,
+            format!("the output has {} bytes; at most {output_limit} are allowed (`limits.output`)", value.len()),
+        )),
+        // An engine that was interrupted can have caught its own interruption.
+        _ if wall > session.settings().limits.wall + session.settings().limits.grace() => {
+            Err(Error::timeout(session.settings().limits.wall))
+        }
+        value => Ok(value),
+    });
+    let parts = session.into_parts();
+    let usage = Usage {
+        wall,
+        cpu,
+        fuel,
+        peak_memory,
+        host_calls: parts.host_calls,
+        output_bytes: result.as_ref().ok().and_then(Option::as_ref).map_or(0, |v| v.len() as u64),
+    };
+    let result =
+        result.map(|value| Output { value: value.map(Into::into), emitted: parts.emitted, writes: parts.writes });
+    Done { result, usage, logs: parts.logs, logs_cut: parts.logs_cut }
+}
+
+/// The processor time of this thread.
+fn thread_cpu() -> Option<std::time::Duration> {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).ok().map(Into::into)
+}
