@@ -199,6 +199,10 @@ type Done = Result<(), Failure>;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    // A worker of a function, started by the service: not for people, and ready at once.
+    if std::env::args_os().nth(1).is_some_and(|command| command == "worker") {
+        return worker();
+    }
     let cli = Cli::parse();
     let output = cli.output;
     match run(cli) {
@@ -206,6 +210,22 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             tell(&failure, output);
             ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Serves the function that comes over standard input, which is a socket, until that closes.
+#[expect(clippy::print_stderr, reason = "the service's own output is where its worker's last words belong")]
+fn worker() -> ExitCode {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let find = |name: &str| hexafn_runtimes::Language::named(name).map(hexafn_runtimes::Language::runtime);
+    match socket.and_then(|socket| hexafn_runtimes::worker::serve(socket, find)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hexafn worker: {error}; it is started by `hexafn serve`, not by hand");
+            ExitCode::from(70)
         }
     }
 }

@@ -337,7 +337,7 @@ impl<'d> Bench<'d> {
         let name = definition.name.clone();
         let mut schedule = Schedule::new(self.now);
         loop {
-            let ran = runner.run(record, schedule.attempt, schedule.now);
+            let ran = runner.run_now(record, schedule.attempt, schedule.now);
             for execution in &ran.executions {
                 *self.seen.functions.entry(execution.function.clone()).or_default() += 1;
             }

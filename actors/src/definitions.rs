@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Str;
+use crate::runtime::Hosted;
 use crate::source::pull::{Decoder, Upstream};
 use crate::source::settings::WebhookSettings;
 use crate::source::timer::Schedule;
@@ -191,8 +192,12 @@ pub struct TriggerDefinition {
 pub struct FunctionDefinition {
     /// Its name.
     pub name: Str,
-    /// The compiled body.
-    pub program: Program,
+    /// What runs.
+    pub body: Body,
+    /// What the data of its events is held against before it runs.
+    pub input: Option<Arc<Validator>>,
+    /// What its output is held against.
+    pub output: Option<Arc<Validator>>,
     /// The longest a run may take.
     pub timeout: Duration,
     /// What runs when it fails or times out, in order.
@@ -201,6 +206,56 @@ pub struct FunctionDefinition {
     pub env: Vec<(Str, Str)>,
     /// A hash of its text.
     pub fingerprint: u64,
+}
+
+/// The body of a function.
+pub enum Body {
+    /// In the language of hexaFn.
+    Dsl(Program),
+    /// In another one.
+    Hosted(Arc<Hosted>),
+}
+
+impl FunctionDefinition {
+    /// The program, when it is in the language of hexaFn.
+    pub fn program(&self) -> Option<&Program> {
+        match &self.body {
+            Body::Dsl(program) => Some(program),
+            Body::Hosted(_) => None,
+        }
+    }
+
+    /// The function, when it is in another language.
+    pub fn hosted(&self) -> Option<&Arc<Hosted>> {
+        match &self.body {
+            Body::Dsl(_) => None,
+            Body::Hosted(hosted) => Some(hosted),
+        }
+    }
+
+    /// Its language: `dsl`, `js`, `lua`, `wasm`.
+    pub fn language(&self) -> &'static str {
+        self.hosted().map_or("dsl", |hosted| hosted.language)
+    }
+
+    /// Whether it may emit.
+    pub fn emits(&self) -> bool {
+        match &self.body {
+            Body::Dsl(program) => !program.emits().is_empty(),
+            Body::Hosted(hosted) => !hosted.settings.grants.emit.is_empty(),
+        }
+    }
+
+    /// The topics that it is known to emit to: those that its text names, or that it is granted by name.
+    pub fn emits_to(&self) -> Vec<Str> {
+        match &self.body {
+            Body::Dsl(program) => program.emits().topics.iter().map(|topic| Str::from(&**topic)).collect(),
+            Body::Hosted(hosted) => {
+                let names = hosted.settings.grants.emit.iter().filter(|name| !name.contains(['*', '>']));
+                names.map(|name| Str::from(&**name)).collect()
+            }
+        }
+    }
 }
 
 /// A target.

@@ -1,21 +1,30 @@
 //! Functions: one input (event and context), one output, one error vocabulary. The language of hexaFn runs here in
-//! the trigger's handler, within a budget of steps that its timeout gives.
+//! the trigger's handler, within a budget of steps that its timeout gives; the others run on workers (see
+//! [`crate::runtime`]).
 
 use bytes::Bytes;
 use hexafn_dsl::json::Doc;
-use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, RuntimeError, Value};
+use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, Program, RuntimeError, Validator, Value};
+use hexafn_runtimes::{Code, Ctx, Done, Level, Usage, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Wall;
-use crate::definitions::FunctionDefinition;
+use crate::definitions::{Body, FunctionDefinition};
 use crate::event::{Event, Str};
 use crate::log::{Record, TopicId};
 use crate::metrics::FunctionMetrics;
+use crate::runtime::{Hosted, Local, Workers, event_json};
 use crate::topic::{first_place, pattern};
 
 /// The largest output of a function, in bytes.
 pub const MAX_OUTPUT: usize = 256 << 10;
+
+/// The most faults of a schema in one message.
+const MOST_FAULTS: usize = 8;
+
+/// The module that the log lines of functions are filtered by.
+const LOGS: &str = "hexafn::function";
 
 /// Steps of the language that a millisecond of timeout buys: measured at about 30 million a second and halved, so
 /// that the budget ends a run before its wall-clock time does on a slow machine too.
@@ -28,6 +37,8 @@ pub struct Produced {
     pub output: Option<Bytes>,
     /// What it emitted beside it, in order.
     pub emitted: Vec<Emitted>,
+    /// What it stored, in order: takes effect with the output.
+    pub writes: Vec<Write>,
 }
 
 /// An event that a function sends to a topic by itself.
@@ -47,7 +58,7 @@ pub struct Emitted {
 pub struct Error {
     /// The function.
     pub function: Str,
-    /// A stable code: `HX…` of the language, or `output-too-large`, `timeout`.
+    /// A stable code: `HX…` of the language, or one of [`hexafn_runtimes::Code`], such as `timeout`.
     pub code: Str,
     /// What happened and where.
     pub message: String,
@@ -65,19 +76,23 @@ pub struct Execution {
     pub function: Str,
     /// The version: the hash of its text.
     pub version: u64,
-    /// How long it took.
+    /// How long it took, waiting for a worker included.
     pub took: Duration,
+    /// What it used, where a worker measured it.
+    pub usage: Option<Box<Usage>>,
     /// `None` when it ended well.
     pub error: Option<Error>,
 }
 
-/// A function with its series.
+/// A function with its series and its workers.
 #[derive(Clone)]
 pub struct Function {
     /// The definition.
     pub definition: Arc<FunctionDefinition>,
     /// Its series.
     pub metrics: FunctionMetrics,
+    /// Who runs it.
+    pub workers: Workers,
 }
 
 /// What the expressions see of a record. The data is parsed only when somebody reads it.
@@ -116,46 +131,61 @@ pub fn seed(record: &Record) -> u64 {
 }
 
 impl Function {
-    /// Runs the function once.
-    pub fn run(&self, record: &Record, trigger: &str, attempt: u32, now: Wall) -> (Result<Produced, Error>, Execution) {
+    /// A function that runs on the caller's thread, whatever its language: for dry runs and the command line.
+    pub fn local(definition: Arc<FunctionDefinition>, metrics: FunctionMetrics) -> Self {
+        let workers = match definition.hosted() {
+            None => Workers::Own,
+            Some(hosted) => Workers::Local(Arc::new(Local::new(hosted.clone()))),
+        };
+        Self { definition, metrics, workers }
+    }
+
+    /// Whether a run needs no waiting.
+    pub fn is_inline(&self) -> bool {
+        !matches!(self.workers, Workers::Pool(_))
+    }
+
+    /// Runs the function once. Ready at the first poll when [`Function::is_inline`].
+    pub async fn run(
+        &self,
+        record: &Record,
+        trigger: &str,
+        attempt: u32,
+        now: Wall,
+    ) -> (Result<Produced, Error>, Execution) {
         let definition = &self.definition;
         let started = Instant::now();
-        let ctx = CtxView {
-            trigger,
-            function: &definition.name,
-            attempt,
-            now_us: now.0,
-            env: &definition.env,
-            random_seed: seed(record),
+        let mut usage = None;
+        let result = match self.fits(definition.input.as_deref(), Code::Input, "its input", &record.event.data) {
+            Err(error) => Err(error),
+            Ok(()) => match &definition.body {
+                Body::Dsl(program) => {
+                    let result = self.run_program(program, record, trigger, attempt, now);
+                    match result {
+                        Ok(_) if started.elapsed() > definition.timeout => Err(self.error(
+                            Code::Timeout,
+                            format!(
+                                "took {:?}, longer than its timeout of {:?}",
+                                started.elapsed(),
+                                definition.timeout
+                            ),
+                        )),
+                        other => other,
+                    }
+                }
+                Body::Hosted(hosted) => {
+                    let done = self.call(hosted, record, trigger, attempt, now).await;
+                    usage = Some(Box::new(done.usage));
+                    self.hosted(done, record, trigger)
+                }
+            },
         };
-        let input = Input { event: view(record, definition.program.reads_data()), ctx };
-        let millis = u64::try_from(definition.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let limits = Limits { steps: millis.saturating_mul(STEPS_PER_MS), ..Limits::default() };
-        let mut budget = Budget::new(limits);
-        let result = definition.program.run(&input, &mut budget).map_err(|e| self.failed(&e)).and_then(|outcome| {
-            let dropped = matches!(outcome.value, Value::Drop);
-            let output = if dropped { None } else { Some(self.json(&outcome.value)?) };
-            let mut emitted = Vec::with_capacity(outcome.emitted.len());
-            for one in &outcome.emitted {
-                pattern::check_name(&one.topic).map_err(|e| Error {
-                    function: definition.name.clone(),
-                    code: "emit-topic".into(),
-                    message: format!("emitted to a topic that is none: {e}"),
-                })?;
-                let key = one.key.as_ref().map(|key| Str::from(&**key));
-                emitted.push(Emitted { topic: Str::from(&*one.topic), key, data: self.json(&one.value)? });
-            }
-            Ok(Produced { output, emitted })
+        let result = result.and_then(|produced| {
+            let output = produced.output.as_deref();
+            output.map_or(Ok(()), |o| self.fits(definition.output.as_deref(), Code::OutputSchema, "its output", o))?;
+            Ok(produced)
         });
         let took = started.elapsed();
-        let result = match result {
-            Ok(_) if took > definition.timeout => Err(Error {
-                function: definition.name.clone(),
-                code: "timeout".into(),
-                message: format!("took {took:?}, longer than its timeout of {:?}", definition.timeout),
-            }),
-            other => other,
-        };
         self.metrics.seconds.observe(took.as_secs_f64());
         match &result {
             Ok(_) => self.metrics.ok.inc(),
@@ -166,9 +196,121 @@ impl Function {
             function: definition.name.clone(),
             version: definition.fingerprint,
             took,
+            usage,
             error: result.as_ref().err().cloned(),
         };
         (result, execution)
+    }
+
+    fn run_program(
+        &self,
+        program: &Program,
+        record: &Record,
+        trigger: &str,
+        attempt: u32,
+        now: Wall,
+    ) -> Result<Produced, Error> {
+        let definition = &self.definition;
+        let ctx = CtxView {
+            trigger,
+            function: &definition.name,
+            attempt,
+            now_us: now.0,
+            env: &definition.env,
+            random_seed: seed(record),
+        };
+        let input = Input { event: view(record, program.reads_data()), ctx };
+        let millis = u64::try_from(definition.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        let limits = Limits { steps: millis.saturating_mul(STEPS_PER_MS), ..Limits::default() };
+        let mut budget = Budget::new(limits);
+        let outcome = program.run(&input, &mut budget).map_err(|e| self.failed(&e))?;
+        let dropped = matches!(outcome.value, Value::Drop);
+        let output = if dropped { None } else { Some(self.json(&outcome.value)?) };
+        let mut emitted = Vec::with_capacity(outcome.emitted.len());
+        for one in &outcome.emitted {
+            let key = one.key.as_ref().map(|key| Str::from(&**key));
+            emitted.push(Emitted { topic: self.topic(&one.topic)?, key, data: self.json(&one.value)? });
+        }
+        Ok(Produced { output, emitted, writes: Vec::new() })
+    }
+
+    async fn call(&self, hosted: &Hosted, record: &Record, trigger: &str, attempt: u32, now: Wall) -> Done {
+        let definition = &self.definition;
+        let ctx = Arc::new(Ctx {
+            trigger: trigger.to_owned(),
+            function: definition.name.to_string(),
+            attempt,
+            now_ms: now.0.div_euclid(1_000),
+            now: now.rfc3339(),
+            trace_id: record.event.trace.trace_id.to_string(),
+            env: definition.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            seed: seed(record),
+        });
+        let event = event_json(record);
+        match &self.workers {
+            Workers::Pool(pool) => pool.call(event.into(), ctx).await,
+            Workers::Local(local) => local.call(&event, &ctx),
+            Workers::Own => crate::runtime::pool::unserved(hosted),
+        }
+    }
+
+    /// What a worker says of a run, in the words of all functions.
+    fn hosted(&self, done: Done, record: &Record, trigger: &str) -> Result<Produced, Error> {
+        let event = &record.event;
+        for line in &done.logs {
+            let (function, message) = (&*self.definition.name, &*line.message);
+            let (event_id, trace_id) = (&*event.id, &*event.trace.trace_id);
+            match line.level {
+                Level::Debug => tracing::debug!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
+                Level::Info => tracing::info!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
+                Level::Warn => tracing::warn!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
+                Level::Error => tracing::error!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
+            }
+        }
+        if done.logs_cut {
+            tracing::warn!(target: LOGS, function = &*self.definition.name, trigger, event_id = &*event.id,
+                "it logged more than `limits.logs` allows; the rest is cut");
+        }
+        let output = done.result.map_err(|error| self.hosted_error(&error))?;
+        let mut emitted = Vec::with_capacity(output.emitted.len());
+        for one in output.emitted {
+            let key = one.key.map(|key| Str::from(&*key));
+            emitted.push(Emitted { topic: self.topic(&one.topic)?, key, data: one.data.into() });
+        }
+        Ok(Produced { output: output.value.map(|v| Bytes::from(v.into_vec())), emitted, writes: output.writes })
+    }
+
+    fn hosted_error(&self, error: &hexafn_runtimes::Error) -> Error {
+        let place = match error.position {
+            None => String::new(),
+            Some(at) if at.column == 0 => format!(" (line {})", at.line),
+            Some(at) => format!(" (line {}, column {})", at.line, at.column),
+        };
+        let stack = error.stack.as_ref().map_or_else(String::new, |stack| format!("\n{stack}"));
+        self.error(error.code, format!("{}{place}{stack}", error.message))
+    }
+
+    fn topic(&self, name: &str) -> Result<Str, Error> {
+        match pattern::check_name(name) {
+            Ok(()) => Ok(Str::from(name)),
+            Err(e) => Err(self.error(Code::EmitTopic, format!("emitted to a topic that is none: {e}"))),
+        }
+    }
+
+    /// Holds data against a schema.
+    fn fits(&self, schema: Option<&Validator>, code: Code, what: &str, data: &[u8]) -> Result<(), Error> {
+        let Some(schema) = schema else { return Ok(()) };
+        let faults = schema.faults(data, MOST_FAULTS);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let place = |path: &str| if path.is_empty() { "the whole".to_owned() } else { format!("`{path}`") };
+        let list = faults.iter().map(|f| format!("{} {}", place(&f.path), f.message)).collect::<Vec<_>>().join("; ");
+        Err(self.error(code, format!("{what} does not match its schema: {list}")))
+    }
+
+    fn error(&self, code: Code, message: String) -> Error {
+        Error { function: self.definition.name.clone(), code: code.as_str().into(), message }
     }
 
     fn json(&self, value: &Value<'_>) -> Result<Bytes, Error> {

@@ -14,6 +14,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod reply;
+pub mod runtime;
 pub mod source;
 pub mod supervision;
 pub mod system;

@@ -6,6 +6,7 @@
 //! /topics/{topic}     the tail and the subscriptions of a topic
 //! /triggers/{name}    a trigger
 //! /forwarders/{name}  a target outside
+//! /functions/{name}/{n}  a worker of a function in another language
 //! /timers/{name}      a timer
 //! /sources/{name}     a source that fetches from a broker
 //! ```
@@ -13,7 +14,7 @@
 use actix::{Actor, Addr};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -26,6 +27,7 @@ use crate::log::rocks::{RocksLog, RocksOptions};
 use crate::log::{self, Back, Commit, Durability, EventLog, Op, Ops, Receipt};
 use crate::metrics::Metrics;
 use crate::reply::Replies;
+use crate::runtime::{Pool, Store};
 use crate::source::pull_actor::PullStatus;
 use crate::supervision::front::{Front, SendError};
 use crate::supervision::lifeline::Started;
@@ -41,6 +43,7 @@ use crate::trigger::Counts;
 mod apply;
 pub mod dead;
 pub mod explained;
+mod functions;
 pub mod outside;
 pub mod probe;
 mod pulls;
@@ -144,6 +147,8 @@ struct Running {
     targets: BTreeMap<Str, TargetEntry>,
     timers: BTreeMap<Str, u64>,
     pulls: BTreeMap<Str, (u64, Arc<PullStatus>)>,
+    /// The workers of functions, with the version that they run.
+    pools: BTreeMap<Str, (u64, Arc<Pool>)>,
 }
 
 struct Inner {
@@ -160,6 +165,9 @@ struct Inner {
     durability: Durability,
     max_bytes: Option<u64>,
     over_size: Arc<AtomicBool>,
+    /// What functions stored.
+    store: Arc<Store>,
+    worker_numbers: AtomicU64,
     running: RwLock<Running>,
     /// Subscriptions of clients outside.
     registered: RwLock<BTreeMap<Str, outside::Registered>>,
@@ -242,6 +250,8 @@ impl System {
             durability: options.durability,
             max_bytes: options.max_bytes,
             over_size: Arc::default(),
+            store: Arc::default(),
+            worker_numbers: AtomicU64::new(1),
             running: RwLock::default(),
             registered: RwLock::default(),
             applying: tokio::sync::Mutex::default(),

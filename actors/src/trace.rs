@@ -3,6 +3,7 @@
 //! Steps come in batches over a bounded mailbox; when it is full they are dropped and counted, never waited for.
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
+use hexafn_runtimes::Usage;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -68,6 +69,8 @@ pub enum Detail {
     Place(Str, u64),
     /// A place in a topic, and the version of the trigger that looked at it.
     Version(Str, u64, u64),
+    /// A run of a function: its version, and what it used where that was measured.
+    Run(u64, Option<Box<Usage>>),
     /// An attempt and what the target said.
     Attempt(u32, Str),
     /// Anything else.
@@ -79,6 +82,21 @@ impl std::fmt::Display for Detail {
         match self {
             Self::None => Ok(()),
             Self::Place(topic, seq) | Self::Version(topic, seq, _) => write!(f, "{topic}#{seq}"),
+            Self::Run(version, usage) => {
+                write!(f, "version {version:016x}")?;
+                let Some(usage) = usage else { return Ok(()) };
+                write!(f, ", ran {:?}", usage.wall)?;
+                if let Some(cpu) = usage.cpu {
+                    write!(f, ", cpu {cpu:?}")?;
+                }
+                if let Some(fuel) = usage.fuel {
+                    write!(f, ", fuel {fuel}")?;
+                }
+                if let Some(peak) = usage.peak_memory {
+                    write!(f, ", memory {} KiB", peak / 1024)?;
+                }
+                write!(f, ", {} host calls, {} bytes out", usage.host_calls, usage.output_bytes)
+            }
             Self::Attempt(n, what) => write!(f, "attempt {n}: {what}"),
             Self::Text(text) => f.write_str(text),
         }

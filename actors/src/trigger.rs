@@ -6,16 +6,17 @@
 //! Strategy: `RestartStrategy::actor`; quarantined when most of what it does fails. A restart loses nothing: what was
 //! in flight is delivered again, and the record it was working on counts as failed.
 
-use actix::{Actor, ActorContext, ActorFutureExt, Context, ContextFutureSpawner, Handler, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
-use crate::log::Ops;
+use crate::log::{Ops, Record};
 use crate::metrics::TriggerMetrics;
 use crate::reply::{Answer, Replies};
+use crate::runtime::Store;
 use crate::supervision::decision::{Decision, History, decide};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::{Front, SendError};
@@ -64,6 +65,8 @@ pub struct TriggerSpec {
     pub health: RestartStrategy,
     /// Counts steps that the recorder could not take.
     pub steps_dropped: prometheus::IntCounter,
+    /// What functions stored.
+    pub store: Arc<Store>,
     /// The record that is being worked on, plus one: outlives the actor, so that its successor knows the culprit.
     pub working: Arc<AtomicU64>,
 }
@@ -85,18 +88,43 @@ pub struct Trigger {
     history: History,
     /// Why it is beyond help: said to the supervisor at the end of the batch.
     gave_up: Option<String>,
+    /// What workers have finished since the last answer to a topic.
+    finished: Vec<(Front<TopicMessage>, Settlement)>,
+    steps: Vec<Step>,
 }
+
+/// Answers topics for what workers have finished.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Answered;
 
 impl Trigger {
     /// A trigger that has not failed yet.
     pub fn new(spec: TriggerSpec, life: Lifeline) -> Self {
-        Self { spec, life, history: History::default(), gave_up: None }
+        Self { spec, life, history: History::default(), gave_up: None, finished: Vec::new(), steps: Vec::new() }
     }
 
     /// Runs one record and says how it is settled.
-    fn work(&mut self, record: &crate::log::Record, attempt: u32, steps: &mut Vec<Step>) -> (Verdict, Ops) {
+    fn work(&mut self, record: &Record, attempt: u32, steps: &mut Vec<Step>) -> (Verdict, Ops) {
         let now = Wall::now();
-        let ran = self.spec.runner.run(record, attempt, now);
+        let ran = self.spec.runner.run_now(record, attempt, now);
+        self.conclude(ran, record, attempt, now, steps)
+    }
+
+    /// What follows from a run.
+    fn conclude(
+        &mut self,
+        mut ran: Ran,
+        record: &Record,
+        attempt: u32,
+        now: Wall,
+        steps: &mut Vec<Step>,
+    ) -> (Verdict, Ops) {
+        if matches!(ran.end, End::Fired { .. } | End::Dropped)
+            && let Err(message) = self.spec.store.apply(&ran.writes)
+        {
+            ran.end = End::Failed { message, permanent: false };
+        }
         let name = &self.spec.runner.definition.name;
         let event = &record.event;
         tell(&ran, record, name, attempt);
@@ -114,6 +142,7 @@ impl Trigger {
             // Told together at the end: each began before all that ran after it.
             after = after.saturating_sub(execution.took);
             step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0)));
+            let step = step.with(Detail::Run(execution.version, execution.usage.clone()));
             steps.push(match &execution.error {
                 None => step,
                 Some(error) => step.failed(Detail::Text(error.to_string().into())),
@@ -180,7 +209,7 @@ impl Trigger {
 }
 
 /// The log line of an evaluation and of each run.
-fn tell(ran: &Ran, record: &crate::log::Record, trigger: &str, attempt: u32) {
+fn tell(ran: &Ran, record: &Record, trigger: &str, attempt: u32) {
     let event = &record.event;
     let status = match &ran.end {
         End::Skipped => "skipped",
@@ -219,9 +248,12 @@ impl Handler<Deliveries> for Trigger {
 
     fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        let enabled = self.spec.enabled.load(Ordering::Relaxed);
+        if enabled && !self.spec.runner.is_inline() {
+            return self.begin(deliveries, ctx);
+        }
         let mut steps = Vec::with_capacity(deliveries.items.len() * 3);
         let mut items = Vec::with_capacity(deliveries.items.len());
-        let enabled = self.spec.enabled.load(Ordering::Relaxed);
         for delivery in &deliveries.items {
             let record = &delivery.record;
             self.life.working_on(record.seq);
@@ -236,9 +268,60 @@ impl Handler<Deliveries> for Trigger {
         let message =
             TopicMessage::Settle { subscription: subscription_name(&self.spec.runner.definition.name), items };
         settle(&deliveries.reply_to, message, self, ctx);
+        self.give_up(ctx);
+    }
+}
+
+impl Trigger {
+    /// Starts what workers run, as many at a time as the subscription lets be in flight.
+    fn begin(&mut self, deliveries: Deliveries, ctx: &mut Context<Self>) {
+        for delivery in deliveries.items {
+            let (runner, record, attempt) = (self.spec.runner.clone(), delivery.record, delivery.attempt);
+            let reply_to = deliveries.reply_to.clone();
+            let now = Wall::now();
+            let run = async move {
+                let ran = runner.run(&record, attempt, now).await;
+                (ran, record)
+            };
+            run.into_actor(self)
+                .map(move |(ran, record), this, ctx| {
+                    let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+                    let mut steps = std::mem::take(&mut this.steps);
+                    let (verdict, ops) = this.conclude(ran, &record, attempt, now, &mut steps);
+                    this.steps = steps;
+                    if this.finished.is_empty() {
+                        ctx.notify(Answered);
+                    }
+                    this.finished.push((reply_to, Settlement { seq: record.seq, attempt, verdict, ops }));
+                })
+                .spawn(ctx);
+        }
+    }
+
+    fn give_up(&mut self, ctx: &mut Context<Self>) {
         if let Some(message) = self.gave_up.take() {
             self.life.fail(ctx, Failure::new(FailureKind::Permanent, message, Wall::now()));
         }
+    }
+}
+
+impl Handler<Answered> for Trigger {
+    type Result = ();
+
+    fn handle(&mut self, _: Answered, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
+        record(&self.spec.traces, std::mem::take(&mut self.steps), &self.spec.steps_dropped);
+        let mut finished = std::mem::take(&mut self.finished);
+        // One answer for each topic.
+        while let Some((topic, _)) = finished.first() {
+            let topic = topic.clone();
+            let (its, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(|(to, _)| to.leads_where(&topic));
+            let items = its.into_iter().map(|(_, item)| item).collect();
+            let subscription = subscription_name(&self.spec.runner.definition.name);
+            settle(&topic, TopicMessage::Settle { subscription, items }, self, ctx);
+            finished = others;
+        }
+        self.give_up(ctx);
     }
 }
 

@@ -13,11 +13,17 @@
 
 mod call;
 mod error;
+mod language;
 mod limits;
+pub mod process;
+pub mod protocol;
+mod sandbox;
 mod session;
+pub mod worker;
 
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
 pub use error::{Code, Error, Position};
+pub use language::Language;
 pub use limits::{Grants, Limits, Settings};
 pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};
 

@@ -65,3 +65,11 @@ pub struct Grants {
     /// Hosts that it may send HTTP requests to: `api.example.com`, `*.example.com`, with `:port` when it is not 80 or 443.
     pub http: Vec<String>,
 }
+
+impl Grants {
+    /// Whether a request may go to this URL.
+    pub fn may_request(&self, url: &str) -> bool {
+        let host = crate::session::authority(url);
+        host.as_deref().is_some_and(|host| self.http.iter().any(|g| crate::session::host_matches(g, host)))
+    }
+}

@@ -308,10 +308,9 @@ impl Session {
     /// The host is not granted, or the request failed; an answer with any status is none.
     pub fn http(&mut self, request: HttpRequest) -> Result<HttpResponse, Error> {
         self.count()?;
-        let host = authority(&request.url);
-        let granted = &self.settings.grants.http;
-        if !host.as_deref().is_some_and(|host| granted.iter().any(|g| host_matches(g, host))) {
-            return Err(denied("send a request to", &request.url, "http", granted));
+        let grants = &self.settings.grants;
+        if !grants.may_request(&request.url) {
+            return Err(denied("send a request to", &request.url, "http", &grants.http));
         }
         let response = self.host.http(request, self.deadline).map_err(|e| Error::new(Code::Host, e.0))?;
         if self.is_late() { Err(self.late()) } else { Ok(response) }
@@ -348,7 +347,7 @@ fn matches(pattern: &str, topic: &str) -> bool {
 
 /// Host and port of an absolute http or https URL, in lower case; the scheme's own port is left out. Without one when
 /// the URL names a user: what looks like a host there is not the host.
-fn authority(url: &str) -> Option<String> {
+pub(crate) fn authority(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let default = match scheme.to_ascii_lowercase().as_str() {
         "http" => ":80",
@@ -363,7 +362,7 @@ fn authority(url: &str) -> Option<String> {
     Some(authority.strip_suffix(default).map_or_else(|| authority.clone(), str::to_owned))
 }
 
-fn host_matches(granted: &str, host: &str) -> bool {
+pub(crate) fn host_matches(granted: &str, host: &str) -> bool {
     let granted = granted.to_ascii_lowercase();
     match granted.strip_prefix("*.") {
         Some(parent) => host.strip_suffix(parent).is_some_and(|sub| sub.len() > 1 && sub.ends_with('.')),

@@ -181,8 +181,8 @@ pub fn run(args: Run, output: Output) -> Done {
     };
     let trial = Trial { topic: "run".into(), kind: args.kind, subject: None, key: None, data: json_data(&args.data)? };
     let metrics = Metrics::new().function(&definition.name);
-    let function = Function { definition: definition.clone(), metrics };
-    let (result, execution) = function.run(&trial.record(), "", 1, Wall::now());
+    let function = Function::local(definition.clone(), metrics);
+    let (result, execution) = futures_executor::block_on(function.run(&trial.record(), "", 1, Wall::now()));
     let took = execution.took.as_micros();
     let produced = result.map_err(|e| Failure::new(1, e.to_string()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

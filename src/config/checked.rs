@@ -7,6 +7,7 @@ mod absent;
 mod expected;
 mod function;
 mod graph;
+mod hosted;
 mod source;
 mod target;
 mod test;
@@ -176,7 +177,7 @@ impl<'a> Checker<'a> {
         for node in layers.of_kind("function") {
             insert(&mut definitions.functions, self.function(node), |d| &d.name);
         }
-        let emits = definitions.functions.values().filter(|f| !f.program.emits().is_empty());
+        let emits = definitions.functions.values().filter(|f| f.emits());
         self.emitting = emits.map(|f| f.name.to_string()).collect();
         for node in layers.of_kind("target") {
             insert(&mut definitions.targets, self.target(node), |d| &d.name);

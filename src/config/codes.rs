@@ -52,6 +52,7 @@ codes! {
     UNUSED "HX1023" "a definition that nothing uses"
     UNVERIFIED "HX1024" "a webhook that anybody can call"
     UNREACHABLE "HX1025" "a target that will be refused"
+    FUNCTION_CODE "HX1026" "a function that its language refuses"
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use super::codes;
 use super::problem::Problem;
 use super::texts::Span;
 
-/// The longest function file, in bytes.
+/// The longest text of a function, in bytes.
 pub const MAX_FUNCTION: u64 = 256 << 10;
+/// The longest module of a function, in bytes.
+pub const MAX_MODULE: u64 = 16 << 20;
 
 /// Texts that stand in for what is on disk: what an editor shows and has not saved, by path.
 pub type Shown = BTreeMap<PathBuf, Arc<str>>;
@@ -27,6 +29,23 @@ pub struct Root<'a> {
 
 /// Reads the text file `name` within the folder. `span` is where it is named, `who` names it to people.
 pub fn read_within(root: Root<'_>, name: &str, span: &Span, who: &str) -> Result<(PathBuf, String), Box<Problem>> {
+    let (full, bytes) = bytes_within(root, name, MAX_FUNCTION, span, who)?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let message = format!("{who}: {} cannot be read: it is not UTF-8 at byte {at}", full.display());
+        Problem::error(&codes::FUNCTION_FILE, span.clone(), message).boxed()
+    })?;
+    Ok((full, text))
+}
+
+/// Reads the file `name` within the folder, of `most` bytes at most.
+pub fn bytes_within(
+    root: Root<'_>,
+    name: &str,
+    most: u64,
+    span: &Span,
+    who: &str,
+) -> Result<(PathBuf, Vec<u8>), Box<Problem>> {
     let (dir, path) = (root.dir, Path::new(name));
     let outside = |why: &str| {
         Problem::error(&codes::FILE_OUTSIDE, span.clone(), format!("{who}: `{name}` {why}"))
@@ -44,7 +63,7 @@ pub fn read_within(root: Root<'_>, name: &str, span: &Span, who: &str) -> Result
         Problem::error(&codes::FUNCTION_FILE, span.clone(), format!("{who}: {} cannot be read: {why}", full.display()))
     };
     if let Some(text) = root.shown.get(&full) {
-        return Ok((full, text.to_string()));
+        return Ok((full, text.as_bytes().to_vec()));
     }
     let real = std::fs::canonicalize(&full).map_err(|e| {
         let problem = fail(e.to_string());
@@ -66,13 +85,11 @@ pub fn read_within(root: Root<'_>, name: &str, span: &Span, who: &str) -> Result
     }
     let file = std::fs::File::open(&real).map_err(|e| fail(e.to_string()))?;
     let mut bytes = Vec::new();
-    file.take(MAX_FUNCTION + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
-    if bytes.len() as u64 > MAX_FUNCTION {
-        return Err(fail(format!("it is larger than {MAX_FUNCTION} bytes")).boxed());
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
+    if bytes.len() as u64 > most {
+        return Err(fail(format!("it is larger than {most} bytes")).boxed());
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|e| fail(format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
-    Ok((full, text))
+    Ok((full, bytes))
 }
 
 /// What lies beside a file that is not there.
@@ -80,7 +97,7 @@ fn beside(path: &Path) -> Option<Vec<String>> {
     let mut names: Vec<String> = std::fs::read_dir(path.parent()?)
         .ok()?
         .filter_map(|e| e.ok()?.file_name().into_string().ok())
-        .filter(|n| n.ends_with(".hexa"))
+        .filter(|n| [".hexa", ".js", ".lua", ".luau", ".wasm", ".wat"].iter().any(|end| n.ends_with(end)))
         .take(10)
         .collect();
     names.sort();

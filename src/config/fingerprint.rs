@@ -21,7 +21,12 @@ pub fn of(node: &Node, extra: &[&[u8]]) -> u64 {
 
 /// The hash of a whole file.
 pub fn of_text(text: &str) -> u64 {
-    first_bytes(&Sha256::digest(text.as_bytes()))
+    of_bytes(text.as_bytes())
+}
+
+/// The hash of a whole file that is no text.
+pub fn of_bytes(bytes: &[u8]) -> u64 {
+    first_bytes(&Sha256::digest(bytes))
 }
 
 fn first_bytes(hash: &[u8]) -> u64 {

@@ -61,7 +61,8 @@ impl Sources {
     pub async fn build(system: &hexafn_actors::system::System, definitions: &Definitions) -> Result<Self, Problem> {
         let read = definitions.triggers.values().any(|t| {
             let functions = hexafn_actors::system::chain_of(t, definitions);
-            t.when.as_ref().is_some_and(|w| w.reads_data()) || functions.iter().any(|f| f.program.reads_data())
+            t.when.as_ref().is_some_and(|w| w.reads_data())
+                || functions.iter().any(|f| f.program().is_some_and(|p| p.reads_data()))
         });
         let mut by_name = HashMap::new();
         for definition in definitions.sources.values() {

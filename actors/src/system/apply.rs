@@ -67,6 +67,7 @@ impl System {
                 }
             }
         }
+        let outdated = self.start_workers(&definitions, &mut applied).await?;
         for (name, definition) in &definitions.triggers {
             let fingerprint = whole_fingerprint(definition, &definitions);
             let known = read(&inner.running).triggers.get(name).map(|t| t.fingerprint);
@@ -85,6 +86,10 @@ impl System {
             inner.cast.unsubscribe(&trigger::subscription_name(&name), false).await;
             write(&inner.running).triggers.remove(&name);
             applied.removed.push(format!("trigger {name}"));
+        }
+        // No trigger knows them any more.
+        for path in outdated {
+            self.remove(&path).await?;
         }
         let gone: Vec<Str> = old.targets.keys().filter(|n| !definitions.targets.contains_key(*n)).cloned().collect();
         for name in gone {
@@ -249,6 +254,8 @@ impl System {
         let path = format!("/triggers/{name}");
         let topic = topic_of(&definition);
         let runner = Arc::new(self.resolve(definition.clone(), all).await?);
+        // Longer than its functions may take, each behind a full queue.
+        let ack_wait = subscription::Settings::default().ack_wait + self.patience(&runner.chain);
         if replaces {
             self.remove(&path).await?;
         }
@@ -272,6 +279,7 @@ impl System {
             counts: counts.clone(),
             health: trigger::health(),
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
+            store: inner.store.clone(),
             working: Arc::new(AtomicU64::new(0)),
         };
         let serves = deliveries.clone();
@@ -289,6 +297,7 @@ impl System {
                 settings: subscription::Settings {
                     ordering: definition.ordering,
                     retry: definition.retry.clone(),
+                    ack_wait,
                     ..Default::default()
                 },
                 filter: None,
@@ -315,7 +324,11 @@ impl System {
     async fn resolve(&self, definition: Arc<TriggerDefinition>, all: &Definitions) -> Result<Runner, Error> {
         let chain: Vec<Function> = chain_of(&definition, all)
             .into_iter()
-            .map(|f| Function { metrics: self.0.metrics.function(&f.name), definition: f })
+            .map(|f| Function {
+                metrics: self.0.metrics.function(&f.name),
+                workers: self.workers_of(&f),
+                definition: f,
+            })
             .collect();
         let mut outputs = Vec::with_capacity(definition.to.len());
         for name in &definition.to {
@@ -336,8 +349,8 @@ impl System {
         }
         // What functions name in so many words is there before the first event; other topics are made when they are named.
         for function in &chain {
-            for topic in &function.definition.program.emits().topics {
-                self.0.cast.ensure(topic).await?;
+            for topic in function.definition.emits_to() {
+                self.0.cast.ensure(&topic).await?;
             }
         }
         Ok(Runner::new(definition, chain, outputs, Arc::new(self.0.cast.clone())))

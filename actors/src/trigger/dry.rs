@@ -76,10 +76,8 @@ pub struct DryFunction {
 
 /// A runner that writes nowhere.
 pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
-    let chain = chain_of(definition, all)
-        .into_iter()
-        .map(|f| Function { metrics: metrics.function(&f.name), definition: f })
-        .collect();
+    let chain =
+        chain_of(definition, all).into_iter().map(|f| Function::local(f.clone(), metrics.function(&f.name))).collect();
     let outputs = definition.to.iter().filter_map(|name| {
         let target = all.targets.get(name)?;
         let topic_name = match &target.kind {
@@ -123,7 +121,7 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
     if disabled {
         return dry;
     }
-    let ran = runner.run(record, 1, Wall::now());
+    let ran = runner.run_now(record, 1, Wall::now());
     dry.functions = ran
         .executions
         .iter()

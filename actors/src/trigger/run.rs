@@ -1,7 +1,9 @@
 //! One trigger as plain state: the condition, the function chain, the outputs. No actor, no clock, no log: a record
-//! goes in, what to write and what to say comes out.
+//! goes in, what to write and what to say comes out; at once, unless a function of the chain has workers.
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use hexafn_runtimes::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,6 +95,8 @@ pub struct Ran {
     pub condition: Duration,
     /// The runs of the chain.
     pub executions: Vec<Execution>,
+    /// What they stored: takes effect when it ended well.
+    pub writes: Vec<Write>,
 }
 
 /// How the run of a trigger ended.
@@ -132,11 +136,29 @@ impl Runner {
         Self { definition, chain, outputs, topics, source, json: "application/json".into() }
     }
 
+    /// Whether a run needs no waiting: [`Runner::run_now`] gives its result.
+    pub fn is_inline(&self) -> bool {
+        self.chain.iter().all(Function::is_inline)
+    }
+
+    /// A run of a runner that is inline.
+    pub fn run_now(&self, record: &Record, attempt: u32, now: Wall) -> Ran {
+        self.run(record, attempt, now).now_or_never().unwrap_or_else(|| Ran {
+            end: End::Failed {
+                message: "its functions have workers, and were not waited for".to_owned(),
+                permanent: false,
+            },
+            condition: Duration::ZERO,
+            executions: Vec::new(),
+            writes: Vec::new(),
+        })
+    }
+
     /// Evaluates the condition, runs the chain, makes the output. The same record gives the same output id.
-    pub fn run(&self, record: &Record, attempt: u32, now: Wall) -> Ran {
+    pub async fn run(&self, record: &Record, attempt: u32, now: Wall) -> Ran {
         let started = Instant::now();
         let definition = &self.definition;
-        let mut ran = Ran { end: End::Skipped, condition: Duration::ZERO, executions: Vec::new() };
+        let mut ran = Ran { end: End::Skipped, condition: Duration::ZERO, executions: Vec::new(), writes: Vec::new() };
         if record.event.hops >= MAX_HOPS {
             ran.end = End::Failed {
                 message: format!("the event has passed {MAX_HOPS} triggers: triggers feed each other in a cycle"),
@@ -157,9 +179,15 @@ impl Runner {
                 return ran;
             }
         }
-        ran.end = match self.execute(record, attempt, now, &mut ran.executions) {
-            Ok(Produced { output: None, emitted }) if emitted.is_empty() => End::Dropped,
-            Ok(produced) => self.produced(record, produced, attempt, now),
+        ran.end = match self.execute(record, attempt, now, &mut ran.executions).await {
+            Ok(mut produced) => {
+                ran.writes = std::mem::take(&mut produced.writes);
+                if produced.output.is_none() && produced.emitted.is_empty() {
+                    End::Dropped
+                } else {
+                    self.produced(record, produced, attempt, now)
+                }
+            }
             Err(message) => End::Failed { message, permanent: false },
         };
         ran
@@ -191,7 +219,7 @@ impl Runner {
         Ok(emissions)
     }
 
-    fn execute(
+    async fn execute(
         &self,
         record: &Record,
         attempt: u32,
@@ -200,7 +228,7 @@ impl Runner {
     ) -> Result<Produced, String> {
         let mut last = None;
         for function in &self.chain {
-            let (result, execution) = function.run(record, &self.definition.name, attempt, now);
+            let (result, execution) = function.run(record, &self.definition.name, attempt, now).await;
             executions.push(execution);
             match result {
                 Ok(produced) => return Ok(produced),
@@ -208,7 +236,7 @@ impl Runner {
             }
         }
         match last {
-            None => Ok(Produced { output: Some(record.event.data.clone()), emitted: Vec::new() }),
+            None => Ok(Produced { output: Some(record.event.data.clone()), emitted: Vec::new(), writes: Vec::new() }),
             Some(error) => Err(error.to_string()),
         }
     }

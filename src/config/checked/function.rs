@@ -1,14 +1,15 @@
-//! `[[function]]`: a body in the language of hexaFn, in place or in a file.
+//! `[[function]]`: a body in the language of hexaFn or in another one, in place or in a file.
 
-use hexafn_actors::definitions::FunctionDefinition;
+use hexafn_actors::definitions::{Body, FunctionDefinition};
 use hexafn_actors::event::Str;
-use hexafn_dsl::{ProgramKind, Shape};
+use hexafn_dsl::{Program, ProgramKind, Shape, Validator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::expected::Known;
+use super::hosted::{RawLimits, RawPool};
 use super::{Checker, who};
 use crate::config::embedded::Embedded;
 use crate::config::problem::Problem;
@@ -25,38 +26,66 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 #[schemars(extend("oneOf" = [{ "required": ["code"] }, { "required": ["file"] }]))]
 pub(super) struct RawFunction {
     /// Its name.
-    name: String,
+    pub(super) name: String,
     /// The language.
-    #[serde(default, rename = "runtime")]
-    _runtime: Runtime,
+    #[serde(default)]
+    pub(super) runtime: Runtime,
     /// A file of the configuration folder that holds the body. Either this or `code`.
-    file: Option<String>,
+    pub(super) file: Option<String>,
     /// The body.
-    code: Option<String>,
-    /// A JSON Schema in a file of the configuration folder that the data of its events meets: what the body reads is checked
-    /// against it when the configuration is checked.
+    pub(super) code: Option<String>,
+    /// A JSON Schema in a file of the configuration folder that the data of its events meets: what a body in the language of
+    /// hexaFn reads is checked against it when the configuration is checked, and each event before the function runs.
     input: Option<String>,
+    /// A JSON Schema in a file of the configuration folder that its output meets: checked after each run.
+    output: Option<String>,
     /// How long it may take, up to `"30s"`.
     #[serde(default = "second", with = "settings::length")]
     #[schemars(schema_with = "settings::length::schema")]
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// Functions that run when it fails or takes too long, in order.
     #[serde(default)]
     fallback: Vec<String>,
     /// Environment variables that it may read as `ctx.env.NAME`; never secrets.
     #[serde(default)]
     env: Vec<String>,
+    /// Topics that it may emit to: names, or patterns with `*` and `>`. Not for `dsl`, which names them in its text.
+    #[serde(default)]
+    pub(super) emit: Vec<String>,
+    /// Namespaces of the key-value store that it may use. Not for `dsl`.
+    #[serde(default)]
+    pub(super) kv: Vec<String>,
+    /// Hosts that it may send requests to: `"api.example.com"`, `"*.example.com"`, `"localhost:9000"`. Not for `dsl`.
+    #[serde(default)]
+    pub(super) http: Vec<String>,
+    /// Private networks that its requests may reach, such as `"127.0.0.0/8"`. Not for `dsl`.
+    #[serde(default)]
+    pub(super) allow_networks: Vec<String>,
+    /// What a run may use. Not for `dsl`, whose steps follow from `timeout`.
+    pub(super) limits: Option<RawLimits>,
+    /// Its workers. Not for `dsl`, which runs within its trigger.
+    pub(super) pool: Option<RawPool>,
+    /// JavaScript and Lua run in worker processes, where nothing can be reached and everything can be killed. A trusted
+    /// function runs in a thread of the service: faster, and an endless loop in it can cost that thread.
+    #[serde(default)]
+    pub(super) trusted: bool,
     /// For people.
     #[serde(default, rename = "description")]
     _description: String,
 }
 
-#[derive(Deserialize, Serialize, JsonSchema, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, Default)]
 #[serde(rename_all = "lowercase")]
-enum Runtime {
+pub(super) enum Runtime {
     /// The language of hexaFn.
     #[default]
     Dsl,
+    /// JavaScript, on QuickJS.
+    Js,
+    /// Lua, on Luau.
+    Lua,
+    /// WebAssembly.
+    Wasm,
 }
 
 fn second() -> Duration {
@@ -80,24 +109,17 @@ impl Checker<'_> {
             }
         }
         let env = self.function_env(node, &raw.env, &who);
-        let schema = match &raw.input {
-            Some(file) => Some(self.input_schema(node, file, &who)?),
-            None => {
-                // Those that run it see events of sources with a schema alone.
-                self.known = self.expected.functions.get(&raw.name).cloned();
-                None
+        let (mut texts, mut schemas) = (Vec::new(), [None, None]);
+        for ((key, file), slot) in [("input", &raw.input), ("output", &raw.output)].into_iter().zip(&mut schemas) {
+            if let Some(file) = file {
+                let (text, validator) = self.schema_file(node, key, file, &who)?;
+                texts.push(text);
+                *slot = Some(Arc::new(validator));
             }
-        };
-        let body = match (&raw.code, &raw.file) {
-            (Some(code), None) => self
-                .compile(node, &[Step::Key("code")], ProgramKind::Function, &who)
-                .map(|program| (program, code.clone())),
-            (None, Some(file)) => self.function_file(node, file, &who),
-            _ => None,
-        };
-        self.known = None;
-        let (program, text) = match (&raw.code, &raw.file) {
-            (Some(_), None) | (None, Some(_)) => body?,
+        }
+        let [input, output] = schemas;
+        match (&raw.code, &raw.file) {
+            (Some(_), None) | (None, Some(_)) => {}
             // A body of another type has been reported.
             (None, None) if node.get("code").or(node.get("file")).is_some() => return None,
             (both, _) => {
@@ -111,24 +133,22 @@ impl Checker<'_> {
                 );
                 return None;
             }
-        };
-        for topic in &program.emits().topics {
-            if let Err(error) = hexafn_actors::topic::pattern::check_name(topic) {
-                let span = node.span_of(&[Step::Key(if raw.file.is_some() { "file" } else { "code" })]);
-                self.problems.push(Problem::error(&codes::NAME, span, format!("{who} emits to `{topic}`: {error}")));
-            }
         }
+        let body = if raw.runtime == Runtime::Dsl {
+            self.only_hosted(node, &who);
+            self.program(node, &raw, &who, &mut texts).map(Body::Dsl)
+        } else {
+            self.hosted(node, &raw, &who, &mut texts).map(|hosted| Body::Hosted(Arc::new(hosted)))
+        }?;
         if self.problems.errors() > errors {
             return None;
         }
-        let modules = self.modules.texts_of(&program);
-        let parts: Vec<&[u8]> = std::iter::once(text.as_bytes())
-            .chain(modules.iter().map(|m| m.as_bytes()))
-            .chain(schema.iter().map(|s| s.as_bytes()))
-            .collect();
+        let parts: Vec<&[u8]> = texts.iter().map(|text| &**text).collect();
         Some(FunctionDefinition {
             name: raw.name.into(),
-            program,
+            body,
+            input,
+            output,
             timeout: raw.timeout,
             fallback: raw.fallback.into_iter().map(Into::into).collect(),
             fingerprint: fingerprint::of(node, &parts),
@@ -136,9 +156,36 @@ impl Checker<'_> {
         })
     }
 
-    /// Reads the schema of the events; what is compiled next is checked against it.
-    fn input_schema(&mut self, node: &Node, file: &str, who: &str) -> Option<String> {
-        let span = node.span_of(&[Step::Key("input")]);
+    /// The body in the language of hexaFn.
+    fn program(&mut self, node: &Node, raw: &RawFunction, who: &str, texts: &mut Vec<Vec<u8>>) -> Option<Program> {
+        match &raw.input {
+            Some(file) => self.known = Some(self.shape_of(node, file, texts.first()?, who)?),
+            // Those that run it see events of sources with a schema alone.
+            None => self.known = self.expected.functions.get(&raw.name).cloned(),
+        }
+        let body = match (&raw.code, &raw.file) {
+            (Some(code), _) => self
+                .compile(node, &[Step::Key("code")], ProgramKind::Function, who)
+                .map(|program| (program, code.clone())),
+            (_, Some(file)) => self.function_file(node, file, who),
+            _ => None,
+        };
+        self.known = None;
+        let (program, text) = body?;
+        for topic in &program.emits().topics {
+            if let Err(error) = hexafn_actors::topic::pattern::check_name(topic) {
+                let span = node.span_of(&[Step::Key(if raw.file.is_some() { "file" } else { "code" })]);
+                self.problems.push(Problem::error(&codes::NAME, span, format!("{who} emits to `{topic}`: {error}")));
+            }
+        }
+        texts.push(text.into_bytes());
+        texts.extend(self.modules.texts_of(&program).iter().map(|m| m.as_bytes().to_vec()));
+        Some(program)
+    }
+
+    /// Reads the schema of the events or of the output.
+    fn schema_file(&mut self, node: &Node, key: &str, file: &str, who: &str) -> Option<(Vec<u8>, Validator)> {
+        let span = node.span_of(&[Step::Key(key)]);
         let text = match files::read_within(self.root, file, &span, who) {
             Ok((path, text)) => {
                 self.function_files.push((path, text.as_str().into()));
@@ -149,12 +196,22 @@ impl Checker<'_> {
                 return None;
             }
         };
-        match Shape::from_json_schema(&text) {
-            Ok(shape) => {
-                self.known = Some(Known { shape, by: file.to_owned() });
-                Some(text)
-            }
+        match Validator::new(&text) {
+            Ok(validator) => Some((text.into_bytes(), validator)),
             Err(error) => {
+                let message = format!("`{key}` of {who}: {file} is not a JSON Schema that can be used: {error}");
+                self.problems.push(Problem::error(&codes::VALUE, span, message));
+                None
+            }
+        }
+    }
+
+    /// What a schema says of the data that the next program reads.
+    fn shape_of(&mut self, node: &Node, file: &str, schema: &[u8], who: &str) -> Option<Known> {
+        match Shape::from_json_schema(&String::from_utf8_lossy(schema)) {
+            Ok(shape) => Some(Known { shape, by: file.to_owned() }),
+            Err(error) => {
+                let span = node.span_of(&[Step::Key("input")]);
                 let message = format!("`input` of {who}: {file} is not a JSON Schema that can be used: {error}");
                 self.problems.push(Problem::error(&codes::VALUE, span, message));
                 None

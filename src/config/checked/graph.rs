@@ -1,7 +1,7 @@
 //! What only shows when all definitions are seen together: functions that fall back in a circle, triggers that feed
 //! each other, topics that nobody writes to, definitions that nobody uses.
 
-use hexafn_actors::definitions::{Definitions, On, SourceKind, TargetKind, TopicDurability};
+use hexafn_actors::definitions::{Body, Definitions, On, SourceKind, TargetKind, TopicDurability};
 use hexafn_actors::topic::pattern::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,8 +87,8 @@ fn trigger_cycles(definitions: &Definitions, layers: &Layers, problems: &mut Pro
             out.extend(listens.iter().filter(|(_, p)| p.matches(topic)).map(|(name, _)| *name));
         }
         for function in hexafn_actors::system::chain_of(trigger, definitions) {
-            for topic in &function.program.emits().topics {
-                out.extend(listens.iter().filter(|(_, p)| p.matches(topic)).map(|(name, _)| *name));
+            for topic in function.emits_to() {
+                out.extend(listens.iter().filter(|(_, p)| p.matches(&topic)).map(|(name, _)| *name));
             }
         }
     }
@@ -151,9 +151,18 @@ fn silent_topics(definitions: &Definitions, layers: &Layers, problems: &mut Prob
             SourceKind::Timer { topic, .. } | SourceKind::Pull { topic, .. } => _ = topics.insert(topic),
         }
     }
-    for emits in definitions.functions.values().map(|f| f.program.emits()) {
-        computed |= emits.computed;
-        topics.extend(emits.topics.iter().map(String::as_str));
+    for function in definitions.functions.values() {
+        match &function.body {
+            Body::Dsl(program) => {
+                computed |= program.emits().computed;
+                topics.extend(program.emits().topics.iter().map(String::as_str));
+            }
+            Body::Hosted(hosted) => {
+                let granted = &hosted.settings.grants.emit;
+                computed |= granted.iter().any(|name| name.contains(['*', '>']));
+                topics.extend(granted.iter().map(String::as_str));
+            }
+        }
     }
     // Also those of sources and targets with another error: they are not to blame.
     for kind in ["source", "target"] {

@@ -226,7 +226,7 @@ fn run(loaded: &Loaded, function: &str, data: &str) -> Result<String, String> {
     let doc = json::Doc::parse(data.as_bytes().to_vec().into(), &json::Limits::default()).unwrap();
     let mut input = Input::EMPTY;
     input.event.data = Data::Json(&doc);
-    let program = &loaded.definitions.functions[function].program;
+    let program = loaded.definitions.functions[function].program().unwrap();
     let value = program.eval(&input, &mut Budget::default()).map_err(|e| e.to_string())?;
     let mut out = Vec::new();
     value.write_json(&mut out, 10_000).map_err(|e| e.to_string())?;

@@ -194,7 +194,7 @@ async fn functions(app: web::Data<App>, request: HttpRequest) -> Result<HttpResp
     let counted = |name: &str, outcome| app.system.metrics().function_runs.with_label_values(&[name, outcome]).get();
     let of = |f: &FunctionDefinition| FunctionStatus {
         name: f.name.clone(),
-        runtime: "dsl",
+        runtime: f.language(),
         timeout_ms: u64::try_from(f.timeout.as_millis()).unwrap_or(u64::MAX),
         fallback: f.fallback.clone(),
         env: f.env.iter().map(|(name, _)| name.clone()).collect(),

@@ -217,6 +217,11 @@ pub(crate) fn base_client(guard: &Guard, connect_timeout: Span, idle: usize) -> 
         .tcp_keepalive(Duration::from_secs(30))
 }
 
+/// The client of who sends requests without settings of its own: functions.
+pub(crate) fn outgoing_client(guard: &Guard, connect_timeout: Duration, idle: usize) -> reqwest::Result<Client> {
+    base_client(guard, Span(connect_timeout), idle).build()
+}
+
 /// Reads `tls`.
 pub(crate) fn trust(
     mut builder: ClientBuilder,

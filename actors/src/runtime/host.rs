@@ -1,0 +1,161 @@
+//! What the service does for functions: the key-value store and requests out.
+
+use hexafn_runtimes::{Host, HostError, HttpRequest, HttpResponse, Write};
+use reqwest::{Client, Method};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+use super::Hosted;
+use crate::target::http::guard::{Guard, SystemLookup};
+use crate::target::http::settings::outgoing_client;
+
+/// The most bytes that keys and values take together.
+const MAX_STORE: usize = 64 << 20;
+
+/// Keys and values by namespace, in memory: gone with the process.
+#[derive(Debug, Default)]
+pub struct Store(RwLock<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    values: HashMap<(String, String), String>,
+    bytes: usize,
+}
+
+impl Store {
+    /// The value of a key, as JSON text.
+    pub fn get(&self, namespace: &str, key: &str) -> Option<String> {
+        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        entries.values.get(&(namespace.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// All changes of one run, or none.
+    ///
+    /// # Errors
+    /// They do not fit.
+    pub fn apply(&self, writes: &[Write]) -> Result<(), String> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let more: usize =
+            writes.iter().map(|w| w.value.as_ref().map_or(0, |v| w.namespace.len() + w.key.len() + v.len())).sum();
+        if entries.bytes + more > MAX_STORE {
+            return Err(format!("the key-value store in memory holds {MAX_STORE} bytes at most; delete keys"));
+        }
+        for write in writes {
+            let key = (write.namespace.clone(), write.key.clone());
+            let own = write.namespace.len() + write.key.len();
+            let old = match &write.value {
+                Some(value) => {
+                    entries.bytes += own + value.len();
+                    entries.values.insert(key, value.clone())
+                }
+                None => entries.values.remove(&key),
+            };
+            entries.bytes -= old.map_or(0, |old| own + old.len());
+        }
+        Ok(())
+    }
+}
+
+/// The host of one function.
+pub struct ServiceHost {
+    store: Arc<Store>,
+    client: Client,
+    guard: Guard,
+    /// Where requests run while the worker's thread waits.
+    runtime: Handle,
+    max_reply: usize,
+}
+
+impl ServiceHost {
+    /// A host over the store, with a client that reaches what the guard lets it.
+    ///
+    /// # Errors
+    /// TLS could not be set up.
+    pub fn new(function: &Hosted, store: Arc<Store>, runtime: Handle) -> Result<Self, String> {
+        let guard = Guard::new(function.allow_networks.clone(), Arc::new(SystemLookup));
+        let client =
+            outgoing_client(&guard, Duration::from_secs(5), function.pool.workers).map_err(|e| e.to_string())?;
+        Ok(Self { store, client, guard, runtime, max_reply: function.settings.limits.output })
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, String> {
+        let url = reqwest::Url::parse(&request.url).map_err(|e| format!("`{}` is no URL: {e}", shown(&request.url)))?;
+        self.guard.check_url(&url).map_err(|e| e.to_string())?;
+        let method = if request.method.is_empty() { "GET".to_owned() } else { request.method.to_ascii_uppercase() };
+        let method = match method.as_str() {
+            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" => {
+                Method::from_bytes(method.as_bytes()).map_err(|e| e.to_string())?
+            }
+            other => return Err(format!("expected GET, HEAD, POST, PUT, PATCH or DELETE, got `{}`", shown(other))),
+        };
+        let mut builder = self.client.request(method, url);
+        for (name, value) in &request.headers {
+            if ["host", "content-length", "transfer-encoding", "connection"].contains(&&*name.to_ascii_lowercase()) {
+                return Err(format!("the header `{name}` is set by hexaFn"));
+            }
+            builder = builder.header(name, value);
+        }
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        let mut response = builder.send().await.map_err(|e| crate::target::http::failure::chain(&e.without_url()))?;
+        let status = response.status().as_u16();
+        let headers = response.headers().iter();
+        let headers =
+            headers.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
+        let mut body = Vec::new();
+        while let Some(part) =
+            response.chunk().await.map_err(|e| crate::target::http::failure::chain(&e.without_url()))?
+        {
+            if body.len() + part.len() > self.max_reply {
+                return Err(format!("the answer is larger than {} bytes (`limits.output`)", self.max_reply));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(HttpResponse { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(200).flat_map(char::escape_debug).collect()
+}
+
+impl Host for ServiceHost {
+    fn kv_get(&self, namespace: &str, key: &str) -> Result<Option<String>, HostError> {
+        Ok(self.store.get(namespace, key))
+    }
+
+    fn http(&self, request: HttpRequest, deadline: Instant) -> Result<HttpResponse, HostError> {
+        let (send, wait) = (self.send(request), deadline.saturating_duration_since(Instant::now()));
+        // The thread of a worker is nobody else's; it polls the request itself, beside the reactor of the service.
+        let _reactor = self.runtime.enter();
+        match futures_executor::block_on(tokio::time::timeout(wait, send)) {
+            Ok(answer) => answer.map_err(HostError),
+            Err(_) => Err(HostError("no answer before the function's time was over".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_store_keeps_what_fits_and_nothing_of_what_does_not() {
+        let store = Store::default();
+        let put = |key: &str, value: Option<String>| Write { namespace: "n".into(), key: key.into(), value };
+        store.apply(&[put("a", Some("1".into())), put("b", Some("2".into())), put("a", None)]).unwrap();
+        assert_eq!((store.get("n", "a"), store.get("n", "b").as_deref()), (None, Some("2")));
+        let large = "x".repeat(MAX_STORE);
+        store.apply(&[put("c", Some("3".into())), put("d", Some(large))]).unwrap_err();
+        assert_eq!(store.get("n", "c"), None);
+        store.apply(&[put("b", None)]).unwrap();
+        assert_eq!(store.0.read().unwrap().bytes, 0);
+    }
+}

@@ -1,0 +1,257 @@
+//! `[[function]]` in JavaScript, Lua or WebAssembly: its limits, its grants, its workers.
+
+use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
+use hexafn_actors::target::http::guard;
+use hexafn_runtimes::{Grants, Language, Limits, Settings, Source};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+
+use super::Checker;
+use super::function::{RawFunction, Runtime};
+use crate::config::embedded::Embedded;
+use crate::config::files::{self, MAX_MODULE};
+use crate::config::problem::Problem;
+use crate::config::size::Size;
+use crate::config::tree::{Node, Step};
+use crate::config::{codes, fingerprint};
+
+/// `limits` of `[[function]]`: what one run may use. Beyond, it fails with an error that names the limit.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct RawLimits {
+    /// Instructions of WebAssembly, up to 10,000,000,000. The other languages have their `timeout` alone.
+    fuel: u64,
+    /// Memory, up to `"256MiB"`.
+    memory: Size,
+    /// Stack, up to `"8MiB"`.
+    stack: Size,
+    /// Output as JSON; the data of each emitted event, each stored value and each answer to a request, too. Up to `"16MiB"`.
+    output: Size,
+    /// Log lines together; what is longer is cut. Up to `"1MiB"`.
+    logs: Size,
+    /// Calls to hexaFn: log lines, emissions, key-value access, requests. Up to 100,000.
+    host_calls: u64,
+    /// Emitted events, up to 10,000.
+    emits: usize,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        let of = Limits::default();
+        let size = |n: usize| Size(n as u64);
+        Self {
+            fuel: of.fuel,
+            memory: size(of.memory),
+            stack: size(of.stack),
+            output: size(of.output),
+            logs: size(of.logs),
+            host_calls: of.host_calls,
+            emits: of.emits,
+        }
+    }
+}
+
+/// `pool` of `[[function]]`: the workers that run it, each one call at a time.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct RawPool {
+    /// How many, from 1 to 64.
+    workers: usize,
+    /// How many of them are made ready before the first call.
+    warm: usize,
+    /// Calls that may wait for each, from 1 to 10,000; more wait in their topic.
+    queue: usize,
+    /// Calls after which a worker process makes room for a fresh one.
+    recycle_after: u64,
+}
+
+impl Default for RawPool {
+    fn default() -> Self {
+        let PoolSettings { workers, warm, queue, recycle_after } = PoolSettings::default();
+        Self { workers, warm, queue, recycle_after }
+    }
+}
+
+impl Runtime {
+    fn language(self) -> Option<Language> {
+        match self {
+            Self::Dsl => None,
+            Self::Js => Some(Language::Js),
+            Self::Lua => Some(Language::Lua),
+            Self::Wasm => Some(Language::Wasm),
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// A function in the language of hexaFn has no settings of the other languages.
+    pub(super) fn only_hosted(&mut self, node: &Node, who: &str) {
+        for key in ["emit", "kv", "http", "allow_networks", "limits", "pool", "trusted"] {
+            if let Some(entry) = node.entry(key) {
+                let message = format!("`{key}` of {who} is for functions in JavaScript, Lua or WebAssembly");
+                let help = "remove it, or name the language: runtime = \"js\", \"lua\" or \"wasm\"";
+                self.problems.push(Problem::error(&codes::VALUE, entry.key_span.clone(), message).help(help));
+            }
+        }
+    }
+
+    pub(super) fn hosted(
+        &mut self,
+        node: &Node,
+        raw: &RawFunction,
+        who: &str,
+        texts: &mut Vec<Vec<u8>>,
+    ) -> Option<Hosted> {
+        let language = raw.runtime.language()?;
+        let limits = self.limits(node, raw, who);
+        let pool = self.pool(node, raw, who);
+        let grants = self.grants(node, raw, who);
+        let networks = match guard::parse_networks(&raw.allow_networks) {
+            Ok(mut networks) => {
+                networks.extend_from_slice(self.allow_networks);
+                networks
+            }
+            Err(error) => {
+                let span = node.span_of(&[Step::Key("allow_networks")]);
+                self.problems.push(Problem::error(&codes::VALUE, span, format!("`allow_networks` of {who}: {error}")));
+                return None;
+            }
+        };
+        let (code, shown, places) = self.code(node, raw, who)?;
+        let settings = Arc::new(Settings { limits, grants });
+        let source = Source { name: raw.name.as_str().into(), file: shown.as_str().into(), code: code.clone().into() };
+        let compiled = match language.runtime().compile(&source, &settings) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                let text = std::str::from_utf8(&code).ok();
+                let at = text.zip(places).zip(error.position).map(|((text, places), at)| {
+                    let start = offset(text, at.line as usize, at.column as usize);
+                    places.span(&(start..start + 1))
+                });
+                let key = if raw.file.is_some() { "file" } else { "code" };
+                let span = at.unwrap_or_else(|| node.span_of(&[Step::Key(key)]));
+                self.problems.push(Problem::error(&codes::FUNCTION_CODE, span, format!("{who}: {error}")));
+                return None;
+            }
+        };
+        texts.push(code);
+        Some(Hosted {
+            language: language.name(),
+            source,
+            compiled,
+            settings,
+            isolation: if raw.trusted || language.stops_itself() { Isolation::Thread } else { Isolation::Process },
+            pool,
+            allow_networks: networks.into(),
+        })
+    }
+
+    /// The code, how errors name where it is, and the places of its text.
+    fn code(&mut self, node: &Node, raw: &RawFunction, who: &str) -> Option<(Vec<u8>, String, Option<Embedded>)> {
+        if let Some(code) = &raw.code {
+            let span = node.span_of(&[Step::Key("code")]);
+            let places = Embedded::new(self.texts, &span, code);
+            return Some((code.clone().into_bytes(), raw.name.clone(), Some(places)));
+        }
+        let file = raw.file.as_ref()?;
+        let span = node.span_of(&[Step::Key("file")]);
+        match files::bytes_within(self.root, file, MAX_MODULE, &span, who) {
+            Ok((path, bytes)) => {
+                let places = std::str::from_utf8(&bytes).ok().map(|text| {
+                    let base = self.texts.add(path.display().to_string(), text);
+                    Embedded::whole(base, text)
+                });
+                // A module is watched by its hash.
+                let watched = match std::str::from_utf8(&bytes) {
+                    Ok(text) => text.into(),
+                    Err(_) => format!("{:016x}", fingerprint::of_bytes(&bytes)).into(),
+                };
+                self.function_files.push((path, watched));
+                Some((bytes, file.clone(), places))
+            }
+            Err(problem) => {
+                self.problems.push(*problem);
+                None
+            }
+        }
+    }
+
+    fn limits(&mut self, node: &Node, raw: &RawFunction, who: &str) -> Limits {
+        let given = raw.limits.clone().unwrap_or_default();
+        let mut bound = |key: &'static str, holds: bool, range: &str| {
+            if !holds {
+                let span = node.span_of(&[Step::Key("limits"), Step::Key(key)]);
+                self.problems.push(Problem::error(
+                    &codes::VALUE,
+                    span,
+                    format!("`limits.{key}` of {who} must be {range}"),
+                ));
+            }
+        };
+        let within = |size: Size, least: u64, most: u64| (least..=most).contains(&size.0);
+        bound("fuel", (1..=10_000_000_000).contains(&given.fuel), "from 1 to 10000000000");
+        bound("memory", within(given.memory, 1 << 20, 256 << 20), "from \"1MiB\" to \"256MiB\"");
+        bound("stack", within(given.stack, 64 << 10, 8 << 20), "from \"64KiB\" to \"8MiB\"");
+        bound("output", within(given.output, 1 << 10, 16 << 20), "from \"1KiB\" to \"16MiB\"");
+        bound("logs", within(given.logs, 0, 1 << 20), "up to \"1MiB\"");
+        bound("host_calls", given.host_calls <= 100_000, "up to 100000");
+        bound("emits", given.emits <= 10_000, "up to 10000");
+        let size = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Limits {
+            wall: raw.timeout,
+            fuel: given.fuel,
+            memory: size(given.memory),
+            stack: size(given.stack),
+            output: size(given.output),
+            logs: size(given.logs),
+            host_calls: given.host_calls,
+            emits: given.emits,
+        }
+    }
+
+    fn pool(&mut self, node: &Node, raw: &RawFunction, who: &str) -> PoolSettings {
+        let RawPool { workers, warm, queue, recycle_after } = raw.pool.clone().unwrap_or_default();
+        let mut bound = |key: &'static str, holds: bool, range: &str| {
+            if !holds {
+                let span = node.span_of(&[Step::Key("pool"), Step::Key(key)]);
+                self.problems.push(Problem::error(
+                    &codes::VALUE,
+                    span,
+                    format!("`pool.{key}` of {who} must be {range}"),
+                ));
+            }
+        };
+        bound("workers", (1..=64).contains(&workers), "from 1 to 64");
+        bound("queue", (1..=10_000).contains(&queue), "from 1 to 10000");
+        bound("recycle_after", recycle_after >= 1, "1 or more");
+        PoolSettings { workers, warm, queue, recycle_after }
+    }
+
+    fn grants(&mut self, node: &Node, raw: &RawFunction, who: &str) -> Grants {
+        for (index, topic) in raw.emit.iter().enumerate() {
+            if let Err(error) = hexafn_actors::topic::pattern::Pattern::new(topic) {
+                let span = node.span_of(&[Step::Key("emit"), Step::Index(index)]);
+                self.problems.push(Problem::error(&codes::NAME, span, format!("`emit` of {who}: {error}")));
+            }
+        }
+        for (index, host) in raw.http.iter().enumerate() {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            if name.is_empty() || name.contains(['/', '@', '*', '?', '#', ' ', '\\']) {
+                let span = node.span_of(&[Step::Key("http"), Step::Index(index)]);
+                let message = format!("`http` of {who}: `{host}` is not a host");
+                let help = "write a host, with `:port` if it is not 80 or 443: \"api.example.com\", \"*.example.com\"";
+                self.problems.push(Problem::error(&codes::VALUE, span, message).help(help));
+            }
+        }
+        Grants { emit: raw.emit.clone(), kv: raw.kv.clone(), http: raw.http.clone() }
+    }
+}
+
+/// The byte at a line and a column (in characters), both from 1.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let rest = text.get(before..).unwrap_or_default();
+    let line = rest.lines().next().unwrap_or_default();
+    before + line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at)
+}
