@@ -127,7 +127,7 @@ const CHANGES: [(&str, &str, &str); 61] = [
     (TIMER, "'once'", "'twice'"),
     (TOPIC, "'a.b'", "'a..b'"),
     (TOPIC, "'unlimited'", "'endless'"),
-    (FUNCTION, "'dsl'", "'lua'"),
+    (FUNCTION, "'dsl'", "'perl'"),
     (FUNCTION, "code = 'event.data'\n", ""),
     (FUNCTION, "'event.data'", "'event.data'\nfile = 'f.hexa'"),
     (TRIGGER, "on = 'a.*'\n", ""),

@@ -209,7 +209,7 @@ fn functions() {
         ("functions/summarize.hexa", "1"),
         (
             "hexafn.toml",
-            "[[function]]\nname = 'a'\nfile = '../secret'\n\n[[function]]\nname = 'b'\nfile = '/etc/passwd'\n\n[[function]]\nname = 'c'\nfile = 'functions/sumarize.hexa'\n\n[[function]]\nname = 'd'\n\n[[function]]\nname = 'e'\ncode = '1'\nfile = 'functions/summarize.hexa'\n\n[[function]]\nname = 'f'\ncode = '1'\ntimeout = '31s'\nruntime = 'wasm'\n\n[[function]]\nname = 'g'\ncode = '1'\nenv = ['REGION', 'API_TOKEN']\n\n[[function]]\nname = 'h'\ncode = '1'\ntimeout = '10m'\n",
+            "[[function]]\nname = 'a'\nfile = '../secret'\n\n[[function]]\nname = 'b'\nfile = '/etc/passwd'\n\n[[function]]\nname = 'c'\nfile = 'functions/sumarize.hexa'\n\n[[function]]\nname = 'd'\n\n[[function]]\nname = 'e'\ncode = '1'\nfile = 'functions/summarize.hexa'\n\n[[function]]\nname = 'f'\ncode = '1'\ntimeout = '31s'\nruntime = 'perl'\n\n[[function]]\nname = 'g'\ncode = '1'\nenv = ['REGION', 'API_TOKEN']\n\n[[function]]\nname = 'h'\ncode = '1'\ntimeout = '10m'\n",
         ),
     ];
     files("functions", &all);
