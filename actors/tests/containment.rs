@@ -131,6 +131,8 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
         max_bytes: None,
         actor: RestartStrategy::actor(),
         parent: RestartStrategy::parent(),
+        tap: None,
+        metrics: Arc::default(),
         on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
     })
     .await
