@@ -16,11 +16,12 @@ use subtle::ConstantTimeEq;
 use crate::config::TokenSettings;
 
 /// The resources that a scope can name.
-pub const RESOURCES: [&str; 11] = [
+pub const RESOURCES: [&str; 12] = [
     "actors",
     "config",
     "events",
     "functions",
+    "logs",
     "metrics",
     "sources",
     "subscriptions",

@@ -15,6 +15,7 @@ mod dlq;
 mod fmt;
 mod graph;
 mod live;
+mod logs;
 mod offline;
 mod online;
 mod repl;
@@ -149,6 +150,8 @@ enum Command {
     /// Traces: the journeys of events.
     #[command(subcommand)]
     Trace(trace::Trace),
+    /// Log lines as they are written; and which are.
+    Logs(logs::Logs),
     /// Take over changes of the configuration: all of them, or none.
     Reload,
     /// Tokens for the API.
@@ -269,6 +272,7 @@ fn run(cli: Cli) -> Done {
         Command::Actors(actors) => online::actors(&client?, actors),
         Command::Graph(args) => graph::graph(&client?, &args),
         Command::Trace(trace) => trace::run(&client?, trace),
+        Command::Logs(args) => logs::logs(&client?, args),
         Command::Reload => online::reload(&client?),
         Command::Token(token) => offline::token(token),
         Command::Schema => offline::schema(),

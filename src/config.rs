@@ -47,6 +47,7 @@ pub use problem::{ConfigErrors, Severity, Warnings};
 pub use secrets::{SAMPLE, SecretMode};
 pub use settings::{
     LogFormat, LogSettings, ServerSettings, StorageSettings, SupervisionSettings, Sync, TargetsSettings,
+    TelemetrySettings,
 };
 
 /// What to load, and how.
@@ -98,6 +99,8 @@ pub struct Loaded {
     pub storage: StorageSettings,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[telemetry]`.
+    pub telemetry: TelemetrySettings,
     /// `[supervision]`.
     pub supervision: SupervisionSettings,
     /// `[targets]`.
@@ -135,6 +138,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     let storage = settings::storage(&section("storage"), &mut problems);
     let log = read::read(&section("log"), "[log]", &mut problems).unwrap_or_default();
     let targets: TargetsSettings = read::read(&section("targets"), "[targets]", &mut problems).unwrap_or_default();
+    let telemetry = settings::telemetry(&section("telemetry"), &mut problems);
     let supervision = SupervisionSettings::read(&section("supervision"), &mut problems);
     let open = !server.listen.ip().to_canonical().is_loopback();
     if open {
@@ -169,6 +173,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
         tests: checked.tests,
         storage,
         log,
+        telemetry,
         supervision,
         targets,
         definitions: checked.definitions,

@@ -7,7 +7,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{self, Loaded, LogFormat, Options, ServerSettings, StorageSettings, SupervisionSettings};
+use crate::config::{
+    self, Loaded, LogFormat, Options, ServerSettings, StorageSettings, SupervisionSettings, TelemetrySettings,
+};
 use crate::web::App;
 use crate::web::hooks::Sources;
 use crate::web::problem::Problem;
@@ -27,6 +29,7 @@ struct Fixed {
     server: ServerSettings,
     storage: StorageSettings,
     supervision: SupervisionSettings,
+    telemetry: TelemetrySettings,
     format: LogFormat,
 }
 
@@ -39,6 +42,7 @@ impl Fixed {
             server,
             storage: loaded.storage.clone(),
             supervision: loaded.supervision.clone(),
+            telemetry: loaded.telemetry.clone(),
             format: loaded.log.format,
         }
     }
@@ -49,6 +53,7 @@ impl Fixed {
             ("server", self.server != other.server),
             ("storage", self.storage != other.storage),
             ("supervision", self.supervision != other.supervision),
+            ("telemetry", self.telemetry != other.telemetry),
             ("log.format", self.format != other.format),
         ];
         sections.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
@@ -189,7 +194,7 @@ impl Reloader {
         let sources = Arc::new(Sources::build(&app.system, &loaded.definitions).await?);
         *app.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
         app.auth.replace(&loaded.tokens, loaded.server.limits.token_rate);
-        crate::telemetry::set_level(&loaded.log.level);
+        crate::telemetry::levels::configure(&loaded.log.level);
         Ok(applied)
     }
 }

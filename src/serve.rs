@@ -4,6 +4,7 @@ use actix_web::{App as WebApp, HttpServer, web};
 use hexafn_actors::definitions::TargetKind;
 use hexafn_actors::log::Durability;
 use hexafn_actors::log::rocks::RocksOptions;
+use hexafn_actors::metrics::Metrics;
 use hexafn_actors::system::{System, SystemOptions};
 use notify::{RecursiveMode, Watcher};
 use std::net::TcpListener;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::auth::Auth;
 use crate::config::{self, Loaded, Options, ServerSettings};
 use crate::reload::Reloader;
+use crate::telemetry::spans::Spans;
 use crate::web::hooks::Sources;
 use crate::web::{self as surface, App};
 
@@ -36,6 +38,8 @@ impl Failed {
 
 /// Traces kept in memory.
 const TRACES: usize = 10_000;
+/// How long the collector of spans has for the last ones at the end.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 /// The wait after a file change: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -68,6 +72,8 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         fatal_tx.send(()).ok();
     });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let metrics = Arc::new(Metrics::new());
+    let spans = Spans::start(&loaded.telemetry, &metrics).map_err(|why| Failed::new(70, why))?;
     let system = System::start(SystemOptions {
         data: loaded.storage.path.clone(),
         rocks: rocks(&loaded),
@@ -81,6 +87,8 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         max_bytes: loaded.storage.max_size.map(|s| s.0),
         actor: loaded.supervision.actor.clone(),
         parent: loaded.supervision.parent.clone(),
+        tap: spans.as_ref().map(|spans| spans.tap(&metrics)),
+        metrics,
         on_fatal,
     })
     .await
@@ -133,6 +141,9 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         tracing::warn!(?forced, "actors did not stop in time");
     }
     running.abort();
+    if let Some(spans) = spans {
+        spans.finish(LAST_SPANS).await;
+    }
     let fatal = fatal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     match fatal {
         None => {

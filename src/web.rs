@@ -244,7 +244,7 @@ async fn index(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse
         "version": env!("CARGO_PKG_VERSION"),
         "hooks": "/hooks/{source}",
         "api": "/admin/openapi.json",
-        "streams": ["/ws/topics/{pattern}", "/ws/targets/{name}", "/ws/subscriptions/{name}", "/ws/actors"],
+        "streams": ["/ws/topics/{pattern}", "/ws/targets/{name}", "/ws/subscriptions/{name}", "/ws/actors", "/ws/logs"],
         "health": ["/health/live", "/health/ready"],
         "metrics": "/metrics",
     })))

@@ -70,10 +70,14 @@ mod letters;
 mod lines;
 #[path = "it/live.rs"]
 mod live;
+#[path = "it/logs.rs"]
+mod logs;
 #[path = "it/nats.rs"]
 mod nats;
 #[path = "it/operate.rs"]
 mod operate;
+#[path = "it/otlp.rs"]
+mod otlp;
 #[path = "it/outcomes.rs"]
 mod outcomes;
 #[path = "it/overload.rs"]
@@ -84,6 +88,8 @@ mod reload;
 mod s3;
 #[path = "it/schemas.rs"]
 mod schemas;
+#[path = "it/shortage.rs"]
+mod shortage;
 #[path = "it/signatures.rs"]
 mod signatures;
 #[path = "it/smtp.rs"]

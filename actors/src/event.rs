@@ -5,6 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use hexafn_dsl::json::{Doc, Limits};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::clock::Wall;
@@ -22,15 +23,29 @@ pub struct TraceContext {
     pub span_id: Str,
     /// The trace flags; bit 0 is "sampled".
     pub flags: u8,
+    /// What the span hangs under, while that is known: it is not stored with the event.
+    pub parent: Option<Str>,
     /// The `tracestate` header, passed on as received (at most 512 bytes).
     pub state: Option<Str>,
 }
 
 impl TraceContext {
-    /// A fresh trace, sampled.
+    /// A fresh trace, sampled at the ratio of [`sample`].
     pub fn new() -> Self {
         let (high, low, span): (u64, u64, u64) = (rand::random(), rand::random(), rand::random());
-        Self { trace_id: hex_str(&[high | 1, low]), span_id: hex_str(&[span | 1]), flags: 1, state: None }
+        let flags = u8::from((low >> 1) < SAMPLED_BELOW.load(Ordering::Relaxed));
+        Self { trace_id: hex_str(&[high | 1, low]), span_id: hex_str(&[span | 1]), flags, parent: None, state: None }
+    }
+
+    /// The context of an event that came with a `traceparent`: that trace, with a span of its own under the sender's.
+    /// `None` as [`parse`](Self::parse).
+    pub fn received(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
+        Self::parse(traceparent, tracestate).map(|sender| sender.child())
+    }
+
+    /// Whether spans of this trace are to be exported.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & 1 == 1
     }
 
     /// Reads a `traceparent` header of version 00 (later versions are read by their first four fields, as the
@@ -48,6 +63,7 @@ impl TraceContext {
             trace_id: trace.into(),
             span_id: span.into(),
             flags: u8::from_str_radix(flags, 16).ok()?,
+            parent: None,
             state: tracestate.filter(|s| !s.is_empty() && s.len() <= 512).map(Into::into),
         })
     }
@@ -57,12 +73,30 @@ impl TraceContext {
         format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, self.flags)
     }
 
-    /// The same trace with a fresh span: what an output of this event carries.
+    /// The same trace with a fresh span under this one: what an output of this event carries.
     #[must_use]
     pub fn child(&self) -> Self {
         let span: u64 = rand::random();
+        Self { span_id: hex_str(&[span | 1]), parent: Some(self.span_id.clone()), ..self.clone() }
+    }
+
+    /// The same trace with a fresh span beside this one: for the next event of one request.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        let span: u64 = rand::random();
         Self { span_id: hex_str(&[span | 1]), ..self.clone() }
     }
+}
+
+/// Fresh traces are sampled when the upper 63 bits of the second half of their id are below this, as the sampler by trace id
+/// of OpenTelemetry does: services with the same ratio choose the same traces.
+static SAMPLED_BELOW: AtomicU64 = AtomicU64::new(1 << 63);
+
+/// How many fresh traces are sampled, from 0 to 1; all of them until this is called. A trace that comes with an event has its
+/// flag already, which stays.
+pub fn sample(ratio: f64) {
+    let below = (ratio.clamp(0.0, 1.0) * (1u64 << 63) as f64) as u64;
+    SAMPLED_BELOW.store(below, Ordering::Relaxed);
 }
 
 impl Default for TraceContext {
@@ -236,8 +270,13 @@ impl Event {
         let time = Wall(if b.remaining() >= 8 { b.get_i64() } else { return Err(DecodeError::Short) });
         let (subject, content_type, key) = (get_option(b)?, get_option(b)?, get_option(b)?);
         let hops = get_u8(b)?;
-        let trace =
-            TraceContext { trace_id: get_str(b)?, span_id: get_str(b)?, flags: get_u8(b)?, state: get_option(b)? };
+        let trace = TraceContext {
+            trace_id: get_str(b)?,
+            span_id: get_str(b)?,
+            flags: get_u8(b)?,
+            parent: None,
+            state: get_option(b)?,
+        };
         let (extensions, headers) = (get_pairs(b)?, get_pairs(b)?);
         let data = get_bytes(b)?;
         Ok(Self {

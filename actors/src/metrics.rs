@@ -55,6 +55,8 @@ pub struct Metrics {
     pub viewers_slow: IntCounter,
     /// Steps of traces that were dropped because the recorder was busy.
     pub trace_steps_dropped: IntCounter,
+    /// Spans by what became of them: `exported`, `dropped`.
+    pub spans: IntCounterVec,
     topics_seen: AtomicUsize,
 }
 
@@ -145,6 +147,7 @@ impl Metrics {
                 &r,
                 IntCounter::new("hexafn_trace_steps_dropped_total", "Trace steps dropped, the recorder being busy."),
             ),
+            spans: counter("hexafn_spans_total", "Spans of traces by what became of them.", &["outcome"]),
             topics_seen: AtomicUsize::new(0),
             registry: r,
         }

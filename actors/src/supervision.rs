@@ -13,6 +13,7 @@
 //! | [`breaker`] | the circuit breaker of a target, on the same decision |
 //! | [`front`] | what others hold instead of an address |
 //! | [`lifeline`] | what an actor holds: its tie to the supervisor |
+//! | [`running`] | which actor runs on a thread, for its log lines |
 //! | [`arbiters`] | the threads, replaceable when one hangs |
 //! | [`tree`] | the whole tree as plain state, tested without actors |
 //! | [`node`] | what is shown of a child, and the errors of the controls |
@@ -31,6 +32,7 @@ pub mod lifeline;
 pub mod machine;
 pub mod node;
 pub mod panics;
+pub mod running;
 pub mod strategy;
 pub mod supervisor;
 pub mod tree;

@@ -37,7 +37,7 @@ use crate::supervision::{
 use crate::target::forwarder::ForwarderMessage;
 use crate::topic::cast::{self, Cast, CastParts};
 use crate::topic::{OUTCOMES, TopicHandle, TopicMessage};
-use crate::trace::{Ask, Steps, Traces};
+use crate::trace::{Ask, Steps, Tap, Traces};
 use crate::trigger::Counts;
 
 mod apply;
@@ -75,6 +75,10 @@ pub struct SystemOptions {
     pub actor: RestartStrategy,
     /// The strategy of a group of actors.
     pub parent: RestartStrategy,
+    /// Who is told of every step of every event, besides the recorder.
+    pub tap: Option<Tap>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
     /// Called once when the process must end: the exit code and why.
     pub on_fatal: OnFatal,
 }
@@ -200,7 +204,7 @@ impl System {
             ..Settings::new(move |path, failure| fatal(70, &format!("{path}: {failure}")))
         })?;
         let log: Arc<dyn EventLog> = Arc::new(RocksLog::open(options.rocks)?);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = options.metrics;
         let (journal, barrier) = (Front::new(), Front::new());
         let sinks = Sinks::default();
         let fatal = options.on_fatal.clone();
@@ -227,9 +231,9 @@ impl System {
             strategy: options.actor.clone(),
         });
         let (traces, ask) = (Front::new(), Front::new());
-        let (steps_front, ask_front, limit) = (traces.clone(), ask.clone(), options.traces);
+        let (steps_front, ask_front, limit, tap) = (traces.clone(), ask.clone(), options.traces, options.tap);
         let recorder = ChildSpec::new("/watch/traces", "recorder", move |life| {
-            let addr = Traces::new(limit, life).start();
+            let addr = Traces::new(limit, tap.clone(), life).start();
             Ok(Started::new(&addr).capacity(4096).serves(&steps_front, &addr).serves(&ask_front, &addr))
         });
         supervisor

@@ -58,7 +58,24 @@ pub struct Step {
     /// What there is to say: the topic and sequence, the failure, the attempt.
     #[schemars(with = "String")]
     pub detail: Detail,
+    /// Its place among the spans of the trace.
+    #[serde(skip)]
+    pub span: Span,
 }
+
+/// The place of a step among the spans of its trace.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// The span that the context of the event names: what others hang under who get the event.
+    pub id: Str,
+    /// Whether spans of the trace are to be exported.
+    pub sampled: bool,
+    /// Whether the step is that span itself, and what that hangs under; else the step is a span below it.
+    pub own: Option<Option<Str>>,
+}
+
+/// Who is told of every step that is recorded, besides the recorder; called on the recorder's thread, and must not wait.
+pub type Tap = std::sync::Arc<dyn Fn(&Step) + Send + Sync>;
 
 /// What there is to say of a step; text is made only when somebody looks.
 #[derive(Debug, Clone)]
@@ -126,7 +143,15 @@ impl Step {
             name,
             ok: true,
             detail: Detail::None,
+            span: Span { id: event.trace.span_id.clone(), sampled: event.trace.is_sampled(), own: None },
         }
+    }
+
+    /// With it the event came into being: it is the span that the event's context names.
+    #[must_use]
+    pub fn begins(mut self, event: &crate::event::Event) -> Self {
+        self.span.own = Some(event.trace.parent.clone());
+        self
     }
 
     /// With something to say.
@@ -237,13 +262,14 @@ pub enum Ask {
 /// The recorder's actor. A restart loses the traces kept so far: they are a view, the log is the truth.
 pub struct Traces {
     recorder: Recorder,
+    tap: Option<Tap>,
     life: Lifeline,
 }
 
 impl Traces {
-    /// Keeps the newest `limit` traces.
-    pub fn new(limit: usize, life: Lifeline) -> Self {
-        Self { recorder: Recorder::new(limit), life }
+    /// Keeps the newest `limit` traces, and passes every step on to `tap`.
+    pub fn new(limit: usize, tap: Option<Tap>, life: Lifeline) -> Self {
+        Self { recorder: Recorder::new(limit), tap, life }
     }
 }
 
@@ -262,6 +288,9 @@ impl Handler<Steps> for Traces {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
         crate::failpoint!("traces-panic");
         for step in steps {
+            if let Some(tap) = &self.tap {
+                tap(&step);
+            }
             self.recorder.add(step);
         }
     }

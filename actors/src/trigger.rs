@@ -170,13 +170,16 @@ impl Trigger {
                 self.spec.metrics.fired.inc();
                 self.spec.counts.fired.fetch_add(1, Ordering::Relaxed);
                 answer(&|| output.as_ref().map_or(Answer::Nothing, |output| Answer::Output(output.data.clone())));
-                for (index, output) in to.iter().filter_map(|index| Some((index, output.as_ref()?))) {
+                for (n, (index, output)) in to.iter().filter_map(|index| Some((index, output.as_ref()?))).enumerate() {
                     let target = &self.spec.runner.outputs[*index];
                     let step = Step::ended(output, Stage::Produced, target.target.clone(), Duration::ZERO);
+                    // One event, however many targets get it.
+                    let step = if n == 0 { step.begins(output) } else { step };
                     steps.push(step.with(Detail::Text(target.topic_name.clone())));
                 }
                 for emission in &emitted {
                     let step = Step::ended(&emission.event, Stage::Produced, "emit".into(), Duration::ZERO);
+                    let step = step.begins(&emission.event);
                     steps.push(step.with(Detail::Text(emission.topic.clone())));
                 }
                 self.well();
@@ -211,24 +214,26 @@ impl Trigger {
 /// The log line of an evaluation and of each run.
 fn tell(ran: &Ran, record: &Record, trigger: &str, attempt: u32) {
     let event = &record.event;
-    let status = match &ran.end {
+    let result = match &ran.end {
         End::Skipped => "skipped",
         End::Dropped => "dropped",
         End::Fired { .. } => "fired",
         End::Failed { .. } => "failed",
     };
     let condition_us = ran.condition.as_micros() as u64;
+    let took_us = condition_us + ran.executions.iter().map(|run| run.took.as_micros() as u64).sum::<u64>();
     if let End::Failed { message, .. } = &ran.end {
         tracing::warn!(trigger, topic = %record.topic, seq = record.seq, attempt, event_id = %event.id,
-            trace_id = %event.trace.trace_id, status, condition_us, error = %message, "trigger");
+            trace_id = %event.trace.trace_id, result, condition_us, took_us, error = %message, "evaluated");
     } else {
         tracing::debug!(trigger, topic = %record.topic, seq = record.seq, attempt, event_id = %event.id,
-            trace_id = %event.trace.trace_id, status, condition_us, "trigger");
+            trace_id = %event.trace.trace_id, result, condition_us, took_us, "evaluated");
     }
     for run in &ran.executions {
         tracing::debug!(trigger, function = %run.function, version = %format_args!("{:016x}", run.version),
-            event_id = %event.id, trace_id = %event.trace.trace_id, took_us = run.took.as_micros() as u64,
-            status = if run.error.is_none() { "ok" } else { "failed" }, "function");
+            topic = %record.topic, seq = record.seq, attempt, event_id = %event.id, trace_id = %event.trace.trace_id,
+            took_us = run.took.as_micros() as u64, result = if run.error.is_none() { "ok" } else { "failed" },
+            error = run.error.as_ref().map(tracing::field::display), "ran");
     }
 }
 

@@ -57,6 +57,8 @@ async fn a_target_that_is_taken_away_is_closed_once() {
         max_bytes: None,
         actor: RestartStrategy::actor(),
         parent: RestartStrategy::parent(),
+        tap: None,
+        metrics: Arc::default(),
         on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
     })
     .await

@@ -131,6 +131,8 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
         max_bytes: None,
         actor: RestartStrategy::actor(),
         parent: RestartStrategy::parent(),
+        tap: None,
+        metrics: Arc::default(),
         on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
     })
     .await
@@ -198,5 +200,84 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
     assert_eq!(ids.len(), seen().len(), "each tick once");
     assert!(system.is_healthy());
     assert!(system.shutdown(Duration::from_secs(5)).await.is_empty());
+    scenario.teardown();
+}
+
+/// A system whose actors have this strategy.
+async fn system(dir: &Path, actor: RestartStrategy) -> System {
+    let system = System::start(SystemOptions {
+        data: dir.join("data"),
+        rocks: RocksOptions::new(dir.join("data")),
+        threads: 1,
+        traces: 100,
+        memory_topic: 1 << 20,
+        durability: hexafn_actors::log::Durability::Synced,
+        max_bytes: None,
+        actor,
+        parent: RestartStrategy::parent(),
+        tap: None,
+        metrics: Arc::default(),
+        on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
+    });
+    let system = system.await.unwrap();
+    system.watch().await.unwrap();
+    system.apply(definitions(dir)).await.unwrap();
+    system
+}
+
+/// Waits until an actor is as it should be.
+async fn until(system: &System, path: &str, is: impl Fn(&Node) -> bool) -> Node {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let node = nodes(system).await.into_iter().find(|n| &*n.path == path).unwrap_or_else(|| panic!("no {path}"));
+        if is(&node) {
+            return node;
+        }
+        assert!(Instant::now() < deadline, "{path}: {node:?}");
+        tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await.ok();
+    }
+}
+
+#[actix::test]
+async fn the_configured_strategy_is_that_of_topics_and_the_recorder_too() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let never = RestartStrategy {
+        intensity: Some(hexafn_actors::supervision::Intensity { failures: 1, within: Duration::from_secs(60) }),
+        ..RestartStrategy::actor()
+    };
+    let system = system(dir.path(), never).await;
+    for (failpoint, path) in [("traces-panic", "/watch/traces"), ("topic-panic", "/topics/in")] {
+        fail::cfg(failpoint, "1*panic(by a test)").unwrap();
+        publish(&system, 1).await;
+        let node = until(&system, path, |node| node.state == "quarantined").await;
+        assert_eq!(node.restarts, 0, "the first failure is one too many: {node:?}");
+        fail::remove(failpoint);
+    }
+    system.shutdown(Duration::from_secs(5)).await;
+    scenario.teardown();
+}
+
+#[actix::test]
+async fn a_handler_that_hangs_loses_its_thread_and_the_event_is_worked_on_by_a_fresh_actor() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let system = system(dir.path(), RestartStrategy::actor()).await;
+    let id = publish(&system, 1).await.expect("accepted");
+    outputs(&system, dir.path(), &id).await;
+    let before = until(&system, "/triggers/first", |node| node.state == "running").await;
+    // Blocks its thread, and all actors of it, until the failpoint is removed.
+    fail::cfg("trigger-panic", "1*pause").unwrap();
+    let id = publish(&system, 2).await.expect("accepted");
+    let after = until(&system, "/triggers/first", |node| node.state == "running" && node.restarts > before.restarts).await;
+    let why = after.last_failure.expect("a failure").message;
+    assert!(why.contains("hang") || why.contains("did not") || why.contains("respond"), "{why}");
+    outputs(&system, dir.path(), &id).await;
+    // The thread that was left behind ends by itself, and what it still wanted to do has no effect.
+    fail::remove("trigger-panic");
+    let id = publish(&system, 3).await.expect("accepted");
+    outputs(&system, dir.path(), &id).await;
+    assert!(system.is_healthy());
+    system.shutdown(Duration::from_secs(5)).await;
     scenario.teardown();
 }

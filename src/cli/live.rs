@@ -1,4 +1,4 @@
-//! `hexafn tail` and `hexafn sub read`: streams, a line for each event.
+//! `hexafn tail`, `hexafn sub read` and `hexafn logs`: streams, a line for each message.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -18,16 +18,17 @@ pub fn tail(client: &Client, pattern: &str, from: &str, filter: Option<String>, 
     if let Some(filter) = filter {
         url.push_str(&format!("&filter={}", part(&filter)));
     }
-    client.block_on(watch(client, &url, count, false))
+    client.block_on(watch(client, &url, count, false, show))
 }
 
 /// Receives the events of a registered subscription, and settles each after it was printed.
 pub fn read(client: &Client, name: &str, count: Option<u64>) -> Done {
     let url = format!("{}/ws/subscriptions/{}", client.base().replacen("http", "ws", 1), part(name));
-    client.block_on(watch(client, &url, count, true))
+    client.block_on(watch(client, &url, count, true, show))
 }
 
-async fn watch(client: &Client, url: &str, count: Option<u64>, settle: bool) -> Done {
+/// Shows the messages of a stream, until it ends or enough was seen.
+pub async fn watch(client: &Client, url: &str, count: Option<u64>, settle: bool, show: fn(&Client, &str)) -> Done {
     let mut request = url.into_client_request().map_err(|e| Failure::new(2, e.to_string()))?;
     if let Some(token) = client.token() {
         let value = format!("Bearer {token}").parse().map_err(|_| Failure::new(77, "the token is not text"))?;

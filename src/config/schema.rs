@@ -10,7 +10,9 @@ use schemars::transform::transform_subschemas;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use super::settings::{LogSettings, RawSupervision, ServerSettings, StorageSettings, TargetsSettings};
+use super::settings::{
+    LogSettings, RawSupervision, ServerSettings, StorageSettings, TargetsSettings, TelemetrySettings,
+};
 use super::{checked, names};
 
 /// The schema of one `*.toml` file of the configuration folder, by draft 2020-12 of JSON Schema.
@@ -41,11 +43,12 @@ pub fn document() -> Value {
     document.into()
 }
 
-fn sections(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 5] {
+fn sections(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 6] {
     [
         ("server", ServerSettings::json_schema(generator)),
         ("storage", StorageSettings::json_schema(generator)),
         ("log", LogSettings::json_schema(generator)),
+        ("telemetry", TelemetrySettings::json_schema(generator)),
         ("supervision", RawSupervision::json_schema(generator)),
         ("targets", TargetsSettings::json_schema(generator)),
     ]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 use super::codes;
 use super::problem::{Problem, Problems};
@@ -161,6 +162,54 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self { level: "info".into(), format: LogFormat::Auto }
     }
+}
+
+/// `[telemetry]`: traces for others.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySettings {
+    /// Where spans go: the address of a collector of OpenTelemetry that speaks OTLP over HTTP. `/v1/traces` is added to it. Absent:
+    /// there are none.
+    #[serde(deserialize_with = "collector")]
+    #[schemars(with = "Option<String>", extend("pattern" = "^https?://"), example = &"http://127.0.0.1:4318")]
+    pub otlp: Option<Url>,
+    /// How many of the traces that begin here are sampled, from 0 to 1. A trace that comes with an event was decided on by its sender.
+    pub sample: f64,
+    /// The name that this service has there.
+    pub service: String,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self { otlp: None, sample: 1.0, service: "hexafn".into() }
+    }
+}
+
+/// Reads `[telemetry]` and checks its bounds.
+pub fn telemetry(node: &Node, problems: &mut Problems) -> TelemetrySettings {
+    let reader = Reader::new(node, "[telemetry]");
+    let settings = reader.read_what_fits::<TelemetrySettings>(problems).0.unwrap_or_default();
+    let mut bound = |key, ok: bool, expected: &str| {
+        if !ok {
+            let message = format!("`{key}` of [telemetry] must be {expected}");
+            problems.push(Problem::error(&codes::VALUE, node.span_of(&[Step::Key(key)]), message));
+        }
+    };
+    bound("sample", (0.0..=1.0).contains(&settings.sample), "from 0 (none) to 1 (all)");
+    let name = settings.service.trim();
+    bound("service", !name.is_empty() && name.len() <= 255, "a name of 1 to 255 bytes, e.g. \"hexafn\"");
+    settings
+}
+
+fn collector<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {
+    let expected = "not the address of a collector; write for example \"http://127.0.0.1:4318\"";
+    let url: Url = String::deserialize(from)?.parse().map_err(|_| de::Error::custom(expected))?;
+    let plain =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
+        return Err(de::Error::custom(format!("{expected} (http or https, without a user, a query or a fragment)")));
+    }
+    Ok(Some(url))
 }
 
 /// `[targets]`: what holds for all of them.

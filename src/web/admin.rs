@@ -14,6 +14,7 @@ use super::problem::Problem;
 
 pub(super) mod dead;
 pub(super) mod flow;
+pub(super) mod logs;
 pub(super) mod topics;
 
 /// The routes.
@@ -28,7 +29,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(web::resource("/admin/simulate").route(web::post().to(super::simulate::simulate)))
         .configure(topics::configure)
         .configure(dead::configure)
-        .configure(flow::configure);
+        .configure(flow::configure)
+        .configure(logs::configure);
 }
 
 async fn openapi(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {

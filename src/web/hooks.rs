@@ -327,7 +327,8 @@ async fn accept(
     let fresh = appended.iter().filter_map(|a| if let Appended::Stored(r) = a { Some(r) } else { None });
     for record in fresh.chain(&in_memory) {
         let place = Detail::Place(record.topic.clone(), record.seq);
-        let mut step = Step::ended(&record.event, Stage::Received, source.name.clone(), received);
+        let step = Step::ended(&record.event, Stage::Received, source.name.clone(), received);
+        let mut step = step.begins(&record.event);
         step.at = Wall(step.at.0.saturating_sub_unsigned(stored.as_micros() as u64));
         steps.push(step);
         steps.push(Step::ended(&record.event, Stage::Stored, record.topic.clone(), stored).with(place));

@@ -1,5 +1,5 @@
 //! Streams over WebSocket: `/ws/topics/{pattern}` and `/ws/targets/{name}` (replay, then live),
-//! `/ws/subscriptions/{name}` (with acknowledgements) and `/ws/actors`. Here is what they share; each has its own file.
+//! `/ws/subscriptions/{name}` (with acknowledgements), `/ws/actors` and `/ws/logs`. Here is what they share; each has its own file.
 //!
 //! A session is an actor on its connection's worker. Frames are encoded once per record and shared by all viewers;
 //! what a viewer has not taken is bounded by bytes, and one that falls behind is closed with 1013 and told where to
@@ -26,6 +26,7 @@ use super::problem::Problem;
 
 mod actors;
 mod frame;
+mod logs;
 mod subscription;
 mod topics;
 pub use frame::json;
@@ -48,7 +49,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(web::resource("/ws/topics/{pattern}").route(web::get().to(topics::open)))
         .service(web::resource("/ws/targets/{name}").route(web::get().to(topics::open_target)))
         .service(web::resource("/ws/subscriptions/{name}").route(web::get().to(subscription::open)))
-        .service(web::resource("/ws/actors").route(web::get().to(actors::open)));
+        .service(web::resource("/ws/actors").route(web::get().to(actors::open)))
+        .service(web::resource("/ws/logs").route(web::get().to(logs::open)));
 }
 
 /// What waits to be written to one client. Lives on the thread of its connection.

@@ -64,6 +64,8 @@ async fn what_is_answered_is_what_the_document_says() {
         ),
         ("post", "/admin/tickets", "/admin/tickets", "201", None),
         ("get", "/admin/config", "/admin/config", "200", None),
+        ("get", "/admin/logs/level", "/admin/logs/level", "200", None),
+        ("put", "/admin/logs/level", "/admin/logs/level", "200", json(r#"{"module":"a::b","level":"debug"}"#)),
         ("post", "/admin/reload", "/admin/reload", "200", None),
         ("post", "/admin/simulate", "/admin/simulate", "200", json(r#"{"topic":"in","data":{"n":3}}"#)),
         ("get", "/admin/topics", "/admin/topics", "200", None),

@@ -139,7 +139,27 @@ impl Scenario {
 
     /// Starts the service.
     pub fn start(self) -> Service {
-        let (child, base) = launch(self.dir.path());
+        let (child, base) = launch(binary(self.dir.path(), &SERVE));
+        Service { scenario: self, base, child }
+    }
+
+    /// Starts the service with this log level; the log is in the file `log`.
+    pub fn start_logged(self, level: &str) -> Service {
+        let level = format!("log.level={level}");
+        let mut args = SERVE;
+        args[SERVE.len() - 1] = &level;
+        let mut command = binary(self.dir.path(), &args);
+        command.stderr(std::fs::File::create(self.path("log")).unwrap());
+        let (child, base) = launch(command);
+        Service { scenario: self, base, child }
+    }
+
+    /// Starts the service by a shell, which does something before: `script` ends with `exec "$@"`.
+    pub fn start_by(self, program: &[&str], script: &str) -> Service {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).args(["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_hexafn")]).args(SERVE);
+        command.current_dir(self.dir.path());
+        let (child, base) = launch(command);
         Service { scenario: self, base, child }
     }
 }
@@ -163,8 +183,8 @@ pub const SERVE: [&str; 7] =
     ["serve", "--config", "cfg", "--set", "server.listen=127.0.0.1:0", "--set", "log.level=error"];
 
 /// Starts, and reads the address. The pipe is dropped with the first line read: a service whose standard output is gone goes on.
-fn launch(dir: &Path) -> (Child, String) {
-    let mut child = binary(dir, &SERVE).stdout(Stdio::piped()).spawn().unwrap();
+fn launch(mut command: Command) -> (Child, String) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let base = line.split_whitespace().find(|w| w.starts_with("http://")).expect("the first line names the address");
@@ -181,6 +201,11 @@ impl Service {
     pub fn configure(&self, name: &str, text: &str) {
         std::fs::write(self.path("written"), text).unwrap();
         std::fs::rename(self.path("written"), self.path("cfg").join(name)).unwrap();
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by name.
@@ -211,7 +236,7 @@ impl Service {
 
     /// Starts on the same data after the process has ended.
     pub fn start_again(&mut self) {
-        (self.child, self.base) = block_in_place(|| launch(self.scenario.dir.path()));
+        (self.child, self.base) = block_in_place(|| launch(binary(self.scenario.dir.path(), &SERVE)));
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {

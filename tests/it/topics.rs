@@ -72,6 +72,27 @@ async fn a_topic_keeps_as_many_events_as_its_retention_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_keeps_events_as_long_as_its_retention_says() {
+    let mut service = start();
+    let began = std::time::Instant::now();
+    for n in 0..5 {
+        publish(&service, "aged", &format!("{{\"n\":{n}}}")).await;
+        publish(&service, "plain", &format!("{{\"n\":{n}}}")).await;
+    }
+    let shown = eventually("the five to go", async || {
+        let shown = topic(&service, "aged").await;
+        (shown["records"] == 0, shown)
+    })
+    .await;
+    assert!(began.elapsed() >= std::time::Duration::from_secs(2), "not before their time: {:?}", began.elapsed());
+    assert_eq!((&shown["first"], &shown["last"]), (&6.into(), &5.into()), "{shown}");
+    assert_eq!(events(&service, "aged").await.len(), 0);
+    assert_eq!(topic(&service, "plain").await["records"], 5, "a topic without a bound keeps them");
+    service.kill_and_restart();
+    assert_eq!(service.ask(&["publish", "aged", "-d", "{}"])["seq"], 6, "numbers are not used twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_keeps_as_many_bytes_as_its_retention_says() {
     let service = start();
     let body = format!("\"{}\"", "x".repeat(10_000));

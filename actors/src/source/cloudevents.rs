@@ -216,7 +216,7 @@ impl Attributes {
         // Control characters are refused in both, so the pair is unambiguous.
         let dedupe = normaliser.dedupe(&incoming.request, || Some(format!("{source}\n{id}").into()))?;
 
-        let own_trace = self.traceparent.and_then(|parent| TraceContext::parse(&parent, self.tracestate.as_deref()));
+        let own_trace = self.traceparent.and_then(|parent| TraceContext::received(&parent, self.tracestate.as_deref()));
         let mut event = Event::new(source, kind, data.bytes);
         event.id = id;
         event.subject = self.subject.map(Into::into);
@@ -226,7 +226,7 @@ impl Attributes {
         event.extensions.extend(data.original.map(|original| ("originalcontenttype".into(), original)));
         event.headers = envelope.headers.clone();
         event.key = self.key.map(Into::into);
-        event.trace = own_trace.unwrap_or_else(|| envelope.trace.clone());
+        event.trace = own_trace.unwrap_or_else(|| envelope.trace.sibling());
         let event = match data.doc {
             Some(doc) => event.with_doc(doc),
             None => event,

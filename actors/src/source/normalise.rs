@@ -258,7 +258,7 @@ impl Normaliser {
             }
         });
         let parent = request.header("traceparent");
-        let trace = parent.and_then(|parent| TraceContext::parse(parent, request.header("tracestate")));
+        let trace = parent.and_then(|parent| TraceContext::received(parent, request.header("tracestate")));
         Envelope { headers, trace: trace.unwrap_or_default() }
     }
 

@@ -22,6 +22,7 @@ use crate::metrics::PullMetrics;
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
+use crate::supervision::running::named;
 use crate::supervision::strategy::{Backoff, OnExhausted, RestartStrategy};
 use crate::topic::{TopicHandle, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
@@ -135,7 +136,7 @@ impl Actor for Puller {
     fn started(&mut self, ctx: &mut Self::Context) {
         let status = self.spec.status.clone();
         self.life.observe(move || serde_json::to_value(status.show()).unwrap_or_default());
-        let run = run(self.spec.clone(), self.stop.subscribe());
+        let run = named(self.life.path().clone(), run(self.spec.clone(), self.stop.subscribe()));
         ctx.spawn(run.into_actor(self).map(|ended, this, ctx| match ended {
             Ok(()) => {
                 this.spec.status.state("stopped");
@@ -292,7 +293,11 @@ fn told(spec: &PullSpec, receipt: &Receipt, took: Duration) {
             Appended::Stored(record) => {
                 spec.metrics.accepted.inc();
                 let place = Detail::Place(record.topic.clone(), record.seq);
-                steps.push(Step::ended(&record.event, Stage::Received, spec.name.clone(), took).with(place));
+                steps.push(
+                    Step::ended(&record.event, Stage::Received, spec.name.clone(), took)
+                        .begins(&record.event)
+                        .with(place),
+                );
             }
         }
     }

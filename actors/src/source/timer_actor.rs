@@ -6,16 +6,17 @@
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::timer::{Schedule, tick_event};
 use crate::clock::Wall;
 use crate::event::Str;
-use crate::log::{Back, Commit, DedupeKey, Durability, EventLog, Op, Table, TopicId};
+use crate::log::{Appended, Back, Commit, DedupeKey, Durability, EventLog, Op, Receipt, Table, TopicId};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
+use crate::trace::{Detail, Stage, Step, Steps};
 
 /// The longest sleep: the wall clock may be set while it lasts.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -37,6 +38,10 @@ pub struct TimerSpec {
     pub log: Arc<dyn EventLog>,
     /// The journal.
     pub journal: Front<Commit>,
+    /// The recorder.
+    pub traces: Front<Steps>,
+    /// Counts steps that the recorder could not take.
+    pub steps_dropped: prometheus::IntCounter,
 }
 
 /// The actor.
@@ -77,9 +82,14 @@ impl Timer {
         ops.push(Op::Put { table: Table::State, key: self.key(), value: last.0.to_be_bytes().to_vec() });
         let (reply, answer) = oneshot::channel();
         let sent = self.spec.journal.send(Commit { ops, durability: Durability::Synced, back: Back::Reply(reply) });
-        let written = async move { sent.await.is_ok() && matches!(answer.await, Ok(Ok(_))) };
+        let began = Instant::now();
+        let written = async move {
+            sent.await.ok()?;
+            answer.await.ok()?.ok()
+        };
         ctx.spawn(written.into_actor(self).map(move |written, this, ctx| {
-            if written {
+            if let Some(receipt) = written {
+                this.told(&receipt, began.elapsed());
                 this.last = Some(last);
                 this.sleep(next, ctx);
             } else {
@@ -88,6 +98,19 @@ impl Timer {
                 this.life.fail(ctx, failure.uncounted());
             }
         }));
+    }
+
+    /// Tells the recorder of the ticks that were stored.
+    fn told(&self, receipt: &Receipt, took: Duration) {
+        let stored = receipt.appended.iter().filter_map(|appended| match appended {
+            Appended::Stored(record) => Some(record),
+            Appended::Duplicate { .. } => None,
+        });
+        let steps = stored.map(|record| {
+            let place = Detail::Place(record.topic.clone(), record.seq);
+            Step::ended(&record.event, Stage::Received, self.spec.name.clone(), took).begins(&record.event).with(place)
+        });
+        crate::trigger::record(&self.spec.traces, steps.collect(), &self.spec.steps_dropped);
     }
 
     fn sleep(&mut self, next: Option<Wall>, ctx: &mut Context<Self>) {

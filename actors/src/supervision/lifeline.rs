@@ -24,6 +24,7 @@ use crate::clock::Wall;
 use super::failure::{Failure, FailureKind};
 use super::front::Front;
 use super::panics;
+use super::running::Named;
 
 /// Asks an actor to finish what it must, and to end: `self.life.finish(ctx)` at the end of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
@@ -215,6 +216,7 @@ pub struct Lifeline {
 pub struct Busy {
     /// `None` inside another handler of the same actor.
     tally: Option<Arc<Tally>>,
+    _named: Option<Named>,
 }
 
 impl Drop for Busy {
@@ -283,10 +285,10 @@ impl Lifeline {
         }
         let turns = tally.turns.load(Ordering::Relaxed);
         if turns % 2 == 1 {
-            return Some(Busy { tally: None });
+            return Some(Busy { tally: None, _named: None });
         }
         tally.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
-        Some(Busy { tally: Some(Arc::clone(tally)) })
+        Some(Busy { tally: Some(Arc::clone(tally)), _named: Some(Named::new(self.path())) })
     }
 
     /// Names the record that is worked on from here to the end of the handler, so that a failure can name its culprit.

@@ -391,6 +391,8 @@ impl System {
                 data,
                 log: self.0.log.clone(),
                 journal: self.0.journal.clone(),
+                traces: self.0.traces.clone(),
+                steps_dropped: self.0.metrics.trace_steps_dropped.clone(),
             };
             let child = ChildSpec::new(format!("/timers/{name}"), "timer", move |life| {
                 let addr = Timer::new(spec.clone(), life).start();

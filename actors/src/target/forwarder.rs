@@ -225,7 +225,8 @@ impl Forwarder {
             }
             self.attempting += 1;
             let target = self.spec.target.clone();
-            Attempt { target, batch: Some(batch), permit, to: ctx.address().recipient() }.start();
+            let (to, actor) = (ctx.address().recipient(), self.life.path().clone());
+            Attempt { target, batch: Some(batch), permit, to, actor }.start();
         }
     }
 

@@ -180,6 +180,7 @@ fn the_reference_is_right_and_its_settings_are_the_defaults() {
     assert_eq!(format!("{:?}", loaded.server), format!("{:?}", default.server));
     assert_eq!(format!("{:?}", loaded.storage), format!("{:?}", default.storage));
     assert_eq!(format!("{:?}", loaded.log), format!("{:?}", default.log));
+    assert_eq!(loaded.telemetry, default.telemetry);
     assert_eq!(format!("{:?}", loaded.targets), format!("{:?}", default.targets));
     assert_eq!(format!("{:?}", loaded.supervision), format!("{:?}", default.supervision));
     assert_eq!(loaded.definitions.topics["orders"].retention, Retention::default());

@@ -21,6 +21,7 @@ use super::super::hooks::Accepted;
 use super::super::simulate::Trial;
 use super::{anything, of};
 use crate::reload::{Reloaded, Status};
+use crate::telemetry::levels;
 
 /// Makes a schema.
 type Make = fn(&mut SchemaGenerator) -> Schema;
@@ -164,12 +165,20 @@ pub(super) const BODIES: &[Bodies] = &[
     get("/ws/targets/{name}", &[nothing("101", "A stream of events, as of topics")]),
     get("/ws/subscriptions/{name}", &[nothing("101", "A stream of deliveries, which are settled on it")]),
     get("/ws/actors", &[nothing("101", "The tree, then its changes")]),
+    get("/ws/logs", &[nothing("101", "A stream of lines")]),
     get("/admin/openapi.json", &[json("200", "This document", of::<BTreeMap<String, Value>>)]),
     get("/admin/actors", &[json("200", "The nodes", of::<Vec<Node>>)]),
     sent("post", "/admin/actors/control", of::<ControlBody>, &[json("200", "The node then", of::<Node>)]),
     done("post", "/admin/tickets", &[json("201", "The ticket", of::<Ticket>)]),
     get("/admin/config", &[json("200", "The status", of::<Status>)]),
     done("post", "/admin/reload", &[json("200", "What was done", of::<Reloaded>)]),
+    get("/admin/logs/level", &[json("200", "What is in force", of::<levels::Levels>)]),
+    sent(
+        "put",
+        "/admin/logs/level",
+        of::<levels::Change>,
+        &[json("200", "What is in force then", of::<levels::Levels>)],
+    ),
     sent("post", "/admin/simulate", of::<Trial>, &[json("200", "Each trigger that listens", of::<Vec<DryRun>>)]),
     get("/admin/topics", &[json("200", "All of them", of::<Vec<TopicStatus>>)]),
     get("/admin/topics/{name}", &[json("200", "The topic", of::<TopicStatus>)]),

@@ -186,7 +186,9 @@ fn delivery_ids_of_headers() {
 fn a_trace_is_continued_or_begun() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let event = one("", &[("traceparent", parent), ("tracestate", "a=b")], b"").unwrap().event;
-    assert_eq!((event.trace.traceparent().as_str(), event.trace.state.as_deref()), (parent, Some("a=b")));
+    assert_eq!(&*event.trace.trace_id, "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((event.trace.parent.as_deref(), event.trace.state.as_deref()), (Some("b7ad6b7169203331"), Some("a=b")));
+    assert_ne!(&*event.trace.span_id, "b7ad6b7169203331", "a span of its own, under the sender's");
     let event = one("", &[("traceparent", "garbage")], b"").unwrap().event;
     assert_eq!(event.trace.trace_id.len(), 32);
 }

@@ -8,6 +8,7 @@ use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 use crate::supervision::breaker::Permit;
+use crate::supervision::running::named;
 use crate::target::{self, Mode, Outcome, Target};
 use crate::topic::Delivery;
 
@@ -26,6 +27,8 @@ pub(super) struct Attempt {
     pub(super) batch: Option<Vec<Delivery>>,
     pub(super) permit: Permit,
     pub(super) to: Recipient<Done>,
+    /// Whose attempt it is: what its log lines are marked with.
+    pub(super) actor: Arc<str>,
 }
 
 impl Actor for Attempt {
@@ -43,7 +46,7 @@ impl Actor for Attempt {
                 tracing::debug!("the forwarder was restarted during an attempt");
             }
         };
-        ctx.spawn(made.into_actor(self).map(|(), _, ctx| ctx.stop()));
+        ctx.spawn(named(self.actor.clone(), made).into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }
 
