@@ -13,11 +13,14 @@
 
 mod call;
 mod error;
+mod js;
+mod json;
 mod limits;
 mod session;
 
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
 pub use error::{Code, Error, Position};
+pub use js::JsRuntime;
 pub use limits::{Grants, Limits, Settings};
 pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};
 
