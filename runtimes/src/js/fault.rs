@@ -60,7 +60,6 @@ impl<'js> Fault<'_, 'js> {
 
     /// Its promise waits for what nothing will do.
     pub fn never(&self) -> Error {
-        self.call.starved.set(true);
         Error::new(
             Code::BadOutput,
             "the function's promise can never settle: nothing is left that could do it (or there was no memory to do it)",
