@@ -4,8 +4,10 @@
 #[path = "support/scripts.rs"]
 mod scripts;
 
+use std::time::Duration;
+
 use hexafn_runtimes::{Code, JsRuntime, Level, Limits, Position};
-use scripts::{Script, compile, limits};
+use scripts::{Script, compile, limits, limits_for};
 
 /// What the body of a function gives for an event.
 fn eval(body: &str, event: &str) -> String {
@@ -16,8 +18,14 @@ fn function(body: &str) -> Script {
     Script::new(&JsRuntime, &format!("export default (event, ctx) => {{\n{body}\n}};"))
 }
 
-fn code(body: &str) -> Code {
-    function(body).code("{}")
+/// Checks how the body of a function fails.
+fn fails(body: &str, expected: Code) {
+    let source = format!("export default (event, ctx) => {{\n{body}\n}};");
+    let mut script = Script::with(&JsRuntime, &source, limits_for(expected));
+    for _ in 0..2 {
+        let error = script.error("{}");
+        assert_eq!(error.code, expected, "{body}: {error}");
+    }
 }
 
 #[test]
@@ -54,8 +62,7 @@ fn async_functions_and_promises_are_waited_for() {
     ] {
         assert_eq!(Script::new(&JsRuntime, source).text("{}"), output, "{source}");
     }
-    let never = code("return new Promise(() => {})");
-    assert_eq!(never, Code::BadOutput);
+    fails("return new Promise(() => {})", Code::BadOutput);
 }
 
 #[test]
@@ -114,7 +121,7 @@ fn what_is_not_granted_is_refused_and_can_be_caught() {
         ("ctx.emit('orders.a', 'x'.repeat(300000))", Code::OutputTooLarge),
         ("try { ctx.emit('orders.a', 'x'.repeat(300000)) } catch { return 1 }", Code::OutputTooLarge),
     ] {
-        assert_eq!(code(body), expected, "{body}");
+        fails(body, expected);
     }
     let caught =
         eval("try { ctx.emit('other', 1) } catch (e) { return [e.code, e.message, e instanceof Error] }", "{}");
@@ -226,8 +233,7 @@ fn what_json_does_not_have_is_no_output() {
         ("let a = [1]; for (let i = 0; i < 40; i++) a = [a, a]; return a", Code::OutputTooLarge),
         ("const o = {}; for (let i = 0; i < 1e4; i++) o[i] = undefined; return new Array(1e5).fill(o)", Code::Timeout),
     ] {
-        let error = function(body).error("{}");
-        assert_eq!(error.code, expected, "{body}: {error}");
+        fails(body, expected);
     }
     assert_eq!(eval("return { toJSON() { return { toJSON: 1 } } }", "{}"), r#"{"toJSON":1}"#);
     assert_eq!(eval("let a = 1; for (let i = 0; i < 64; i++) a = [a]; return a", "{}").len(), 129);
@@ -247,17 +253,13 @@ fn each_limit_ends_the_call_with_its_code() {
         ("let s = 'x'; for (;;) s += s", Code::Memory),
         ("new ArrayBuffer(1e9)", Code::Memory),
     ] {
-        let mut script = function(body);
-        for _ in 0..2 {
-            let error = script.error("{}");
-            assert_eq!(error.code, expected, "{body}: {error}");
-        }
+        fails(body, expected);
     }
 }
 
 #[test]
 fn an_instance_is_as_new_after_any_call() {
-    let mut script = Script::new(
+    let mut script = Script::with(
         &JsRuntime,
         "let calls = 0;
          export default (event) => {
@@ -274,6 +276,7 @@ fn an_instance_is_as_new_after_any_call() {
            }
            return before;
          };",
+        Limits { wall: Duration::from_secs(1), ..limits() },
     );
     for data in ["a", "throw", "b", "loop", "c", "memory", "d", "stack", "e", "freeze", "f", "g"] {
         let text = script.text(&format!("{{\"data\":\"{data}\"}}"));
@@ -321,7 +324,7 @@ fn nothing_reaches_outside() {
         "return (async () => {}).constructor('return 1')()",
         "return (function* () {}).constructor('yield 1')().next()",
     ] {
-        assert_eq!(code(body), Code::Thrown, "{body}");
+        fails(body, Code::Thrown);
     }
     assert_eq!(eval("return import('fs').then(() => 1, (e) => 'no')", "{}"), "\"no\"");
 }

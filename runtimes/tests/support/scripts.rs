@@ -41,8 +41,15 @@ pub struct Script {
     pub host: Arc<TestHost>,
 }
 
+/// With so much time that only what never ends reaches its end, on a busy machine, too.
 pub fn limits() -> Limits {
-    Limits { wall: Duration::from_millis(300), memory: 16 << 20, ..Limits::default() }
+    Limits { wall: Duration::from_secs(20), memory: 16 << 20, ..Limits::default() }
+}
+
+/// The same, for what is expected to end in this way.
+pub fn limits_for(expected: Code) -> Limits {
+    let wall = if expected == Code::Timeout { Duration::from_millis(100) } else { limits().wall };
+    Limits { wall, ..limits() }
 }
 
 pub fn grants() -> Grants {
