@@ -16,12 +16,14 @@ mod error;
 mod js;
 mod json;
 mod limits;
+mod lua;
 mod session;
 
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
 pub use error::{Code, Error, Position};
 pub use js::JsRuntime;
 pub use limits::{Grants, Limits, Settings};
+pub use lua::LuaRuntime;
 pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};
 
 use std::sync::Arc;
