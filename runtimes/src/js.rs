@@ -123,6 +123,7 @@ impl Engine {
     fn new(settings: &Settings) -> Result<Self, Error> {
         let runtime = rquickjs::Runtime::new().map_err(|_| no_memory())?;
         runtime.set_max_stack_size(settings.limits.stack.clamp(64 << 10, MOST_STACK));
+        runtime.set_loader(compile::Nothing, compile::Nothing);
         // Cycles are collected after each call; within one, now and then.
         runtime.set_gc_threshold(settings.limits.memory / 4);
         let call = Rc::new(Call {

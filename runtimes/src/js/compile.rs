@@ -108,7 +108,20 @@ impl Resolver for Linker {
     }
 }
 
-struct Nothing;
+/// Imports nothing at all: not even what is loaded already.
+pub(super) struct Nothing;
+
+impl Resolver for Nothing {
+    fn resolve<'js>(
+        &mut self,
+        _: &Ctx<'js>,
+        base: &str,
+        name: &str,
+        _: Option<ImportAttributes<'js>>,
+    ) -> rquickjs::Result<String> {
+        Err(rquickjs::Error::new_resolving(base, name))
+    }
+}
 
 impl Loader for Nothing {
     fn load<'js>(

@@ -22,7 +22,11 @@ impl<'js> Fault<'_, 'js> {
         let mut error = match caught {
             CaughtError::Exception(e) => of_exception(&e, self.file),
             CaughtError::Value(value) if value.is_null() => {
-                Error::new(Code::Thrown, "it threw null (throw an Error: it has a message and a place)")
+                // What the engine throws when it has no memory left to make an error of.
+                Error::new(
+                    Code::Memory,
+                    "it ran out of memory (`limits.memory`), or threw null; throw an Error instead",
+                )
             }
             CaughtError::Value(value) => Error::new(Code::Thrown, format!("it threw {}", self.shown(&value))),
             CaughtError::Error(rquickjs::Error::Allocation) => out_of_memory(),
