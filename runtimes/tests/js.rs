@@ -91,7 +91,7 @@ fn the_host_takes_what_is_granted() {
     assert_eq!(
         lines,
         [
-            (Level::Info, r#"one {"a":"1"} [2]"#),
+            (Level::Info, r#"one {"a":1} [2]"#),
             (Level::Error, "Error: no"),
             (Level::Warn, "\u{fffd}"),
             (Level::Debug, "")
@@ -177,6 +177,7 @@ fn what_is_no_function_is_refused_before_it_runs() {
 fn no_number_is_rounded_in_silence() {
     for (body, event, output) in [
         ("return event.data", "9007199254740993", "9007199254740993"),
+        ("return JSON.stringify(event)", "[9007199254740993]", r#""{\"data\":[9007199254740993]}""#),
         ("return typeof event.data", "9007199254740993", "\"bigint\""),
         ("return typeof event.data", "9007199254740991", "\"number\""),
         ("return event.data * 2n", "123456789012345678901234567890", "246913578024691357802469135780"),
@@ -343,4 +344,27 @@ fn an_event_of_any_size_and_shape_comes_through() {
     assert_eq!(script.code("{"), Code::Input);
     assert_eq!(script.code("{\"a\":12345678901234567890"), Code::Input);
     assert_eq!(script.text("{}"), "{}");
+}
+
+#[test]
+fn memory_may_end_anywhere() {
+    let source = "const before = new Map([[1, 'x'.repeat(2000)]]);
+        export default async (event, ctx) => {
+          console.log(event, before);
+          ctx.kv.put('carts', 'b', { list: Array.from({ length: 500 }, (_, i) => ({ i })) });
+          await null;
+          return [ctx.kv.get('carts', 'a'), ctx.kv.get('carts', 'b'), /a+(b)?/.exec('aab'), JSON.stringify(event)];
+        };";
+    let mut endings = std::collections::BTreeMap::<String, u32>::new();
+    for memory in (1..400).map(|kib| kib * 1024 + 7 * kib) {
+        let mut script = Script::with(&JsRuntime, source, Limits { memory, ..limits() });
+        let result = script.call(r#"{"data":[12345678901234567890,{"a":"b"}]}"#).result;
+        *endings
+            .entry(result.map_or_else(
+                |e| if e.code == Code::Memory { "memory".to_owned() } else { e.to_string() },
+                |_| "ok".to_owned(),
+            ))
+            .or_default() += 1;
+    }
+    assert!(endings.keys().eq(["memory", "ok"]) && endings.values().all(|n| *n > 50), "{endings:?}");
 }

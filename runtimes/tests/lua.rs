@@ -370,3 +370,31 @@ fn an_event_of_any_size_and_shape_comes_through() {
     assert_eq!(small.text("{}"), "1");
     assert_eq!(script.text("{}"), "{}");
 }
+
+#[test]
+fn memory_may_end_anywhere() {
+    let source = "local before = ('x'):rep(2000)
+        return function(event, ctx)
+          print(event, before)
+          local list = {}
+          for i = 1, 500 do list[i] = {i = i} end
+          ctx.kv.put('carts', 'b', {list = list})
+          local co = coroutine.wrap(function() coroutine.yield(('aab'):match('a+(b?)')) end)
+          return {ctx.kv.get('carts', 'a') == nil, ctx.kv.get('carts', 'b'), co(), (before:gsub('x', 'yy')), event}
+        end";
+    let mut endings = std::collections::BTreeMap::<String, u32>::new();
+    for memory in (1..400).map(|step| step * 4096 + 7 * step) {
+        let settings = std::sync::Arc::new(hexafn_runtimes::Settings {
+            limits: Limits { memory, ..limits() },
+            grants: scripts::grants(),
+        });
+        let result = scripts::call_once(&LuaRuntime, source, &settings, r#"{"data":[12345678901234567890,{"a":"b"}]}"#);
+        *endings
+            .entry(result.map_or_else(
+                |e| if e.code == Code::Memory { "memory".to_owned() } else { e.to_string() },
+                |_| "ok".to_owned(),
+            ))
+            .or_default() += 1;
+    }
+    assert!(endings.keys().eq(["memory", "ok"]) && endings.values().all(|n| *n > 50), "{endings:?}");
+}

@@ -99,7 +99,7 @@ fn of_exception(exception: &Exception<'_>, file: &str) -> Error {
     let message = exception.message().unwrap_or_default();
     let name = name(exception.as_object());
     let code = match (name.as_str(), message.as_str()) {
-        ("InternalError", "out of memory" | "string too long") => return out_of_memory(),
+        ("InternalError", "out of memory" | "string too long" | "") => return out_of_memory(),
         ("InternalError", "interrupted") => Code::Timeout,
         ("RangeError", "Maximum call stack size exceeded") => Code::Stack,
         _ => Code::Thrown,

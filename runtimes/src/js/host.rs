@@ -148,8 +148,10 @@ impl<'js> Operation<'_, 'js> {
     }
 
     fn value(&self, json: &[u8]) -> Result<Value<'js>, Failure> {
-        let failed = |e| Failure::Host(Error::new(Code::Host, format!("the host gave no JSON: {e}")));
-        read(self.ctx, self.tools, json).map_err(failed)
+        read(self.ctx, self.tools, json).map_err(|e| match self.ctx.has_exception() {
+            true => Failure::Engine(rquickjs::Error::Exception),
+            false => Failure::Host(Error::new(Code::Host, format!("the host gave no JSON: {e}"))),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ const { apply } = Reflect;
 const { toWellFormed } = String.prototype;
 const { join } = Array.prototype;
 const { isArray } = Array;
-const { entries } = Object;
+const { defineProperty, entries } = Object;
 const { toString: digits } = BigInt.prototype;
 const asText = String;
 const asNumber = BigInt;
@@ -16,10 +16,10 @@ const isError = Error.isError ?? ((value) => value instanceof Error);
 /** What `console` shows of a value. */
 function show(value) {
   if (typeof value === "string") return value;
-  if (typeof value === "bigint") return apply(digits, value, []) + "n";
+  if (typeof value === "bigint") return apply(digits, value, []);
   if (typeof value !== "object" || value === null) return asText(value);
   if (isError(value)) return asText(value) + (value.stack ? "\n" + value.stack : "");
-  return stringify(value, (_, v) => (typeof v === "bigint" ? apply(digits, v, []) : v)) ?? asText(value);
+  return stringify(value) ?? asText(value);
 }
 
 function line(level) {
@@ -51,6 +51,14 @@ export default function setup(send, ctx) {
     warn: line("warn"),
     error: line("error"),
   };
+  // So that `JSON.stringify` keeps all digits, too.
+  defineProperty(BigInt.prototype, "toJSON", {
+    value() {
+      return rawJSON(apply(digits, this, []));
+    },
+    writable: true,
+    configurable: true,
+  });
   Math.random = () => host(1, tools);
   Date.now = () => host(2, tools);
   delete globalThis.Atomics;

@@ -110,3 +110,11 @@ impl Script {
         self.error(event).code
     }
 }
+
+/// One call, by itself: the instance may not even open.
+pub fn call_once(runtime: &dyn Runtime, code: &str, settings: &Arc<Settings>, event: &str) -> Result<(), Error> {
+    let source = Source { name: "test".into(), file: file(runtime).into(), code: code.as_bytes().into() };
+    let mut instance = runtime.compile(&source, settings)?.open()?;
+    let session = Session::new(settings.clone(), Arc::default(), Arc::new(TestHost::default()));
+    run(&mut *instance, event.as_bytes(), session).result.map(drop)
+}
