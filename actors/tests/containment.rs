@@ -269,7 +269,8 @@ async fn a_handler_that_hangs_loses_its_thread_and_the_event_is_worked_on_by_a_f
     // Blocks its thread, and all actors of it, until the failpoint is removed.
     fail::cfg("trigger-panic", "1*pause").unwrap();
     let id = publish(&system, 2).await.expect("accepted");
-    let after = until(&system, "/triggers/first", |node| node.state == "running" && node.restarts > before.restarts).await;
+    let after =
+        until(&system, "/triggers/first", |node| node.state == "running" && node.restarts > before.restarts).await;
     let why = after.last_failure.expect("a failure").message;
     assert!(why.contains("hang") || why.contains("did not") || why.contains("respond"), "{why}");
     outputs(&system, dir.path(), &id).await;

@@ -51,6 +51,20 @@ pub enum Code {
 }
 
 impl Code {
+    /// Whether it says that a limit was broken: the call ends with it, whatever the function catches.
+    pub fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::Timeout
+                | Self::Fuel
+                | Self::Memory
+                | Self::Stack
+                | Self::OutputTooLarge
+                | Self::HostCalls
+                | Self::Emits
+        )
+    }
+
     /// The code as shown and counted: `output-too-large`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -39,7 +39,9 @@ impl Language {
     /// Its engine.
     pub fn runtime(self) -> Box<dyn Runtime> {
         match self {
-            _ => unimplemented!(),
+            Self::Js => Box::new(crate::JsRuntime),
+            Self::Lua => Box::new(crate::LuaRuntime),
+            Self::Wasm => unimplemented!(),
         }
     }
 }

@@ -13,8 +13,11 @@
 
 mod call;
 mod error;
+mod js;
+mod json;
 mod language;
 mod limits;
+mod lua;
 pub mod process;
 pub mod protocol;
 mod sandbox;
@@ -23,8 +26,10 @@ pub mod worker;
 
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
 pub use error::{Code, Error, Position};
+pub use js::JsRuntime;
 pub use language::Language;
 pub use limits::{Grants, Limits, Settings};
+pub use lua::LuaRuntime;
 pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};
 
 use std::sync::Arc;

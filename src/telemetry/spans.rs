@@ -252,6 +252,18 @@ fn span(step: &Step) -> Option<Span> {
             attributes.push(number("hexafn.seq", *seq));
         }
         Detail::Attempt(attempt, _) => attributes.push(number("hexafn.attempt", u64::from(*attempt))),
+        Detail::Run(version, usage) => {
+            attributes.push(text("hexafn.function.version", &format!("{version:016x}")));
+            if let Some(usage) = usage {
+                attributes.extend(
+                    usage.cpu.map(|cpu| {
+                        number("hexafn.function.cpu_us", u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX))
+                    }),
+                );
+                attributes.extend(usage.peak_memory.map(|bytes| number("hexafn.function.memory_bytes", bytes)));
+                attributes.push(number("hexafn.function.host_calls", usage.host_calls));
+            }
+        }
         Detail::None | Detail::Text(_) => {}
     }
     let start = u64::try_from(step.at.0).ok()?.saturating_mul(1_000);

@@ -1,0 +1,245 @@
+//! JavaScript on QuickJS: an ES module whose default export is the function.
+//!
+//! A function is compiled once, to byte code that stays in this process; each call gets a context of its own, made of the
+//! intrinsics that compute and nothing that reaches outside, into which that byte code is loaded. Contexts are dropped
+//! after the call. After a call that failed the whole runtime of the worker is dropped, too: a runtime that ran out of
+//! memory is not worth knowing.
+//!
+//! There is no compiler in those contexts: `eval` and `new Function` throw. Limits are held by the engine (memory,
+//! stack), by its interrupt handler (time), and by the [`Session`]. Operations of the engine that do not poll the
+//! handler, such as the arithmetic of huge `BigInt`s, can only be stopped with the process.
+
+mod bytecode;
+mod compile;
+mod fault;
+mod host;
+mod value;
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rquickjs::context::intrinsic;
+use rquickjs::function::Args;
+use rquickjs::promise::PromiseState;
+use rquickjs::{Context, Ctx, Function, Module, Promise, Value};
+
+use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
+use bytecode::Bytecode;
+use fault::Fault;
+use value::Tools;
+
+/// What is in a context: what computes. No compiler, no clock finer than a millisecond, no weak references (which would
+/// show when memory is collected).
+type Intrinsics = (
+    intrinsic::Date,
+    intrinsic::RegExpCompiler,
+    intrinsic::RegExp,
+    intrinsic::Json,
+    intrinsic::Proxy,
+    intrinsic::MapSet,
+    intrinsic::TypedArrays,
+    intrinsic::Promise,
+);
+
+/// The most stack, in bytes, that is given out: the threads of workers have more.
+const MOST_STACK: usize = 1 << 20;
+
+/// The language JavaScript.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JsRuntime;
+
+impl Runtime for JsRuntime {
+    fn name(&self) -> &'static str {
+        "js"
+    }
+
+    fn compile(&self, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
+        let code = compile::compile(source)?;
+        Ok(Arc::new(JsFunction { file: source.file.clone(), code: code.into(), settings: settings.clone() }))
+    }
+}
+
+struct JsFunction {
+    file: Arc<str>,
+    code: Arc<[u8]>,
+    settings: Arc<Settings>,
+}
+
+impl Compiled for JsFunction {
+    fn open(&self) -> Result<Box<dyn Instance>, Error> {
+        let prelude = Bytecode::keep(compile::prelude()?)?;
+        let code = Bytecode::keep(&self.code)?;
+        let engine = Engine::new(&self.settings)?;
+        let (settings, file) = (self.settings.clone(), self.file.clone());
+        Ok(Box::new(JsInstance { settings, file, prelude, code, engine: Some(engine) }))
+    }
+}
+
+struct JsInstance {
+    settings: Arc<Settings>,
+    file: Arc<str>,
+    prelude: Bytecode,
+    code: Bytecode,
+    /// None after a call that failed.
+    engine: Option<Engine>,
+}
+
+/// A runtime of QuickJS, and what its callbacks share with us.
+struct Engine {
+    runtime: rquickjs::Runtime,
+    call: Rc<Call>,
+}
+
+/// The call that runs: what the engine's callbacks see of it.
+struct Call {
+    session: RefCell<Option<Session>>,
+    deadline: Cell<Instant>,
+    /// The limit that the call broke. Once there is one, the interrupt handler stops whatever still runs, and whatever the
+    /// function caught, the call ends with it.
+    broken: RefCell<Option<Error>>,
+    /// The last error that the host threw into the function.
+    thrown: RefCell<Option<Error>>,
+}
+
+impl Call {
+    /// Whether the function must stop: it is late, now or before, or broke another limit.
+    fn must_stop(&self) -> bool {
+        if self.broken.borrow().is_some() {
+            return true;
+        }
+        if Instant::now() < self.deadline.get() {
+            return false;
+        }
+        let late = self.session.borrow().as_ref().map(Session::late);
+        *self.broken.borrow_mut() = late;
+        true
+    }
+}
+
+impl Engine {
+    fn new(settings: &Settings) -> Result<Self, Error> {
+        let runtime = rquickjs::Runtime::new().map_err(|_| no_memory())?;
+        runtime.set_max_stack_size(settings.limits.stack.clamp(64 << 10, MOST_STACK));
+        runtime.set_loader(compile::Nothing, compile::Nothing);
+        // Cycles are collected after each call; within one, now and then.
+        runtime.set_gc_threshold(settings.limits.memory / 4);
+        let call = Rc::new(Call {
+            session: RefCell::new(None),
+            deadline: Cell::new(Instant::now()),
+            broken: RefCell::new(None),
+            thrown: RefCell::new(None),
+        });
+        let seen = call.clone();
+        runtime.set_interrupt_handler(Some(Box::new(move || seen.must_stop())));
+        Ok(Self { runtime, call })
+    }
+}
+
+impl Instance for JsInstance {
+    fn call(&mut self, event: &[u8], session: Session) -> Ended {
+        let ended = |result, session| Ended { result, session, fuel: None, peak_memory: None };
+        let engine = match self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok) {
+            Ok(engine) => engine,
+            Err(error) => return ended(Err(error), session),
+        };
+        engine.call.deadline.set(session.deadline());
+        *engine.call.session.borrow_mut() = Some(session);
+        let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
+        let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
+        // A function can have caught what its limit threw.
+        let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
+        engine.call.thrown.borrow_mut().take();
+        let session = engine.call.session.borrow_mut().take();
+        if result.is_ok() {
+            engine.runtime.run_gc();
+            self.engine = Some(engine);
+        }
+        // The callbacks only borrow it, so it is there.
+        let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
+        ended(result, session.unwrap_or_else(lost))
+    }
+}
+
+impl JsInstance {
+    fn run(&self, engine: &Engine, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        // QuickJS does not survive that memory ends while it makes a context. Nothing of the function runs yet.
+        engine.runtime.set_memory_limit(0);
+        let context = Context::custom::<Intrinsics>(&engine.runtime).map_err(|_| no_memory())?;
+        engine.runtime.set_memory_limit(self.settings.limits.memory.max(1));
+        context.with(|ctx| {
+            let fault = Fault { ctx: &ctx, call: &engine.call, file: &self.file };
+            let tools = self.set_up(&ctx, engine).map_err(|e| fault.of(e))?;
+            self.evaluate(&ctx, &fault, &tools, event)
+        })
+    }
+
+    /// The prelude: globals, `ctx`, and what reads values.
+    fn set_up<'js>(&self, ctx: &Ctx<'js>, engine: &Engine) -> rquickjs::Result<Tools<'js>> {
+        let (module, done) = self.prelude.load(ctx)?.eval()?;
+        done.finish::<()>()?;
+        let setup: Function<'js> = module.get("default")?;
+        let told = engine.call.session.borrow().as_ref().map(|s| s.ctx().json()).unwrap_or_default();
+        let told = ctx.json_parse(told)?;
+        let tools = host::install(ctx, &engine.call, &setup, told.clone())?;
+        Ok(Tools::new(tools, told))
+    }
+
+    fn evaluate<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        fault: &Fault<'_, 'js>,
+        tools: &Tools<'js>,
+        event: &[u8],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let event = value::read(ctx, tools, event).map_err(|e| fault.of_input(e))?;
+        let (module, done) = self.code.load(ctx).and_then(Module::eval).map_err(|e| fault.of(e))?;
+        self.settle(ctx, fault, done)?;
+        let function: Value<'js> = module.get("default").map_err(|e| fault.of(e))?;
+        let Some(function) = function.as_function() else {
+            let kind = function.type_name();
+            return Err(Error::new(
+                Code::Compile,
+                format!("the default export is {kind}; export a function: `export default (event, ctx) => …`"),
+            ));
+        };
+        let mut args = Args::new(ctx.clone(), 2);
+        args.push_arg(event).and_then(|()| args.push_arg(tools.ctx.clone())).map_err(|e| fault.of(e))?;
+        let value: Value<'js> = function.call_arg(args).map_err(|e| fault.of(e))?;
+        let value = match value.as_promise() {
+            Some(promise) => self.settle(ctx, fault, promise.clone())?,
+            None => value,
+        };
+        if value.is_undefined() {
+            return Ok(None);
+        }
+        let writer = value::Output::new(tools, fault, self.settings.limits.output);
+        writer.write(value).map(Some)
+    }
+
+    /// Runs jobs until the promise is settled. No single job of an endless chain is long enough to be interrupted, so the
+    /// clock is asked between them.
+    fn settle<'js>(&self, ctx: &Ctx<'js>, fault: &Fault<'_, 'js>, promise: Promise<'js>) -> Result<Value<'js>, Error> {
+        loop {
+            match promise.state() {
+                PromiseState::Pending => {}
+                _ => match promise.result::<Value<'js>>() {
+                    Some(result) => return result.map_err(|e| fault.of(e)),
+                    None => return Err(fault.never()),
+                },
+            }
+            if fault.call.must_stop() {
+                return Err(fault.stopped());
+            }
+            if !ctx.execute_pending_job() {
+                return Err(fault.never());
+            }
+        }
+    }
+}
+
+fn no_memory() -> Error {
+    Error::new(Code::Memory, "there was not enough memory to start the engine")
+}

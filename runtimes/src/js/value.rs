@@ -1,0 +1,263 @@
+//! Values of JavaScript from and to JSON text. Whole numbers that a double would round are `BigInt`s, other such numbers
+//! what `JSON.rawJSON` makes; both go out with the same digits.
+
+use rquickjs::object::Filter;
+use rquickjs::{Array, Ctx, Function, IntoJs, Object, String as JsString, Type, Value};
+
+use super::Fault;
+use crate::Error;
+use crate::json::{self, Build, Writer};
+
+/// How often the walk over a value asks the clock, in values: reading properties runs no code that would be interrupted.
+const LOOK_EVERY: u32 = 256;
+
+/// What the prelude took hold of before the function could change it.
+pub(super) struct Tools<'js> {
+    object: Object<'js>,
+    /// The second argument of the function.
+    pub ctx: Value<'js>,
+}
+
+impl<'js> Tools<'js> {
+    pub fn new(object: Object<'js>, ctx: Value<'js>) -> Self {
+        Self { object, ctx }
+    }
+
+    fn function(&self, name: &str) -> rquickjs::Result<Function<'js>> {
+        self.object.get(name)
+    }
+}
+
+/// The value of a JSON text.
+///
+/// # Errors
+/// The text of the reason; an exception of the engine may wait in the context.
+pub(super) fn read<'js>(ctx: &Ctx<'js>, tools: &Tools<'js>, json: &[u8]) -> Result<Value<'js>, String> {
+    if json::exact_numbers(json).is_empty() {
+        // The engine's own parser is several times faster than building values from here.
+        return ctx.json_parse(json).map_err(|e| e.to_string());
+    }
+    json::read(&Builder { ctx, tools }, json)
+}
+
+struct Builder<'a, 'js> {
+    ctx: &'a Ctx<'js>,
+    tools: &'a Tools<'js>,
+}
+
+impl<'js> Build for Builder<'_, 'js> {
+    type Value = Value<'js>;
+    type List = (Array<'js>, usize);
+    type Map = Object<'js>;
+    type Error = rquickjs::Error;
+
+    fn null(&self) -> Value<'js> {
+        Value::new_null(self.ctx.clone())
+    }
+
+    fn bool(&self, value: bool) -> Value<'js> {
+        Value::new_bool(self.ctx.clone(), value)
+    }
+
+    fn number(&self, value: f64) -> Value<'js> {
+        Value::new_number(self.ctx.clone(), value)
+    }
+
+    fn exact(&self, text: &str) -> rquickjs::Result<Value<'js>> {
+        let whole = !text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E'));
+        self.tools.function("exact")?.call((text, whole))
+    }
+
+    fn text(&self, text: &str) -> rquickjs::Result<Value<'js>> {
+        text.into_js(self.ctx)
+    }
+
+    fn list(&self) -> rquickjs::Result<Self::List> {
+        Ok((Array::new(self.ctx.clone())?, 0))
+    }
+
+    fn push(&self, list: &mut Self::List, value: Value<'js>) -> rquickjs::Result<()> {
+        list.0.set(list.1, value)?;
+        list.1 += 1;
+        Ok(())
+    }
+
+    fn end_list(&self, list: Self::List) -> rquickjs::Result<Value<'js>> {
+        Ok(list.0.into_value())
+    }
+
+    fn map(&self) -> rquickjs::Result<Object<'js>> {
+        Object::new(self.ctx.clone())
+    }
+
+    fn set(&self, map: &mut Object<'js>, key: &str, value: Value<'js>) -> rquickjs::Result<()> {
+        // A property of its own, even where the prototype has a setter of that name: `__proto__`.
+        map.prop(key, rquickjs::object::Property::from(value).writable().configurable().enumerable())
+    }
+
+    fn end_map(&self, map: Object<'js>) -> rquickjs::Result<Value<'js>> {
+        Ok(map.into_value())
+    }
+}
+
+/// Writes one value as JSON.
+pub(super) struct Output<'a, 'js> {
+    tools: &'a Tools<'js>,
+    fault: &'a Fault<'a, 'js>,
+    writer: Writer,
+    seen: u32,
+}
+
+impl<'a, 'js> Output<'a, 'js> {
+    pub fn new(tools: &'a Tools<'js>, fault: &'a Fault<'a, 'js>, limit: usize) -> Self {
+        Self { tools, fault, writer: Writer::new(limit), seen: 0 }
+    }
+
+    /// The JSON text of a value.
+    ///
+    /// # Errors
+    /// It is no value of JSON, too deep, or too large; or reading it ran code that failed.
+    pub fn write(mut self, value: Value<'js>) -> Result<Vec<u8>, Error> {
+        self.value(value, true)?;
+        Ok(self.writer.into_bytes())
+    }
+
+    fn engine(&self, error: rquickjs::Error) -> Error {
+        self.fault.of(error)
+    }
+
+    /// Counts a value or a property, and looks at the clock now and then.
+    fn look(&mut self) -> Result<(), Error> {
+        self.seen += 1;
+        if self.seen % LOOK_EVERY == 0 && self.fault.call.must_stop() {
+            return Err(self.fault.stopped());
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, value: Value<'js>, convert: bool) -> Result<(), Error> {
+        self.look()?;
+        match value.type_of() {
+            Type::Null | Type::Undefined | Type::Uninitialized => self.writer.raw("null"),
+            Type::Bool => self.writer.raw(if value.as_bool() == Some(true) { "true" } else { "false" }),
+            Type::Int | Type::Float => self.writer.number(value.as_number().unwrap_or(f64::NAN)),
+            Type::String => match value.as_string() {
+                Some(text) => {
+                    let text = self.text(text)?;
+                    self.writer.text(&text)
+                }
+                None => Err(self.writer.bad("is no text")),
+            },
+            Type::BigInt => {
+                let digits: String = self
+                    .tools
+                    .function("digits")
+                    .and_then(|digits| digits.call((value,)))
+                    .map_err(|e| self.engine(e))?;
+                self.writer.raw(&digits)
+            }
+            Type::Symbol | Type::Function | Type::Constructor | Type::Module => {
+                Err(self.writer.bad(&format!("is a {}, which JSON does not have", value.type_name())))
+            }
+            _ => match value.into_object() {
+                Some(object) => self.object(object, convert),
+                None => Err(self.writer.bad("is nothing that JSON has")),
+            },
+        }
+    }
+
+    fn text(&self, text: &JsString<'js>) -> Result<String, Error> {
+        text.to_string().map_err(|error| match error {
+            rquickjs::Error::Utf8(_) => {
+                self.writer.bad("is a text with half of a surrogate pair, which is no character; use `toWellFormed()`")
+            }
+            other => self.engine(other),
+        })
+    }
+
+    fn object(&mut self, object: Object<'js>, convert: bool) -> Result<(), Error> {
+        if convert {
+            let to_json: Value<'js> = object.get("toJSON").map_err(|e| self.engine(e))?;
+            if let Some(to_json) = to_json.as_function() {
+                let value: Value<'js> =
+                    to_json.call((rquickjs::function::This(object), "")).map_err(|e| self.engine(e))?;
+                return self.value(value, false);
+            }
+        }
+        if self.is_array(&object)? {
+            return self.array(&object);
+        }
+        if object.get_prototype().is_none() {
+            let raw: Option<String> =
+                self.tools.function("raw").and_then(|raw| raw.call((object.clone(),))).map_err(|e| self.engine(e))?;
+            if let Some(json) = raw {
+                return self.writer.raw(&json);
+            }
+        }
+        self.writer.raw("{")?;
+        let mut first = true;
+        for property in object.own_props::<JsString<'js>, Value<'js>>(Filter::default()) {
+            let (key, value) = property.map_err(|e| self.engine(e))?;
+            self.look()?;
+            // As `JSON.stringify` does: a property that is undefined is one that is not there.
+            if value.is_undefined() {
+                continue;
+            }
+            let key = self.text(&key)?;
+            if !first {
+                self.writer.raw(",")?;
+            }
+            first = false;
+            self.writer.text(&key)?;
+            self.writer.raw(":")?;
+            self.writer.enter_key(&key)?;
+            self.value(value, true)?;
+            self.writer.leave();
+        }
+        if first {
+            self.empty(object)?;
+        }
+        self.writer.raw("}")
+    }
+
+    /// What has no properties may hold its content elsewhere, which would be lost.
+    fn empty(&self, object: Object<'js>) -> Result<(), Error> {
+        let kind: String =
+            self.tools.function("kind").and_then(|kind| kind.call((object,))).map_err(|e| self.engine(e))?;
+        let kind = kind.trim_start_matches("[object ").trim_end_matches(']');
+        let instead = match kind {
+            "Map" => "return `Object.fromEntries(map)`",
+            "Set" => "return `[...set]`",
+            "Promise" => "`await` it",
+            "Error" => "throw it, or return its `message`",
+            "RegExp" | "Number" | "String" | "Boolean" | "BigInt" | "ArrayBuffer" | "DataView" | "WeakMap"
+            | "WeakSet" => "return a plain value",
+            _ => return Ok(()),
+        };
+        Err(self.writer.bad(&format!("is a {kind}, which JSON does not have; {instead}")))
+    }
+
+    fn is_array(&self, object: &Object<'js>) -> Result<bool, Error> {
+        if !object.is_proxy() {
+            return Ok(object.is_array());
+        }
+        self.tools.function("isArray").and_then(|f| f.call((object.clone(),))).map_err(|e| self.engine(e))
+    }
+
+    fn array(&mut self, array: &Object<'js>) -> Result<(), Error> {
+        let length: f64 = array.get("length").map_err(|e| self.engine(e))?;
+        self.writer.raw("[")?;
+        let mut index: u32 = 0;
+        while f64::from(index) < length {
+            if index > 0 {
+                self.writer.raw(",")?;
+            }
+            let value: Value<'js> = array.get(index).map_err(|e| self.engine(e))?;
+            self.writer.enter_index(index as usize)?;
+            self.value(value, true)?;
+            self.writer.leave();
+            index += 1;
+        }
+        self.writer.raw("]")
+    }
+}

@@ -1,0 +1,361 @@
+//! JSON between the host and the two scripting languages, whose numbers are doubles: what a double would round arrives
+//! as a value of its own ([`Build::exact`]), and goes out with the same digits. Reading builds the language's values
+//! directly; writing holds the output against its limit while it grows.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::{Code, Error};
+
+/// How deep values may nest, in and out: as deep as events may at the door.
+pub(crate) const DEPTH: usize = 64;
+
+/// Makes values of a language.
+pub(crate) trait Build {
+    type Value;
+    type List;
+    type Map;
+    type Error: fmt::Display;
+
+    fn null(&self) -> Self::Value;
+    fn bool(&self, value: bool) -> Self::Value;
+    fn number(&self, value: f64) -> Self::Value;
+    /// A number that no double has, by its text in JSON.
+    fn exact(&self, text: &str) -> Result<Self::Value, Self::Error>;
+    fn text(&self, text: &str) -> Result<Self::Value, Self::Error>;
+    fn list(&self) -> Result<Self::List, Self::Error>;
+    fn push(&self, list: &mut Self::List, value: Self::Value) -> Result<(), Self::Error>;
+    fn end_list(&self, list: Self::List) -> Result<Self::Value, Self::Error>;
+    fn map(&self) -> Result<Self::Map, Self::Error>;
+    fn set(&self, map: &mut Self::Map, key: &str, value: Self::Value) -> Result<(), Self::Error>;
+    fn end_map(&self, map: Self::Map) -> Result<Self::Value, Self::Error>;
+}
+
+/// The numbers of a JSON text that no double has: their index among all numbers, in order, and their text.
+pub(crate) fn exact_numbers(json: &[u8]) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let (mut at, mut index) = (0, 0);
+    while let Some(&byte) = json.get(at) {
+        match byte {
+            b'"' => at = end_of_text(json, at + 1),
+            b'-' | b'0'..=b'9' => {
+                let rest = json.get(at..).unwrap_or_default();
+                let more = |b: &u8| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let len = rest.iter().take_while(|b| more(b)).count();
+                let text = rest.get(..len).and_then(|t| std::str::from_utf8(t).ok()).unwrap_or_default();
+                if !is_double(text) {
+                    found.push((index, text));
+                }
+                index += 1;
+                at += len.max(1);
+            }
+            _ => at += 1,
+        }
+    }
+    found
+}
+
+/// What follows the quote that ends a text which began before `at`.
+fn end_of_text(json: &[u8], mut at: usize) -> usize {
+    loop {
+        match json.get(at) {
+            None => return at,
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// Whether a number is what a double prints again: a safe integer, or a decimal that its double stands for.
+fn is_double(text: &str) -> bool {
+    // Fifteen digits always survive; no number that short is near the ends of the range without an exponent.
+    if text.len() <= 15 && !text.bytes().any(|b| matches!(b, b'e' | b'E')) {
+        return true;
+    }
+    if !text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
+        return text.parse::<i64>().is_ok_and(|n| n.unsigned_abs() < 1 << 53);
+    }
+    let Ok(double) = text.parse::<f64>() else { return true };
+    double.is_finite() && normal(text) == normal(&format!("{double:e}"))
+}
+
+/// Digits without zeros at either end, and the power of ten of the first.
+fn normal(text: &str) -> (String, i64) {
+    let text = text.trim_start_matches('-');
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    // An exponent of more digits than this is not that of any double, so it only has to differ.
+    let exponent = exponent.trim_start_matches('+').parse::<i32>().map_or(i64::from(i32::MAX), i64::from);
+    let digits = format!("{whole}{fraction}");
+    let leading = digits.len() - digits.trim_start_matches('0').len();
+    let significant = digits.trim_matches('0').to_owned();
+    if significant.is_empty() {
+        return (significant, 0);
+    }
+    (significant, exponent + whole.len() as i64 - leading as i64)
+}
+
+/// Builds the values of a JSON text.
+///
+/// # Errors
+/// It is no JSON, or a value could not be made (no memory): the text of the reason.
+pub(crate) fn read<B: Build>(build: &B, json: &[u8]) -> Result<B::Value, String> {
+    let exact = exact_numbers(json);
+    let mut reader = Reader { build, exact: &exact, index: 0 };
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = reader.seed().deserialize(&mut deserializer).map_err(|e| e.to_string())?;
+    deserializer.end().map_err(|e| e.to_string())?;
+    Ok(value)
+}
+
+struct Reader<'a, B> {
+    build: &'a B,
+    exact: &'a [(usize, &'a str)],
+    /// How many numbers were read.
+    index: usize,
+}
+
+impl<'a, B> Reader<'a, B> {
+    fn seed(&mut self) -> Seed<'_, 'a, B> {
+        Seed(self)
+    }
+}
+
+struct Seed<'r, 'a, B>(&'r mut Reader<'a, B>);
+
+impl<B: Build> Seed<'_, '_, B> {
+    fn number<E: serde::de::Error>(self, value: f64) -> Result<B::Value, E> {
+        let reader = self.0;
+        let index = reader.index;
+        reader.index += 1;
+        match reader.exact.first() {
+            Some(&(at, text)) if at == index => {
+                reader.exact = reader.exact.get(1..).unwrap_or_default();
+                reader.build.exact(text).map_err(E::custom)
+            }
+            _ => Ok(reader.build.number(value)),
+        }
+    }
+}
+
+impl<'de, B: Build> DeserializeSeed<'de> for Seed<'_, '_, B> {
+    type Value = B::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<B::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, B: Build> Visitor<'de> for Seed<'_, '_, B> {
+    type Value = B::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<B::Value, E> {
+        Ok(self.0.build.null())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<B::Value, E> {
+        Ok(self.0.build.bool(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<B::Value, E> {
+        self.number(value as f64)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<B::Value, E> {
+        self.number(value as f64)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<B::Value, E> {
+        self.number(value)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<B::Value, E> {
+        self.0.build.text(text).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<B::Value, A::Error> {
+        use serde::de::Error;
+        let mut list = self.0.build.list().map_err(A::Error::custom)?;
+        while let Some(value) = access.next_element_seed(self.0.seed())? {
+            self.0.build.push(&mut list, value).map_err(A::Error::custom)?;
+        }
+        self.0.build.end_list(list).map_err(A::Error::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<B::Value, A::Error> {
+        use serde::de::Error;
+        let mut map = self.0.build.map().map_err(A::Error::custom)?;
+        while let Some(key) = access.next_key::<std::borrow::Cow<'_, str>>()? {
+            let value = access.next_value_seed(self.0.seed())?;
+            self.0.build.set(&mut map, &key, value).map_err(A::Error::custom)?;
+        }
+        self.0.build.end_map(map).map_err(A::Error::custom)
+    }
+}
+
+/// JSON text that grows within a limit, and knows where in the value it is.
+pub(crate) struct Writer {
+    out: Vec<u8>,
+    limit: usize,
+    path: Vec<Step>,
+}
+
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Writer {
+    pub fn new(limit: usize) -> Self {
+        Self { out: Vec::with_capacity(256), limit, path: Vec::new() }
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// An error at the place where the writer is.
+    pub fn bad(&self, what: &str) -> Error {
+        Error::new(Code::BadOutput, format!("the output at `{}` {what}", self.place()))
+    }
+
+    fn place(&self) -> String {
+        let mut place = "$".to_owned();
+        for step in &self.path {
+            match step {
+                Step::Key(key) => {
+                    place.push('.');
+                    place.extend(key.chars().take(60));
+                }
+                Step::Index(index) => place.push_str(&format!("[{index}]")),
+            }
+        }
+        place
+    }
+
+    /// Goes into a member of an object; written by [`Self::end`]'s counterpart [`Self::key`].
+    pub fn enter_key(&mut self, key: &str) -> Result<(), Error> {
+        self.enter(Step::Key(key.to_owned()))
+    }
+
+    pub fn enter_index(&mut self, index: usize) -> Result<(), Error> {
+        self.enter(Step::Index(index))
+    }
+
+    fn enter(&mut self, step: Step) -> Result<(), Error> {
+        if self.path.len() >= DEPTH {
+            return Err(self.bad(&format!("nests deeper than {DEPTH} levels, or contains itself; return a flat value")));
+        }
+        self.path.push(step);
+        Ok(())
+    }
+
+    pub fn leave(&mut self) {
+        self.path.pop();
+    }
+
+    /// Writes what is JSON already.
+    pub fn raw(&mut self, json: &str) -> Result<(), Error> {
+        if self.out.len() + json.len() > self.limit {
+            return Err(Error::new(
+                Code::OutputTooLarge,
+                format!("the output has more than {} bytes (`limits.output`)", self.limit),
+            ));
+        }
+        self.out.extend_from_slice(json.as_bytes());
+        Ok(())
+    }
+
+    /// Writes a text with its quotes.
+    pub fn text(&mut self, text: &str) -> Result<(), Error> {
+        if self.out.len() + text.len() > self.limit {
+            return self.raw(text);
+        }
+        let quoted = serde_json::to_string(text).map_err(|_| self.bad("is no text"))?;
+        self.raw(&quoted)
+    }
+
+    pub fn number(&mut self, value: f64) -> Result<(), Error> {
+        if !value.is_finite() {
+            return Err(self.bad(&format!("is {value}, which JSON does not have; return a number or null")));
+        }
+        let size = value.abs();
+        if size == 0.0 {
+            self.raw("0")
+        } else if value.fract() == 0.0 && size < 1e21 {
+            // All its digits, not the shortest that lead back to it: 2^60 is 1152921504606846976.
+            self.raw(&format!("{value:.0}"))
+        } else if size >= 1e-6 && size < 1e21 {
+            self.raw(&value.to_string())
+        } else {
+            self.raw(&format!("{value:e}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_number_that_a_double_would_round_is_found() {
+        for text in [
+            "0",
+            "-1",
+            "9007199254740991",
+            "-9007199254740991",
+            "0.1",
+            "1e300",
+            "1E+2",
+            "123456.789",
+            "0.30000000000000004",
+            "5e-324",
+            "1.50",
+            "100000000000000.00",
+            "0.000",
+            "0e5",
+            "1.7976931348623157e308",
+        ] {
+            assert!(is_double(text), "{text}");
+        }
+        for text in [
+            "9007199254740992",
+            "9007199254740993",
+            "-9223372036854775808",
+            "18446744073709551616",
+            "0.1000000000000000055",
+            "123456789012345678901234567890",
+            "1e-400",
+            "3.14159265358979323846",
+            "1e999",
+            "12345678901234567.5",
+        ] {
+            assert!(!is_double(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_in_texts_are_no_numbers() {
+        let json = br#"{"a\"1":"12345678901234567890\\","b":[1,12345678901234567890],"c":-9007199254740993}"#;
+        assert_eq!(exact_numbers(json), [(1, "12345678901234567890"), (2, "-9007199254740993")]);
+    }
+
+    #[test]
+    fn numbers_are_written_as_json_has_them() {
+        for (value, text) in
+            [(1.0, "1"), (-0.0, "0"), (0.5, "0.5"), (3e9, "3000000000"), (1e21, "1e21"), (1e-7, "1e-7"), (-2.5, "-2.5")]
+        {
+            let mut writer = Writer::new(100);
+            writer.number(value).unwrap();
+            assert_eq!(writer.into_bytes(), text.as_bytes());
+        }
+        assert_eq!(Writer::new(100).number(f64::NAN).unwrap_err().code, Code::BadOutput);
+    }
+}

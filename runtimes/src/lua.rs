@@ -1,0 +1,247 @@
+//! Lua in the dialect of Luau: a chunk that returns the function.
+//!
+//! A function is compiled once; each call loads its byte code into a thread with globals of its own and runs the chunk
+//! anew, so that nothing that an event left, in globals or in the chunk's locals, is there for the next one. What all
+//! calls of a worker share (the libraries and their metatables) is read-only. After a call that failed the whole virtual
+//! machine of the worker is dropped.
+//!
+//! Limits are held by the allocator (memory), the interrupt that Luau polls at loops, calls and in patterns (time), and
+//! the [`Session`].
+
+mod compile;
+mod fault;
+mod host;
+mod value;
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
+
+use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
+use value::{Builder, Output};
+
+/// What is in it: what computes. The prelude takes some of it away.
+const LIBRARIES: [StdLib; 9] = [
+    StdLib::COROUTINE,
+    StdLib::TABLE,
+    StdLib::OS,
+    StdLib::STRING,
+    StdLib::UTF8,
+    StdLib::BIT,
+    StdLib::MATH,
+    StdLib::BUFFER,
+    StdLib::VECTOR,
+];
+
+/// How often the interrupt asks the clock: at each of this many loops and calls.
+const LOOK_EVERY: u32 = 16;
+
+/// How much garbage a call may find, in bytes, before it is collected.
+const GARBAGE: usize = 512 << 10;
+
+/// The language Lua.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LuaRuntime;
+
+impl Runtime for LuaRuntime {
+    fn name(&self) -> &'static str {
+        "lua"
+    }
+
+    fn compile(&self, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
+        let code = compile::compile(source)?;
+        Ok(Arc::new(LuaFunction { file: source.file.clone(), code: code.into(), settings: settings.clone() }))
+    }
+}
+
+struct LuaFunction {
+    file: Arc<str>,
+    code: Arc<[u8]>,
+    settings: Arc<Settings>,
+}
+
+impl Compiled for LuaFunction {
+    fn open(&self) -> Result<Box<dyn Instance>, Error> {
+        let engine = Engine::new(&self.settings)?;
+        let (file, code, settings) = (self.file.clone(), self.code.clone(), self.settings.clone());
+        Ok(Box::new(LuaInstance { file, code, settings, engine: Some(engine) }))
+    }
+}
+
+struct LuaInstance {
+    file: Arc<str>,
+    code: Arc<[u8]>,
+    settings: Arc<Settings>,
+    /// None after a call that failed.
+    engine: Option<Engine>,
+}
+
+/// A virtual machine, and what its callbacks share with us.
+struct Engine {
+    // Before what it uses, since it is dropped first.
+    api: Table,
+    call: Rc<Call>,
+    lua: Lua,
+    /// Its memory before the first call, in bytes.
+    empty: usize,
+}
+
+/// The call that runs: what the engine's callbacks see of it.
+struct Call {
+    session: RefCell<Option<Session>>,
+    deadline: Cell<Instant>,
+    /// Interrupts until the clock is asked.
+    until_look: Cell<u32>,
+    /// The limit that the call broke. Once there is one, every interrupt fails, and whatever the function caught, the call
+    /// ends with it.
+    broken: RefCell<Option<Error>>,
+    /// The last error that the host gave to the function.
+    thrown: RefCell<Option<Error>>,
+}
+
+impl Call {
+    /// Whether the function must stop: it is late, now or before, or broke another limit.
+    fn must_stop(&self) -> bool {
+        if self.broken.borrow().is_some() {
+            return true;
+        }
+        let left = self.until_look.get();
+        if left > 0 {
+            self.until_look.set(left - 1);
+            return false;
+        }
+        self.until_look.set(LOOK_EVERY);
+        if Instant::now() < self.deadline.get() {
+            return false;
+        }
+        let late = self.session.borrow().as_ref().map(Session::late);
+        *self.broken.borrow_mut() = late;
+        true
+    }
+}
+
+impl Engine {
+    fn new(settings: &Settings) -> Result<Self, Error> {
+        let call = Rc::new(Call {
+            session: RefCell::new(None),
+            deadline: Cell::new(Instant::now()),
+            until_look: Cell::new(0),
+            broken: RefCell::new(None),
+            thrown: RefCell::new(None),
+        });
+        let made = Self::start(&call).and_then(|(lua, api)| {
+            lua.set_memory_limit(settings.limits.memory.max(1))?;
+            let empty = lua.used_memory();
+            Ok(Self { api, call, lua, empty })
+        });
+        made.map_err(|e| Error::new(Code::Memory, format!("the engine could not be started: {e}")))
+    }
+
+    fn start(call: &Rc<Call>) -> mlua::Result<(Lua, Table)> {
+        let libraries = LIBRARIES.into_iter().fold(StdLib::NONE, |all, one| all | one);
+        let lua = Lua::new_with(libraries, LuaOptions::default())?;
+        let prelude = lua.load(include_str!("lua/prelude.luau")).set_name("=hexafn");
+        lua.globals().raw_set("null", Value::NULL)?;
+        let api = prelude.call(host::function(&lua, call)?)?;
+        lua.sandbox(true)?;
+        // The sandbox lays writable globals over the read-only ones; those of calls lie over these in turn, and reach them
+        // through their metatable.
+        lua.globals().set_readonly(true);
+        let seen = call.clone();
+        lua.set_interrupt(move |_| match seen.must_stop() {
+            true => Err(mlua::Error::runtime("it was stopped")),
+            false => Ok(VmState::Continue),
+        });
+        Ok((lua, api))
+    }
+}
+
+impl Instance for LuaInstance {
+    fn call(&mut self, event: &[u8], session: Session) -> Ended {
+        let ended = |result, session| Ended { result, session, fuel: None, peak_memory: None };
+        let engine = match self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok) {
+            Ok(engine) => engine,
+            Err(error) => return ended(Err(error), session),
+        };
+        engine.call.deadline.set(session.deadline());
+        engine.call.until_look.set(LOOK_EVERY);
+        *engine.call.session.borrow_mut() = Some(session);
+        let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
+        let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
+        // A function can have caught what its limit threw.
+        let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
+        engine.call.thrown.borrow_mut().take();
+        let session = engine.call.session.borrow_mut().take();
+        if result.is_ok() && engine.tidy() {
+            self.engine = Some(engine);
+        }
+        // The callbacks only borrow it, so it is there.
+        let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
+        ended(result, session.unwrap_or_else(lost))
+    }
+}
+
+impl Engine {
+    /// Collects what the call left if it is much, so that the next one has its whole memory. False when that failed.
+    fn tidy(&self) -> bool {
+        self.lua.used_memory() < self.empty + GARBAGE || self.lua.gc_collect().is_ok()
+    }
+}
+
+impl LuaInstance {
+    fn run(&self, engine: &Engine, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let lua = &engine.lua;
+        let fault = |error| fault::of(error, &engine.call, &self.file);
+        let builder = Builder::new(lua).map_err(fault)?;
+        let event = builder.read(event).map_err(|e| match engine.call.must_stop() {
+            false if e.contains("memory") => Error::new(Code::Memory, "the event does not fit in `limits.memory`"),
+            _ => Error::new(Code::Input, format!("the event is not JSON: {e}")),
+        })?;
+        let ctx = self.ctx(engine, &builder).map_err(fault)?;
+        let chunk = self.load(lua).map_err(fault)?;
+        let function: Value = chunk.call(()).map_err(fault)?;
+        let Value::Function(function) = function else {
+            return Err(Error::new(
+                Code::Compile,
+                format!(
+                    "the chunk returns {}; return the function: `return function(event, ctx) … end`",
+                    value::kind(&function)
+                ),
+            ));
+        };
+        let value: Value = function.call((event, ctx)).map_err(fault)?;
+        if value.is_nil() {
+            return Ok(None);
+        }
+        Output::new(&engine.call, &builder, self.settings.limits.output).write(value).map(Some)
+    }
+
+    /// The chunk, with globals of its own that lie over the read-only ones.
+    fn load(&self, lua: &Lua) -> mlua::Result<Function> {
+        let (name, code) = (format!("={}", self.file), self.code.clone());
+        // Loading takes the globals of the thread that it happens on.
+        let loader = lua.create_function(move |lua, ()| {
+            let globals = lua.globals();
+            globals.raw_set("_G", &globals)?;
+            lua.load(&*code).set_name(&*name).set_mode(ChunkMode::Binary).into_function()
+        })?;
+        let thread = lua.create_thread(loader)?;
+        thread.sandbox()?;
+        thread.resume(())
+    }
+
+    /// The second argument of the function.
+    fn ctx(&self, engine: &Engine, builder: &Builder<'_>) -> mlua::Result<Table> {
+        let told = engine.call.session.borrow().as_ref().map(|s| s.ctx().json()).unwrap_or_default();
+        let Value::Table(ctx) = builder.read(&told).map_err(mlua::Error::runtime)? else {
+            return Err(mlua::Error::runtime("the context is no object"));
+        };
+        engine.api.for_each(|name: Value, member: Value| ctx.raw_set(name, member))?;
+        Ok(ctx)
+    }
+}

@@ -1,0 +1,276 @@
+//! Values of Lua from and to JSON text.
+//!
+//! A table is an object unless it is known to be an array: it came from one, `array` marked it, or its keys are 1 to n.
+//! `null` is a value of its own, since a table cannot hold nil. Numbers that a double would round are of the type
+//! [`Exact`]. Keys of objects go out in the order of their bytes: the order in a table is no one's.
+
+use mlua::{Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
+
+use super::Call;
+use crate::Error;
+use crate::json::{self, Build, Writer};
+
+/// How often the walk over a value asks the clock, in values.
+const LOOK_EVERY: u32 = 256;
+
+/// The name under which the metatable of arrays is kept.
+const ARRAY: &str = "hexafn.array";
+
+/// A number with all its digits. It can be kept, compared, shown and returned, but not calculated with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exact(String);
+
+impl Exact {
+    /// The number of a text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.bytes().next().is_some_and(|b| b == b'-' || b.is_ascii_digit());
+        let json = serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok_and(|v| v.get() == text);
+        (number && json).then(|| Self(text.to_owned()))
+    }
+}
+
+impl UserData for Exact {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(this.0.clone()));
+        methods.add_meta_function(MetaMethod::Eq, |_, (a, b): (Value, Value)| {
+            let text = |v: &Value| v.as_userdata().and_then(|u| Some(u.borrow::<Self>().ok()?.0.clone()));
+            Ok(text(&a).zip(text(&b)).is_some_and(|(a, b)| a == b))
+        });
+    }
+}
+
+/// What a value is called in messages.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "nothing",
+        other if other.is_null() => "null",
+        other => other.type_name(),
+    }
+}
+
+/// Makes values.
+pub(super) struct Builder<'l> {
+    lua: &'l Lua,
+    /// The metatable of arrays: read-only, and hidden from `getmetatable`.
+    array: Table,
+}
+
+impl<'l> Builder<'l> {
+    pub fn new(lua: &'l Lua) -> mlua::Result<Self> {
+        if let Some(array) = lua.named_registry_value(ARRAY)? {
+            return Ok(Self { lua, array });
+        }
+        let array = lua.create_table()?;
+        array.raw_set("__metatable", "array")?;
+        array.set_readonly(true);
+        lua.set_named_registry_value(ARRAY, &array)?;
+        Ok(Self { lua, array })
+    }
+
+    /// The value of a JSON text.
+    ///
+    /// # Errors
+    /// The text of the reason.
+    pub fn read(&self, json: &[u8]) -> Result<Value, String> {
+        json::read(self, json)
+    }
+
+    /// Marks a table as an array.
+    ///
+    /// # Errors
+    /// It has a metatable of its own, or is read-only.
+    pub fn mark(&self, table: &Table) -> mlua::Result<()> {
+        if self.is_marked(table) {
+            return Ok(());
+        }
+        if table.metatable().is_some() || table.is_readonly() {
+            return Err(mlua::Error::runtime("a table with a metatable, or a frozen one, cannot be made an array"));
+        }
+        table.set_metatable(Some(self.array.clone()))
+    }
+
+    fn is_marked(&self, table: &Table) -> bool {
+        table.metatable().is_some_and(|meta| meta == self.array)
+    }
+}
+
+impl Build for Builder<'_> {
+    type Value = Value;
+    type List = Table;
+    type Map = Table;
+    type Error = mlua::Error;
+
+    fn null(&self) -> Value {
+        Value::NULL
+    }
+
+    fn bool(&self, value: bool) -> Value {
+        Value::Boolean(value)
+    }
+
+    fn number(&self, value: f64) -> Value {
+        Value::Number(value)
+    }
+
+    fn exact(&self, text: &str) -> mlua::Result<Value> {
+        self.lua.create_userdata(Exact(text.to_owned())).map(Value::UserData)
+    }
+
+    fn text(&self, text: &str) -> mlua::Result<Value> {
+        self.lua.create_string(text).map(Value::String)
+    }
+
+    fn list(&self) -> mlua::Result<Table> {
+        self.lua.create_table()
+    }
+
+    fn push(&self, list: &mut Table, value: Value) -> mlua::Result<()> {
+        list.raw_push(value)
+    }
+
+    fn end_list(&self, list: Table) -> mlua::Result<Value> {
+        list.set_metatable(Some(self.array.clone()))?;
+        Ok(Value::Table(list))
+    }
+
+    fn map(&self) -> mlua::Result<Table> {
+        self.lua.create_table()
+    }
+
+    fn set(&self, map: &mut Table, key: &str, value: Value) -> mlua::Result<()> {
+        map.raw_set(key, value)
+    }
+
+    fn end_map(&self, map: Table) -> mlua::Result<Value> {
+        Ok(Value::Table(map))
+    }
+}
+
+/// Writes one value as JSON. Runs no code of the function: metatables are not asked.
+pub(super) struct Output<'a> {
+    call: &'a Call,
+    builder: &'a Builder<'a>,
+    writer: Writer,
+    seen: u32,
+}
+
+impl<'a> Output<'a> {
+    pub fn new(call: &'a Call, builder: &'a Builder<'a>, limit: usize) -> Self {
+        Self { call, builder, writer: Writer::new(limit), seen: 0 }
+    }
+
+    /// The JSON text of a value.
+    ///
+    /// # Errors
+    /// It is no value of JSON, too deep, or too large.
+    pub fn write(mut self, value: Value) -> Result<Vec<u8>, Error> {
+        self.value(&value)?;
+        Ok(self.writer.into_bytes())
+    }
+
+    /// Counts a value, and looks at the clock now and then.
+    fn look(&mut self) -> Result<(), Error> {
+        self.seen += 1;
+        if self.seen % LOOK_EVERY == 0 && std::time::Instant::now() >= self.call.deadline.get() {
+            self.call.until_look.set(0);
+            if self.call.must_stop()
+                && let Some(broken) = &*self.call.broken.borrow()
+            {
+                return Err(broken.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Value) -> Result<(), Error> {
+        self.look()?;
+        match value {
+            Value::Nil => self.writer.raw("null"),
+            Value::Boolean(value) => self.writer.raw(if *value { "true" } else { "false" }),
+            Value::Integer(value) => self.writer.raw(&value.to_string()),
+            Value::Number(value) => self.writer.number(*value),
+            Value::String(text) => {
+                let text = self.text(text)?;
+                self.writer.text(&text)
+            }
+            Value::Table(table) => self.table(table),
+            Value::UserData(data) => match data.borrow::<Exact>() {
+                Ok(exact) => self.writer.raw(&exact.0),
+                Err(_) => Err(self.writer.bad("is a userdata, which JSON does not have")),
+            },
+            null if null.is_null() => self.writer.raw("null"),
+            other => Err(self.writer.bad(&format!("is a {}, which JSON does not have", other.type_name()))),
+        }
+    }
+
+    fn text(&self, text: &mlua::LuaString) -> Result<String, Error> {
+        let bytes = text.as_bytes();
+        let text = std::str::from_utf8(&bytes);
+        text.map(str::to_owned).map_err(|_| self.writer.bad("is a string that is not UTF-8; encode it, say as hex"))
+    }
+
+    fn table(&mut self, table: &Table) -> Result<(), Error> {
+        let length = table.raw_len();
+        let marked = self.builder.is_marked(table);
+        if marked || length > 0 { self.array(table, length, marked) } else { self.map(table) }
+    }
+
+    fn array(&mut self, table: &Table, length: usize, marked: bool) -> Result<(), Error> {
+        let mut keys: usize = 0;
+        for pair in table.pairs::<Value, Value>() {
+            let (key, _) = pair.map_err(|e| self.writer.bad(&format!("cannot be read: {e}")))?;
+            self.look()?;
+            keys += 1;
+            let index = key.as_number().or_else(|| key.as_integer().map(|i| i as f64));
+            if !index.is_some_and(|i| i >= 1.0 && i <= length as f64 && i.fract() == 0.0) {
+                let what = if marked { "is an array" } else { "has the keys of an array" };
+                return Err(self.writer.bad(&format!(
+                    "{what} of {length}, and also the key {}; JSON has arrays or objects (a hole takes `null`)",
+                    key.to_string().unwrap_or_default()
+                )));
+            }
+        }
+        if keys < length {
+            return Err(self.writer.bad("is an array with holes; put `null` where nothing is"));
+        }
+        self.writer.raw("[")?;
+        for index in 1..=length {
+            if index > 1 {
+                self.writer.raw(",")?;
+            }
+            let value: Value = table.raw_get(index).map_err(|e| self.writer.bad(&format!("cannot be read: {e}")))?;
+            self.writer.enter_index(index)?;
+            self.value(&value)?;
+            self.writer.leave();
+        }
+        self.writer.raw("]")
+    }
+
+    fn map(&mut self, table: &Table) -> Result<(), Error> {
+        let mut members = Vec::new();
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair.map_err(|e| self.writer.bad(&format!("cannot be read: {e}")))?;
+            self.look()?;
+            let Value::String(key) = &key else {
+                return Err(self.writer.bad(&format!(
+                    "has a key of the type {}; keys of objects are strings, arrays begin at 1 and have no holes",
+                    key.type_name()
+                )));
+            };
+            members.push((self.text(key)?, value));
+        }
+        members.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.writer.raw("{")?;
+        for (at, (key, value)) in members.iter().enumerate() {
+            if at > 0 {
+                self.writer.raw(",")?;
+            }
+            self.writer.text(key)?;
+            self.writer.raw(":")?;
+            self.writer.enter_key(key)?;
+            self.value(value)?;
+            self.writer.leave();
+        }
+        self.writer.raw("}")
+    }
+}

@@ -1,0 +1,2 @@
+// expect: thrown
+export default () => eval('1 + 1');

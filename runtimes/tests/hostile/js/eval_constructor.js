@@ -1,0 +1,2 @@
+// expect: thrown
+export default () => (async () => {}).constructor('return 1')();

@@ -1,0 +1,2 @@
+// expect: thrown
+export default () => new Function('return globalThis')();

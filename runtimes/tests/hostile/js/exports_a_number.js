@@ -1,0 +1,2 @@
+// expect: compile
+export default 42;

@@ -1,0 +1,2 @@
+// expect: thrown
+export default () => new Worker('x.js');

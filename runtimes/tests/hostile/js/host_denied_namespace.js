@@ -1,0 +1,2 @@
+// expect: denied
+export default (event, ctx) => ctx.kv.get('secrets', 'a');

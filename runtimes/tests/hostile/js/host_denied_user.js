@@ -1,0 +1,2 @@
+// expect: denied
+export default (event, ctx) => ctx.http('https://api.example.com@evil.example.net/');

@@ -1,0 +1,2 @@
+// expect: output-too-large
+export default (event, ctx) => ctx.emit('orders.a', 'x'.repeat(1 << 20));

@@ -1,0 +1,2 @@
+// expect: host
+export default (event, ctx) => ctx.kv.get('carts', '../../etc/passwd');

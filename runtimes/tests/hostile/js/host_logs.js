@@ -1,0 +1,4 @@
+// expect: host-calls
+export default () => {
+  for (;;) console.log('flood');
+};

@@ -1,0 +1,8 @@
+// expect: host-calls
+export default () => {
+  for (;;) {
+    try {
+      console.log('flood');
+    } catch {}
+  }
+};

@@ -1,0 +1,3 @@
+// expect: denied
+import x from 'data:text/javascript,export default 1';
+export default () => x;

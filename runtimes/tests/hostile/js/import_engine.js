@@ -1,0 +1,3 @@
+// expect: denied
+import * as os from 'qjs:os';
+export default () => os.exec(['id']);

@@ -1,0 +1,3 @@
+// expect: denied
+import secrets from './../../etc/passwd';
+export default () => secrets;

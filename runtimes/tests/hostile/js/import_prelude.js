@@ -1,0 +1,2 @@
+// expect: thrown
+export default () => import('hexafn:prelude');

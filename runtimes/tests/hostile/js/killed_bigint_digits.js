@@ -1,0 +1,2 @@
+// expect: killed
+export default () => String((1n << 20000000n) - 1n).length;

@@ -1,0 +1,2 @@
+// expect: killed
+export default () => Array.prototype.indexOf.call({ length: 4294967295 }, 99);

@@ -1,0 +1,2 @@
+// expect: killed
+export default () => Array.prototype.lastIndexOf.call({ length: 2 ** 53 - 1 }, 99);

@@ -1,0 +1,9 @@
+// expect: timeout
+export default async () => {
+  for (;;) {
+    try {
+      await null;
+      for (;;) {}
+    } catch {}
+  }
+};

@@ -1,0 +1,7 @@
+// expect: timeout
+async function* numbers() {
+  for (;;) yield 1;
+}
+export default async () => {
+  for await (const _ of numbers()) {}
+};

@@ -1,0 +1,10 @@
+// expect: timeout
+export default () => {
+  for (;;) {
+    try {
+      for (;;) {}
+    } finally {
+      continue;
+    }
+  }
+};

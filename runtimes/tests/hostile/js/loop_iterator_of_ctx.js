@@ -1,0 +1,8 @@
+// expect: timeout
+export default (event, ctx) => {
+  ctx.kv.get({
+    toString() {
+      for (;;) {}
+    },
+  });
+};

@@ -1,0 +1,6 @@
+// expect: timeout
+const again = () => queueMicrotask(again);
+export default () => {
+  again();
+  return new Promise(() => {});
+};

@@ -1,0 +1,7 @@
+// expect: timeout
+export default () =>
+  new Proxy({}, {
+    ownKeys() {
+      for (;;) {}
+    },
+  });

@@ -1,0 +1,6 @@
+// expect: timeout
+export default () => {
+  [3, 2, 1].sort(() => {
+    for (;;) {}
+  });
+};

@@ -1,0 +1,6 @@
+// expect: timeout
+export default () => ({
+  toJSON() {
+    for (;;) {}
+  },
+});

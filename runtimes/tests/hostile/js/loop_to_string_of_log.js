@@ -1,0 +1,8 @@
+// expect: timeout
+export default () => {
+  console.log({
+    toJSON() {
+      for (;;) {}
+    },
+  });
+};

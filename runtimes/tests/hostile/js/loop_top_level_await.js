@@ -1,0 +1,5 @@
+// expect: timeout
+const again = () => queueMicrotask(again);
+again();
+await new Promise(() => {});
+export default () => 1;

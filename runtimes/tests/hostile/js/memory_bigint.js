@@ -1,0 +1,5 @@
+// expect: memory or thrown
+export default () => {
+  let n = 1n;
+  for (;;) n = n << 1000000n;
+};

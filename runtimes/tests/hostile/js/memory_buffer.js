@@ -1,0 +1,2 @@
+// expect: memory
+export default () => new ArrayBuffer(1 << 30);

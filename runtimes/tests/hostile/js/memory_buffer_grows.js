@@ -1,0 +1,5 @@
+// expect: memory
+export default () => {
+  const all = [];
+  for (;;) all.push(new Uint8Array(1 << 20).fill(1));
+};

@@ -1,0 +1,9 @@
+// expect: memory or timeout
+export default () => {
+  const all = [];
+  for (;;) {
+    try {
+      for (;;) all.push(new Array(1000).fill(1));
+    } catch {}
+  }
+};

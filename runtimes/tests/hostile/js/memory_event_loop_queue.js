@@ -1,0 +1,4 @@
+// expect: memory or timeout
+export default () => {
+  for (;;) queueMicrotask(() => 1);
+};

@@ -1,0 +1,2 @@
+// expect: memory
+export default () => JSON.parse('[' + '[],'.repeat(2000000) + '[]]');

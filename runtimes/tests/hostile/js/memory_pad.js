@@ -1,0 +1,2 @@
+// expect: memory
+export default () => ''.padStart(600000000, 'ab');

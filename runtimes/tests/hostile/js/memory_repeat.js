@@ -1,0 +1,2 @@
+// expect: memory
+export default () => 'x'.repeat(500000000);

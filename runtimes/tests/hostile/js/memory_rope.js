@@ -1,0 +1,5 @@
+// expect: memory
+export default () => {
+  let text = 'x';
+  for (;;) text += text;
+};

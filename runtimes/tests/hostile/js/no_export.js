@@ -1,0 +1,2 @@
+// expect: compile
+const f = () => 1;

@@ -1,0 +1,6 @@
+// expect: bad-output
+export default () => {
+  const a = {};
+  a.a = [a];
+  return a;
+};

@@ -1,0 +1,7 @@
+// expect: bad-output
+const more = () => ({
+  get next() {
+    return more();
+  },
+});
+export default more;

@@ -1,0 +1,2 @@
+// expect: output-too-large
+export default () => new Array(4294967295);

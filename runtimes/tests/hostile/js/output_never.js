@@ -1,0 +1,2 @@
+// expect: bad-output
+export default () => new Promise(() => {});

@@ -1,0 +1,2 @@
+// expect: output-too-large
+export default () => 'x'.repeat(1 << 20);

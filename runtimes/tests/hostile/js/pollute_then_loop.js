@@ -1,0 +1,5 @@
+// expect: timeout
+Object.prototype.toJSON = function () {
+  for (;;) {}
+};
+export default () => ({});

@@ -1,0 +1,2 @@
+// expect: timeout
+export default () => /^(a|a|aa)*$/.test('a'.repeat(64) + 'b');

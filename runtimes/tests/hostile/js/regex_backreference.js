@@ -1,0 +1,2 @@
+// expect: timeout
+export default () => /^(.*)*\1$/.test('ab'.repeat(40) + '!');

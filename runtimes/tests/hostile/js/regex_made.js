@@ -1,0 +1,2 @@
+// expect: timeout
+export default () => new RegExp('(x+x+)+y').test('x'.repeat(100));

@@ -1,0 +1,2 @@
+// expect: timeout
+export default () => ('a'.repeat(64) + 'b').replace(/^(a*)*$/, '');

@@ -1,0 +1,3 @@
+// expect: stack
+const down = () => down() + 1;
+export default down;

@@ -1,0 +1,9 @@
+// expect: timeout
+const down = () => {
+  try {
+    down();
+  } catch {
+    down();
+  }
+};
+export default down;

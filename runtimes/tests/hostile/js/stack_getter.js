@@ -1,0 +1,9 @@
+// expect: stack
+export default () => {
+  const a = {
+    get b() {
+      return a.b;
+    },
+  };
+  return a;
+};

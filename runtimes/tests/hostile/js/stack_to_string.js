@@ -1,0 +1,9 @@
+// expect: stack
+export default () => {
+  const a = {
+    toString() {
+      return '' + a;
+    },
+  };
+  return '' + a;
+};

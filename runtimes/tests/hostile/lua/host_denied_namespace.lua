@@ -1,0 +1,4 @@
+-- expect: denied
+return function(event, ctx)
+  return ctx.kv.get('secrets', 'a')
+end

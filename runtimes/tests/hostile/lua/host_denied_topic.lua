@@ -1,0 +1,4 @@
+-- expect: denied
+return function(event, ctx)
+  ctx.emit('secrets', 1)
+end

@@ -1,0 +1,4 @@
+-- expect: output-too-large
+return function(event, ctx)
+  ctx.emit('orders.a', ('x'):rep(1000000))
+end

@@ -1,0 +1,4 @@
+-- expect: host
+return function(event, ctx)
+  return ctx.kv.get('carts', '../../etc/passwd')
+end

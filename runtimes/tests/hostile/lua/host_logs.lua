@@ -1,0 +1,6 @@
+-- expect: host-calls
+return function()
+  while true do
+    print('flood')
+  end
+end

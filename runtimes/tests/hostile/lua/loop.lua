@@ -1,0 +1,4 @@
+-- expect: timeout
+return function()
+  while true do end
+end

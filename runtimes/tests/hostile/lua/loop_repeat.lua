@@ -1,0 +1,4 @@
+-- expect: timeout
+return function()
+  repeat until false
+end

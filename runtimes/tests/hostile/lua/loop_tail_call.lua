@@ -1,0 +1,9 @@
+-- expect: timeout
+local function again()
+  return again()
+end
+return function()
+  while true do
+    pcall(again)
+  end
+end

@@ -1,0 +1,7 @@
+-- expect: memory
+return function()
+  local text = 'x'
+  while true do
+    text = text .. text
+  end
+end

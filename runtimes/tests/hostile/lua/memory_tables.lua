@@ -1,0 +1,7 @@
+-- expect: memory
+return function()
+  local all = {}
+  while true do
+    all[#all + 1] = table.create(1000, 1)
+  end
+end

@@ -1,0 +1,4 @@
+-- expect: bad-output
+return function()
+  return '\xff\xfe'
+end

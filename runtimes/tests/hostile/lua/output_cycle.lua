@@ -1,0 +1,6 @@
+-- expect: bad-output
+return function()
+  local a = {}
+  a.a = a
+  return a
+end

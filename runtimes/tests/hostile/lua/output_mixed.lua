@@ -1,0 +1,4 @@
+-- expect: bad-output
+return function()
+  return { 1, 2, three = 3 }
+end

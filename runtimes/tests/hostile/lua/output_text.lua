@@ -1,0 +1,4 @@
+-- expect: output-too-large
+return function()
+  return ('x'):rep(1000000)
+end

@@ -1,0 +1,4 @@
+-- expect: timeout
+return function()
+  return (('a'):rep(20000):gsub('.-.-.-.-b', ''))
+end

@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  setmetatable(array({}), {})
+end

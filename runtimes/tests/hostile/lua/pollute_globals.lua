@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  getmetatable(_G).__index.left = 1
+end

@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  getmetatable('').__index = nil
+end

@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  string.rep = nil
+end

@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  return debug.info(1, 'f')
+end

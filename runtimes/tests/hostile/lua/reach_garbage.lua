@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  return collectgarbage('count')
+end

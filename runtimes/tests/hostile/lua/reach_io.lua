@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  return io.open('/etc/passwd'):read('a')
+end

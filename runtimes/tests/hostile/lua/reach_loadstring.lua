@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  return loadstring('return 1')()
+end

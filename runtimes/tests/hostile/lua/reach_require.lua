@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  return require('./secrets')
+end

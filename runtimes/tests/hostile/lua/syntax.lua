@@ -1,0 +1,2 @@
+-- expect: compile
+return function(event) return event.. end

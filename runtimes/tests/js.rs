@@ -1,0 +1,370 @@
+//! JavaScript: what a function can do, and how it fails.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/scripts.rs"]
+mod scripts;
+
+use std::time::Duration;
+
+use hexafn_runtimes::{Code, JsRuntime, Level, Limits, Position};
+use scripts::{Script, compile, limits, limits_for};
+
+/// What the body of a function gives for an event.
+fn eval(body: &str, event: &str) -> String {
+    function(body).text(event)
+}
+
+fn function(body: &str) -> Script {
+    Script::new(&JsRuntime, &format!("export default (event, ctx) => {{\n{body}\n}};"))
+}
+
+/// Checks how the body of a function fails.
+fn fails(body: &str, expected: Code) {
+    let source = format!("export default (event, ctx) => {{\n{body}\n}};");
+    let mut script = Script::with(&JsRuntime, &source, limits_for(expected));
+    for _ in 0..2 {
+        let error = script.error("{}");
+        assert_eq!(error.code, expected, "{body}: {error}");
+    }
+}
+
+#[test]
+fn a_function_gives_a_value_or_drops() {
+    for (body, output) in [
+        ("return event.data.n * 2", "14"),
+        ("return null", "null"),
+        ("return undefined", "<dropped>"),
+        ("", "<dropped>"),
+        ("return [1, 'ä\\n\"', true, { a: undefined, b: null }, undefined]", r#"[1,"ä\n\"",true,{"b":null},null]"#),
+        ("return { ...event.data, at: new Date(0) }", r#"{"n":7,"at":"1970-01-01T00:00:00.000Z"}"#),
+        (
+            "return [ctx.trigger, ctx.function, ctx.attempt, ctx.now, ctx.env.REGION, ctx.env.HOME]",
+            r#"["t","test",2,"2026-01-02T03:04:05Z","eu",null]"#,
+        ),
+        ("return Object.keys(event)", r#"["data"]"#),
+        ("return /(\\d+)/.exec('a12b')[1] + new RegExp('b').test('b')", r#""12true""#),
+        ("return JSON.parse('[1]')[0]", "1"),
+        ("return new Set([1]).size", "1"),
+    ] {
+        assert_eq!(eval(body, r#"{"data":{"n":7}}"#), output, "{body}");
+    }
+}
+
+#[test]
+fn async_functions_and_promises_are_waited_for() {
+    for (source, output) in [
+        ("export default async (e) => { await null; return await Promise.all([1, Promise.resolve(2)]) }", "[1,2]"),
+        ("const one = await Promise.resolve(1); export default function () { return one }", "1"),
+        ("export default () => new Promise((resolve) => queueMicrotask(() => resolve('x')))", "\"x\""),
+        ("export default async () => {}", "<dropped>"),
+        ("export default async () => { throw new TypeError('no') }", "thrown: TypeError: no (line 1, column 40)"),
+        ("export default () => Promise.reject(5)", "thrown: it threw 5"),
+    ] {
+        assert_eq!(Script::new(&JsRuntime, source).text("{}"), output, "{source}");
+    }
+    fails("return new Promise(() => {})", Code::BadOutput);
+}
+
+#[test]
+fn the_host_takes_what_is_granted() {
+    let mut script = function(
+        "ctx.emit('orders.new', { id: 9007199254740993n });
+         ctx.emit('orders.old', [1], { key: 'k' });
+         const cart = ctx.kv.get('carts', 'a');
+         ctx.kv.put('carts', 'b', { n: cart.n + 1n });
+         ctx.kv.delete('carts', 'a');
+         console.log('one', { a: 1n }, [2]); console.error(new Error('no')); console.warn('\\ud800'); console.debug();
+         const answer = ctx.http({ method: 'POST', url: 'https://api.example.com/x', headers: { A: 1 }, body: { b: 2 } });
+         return [ctx.kv.get('carts', 'a') ?? 'gone', ctx.kv.get('carts', 'b'), ctx.kv.get('carts', 'c') === undefined, answer];",
+    );
+    let done = script.call("{}");
+    let output = done.result.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.value.unwrap()),
+        r#"["gone",{"n":12345678901234567891},true,{"status":201,"headers":{"a":"1, 2"},"body":"POST {\"b\":2}"}]"#
+    );
+    let emitted: Vec<_> = output.emitted.iter().map(|e| (&*e.topic, e.key.as_deref(), &*e.data)).collect();
+    assert_eq!(emitted, [("orders.new", None, r#"{"id":9007199254740993}"#), ("orders.old", Some("k"), "[1]")]);
+    assert_eq!(output.writes.len(), 2);
+    assert_eq!(output.writes[0].value.as_deref(), Some(r#"{"n":12345678901234567891}"#));
+    let lines: Vec<_> = done.logs.iter().map(|l| (l.level, l.message.lines().next().unwrap_or_default())).collect();
+    assert_eq!(
+        lines,
+        [
+            (Level::Info, r#"one {"a":1} [2]"#),
+            (Level::Error, "Error: no"),
+            (Level::Warn, "\u{fffd}"),
+            (Level::Debug, "")
+        ]
+    );
+    let request = script.host.requests.lock().unwrap().pop().unwrap();
+    assert_eq!(request.headers, [("A".to_owned(), "1".to_owned())]);
+    assert_eq!(done.usage.host_calls, 13);
+}
+
+#[test]
+fn what_is_not_granted_is_refused_and_can_be_caught() {
+    for (body, expected) in [
+        ("ctx.emit('other', 1)", Code::Denied),
+        ("ctx.kv.get('users', 'a')", Code::Denied),
+        ("ctx.kv.put('users', 'a', 1)", Code::Denied),
+        ("ctx.http('https://evil.example.com')", Code::Denied),
+        ("ctx.http({})", Code::Denied),
+        ("ctx.kv.get('carts', '../a')", Code::Host),
+        ("ctx.kv.get('carts', 'broken')", Code::Host),
+        ("ctx.emit('orders.a')", Code::BadOutput),
+        ("ctx.emit('orders.a', NaN)", Code::BadOutput),
+        ("for (;;) console.log('x')", Code::HostCalls),
+        ("for (;;) try { console.log('x') } catch {}", Code::HostCalls),
+        ("for (;;) ctx.emit('orders.a', 1)", Code::Emits),
+        ("try { for (;;) ctx.emit('orders.a', 1) } catch { return 1 }", Code::Emits),
+        ("ctx.emit('orders.a', 'x'.repeat(300000))", Code::OutputTooLarge),
+        ("try { ctx.emit('orders.a', 'x'.repeat(300000)) } catch { return 1 }", Code::OutputTooLarge),
+    ] {
+        fails(body, expected);
+    }
+    let caught =
+        eval("try { ctx.emit('other', 1) } catch (e) { return [e.code, e.message, e instanceof Error] }", "{}");
+    assert!(caught.starts_with(r#"["denied","it may not emit to the topic `other`"#), "{caught}");
+    let error = function("\n  ctx.emit('other', 1)").error("{}");
+    assert_eq!(error.position, Some(Position { line: 3, column: 7 }));
+}
+
+#[test]
+fn errors_have_a_place_and_a_stack() {
+    let mut script = Script::new(
+        &JsRuntime,
+        "function inner(x) {\n  return x.missing.field;\n}\nexport default function outer(event) {\n  return inner(event);\n}\n",
+    );
+    let error = script.error("{}");
+    assert_eq!(error.code, Code::Thrown);
+    assert_eq!(error.position.unwrap().line, 2);
+    assert!(error.message.starts_with("TypeError: "), "{}", error.message);
+    let stack = error.stack.unwrap();
+    assert!(stack.starts_with("at inner (functions/test.js:2:"), "{stack}");
+    assert!(stack.contains("at outer (functions/test.js:5:"), "{stack}");
+    assert_eq!(eval("throw new Error('mine')", "{}"), "thrown: mine (line 2, column 11)");
+    assert_eq!(eval("throw { a: 1 }", "{}"), "thrown: it threw object (throw an Error: it has a message and a place)");
+    assert_eq!(eval("throw 'text'", "{}"), "thrown: it threw \"text\"");
+}
+
+#[test]
+fn what_is_no_function_is_refused_before_it_runs() {
+    for (source, expected, place) in [
+        ("export default (event) => {\n  return event..data;\n}", Code::Compile, Some((2, 16))),
+        ("export default (", Code::Compile, Some((1, 17))),
+        ("export const f = 1;", Code::Compile, None),
+        ("(event) => event", Code::Compile, None),
+        ("import fs from 'fs';\nexport default () => fs;", Code::Denied, Some((1, 0))),
+        ("\nimport 'functions/test.js';\nexport default () => 1;", Code::Denied, Some((2, 0))),
+        ("export { x as default } from './other.js'", Code::Denied, Some((1, 0))),
+        ("export default 1; const a = /(/;", Code::Compile, None),
+    ] {
+        let error = compile(&JsRuntime, source.as_bytes()).unwrap_err();
+        assert_eq!(error.code, expected, "{source}: {error}");
+        assert_eq!(error.position.map(|p| (p.line, p.column)), place, "{source}: {error}");
+    }
+    assert_eq!(compile(&JsRuntime, b"\x1f\x05\xff\x00byte code").unwrap_err().code, Code::Compile);
+    assert_eq!(compile(&JsRuntime, b"export default () => '\0'").unwrap_err().code, Code::Compile);
+    assert_eq!(compile(&JsRuntime, &vec![b' '; (1 << 20) + 1]).unwrap_err().code, Code::TooLarge);
+    assert_eq!(compile(&JsRuntime, &b"[".repeat(1 << 19)).unwrap_err().code, Code::Compile);
+    // Nothing of it runs: it would not end.
+    compile(&JsRuntime, b"for (;;) {} export default 1").unwrap();
+    assert_eq!(Script::new(&JsRuntime, "export default 1").code("{}"), Code::Compile);
+}
+
+#[test]
+fn no_number_is_rounded_in_silence() {
+    for (body, event, output) in [
+        ("return event.data", "9007199254740993", "9007199254740993"),
+        ("return JSON.stringify(event)", "[9007199254740993]", r#""{\"data\":[9007199254740993]}""#),
+        ("return typeof event.data", "9007199254740993", "\"bigint\""),
+        ("return typeof event.data", "9007199254740991", "\"number\""),
+        ("return event.data * 2n", "123456789012345678901234567890", "246913578024691357802469135780"),
+        (
+            "return event.data",
+            "[-9223372036854775809,1.50,{\"a\":0.1000000000000000055511}]",
+            "[-9223372036854775809,1.5,{\"a\":0.1000000000000000055511}]",
+        ),
+        ("return Number(event.data.rawJSON)", "0.1000000000000000055511", "0.1"),
+        ("return event.data.__proto__", "{\"__proto__\":{\"a\":9007199254740993}}", "{\"a\":9007199254740993}"),
+        ("return event.data.__proto__", "{\"__proto__\":{\"a\":1}}", "{\"a\":1}"),
+        (
+            "return [2**60, 1e21, -0, 1e-7, 5e-324, 2**53]",
+            "0",
+            "[1152921504606846976,1e21,0,1e-7,5e-324,9007199254740992]",
+        ),
+    ] {
+        assert_eq!(eval(body, &format!("{{\"data\":{event}}}")), output, "{body} {event}");
+    }
+}
+
+#[test]
+fn what_json_does_not_have_is_no_output() {
+    for (body, message) in [
+        ("return NaN", "`$` is NaN"),
+        ("return { a: [1, Infinity] }", "`$.a[1]` is inf"),
+        ("return { f() {} }", "`$.f` is a function"),
+        ("return Symbol('x')", "`$` is a symbol"),
+        (
+            "return { a: new Map([[1, 2]]) }",
+            "`$.a` is a Map, which JSON does not have; return `Object.fromEntries(map)`",
+        ),
+        ("return [new Set()]", "`$[0]` is a Set"),
+        ("return [Promise.resolve(1)]", "`$[0]` is a Promise, which JSON does not have; `await` it"),
+        ("return '\\ud800'", "`$` is a text with half of a surrogate pair"),
+        ("return { '\\udfff': 1 }", "`$` is a text with half of a surrogate pair"),
+        ("const a = {}; a.a = a; return a", "nests deeper than 64 levels, or contains itself"),
+        ("let a = []; for (let i = 0; i < 100; i++) a = [a]; return a", "nests deeper than 64"),
+    ] {
+        let error = function(body).error("{}");
+        assert_eq!(error.code, Code::BadOutput, "{body}: {error}");
+        assert!(error.message.contains(message), "{body}: {error}");
+    }
+    for (body, expected) in [
+        ("return { get a() { throw new Error('get') } }", Code::Thrown),
+        ("return { toJSON() { throw new Error('get') } }", Code::Thrown),
+        ("return { get a() { for (;;); } }", Code::Timeout),
+        ("return { toJSON() { for (;;); } }", Code::Timeout),
+        ("return new Proxy({}, { ownKeys() { for (;;); } })", Code::Timeout),
+        ("return new Proxy({}, { ownKeys() { throw new Error('keys') } })", Code::Thrown),
+        ("return new Proxy([], { get(t, k) { return k === 'length' ? 1e15 : 1 } })", Code::OutputTooLarge),
+        ("return new Array(4e9)", Code::OutputTooLarge),
+        ("return 'x'.repeat(1e6)", Code::OutputTooLarge),
+        ("let a = [1]; for (let i = 0; i < 40; i++) a = [a, a]; return a", Code::OutputTooLarge),
+        ("const o = {}; for (let i = 0; i < 1e4; i++) o[i] = undefined; return new Array(1e5).fill(o)", Code::Timeout),
+    ] {
+        fails(body, expected);
+    }
+    assert_eq!(eval("return { toJSON() { return { toJSON: 1 } } }", "{}"), r#"{"toJSON":1}"#);
+    assert_eq!(eval("let a = 1; for (let i = 0; i < 64; i++) a = [a]; return a", "{}").len(), 129);
+}
+
+#[test]
+fn each_limit_ends_the_call_with_its_code() {
+    for (body, expected) in [
+        ("for (;;) {}", Code::Timeout),
+        ("for (;;) { try { for (;;) {} } catch {} finally { continue } }", Code::Timeout),
+        ("const f = () => { Promise.resolve().then(f) }; f(); return new Promise(() => {})", Code::Timeout),
+        ("return (async () => { for (;;) await null })()", Code::Timeout),
+        ("return (async () => { for (;;) { try { await null; for (;;) {} } catch {} } })()", Code::Timeout),
+        ("/^(a+)+$/.test('a'.repeat(40) + 'b')", Code::Timeout),
+        ("const f = () => f() + 1; f()", Code::Stack),
+        ("const a = []; for (;;) a.push(new Array(1000).fill(7))", Code::Memory),
+        ("let s = 'x'; for (;;) s += s", Code::Memory),
+        ("new ArrayBuffer(1e9)", Code::Memory),
+    ] {
+        fails(body, expected);
+    }
+}
+
+#[test]
+fn an_instance_is_as_new_after_any_call() {
+    let mut script = Script::with(
+        &JsRuntime,
+        "let calls = 0;
+         export default (event) => {
+           const before = [calls++, globalThis.left ?? null, {}.polluted ?? null, Array.prototype.map.left ?? null,
+             'left' in Math, JSON.stringify({}), typeof eval];
+           globalThis.left = 1; Object.prototype.polluted = 1; Array.prototype.map.left = 1; Math.left = 1;
+           JSON.stringify = () => 'mine';
+           switch (event.data) {
+             case 'throw': throw new Error('x');
+             case 'loop': for (;;) {}
+             case 'memory': for (const a = [];;) a.push(new Array(1000).fill(7));
+             case 'stack': { const f = () => f() + 1; f(); }
+             case 'freeze': Object.freeze(Object.prototype); break;
+           }
+           return before;
+         };",
+        Limits { wall: Duration::from_secs(1), ..limits() },
+    );
+    for data in ["a", "throw", "b", "loop", "c", "memory", "d", "stack", "e", "freeze", "f", "g"] {
+        let text = script.text(&format!("{{\"data\":\"{data}\"}}"));
+        match data {
+            "throw" | "loop" | "memory" | "stack" => assert!(!text.starts_with('['), "{data}: {text}"),
+            _ => assert_eq!(text, r#"[0,null,null,null,false,"{}","undefined"]"#, "{data}"),
+        }
+    }
+}
+
+#[test]
+fn chance_begins_with_the_seed_and_time_is_whole() {
+    let mut script = function("return [Math.random(), Math.random()]");
+    let first = script.text("{}");
+    assert_eq!(script.text("{}"), first);
+    script.ctx.seed = 43;
+    assert_ne!(script.text("{}"), first);
+    assert_eq!(eval("return Number.isInteger(Date.now()) && Date.now() > 1.7e12", "{}"), "true");
+}
+
+#[test]
+fn nothing_reaches_outside() {
+    for name in [
+        "eval",
+        "require",
+        "process",
+        "fetch",
+        "setTimeout",
+        "Atomics",
+        "SharedArrayBuffer",
+        "Worker",
+        "WeakRef",
+        "performance",
+        "os",
+        "std",
+        "scriptArgs",
+        "print",
+        "FinalizationRegistry",
+    ] {
+        assert_eq!(eval(&format!("return typeof globalThis.{name}"), "{}"), "\"undefined\"", "{name}");
+    }
+    for body in [
+        "return new Function('return 1')()",
+        "return (() => {}).constructor('return 1')()",
+        "return (async () => {}).constructor('return 1')()",
+        "return (function* () {}).constructor('yield 1')().next()",
+    ] {
+        fails(body, Code::Thrown);
+    }
+    assert_eq!(eval("return import('fs').then(() => 1, (e) => 'no')", "{}"), "\"no\"");
+}
+
+#[test]
+fn an_event_of_any_size_and_shape_comes_through() {
+    let mut script = Script::with(&JsRuntime, "export default (e) => e", Limits { output: 4 << 20, ..limits() });
+    for event in [
+        r#"{"a":"\u0000\ud83d\ude00\\","":[],"b":{}}"#.to_owned(),
+        format!("{{\"data\":{}}}", "[".repeat(60) + &"]".repeat(60)),
+        format!("{{\"data\":[{}1]}}", "1,".repeat(200_000)),
+    ] {
+        let back: serde_json::Value = serde_json::from_str(&script.text(&event)).unwrap();
+        assert_eq!(back, serde_json::from_str::<serde_json::Value>(&event).unwrap());
+    }
+    assert_eq!(script.code("{"), Code::Input);
+    assert_eq!(script.code("{\"a\":12345678901234567890"), Code::Input);
+    assert_eq!(script.text("{}"), "{}");
+}
+
+#[test]
+fn memory_may_end_anywhere() {
+    let source = "const before = new Map([[1, 'x'.repeat(2000)]]);
+        export default async (event, ctx) => {
+          console.log(event, before);
+          ctx.kv.put('carts', 'b', { list: Array.from({ length: 500 }, (_, i) => ({ i })) });
+          await null;
+          return [ctx.kv.get('carts', 'a'), ctx.kv.get('carts', 'b'), /a+(b)?/.exec('aab'), JSON.stringify(event)];
+        };";
+    let mut endings = std::collections::BTreeMap::<String, u32>::new();
+    for memory in (1..400).map(|kib| kib * 1024 + 7 * kib) {
+        let mut script = Script::with(&JsRuntime, source, Limits { memory, ..limits() });
+        let result = script.call(r#"{"data":[12345678901234567890,{"a":"b"}]}"#).result;
+        *endings
+            .entry(result.map_or_else(
+                |e| if e.code == Code::Memory { "memory".to_owned() } else { e.to_string() },
+                |_| "ok".to_owned(),
+            ))
+            .or_default() += 1;
+    }
+    assert!(endings.keys().eq(["memory", "ok"]) && endings.values().all(|n| *n > 50), "{endings:?}");
+}
