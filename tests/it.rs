@@ -56,6 +56,8 @@ mod examples;
 mod explained;
 #[path = "it/flow.rs"]
 mod flow;
+#[path = "it/functions.rs"]
+mod functions;
 #[path = "it/github.rs"]
 mod github;
 #[path = "it/https.rs"]

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -59,6 +59,8 @@ impl Process {
             |what: &str, error: &io::Error| Error::new(Code::Crashed, format!("a worker process {what}: {error}"));
         let (socket, theirs) = UnixStream::pair().map_err(|e| failed("has no socket", &e))?;
         let child = Command::new(&launcher.program)
+            // What `ps` shows.
+            .arg0(format!("hexafn:{}", source.name))
             .args(&launcher.args)
             .env_clear()
             .current_dir("/")

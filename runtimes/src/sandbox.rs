@@ -4,6 +4,8 @@
 //! (`setrlimit(2)`), system calls (seccomp), the file system (Landlock).
 
 use std::fmt;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 
 use crate::Limits;
 
@@ -27,17 +29,17 @@ impl fmt::Display for Confined {
     }
 }
 
-/// Confines this process, for ever. What the kernel does not have is left out, and said.
-pub fn confine(limits: &Limits) -> Confined {
-    close_inherited();
+/// Confines this process, for ever; it keeps this socket. What the kernel does not have is left out, and said.
+pub fn confine(limits: &Limits, socket: &UnixStream) -> Confined {
+    close_inherited(socket.as_raw_fd());
     Confined { rlimits: rlimits(limits), landlock: linux::landlock(), seccomp: linux::seccomp() }
 }
 
 /// What the service had open without saying that it is not for its children.
-fn close_inherited() {
+fn close_inherited(kept: i32) {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<i32> = open.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for number in numbers.into_iter().filter(|n| *n > 2) {
+    for number in numbers.into_iter().filter(|n| *n > 2 && *n != kept) {
         // One of them was the folder that has just been read.
         nix::unistd::close(number).ok();
     }
@@ -52,7 +54,6 @@ fn rlimits(limits: &Limits) -> bool {
     let all = [
         (Resource::RLIMIT_AS, space),
         (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_NOFILE, 8),
         (Resource::RLIMIT_NPROC, 0),
     ];

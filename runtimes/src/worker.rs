@@ -14,13 +14,13 @@ use crate::{Code, Ctx, Error, Host, HostError, HttpRequest, HttpResponse, Runtim
 /// # Errors
 /// The socket failed, or the service said what a service does not say.
 pub fn serve(socket: UnixStream, runtime: impl Fn(&str) -> Option<Box<dyn Runtime>>) -> io::Result<()> {
-    let mut socket = socket;
-    let Some(frame) = protocol::read(&mut socket)? else { return Ok(()) };
+    let socket = Arc::new(socket);
+    let Some(frame) = protocol::read(&mut &*socket)? else { return Ok(()) };
     if frame.kind != Kind::Load {
         return Err(unexpected("Load", frame.kind));
     }
     let load: Load = frame.head()?;
-    let confined = sandbox::confine(&load.settings.limits);
+    let confined = sandbox::confine(&load.settings.limits, &socket);
     let settings = Arc::new(load.settings);
     let source = Source { name: load.name.into(), file: load.file.into(), code: frame.tail.into() };
     let opened = runtime(&load.language)
@@ -29,11 +29,11 @@ pub fn serve(socket: UnixStream, runtime: impl Fn(&str) -> Option<Box<dyn Runtim
         .and_then(|compiled| compiled.open());
     let mut instance = match opened {
         Ok(instance) => instance,
-        Err(error) => return protocol::write(&mut socket, Kind::Failed, &error, b""),
+        Err(error) => return protocol::write(&mut &*socket, Kind::Failed, &error, b""),
     };
-    protocol::write(&mut socket, Kind::Ready, &Ready { sandbox: confined.to_string() }, b"")?;
-    let host = Arc::new(Remote(Mutex::new(socket.try_clone()?)));
-    while let Some(frame) = protocol::read(&mut socket)? {
+    protocol::write(&mut &*socket, Kind::Ready, &Ready { sandbox: confined.to_string() }, b"")?;
+    let host = Arc::new(Remote(Mutex::new(socket.clone())));
+    while let Some(frame) = protocol::read(&mut &*socket)? {
         if frame.kind != Kind::Call {
             return Err(unexpected("Call", frame.kind));
         }
@@ -41,7 +41,7 @@ pub fn serve(socket: UnixStream, runtime: impl Fn(&str) -> Option<Box<dyn Runtim
         let session = Session::new(settings.clone(), Arc::new(ctx), host.clone());
         let done = crate::run(&mut *instance, &frame.tail, session);
         let (head, tail) = DoneHead::of(done);
-        protocol::write(&mut socket, Kind::Done, &head, &tail)?;
+        protocol::write(&mut &*socket, Kind::Done, &head, &tail)?;
     }
     Ok(())
 }
@@ -51,13 +51,13 @@ fn unexpected(wanted: &str, got: Kind) -> io::Error {
 }
 
 /// The host at the other end of the socket.
-struct Remote(Mutex<UnixStream>);
+struct Remote(Mutex<Arc<UnixStream>>);
 
 impl Remote {
     fn ask(&self, ask: &Ask) -> io::Result<Answer> {
-        let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        protocol::write(&mut *socket, Kind::Ask, ask, b"")?;
-        let frame = protocol::read(&mut *socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        protocol::write(&mut &**socket, Kind::Ask, ask, b"")?;
+        let frame = protocol::read(&mut &**socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         if frame.kind == Kind::Answer { frame.head() } else { Err(unexpected("Answer", frame.kind)) }
     }
 }

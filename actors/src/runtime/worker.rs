@@ -83,12 +83,8 @@ impl Executor {
         }
     }
 
-    /// Runs one call. `true` when the engine ended by itself, and should not have.
+    /// Runs one call, once it is ready. `true` when the engine ended by itself, and should not have.
     fn call(&mut self, event: &[u8], ctx: &Arc<Ctx>) -> (Done, bool) {
-        if let Err(error) = self.open() {
-            let crashed = error.code == Code::Crashed;
-            return (failed(error), crashed);
-        }
         self.calls += 1;
         let ended = match &mut self.engine {
             Engine::Thread(Some(instance)) => {
@@ -206,7 +202,15 @@ impl Handler<Call> for Worker {
         begun.store(true, Ordering::Release);
         crate::failpoint!("worker-panic");
         self.status.calls.fetch_add(1, Ordering::Relaxed);
-        let (done, crashed) = self.executor.call(&event, &context);
+        let opened = self.executor.open();
+        self.show();
+        let (done, crashed) = match opened {
+            Ok(()) => self.executor.call(&event, &context),
+            Err(error) => {
+                let crashed = error.code == Code::Crashed;
+                (failed(error), crashed)
+            }
+        };
         self.show();
         let why = done.result.as_ref().err().map(ToString::to_string).unwrap_or_default();
         // Whoever asked may have gone.

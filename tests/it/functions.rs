@@ -1,0 +1,227 @@
+//! Functions in other languages: on workers that are actors, in processes that can do nothing but compute, and that are
+//! killed when they do that for too long.
+
+use super::dead::letters_when;
+use super::receiver::{Answer, Receiver};
+use super::sender::{get, send};
+use super::service::{Scenario, Service};
+use super::watch::{events, events_when, eventually, idle, node};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const ORDER: &str = r#"{"job":"total","lines":[{"price":2,"count":3},{"price":0.5,"count":4}]}"#;
+
+fn start() -> Service {
+    start_with("http://127.0.0.1:9")
+}
+
+fn start_with(receiver: &str) -> Service {
+    let host = receiver.trim_start_matches("http://").to_owned();
+    let scenario = Scenario::new("functions").receiver(receiver);
+    scenario.edit("{{host}}", &host).start()
+}
+
+/// The data of the events of a topic, in order.
+async fn data_when(service: &Service, topic: &str, count: usize) -> Vec<Value> {
+    events_when(service, topic, count).await.into_iter().map(|event| event["data"].clone()).collect()
+}
+
+/// The workers of a function, as the tree shows them.
+async fn workers(service: &Service, function: &str) -> Vec<Value> {
+    let (_, nodes) = get(&service.url("/admin/actors")).await;
+    let prefix = format!("/functions/{function}/");
+    let is_worker = |n: &&Value| n["path"].as_str().is_some_and(|path| path.starts_with(&prefix));
+    nodes.as_array().unwrap().iter().filter(is_worker).cloned().collect()
+}
+
+/// The process of a worker of a function, once there is one.
+async fn process(service: &Service, function: &str) -> i32 {
+    eventually("a worker process", async || {
+        let seen = workers(service, function).await;
+        let process = seen.iter().find_map(|w| w["observed"]["process"].as_i64());
+        (process.is_some(), process)
+    })
+    .await
+    .and_then(|id| i32::try_from(id).ok())
+    .unwrap()
+}
+
+fn is_there(process: i32) -> bool {
+    // One that has ended and was not waited for yet is not there any more.
+    std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn kill(process: i32, signal: &str) {
+    let kill = std::process::Command::new("kill").args(["-s", signal, &process.to_string()]).status().unwrap();
+    assert!(kill.success(), "kill -s {signal} {process}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_job_in_two_languages_gives_one_result_and_its_trace_says_what_it_used() {
+    let service = start();
+    let id = send(&service, ORDER).await;
+    let mut done = data_when(&service, "done", 2).await;
+    done.sort_by_key(|d| d["by"].to_string());
+    assert_eq!(done, [json!({"by":"js","total":8}), json!({"by":"lua","total":8})]);
+    let trace = service.ask(&["trace", "show", &id]).to_string();
+    assert!(trace.contains("host calls") && trace.contains("version"), "{trace}");
+    let listed = service.ask(&["function", "ls"]);
+    let js = listed.as_array().unwrap().iter().find(|f| f["name"] == "js").unwrap();
+    assert_eq!((&js["runtime"], &js["ok"]), (&json!("js"), &json!(1)), "{js}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_process_can_do_nothing_but_compute() {
+    let service = start();
+    send(&service, ORDER).await;
+    data_when(&service, "done", 2).await;
+    let process = process(&service, "js").await;
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).unwrap().to_owned();
+    assert_eq!((line("Seccomp:"), line("NoNewPrivs:")), ("2".into(), "1".into()), "a filter of system calls");
+    let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    for limit in ["Max processes             0", "Max core file size        0", "Max open files            8"] {
+        assert!(limits.contains(limit), "{limit}: {limits}");
+    }
+    assert!(!limits.contains("Max address space         unlimited"), "{limits}");
+    assert_eq!(std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default(), b"", "no environment");
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
+    assert!(open <= 4, "its socket and its standard streams alone: {open}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_engine_can_stop_is_killed_in_time_and_holds_up_nobody_else() {
+    let service = start();
+    send(&service, r#"{"job":"stuck","lines":[]}"#).await;
+    send(&service, r#"{"job":"stuck-alone"}"#).await;
+    let id = send(&service, ORDER).await;
+    let done = events_when(&service, "done", 3).await;
+    // Its fallback, in another language, stepped in.
+    assert!(done.iter().any(|e| e["data"] == json!({"by":"lua","total":0})), "{done:?}");
+    assert_eq!(done.iter().filter(|e| e["id"].as_str().is_some_and(|i| i.starts_with(&id))).count(), 2);
+    let letter = letters_when(&service, "trigger.stuck-alone", 1).await.remove(0);
+    let cause = letter["cause"].as_str().unwrap();
+    assert!(cause.contains("timeout") && cause.contains("150ms"), "{cause}");
+    // Killed as agreed: no failure of the actor.
+    for worker in workers(&service, "stuck-alone").await {
+        assert_eq!((&worker["state"], &worker["restarts"]), (&json!("running"), &json!(0)), "{worker}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_process_that_dies_hurts_one_event_which_is_tried_again() {
+    let receiver = Receiver::start().await;
+    receiver.answer("/ask", Answer::Hang);
+    let service = start_with(&receiver.base);
+    let id = send(&service, r#"{"job":"ask"}"#).await;
+    let mut calls = 0;
+    for signal in ["KILL", "SEGV"] {
+        calls += 1;
+        receiver.arrivals("/ask", calls).await;
+        kill(process(&service, "asks").await, signal);
+    }
+    receiver.arrivals("/ask", calls + 1).await;
+    receiver.answer("/ask", Answer::Status(200));
+    kill(process(&service, "asks").await, "ABRT");
+    let done = events_when(&service, "done", 1).await;
+    assert_eq!((done[0]["id"].as_str(), &done[0]["data"]), (Some(&*format!("{id}-asks")), &json!({"status":200})));
+    let worker = workers(&service, "asks").await.remove(0);
+    assert_eq!(worker["restarts"], 3, "{worker}");
+    assert!(worker["last_failure"].to_string().contains("SIG"), "{worker}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_a_call_but_what_it_stored_and_that_only_when_it_ended_well() {
+    let service = start();
+    for body in [
+        r#"{"job":"count","who":"a"}"#,
+        r#"{"job":"count","who":"b"}"#,
+        r#"{"job":"count","who":"a","fail":true}"#,
+        r#"{"job":"count","who":"a"}"#,
+        r#"{"job":"count","who":"a"}"#,
+    ] {
+        send(&service, body).await;
+    }
+    let done = data_when(&service, "done", 4).await;
+    let of = |seen: u64| json!({ "seen": seen, "left": 1 });
+    assert_eq!(done, [of(1), of(1), of(2), of(3)], "what failed counted nothing, and no global was left");
+    assert_eq!(data_when(&service, "milestones", 1).await, [json!({"who":"a"})]);
+    let letter = letters_when(&service, "trigger.counts", 1).await.remove(0);
+    let cause = letter["cause"].as_str().unwrap();
+    assert!(cause.contains("thrown") && cause.contains("as asked") && cause.contains("line 6"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_granted_is_denied() {
+    let service = start();
+    send(&service, r#"{"job":"grasp"}"#).await;
+    let denied = json!({"emit":"denied","kv":"denied","http":"denied"});
+    assert_eq!(data_when(&service, "done", 1).await, [denied]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_brings_the_new_text_without_a_lost_event_and_the_old_processes_go() {
+    let service = start();
+    send(&service, ORDER).await;
+    data_when(&service, "done", 2).await;
+    let (old, unchanged) = (process(&service, "js").await, process(&service, "lua").await);
+    service.configure("total.js", "export default (event) => ({ by: 'new', total: 0 })");
+    let reload = service.hexafn(&["reload"]);
+    assert_eq!(reload.code, Some(0), "{}", reload.err);
+    for _ in 0..20 {
+        send(&service, ORDER).await;
+    }
+    let done = data_when(&service, "done", 42).await;
+    assert_eq!(done.iter().filter(|d| d["by"] == "new").count(), 20);
+    eventually("the old process is gone", async || (!is_there(old), old)).await;
+    assert!(is_there(unchanged), "another function's workers are left alone");
+    // A text that its language refuses changes nothing.
+    service.configure("total.js", "export default (event) => {");
+    let refused = service.hexafn(&["reload"]);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.err.contains("HX1026") && refused.err.contains("total.js:1"), "{}", refused.err);
+    send(&service, ORDER).await;
+    data_when(&service, "done", 44).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_service_leaves_no_process_and_loses_nothing_that_was_accepted() {
+    let mut service = start();
+    let mut sent = 0;
+    for _ in 0..3 {
+        for _ in 0..40 {
+            send(&service, ORDER).await;
+            sent += 1;
+        }
+        let process = process(&service, "js").await;
+        service.kill_and_restart();
+        eventually("its process ends with it", async || (!is_there(process), process)).await;
+    }
+    events_when(&service, "done", 2 * sent).await;
+    idle(&service).await;
+    let done = events(&service, "done").await;
+    let mut ids: Vec<_> = done.iter().map(|e| e["id"].to_string()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((done.len(), ids.len()), (2 * sent, 2 * sent), "each once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_are_actors_that_a_person_can_restart() {
+    let service = start();
+    send(&service, ORDER).await;
+    data_when(&service, "done", 2).await;
+    let (old, path) = (process(&service, "js").await, workers(&service, "js").await[0]["path"].clone());
+    let path = path.as_str().unwrap();
+    assert_eq!(service.hexafn(&["actors", "restart", path]).code, Some(0));
+    eventually("a new process", async || {
+        let seen = node(&service, path).await;
+        let new = seen["observed"]["process"].as_i64().is_some_and(|id| id != i64::from(old));
+        (new && seen["state"] == "running", seen)
+    })
+    .await;
+    let began = Instant::now();
+    send(&service, ORDER).await;
+    data_when(&service, "done", 4).await;
+    assert!(began.elapsed() < Duration::from_secs(20), "it serves");
+}
