@@ -89,6 +89,10 @@ struct JsInstance {
 
 /// A runtime of QuickJS, and what its callbacks share with us.
 struct Engine {
+    /// Of the next call, or of the last one.
+    context: Option<Context>,
+    /// Whether a call has run in that context.
+    used: bool,
     runtime: rquickjs::Runtime,
     call: Rc<Call>,
 }
@@ -134,40 +138,67 @@ impl Engine {
         });
         let seen = call.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || seen.must_stop())));
-        Ok(Self { runtime, call })
+        Ok(Self { context: None, used: false, runtime, call })
+    }
+
+    /// A context that no call has run in.
+    fn fresh(&mut self) -> Result<&Context, Error> {
+        if self.used {
+            self.context = None;
+            self.used = false;
+            // Globals and functions refer to each other, so only the collector frees what the call left.
+            self.runtime.run_gc();
+        }
+        let context = match self.context.take() {
+            Some(context) => context,
+            None => {
+                // QuickJS does not survive that memory ends while it makes a context. Nothing of a function runs here.
+                self.runtime.set_memory_limit(0);
+                Context::custom::<Intrinsics>(&self.runtime).map_err(|_| no_memory())?
+            }
+        };
+        Ok(self.context.insert(context))
     }
 }
 
 impl Instance for JsInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
         let ended = |result, session| Ended { result, session, fuel: None, peak_memory: None };
-        let engine = match self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok) {
-            Ok(engine) => engine,
+        let context = |mut engine: Engine| engine.fresh().cloned().map(|context| (engine, context));
+        let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok);
+        let (mut engine, context) = match engine.and_then(context) {
+            Ok(ready) => ready,
             Err(error) => return ended(Err(error), session),
         };
+        engine.used = true;
         engine.call.deadline.set(session.deadline());
         *engine.call.session.borrow_mut() = Some(session);
-        let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, &context, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
         // A function can have caught what its limit threw.
         let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
         let session = engine.call.session.borrow_mut().take();
+        drop(context);
         if result.is_ok() {
-            engine.runtime.run_gc();
             self.engine = Some(engine);
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
         ended(result, session.unwrap_or_else(lost))
     }
+
+    fn rest(&mut self) {
+        if let Some(engine) = &mut self.engine
+            && engine.fresh().is_err()
+        {
+            self.engine = None;
+        }
+    }
 }
 
 impl JsInstance {
-    fn run(&self, engine: &Engine, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        // QuickJS does not survive that memory ends while it makes a context. Nothing of the function runs yet.
-        engine.runtime.set_memory_limit(0);
-        let context = Context::custom::<Intrinsics>(&engine.runtime).map_err(|_| no_memory())?;
+    fn run(&self, engine: &Engine, context: &Context, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         engine.runtime.set_memory_limit(self.settings.limits.memory.max(1));
         context.with(|ctx| {
             let fault = Fault { ctx: &ctx, call: &engine.call, file: &self.file };

@@ -291,7 +291,7 @@ impl Writer {
         } else if value.fract() == 0.0 && size < 1e21 {
             // All its digits, not the shortest that lead back to it: 2^60 is 1152921504606846976.
             self.raw(&format!("{value:.0}"))
-        } else if size >= 1e-6 && size < 1e21 {
+        } else if (1e-6..1e21).contains(&size) {
             self.raw(&value.to_string())
         } else {
             self.raw(&format!("{value:e}"))

@@ -74,6 +74,10 @@ pub trait Instance {
     /// `event` is the event as a JSON object (`id`, `type`, `source`, `data`, …). Does not panic, whatever the function
     /// does.
     fn call(&mut self, event: &[u8], session: Session) -> Ended;
+
+    /// Gets ready for the next call. A worker does this when it has handed on the result and waits; a call that finds
+    /// nothing ready makes it itself, and takes the longer for it.
+    fn rest(&mut self) {}
 }
 
 /// What an engine says of a call.

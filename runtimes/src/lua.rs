@@ -168,6 +168,9 @@ impl Instance for LuaInstance {
             Ok(engine) => engine,
             Err(error) => return ended(Err(error), session),
         };
+        if !engine.tidy() {
+            return ended(Err(Error::new(Code::Memory, "what the last call left could not be collected")), session);
+        }
         engine.call.deadline.set(session.deadline());
         engine.call.until_look.set(LOOK_EVERY);
         *engine.call.session.borrow_mut() = Some(session);
@@ -177,17 +180,23 @@ impl Instance for LuaInstance {
         let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
         let session = engine.call.session.borrow_mut().take();
-        if result.is_ok() && engine.tidy() {
+        if result.is_ok() {
             self.engine = Some(engine);
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
         ended(result, session.unwrap_or_else(lost))
     }
+
+    fn rest(&mut self) {
+        if self.engine.as_ref().is_some_and(|engine| !engine.tidy()) {
+            self.engine = None;
+        }
+    }
 }
 
 impl Engine {
-    /// Collects what the call left if it is much, so that the next one has its whole memory. False when that failed.
+    /// Collects what the last call left if it is much, so that the next one has its whole memory. False when that failed.
     fn tidy(&self) -> bool {
         self.lua.used_memory() < self.empty + GARBAGE || self.lua.gc_collect().is_ok()
     }

@@ -171,7 +171,7 @@ impl<'a> Output<'a> {
     /// Counts a value, and looks at the clock now and then.
     fn look(&mut self) -> Result<(), Error> {
         self.seen += 1;
-        if self.seen % LOOK_EVERY == 0 && std::time::Instant::now() >= self.call.deadline.get() {
+        if self.seen.is_multiple_of(LOOK_EVERY) && std::time::Instant::now() >= self.call.deadline.get() {
             self.call.until_look.set(0);
             if self.call.must_stop()
                 && let Some(broken) = &*self.call.broken.borrow()

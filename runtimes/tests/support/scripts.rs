@@ -36,6 +36,7 @@ impl Host for TestHost {
 /// A function with what it is granted, that can be called.
 pub struct Script {
     instance: Box<dyn Instance>,
+    calls: u32,
     settings: Arc<Settings>,
     pub ctx: Ctx,
     pub host: Arc<TestHost>,
@@ -86,10 +87,15 @@ impl Script {
         let stored =
             HashMap::from([(("carts".to_owned(), "a".to_owned()), r#"{"n":12345678901234567890}"#.to_owned())]);
         let host = Arc::new(TestHost { stored, ..TestHost::default() });
-        Self { instance: compiled.open().unwrap(), settings, ctx, host }
+        Self { instance: compiled.open().unwrap(), calls: 0, settings, ctx, host }
     }
 
+    /// One call. Before every second one the instance may rest, as it does in a worker that is not busy.
     pub fn call(&mut self, event: &str) -> Done {
+        self.calls += 1;
+        if self.calls.is_multiple_of(2) {
+            self.instance.rest();
+        }
         let session = Session::new(self.settings.clone(), Arc::new(self.ctx.clone()), self.host.clone());
         run(&mut *self.instance, event.as_bytes(), session)
     }

@@ -1,2 +1,2 @@
-// expect: killed
+// expect: timeout
 export default () => Array.prototype.lastIndexOf.call({ length: 2 ** 53 - 1 }, 99);
