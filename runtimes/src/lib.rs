@@ -15,6 +15,7 @@ mod call;
 mod error;
 mod limits;
 mod session;
+pub mod wasm;
 
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
 pub use error::{Code, Error, Position};
