@@ -136,6 +136,10 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     let section = |name: &str| layers.section(name);
     let server = settings::server(&section("server"), &mut problems);
     let storage = settings::storage(&section("storage"), &mut problems);
+    // What a start compiled, the next one need not: in the data folder, which is hexaFn's alone, once that is there.
+    if let Ok(data) = std::fs::canonicalize(options.base_dir.join(&storage.path)) {
+        hexafn_runtimes::keep_compiled_in(data.join("compiled"));
+    }
     let log = read::read(&section("log"), "[log]", &mut problems).unwrap_or_default();
     let targets: TargetsSettings = read::read(&section("targets"), "[targets]", &mut problems).unwrap_or_default();
     let telemetry = settings::telemetry(&section("telemetry"), &mut problems);

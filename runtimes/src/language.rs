@@ -1,6 +1,10 @@
 //! The languages, by name.
 
-use crate::Runtime;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use crate::wasm::{Options, WasmRuntime, Wasmtime};
+use crate::{Compiled, Error, Runtime, Settings, Source};
 
 /// A language that functions are written in, beside that of hexaFn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +45,38 @@ impl Language {
         match self {
             Self::Js => Box::new(crate::JsRuntime),
             Self::Lua => Box::new(crate::LuaRuntime),
-            Self::Wasm => unimplemented!(),
+            Self::Wasm => match wasmtime() {
+                Ok(engine) => Box::new(WasmRuntime::new(engine)),
+                Err(error) => Box::new(Broken(error)),
+            },
         }
+    }
+}
+
+static CACHE: OnceLock<PathBuf> = OnceLock::new();
+static WASMTIME: OnceLock<Result<Arc<Wasmtime>, Error>> = OnceLock::new();
+
+/// Where compiled WebAssembly is kept: an absolute path of a folder that is hexaFn's alone. Call it before the first
+/// function is compiled; the first word counts.
+pub fn keep_compiled_in(folder: PathBuf) {
+    drop(CACHE.set(folder));
+}
+
+/// The engine of the process: its pool of memories is shared by all functions.
+fn wasmtime() -> Result<Arc<Wasmtime>, Error> {
+    let make = || Wasmtime::new(Options { cache: CACHE.get().cloned(), ..Options::default() }).map(Arc::new);
+    WASMTIME.get_or_init(make).clone()
+}
+
+/// A language whose engine this machine does not run.
+struct Broken(Error);
+
+impl Runtime for Broken {
+    fn name(&self) -> &'static str {
+        "wasm"
+    }
+
+    fn compile(&self, _: &Source, _: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
+        Err(self.0.clone())
     }
 }

@@ -22,12 +22,13 @@ pub mod process;
 pub mod protocol;
 mod sandbox;
 mod session;
+pub mod wasm;
 pub mod worker;
 
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
 pub use error::{Code, Error, Position};
 pub use js::JsRuntime;
-pub use language::Language;
+pub use language::{Language, keep_compiled_in};
 pub use limits::{Grants, Limits, Settings};
 pub use lua::LuaRuntime;
 pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};

@@ -42,6 +42,7 @@ pub fn serve(socket: UnixStream, runtime: impl Fn(&str) -> Option<Box<dyn Runtim
         let done = crate::run(&mut *instance, &frame.tail, session);
         let (head, tail) = DoneHead::of(done);
         protocol::write(&mut &*socket, Kind::Done, &head, &tail)?;
+        instance.rest();
     }
     Ok(())
 }

@@ -75,6 +75,13 @@ impl Executor {
         Ok(())
     }
 
+    /// Gets ready for the next call, off the way of this one.
+    fn rest(&mut self) {
+        if let Engine::Thread(Some(instance)) = &mut self.engine {
+            instance.rest();
+        }
+    }
+
     /// The process, if there is one.
     fn process(&self) -> Option<u32> {
         match &self.engine {
@@ -215,6 +222,7 @@ impl Handler<Call> for Worker {
         let why = done.result.as_ref().err().map(ToString::to_string).unwrap_or_default();
         // Whoever asked may have gone.
         drop(reply.send(done));
+        self.executor.rest();
         if crashed {
             self.life.fail(ctx, Failure::new(FailureKind::Reported, why, Wall::now()));
         }

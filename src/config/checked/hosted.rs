@@ -24,7 +24,7 @@ pub(in crate::config) struct RawLimits {
     fuel: u64,
     /// Memory, up to `"256MiB"`.
     memory: Size,
-    /// Stack, up to `"8MiB"`.
+    /// Stack, up to `"1MiB"`.
     stack: Size,
     /// Output as JSON; the data of each emitted event, each stored value and each answer to a request, too. Up to `"16MiB"`.
     output: Size,
@@ -192,7 +192,7 @@ impl Checker<'_> {
         let within = |size: Size, least: u64, most: u64| (least..=most).contains(&size.0);
         bound("fuel", (1..=10_000_000_000).contains(&given.fuel), "from 1 to 10000000000");
         bound("memory", within(given.memory, 1 << 20, 256 << 20), "from \"1MiB\" to \"256MiB\"");
-        bound("stack", within(given.stack, 64 << 10, 8 << 20), "from \"64KiB\" to \"8MiB\"");
+        bound("stack", within(given.stack, 64 << 10, 1 << 20), "from \"64KiB\" to \"1MiB\"");
         bound("output", within(given.output, 1 << 10, 16 << 20), "from \"1KiB\" to \"16MiB\"");
         bound("logs", within(given.logs, 0, 1 << 20), "up to \"1MiB\"");
         bound("host_calls", given.host_calls <= 100_000, "up to 100000");

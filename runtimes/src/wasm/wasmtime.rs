@@ -1,0 +1,498 @@
+//! Wasmtime: a pool of memory slots, a fresh instance from it for each call, fuel, and a deadline by epochs.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::component::{Component, HasSelf, Linker as ComponentLinker};
+use wasmtime::{
+    Cache, CacheConfig, Caller, Config, Engine, Extern, FuncType, InstancePre, Linker, Module,
+    PoolConcurrencyLimitError, PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, Val, ValType,
+    WasmBacktrace, WasmBacktraceDetails,
+};
+
+use super::component::{Function, FunctionPre};
+use super::host::{self, Call, Import, Memory, Range, Stop};
+use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, output, wasi};
+use crate::{Code, Compiled, Ended, Error, Instance, Session, Settings, Source};
+
+mod ticker;
+
+use ticker::Ticker;
+
+/// The most stack limits that differ: each takes an engine with a pool of its own.
+const ENGINES: usize = 4;
+/// Instances, memories and tables that one call can have: a component is made of several modules.
+const PARTS: u32 = 8;
+
+/// The engine. Drop it, and what it compiled, to give its memory back.
+pub struct Wasmtime {
+    options: Options,
+    cache: Option<Cache>,
+    /// By stack limit, which Wasmtime takes for an engine and not for a call.
+    engines: Mutex<Vec<(usize, Arc<Loaded>)>>,
+}
+
+impl std::fmt::Debug for Wasmtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wasmtime").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// An engine with all that does not depend on the module.
+struct Loaded {
+    engine: Engine,
+    imports: Linker<State>,
+    interfaces: ComponentLinker<State>,
+    ticker: Ticker,
+}
+
+/// What belongs to one call.
+pub(crate) struct State {
+    pub call: Call,
+    room: Room,
+}
+
+/// Holds memories and tables against `limits.memory`.
+struct Room {
+    limit: usize,
+    memory: usize,
+    tables: usize,
+    peak: usize,
+    refused: bool,
+}
+
+/// What an entry of a table takes.
+const ENTRY: usize = 8;
+
+impl Room {
+    fn grow(&mut self, more: usize) -> bool {
+        let fits = more <= self.limit.saturating_sub(self.memory + self.tables);
+        self.refused |= !fits;
+        fits
+    }
+}
+
+impl ResourceLimiter for Room {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let fits = self.grow(more);
+        if fits {
+            self.memory += more;
+            self.peak = self.peak.max(self.memory + self.tables);
+        }
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ENTRIES {
+            self.refused = true;
+            return Ok(false);
+        }
+        let more = desired.saturating_sub(current) * ENTRY;
+        let fits = self.grow(more);
+        if fits {
+            self.tables += more;
+            self.peak = self.peak.max(self.memory + self.tables);
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        4 * PARTS as usize
+    }
+
+    fn tables(&self) -> usize {
+        PARTS as usize
+    }
+
+    fn memories(&self) -> usize {
+        PARTS as usize
+    }
+}
+
+fn engine_error(what: &str) -> impl Fn(wasmtime::Error) -> Error + '_ {
+    move |e| Error::new(Code::Compile, format!("{what}: {e:#}"))
+}
+
+impl Wasmtime {
+    /// An engine; its pools are made when the first function needs them.
+    ///
+    /// # Errors
+    /// [`Code::Compile`] when the directory of the cache cannot be used.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let cache = options.cache.as_deref().map(open_cache).transpose()?;
+        Ok(Self { options, cache, engines: Mutex::default() })
+    }
+
+    /// How many modules came from the cache of compiled code, and how many did not.
+    pub fn cache_use(&self) -> (usize, usize) {
+        self.cache.as_ref().map_or((0, 0), |cache| (cache.cache_hits(), cache.cache_misses()))
+    }
+
+    fn loaded(&self, stack: usize) -> Result<Arc<Loaded>, Error> {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, loaded)) = engines.iter().find(|(has, _)| *has == stack) {
+            return Ok(Arc::clone(loaded));
+        }
+        // Those that no function uses any more make room.
+        if engines.len() >= ENGINES {
+            engines.retain(|(_, loaded)| Arc::strong_count(loaded) > 1);
+        }
+        if engines.len() >= ENGINES {
+            let used: Vec<String> = engines.iter().map(|(stack, _)| stack.to_string()).collect();
+            return Err(Error::new(
+                Code::Compile,
+                format!(
+                    "`limits.stack` is {stack}, and functions in WebAssembly already use {ENGINES} other stack limits: {}; \
+                     use one of them",
+                    used.join(", ")
+                ),
+            ));
+        }
+        let loaded = Arc::new(self.load(stack).map_err(engine_error("Wasmtime could not be started"))?);
+        engines.push((stack, Arc::clone(&loaded)));
+        Ok(loaded)
+    }
+
+    fn load(&self, stack: usize) -> wasmtime::Result<Loaded> {
+        let workers = self.options.workers.max(1);
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_core_instances(workers.saturating_mul(PARTS))
+            .total_component_instances(workers)
+            .total_memories(workers.saturating_mul(2))
+            .total_tables(workers.saturating_mul(PARTS))
+            .max_memory_size(self.options.max_memory)
+            .max_memories_per_module(1)
+            .max_memories_per_component(2)
+            .max_tables_per_module(PARTS)
+            .max_tables_per_component(PARTS)
+            .max_core_instances_per_component(4 * PARTS)
+            .table_elements(TABLE_ENTRIES)
+            // What a call touched is given back to the kernel, or wiped, before the next one.
+            .max_unused_warm_slots(workers);
+        let mut config = Config::new();
+        config
+            .allocation_strategy(pool)
+            .memory_init_cow(true)
+            .memory_reservation(self.options.max_memory as u64)
+            .memory_guard_size(64 << 10)
+            .consume_fuel(true)
+            .epoch_interruption(true)
+            .max_wasm_stack(stack)
+            .async_stack_size(stack.saturating_add(1 << 20))
+            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            // What gives other results on other processors, or what nobody needs in a function, stays out.
+            .wasm_relaxed_simd(false)
+            .wasm_memory64(false)
+            .wasm_multi_memory(false)
+            .cache(self.cache.clone());
+        let engine = Engine::new(&config)?;
+        let mut imports = Linker::new(&engine);
+        for import in host::IMPORTS.iter().chain(&wasi::IMPORTS) {
+            link(&mut imports, &engine, import)?;
+        }
+        let mut interfaces = ComponentLinker::new(&engine);
+        Function::add_to_linker::<_, HasSelf<State>>(&mut interfaces, |state| state)?;
+        let ticker = Ticker::start(&engine)?;
+        Ok(Loaded { engine, imports, interfaces, ticker })
+    }
+}
+
+/// A directory for compiled code that nobody else can fill.
+fn open_cache(directory: &Path) -> Result<Cache, Error> {
+    let unusable = |why: String| Error::new(Code::Compile, format!("the cache of compiled code cannot be used: {why}"));
+    if !directory.is_absolute() {
+        return Err(unusable("its directory is not an absolute path".to_owned()));
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| unusable(e.to_string()))?;
+    let meta = fs::symlink_metadata(directory).map_err(|e| unusable(e.to_string()))?;
+    if !meta.is_dir() {
+        return Err(unusable("what should be its directory is something else".to_owned()));
+    }
+    let owner = std::os::unix::fs::MetadataExt::uid(&meta);
+    if owner != nix::unistd::geteuid().as_raw() || meta.permissions().mode() & 0o077 != 0 {
+        return Err(unusable(format!(
+            "its directory has mode {:o} and owner {owner}; it must be 700 and belong to the user that hexaFn runs as",
+            meta.permissions().mode() & 0o777
+        )));
+    }
+    let mut config = CacheConfig::new();
+    config.with_directory(directory);
+    Cache::new(config).map_err(|e| unusable(format!("{e:#}")))
+}
+
+fn types(letters: &str) -> impl Iterator<Item = ValType> + '_ {
+    letters.chars().map(|letter| if letter == 'I' { ValType::I64 } else { ValType::I32 })
+}
+
+fn link(linker: &mut Linker<State>, engine: &Engine, import: &'static Import) -> wasmtime::Result<()> {
+    let ty = FuncType::new(engine, types(import.params), types(import.results));
+    let long = import.results == "I";
+    linker.func_new(import.module, import.name, ty, move |mut caller: Caller<'_, State>, params, results| {
+        let mut args = [0; 9];
+        for (arg, param) in args.iter_mut().zip(params) {
+            *arg = param.i64().or(param.i32().map(i64::from)).unwrap_or_default();
+        }
+        let args = args.get(..params.len()).unwrap_or_default();
+        let memory = caller.get_export("memory").and_then(Extern::into_memory);
+        let (mut bytes, state): (&mut [u8], &mut State) = match &memory {
+            Some(memory) => memory.data_and_store_mut(&mut caller),
+            None => (&mut [], caller.data_mut()),
+        };
+        let Some(result) = state.call.import(import.run, &mut bytes, args) else {
+            return Err(wasmtime::Error::msg("stopped by the host"));
+        };
+        if let Some(place) = results.first_mut() {
+            *place = if long { Val::I64(result) } else { Val::I32(result as i32) };
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+impl WasmEngine for Wasmtime {
+    fn name(&self) -> &'static str {
+        "wasmtime"
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn compile(&self, module: Checked, _: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
+        let loaded = self.loaded(settings.limits.stack)?;
+        let invalid = engine_error("it is not a valid module");
+        let code = match module.shape {
+            Shape::Component => {
+                let component = Component::from_binary(&loaded.engine, &module.wasm).map_err(&invalid)?;
+                let linked = loaded.interfaces.instantiate_pre(&component).and_then(FunctionPre::new);
+                Linked::Component(linked.map_err(|e| {
+                    Error::new(Code::Abi, format!("it does not fit the world `hexafn:function/function`: {e:#}"))
+                })?)
+            }
+            Shape::Abi | Shape::Command => {
+                let compiled = Module::from_binary(&loaded.engine, &module.wasm).map_err(&invalid)?;
+                let linked = loaded.imports.instantiate_pre(&compiled).map_err(engine_error("it cannot be linked"))?;
+                if module.shape == Shape::Abi {
+                    Linked::Abi { linked, initialize: module.initialize }
+                } else {
+                    Linked::Command(linked)
+                }
+            }
+        };
+        Ok(Arc::new(Program(Arc::new(Ready { loaded, code }))))
+    }
+}
+
+enum Linked {
+    Abi { linked: InstancePre<State>, initialize: bool },
+    Command(InstancePre<State>),
+    Component(FunctionPre<State>),
+}
+
+struct Ready {
+    code: Linked,
+    // After the code, which needs the engine.
+    loaded: Arc<Loaded>,
+}
+
+struct Program(Arc<Ready>);
+
+impl Compiled for Program {
+    fn open(&self) -> Result<Box<dyn Instance>, Error> {
+        Ok(Box::new(Worker(Arc::clone(&self.0))))
+    }
+}
+
+struct Worker(Arc<Ready>);
+
+impl Instance for Worker {
+    fn call(&mut self, event: &[u8], session: Session) -> Ended {
+        let Ready { loaded, code } = &*self.0;
+        let limits = session.settings().limits.clone();
+        let late = session.is_late().then(|| session.late());
+        let ticks = ticker::ticks(session.time_left());
+        let room = Room { limit: limits.memory, memory: 0, tables: 0, peak: 0, refused: false };
+        let call = Call::new(event, session, matches!(code, Linked::Command(_)));
+        let mut store = Store::new(&loaded.engine, State { call, room });
+        store.limiter(|state| &mut state.room);
+        store.set_epoch_deadline(ticks);
+        let running = loaded.ticker.run();
+        let result = match (late, store.set_fuel(limits.fuel)) {
+            (Some(late), _) => Err(late),
+            (None, Err(e)) => Err(Error::new(Code::Trap, format!("{e:#}"))),
+            (None, Ok(())) => match code {
+                Linked::Abi { linked, initialize } => abi(&mut store, linked, *initialize),
+                Linked::Command(linked) => command(&mut store, linked),
+                Linked::Component(linked) => component(&mut store, linked, event),
+            },
+        };
+        drop(running);
+        let fuel = store.get_fuel().ok().map(|left| limits.fuel.saturating_sub(left));
+        let mut state = store.into_data();
+        wasi::finish(&mut state.call);
+        Ended { result, session: state.call.session, fuel, peak_memory: Some(state.room.peak as u64) }
+    }
+}
+
+type Outcome = Result<Option<Vec<u8>>, Error>;
+
+fn abi(store: &mut Store<State>, linked: &InstancePre<State>, initialize: bool) -> Outcome {
+    let instance = linked.instantiate(&mut *store).map_err(|e| explain(store, &e))?;
+    if initialize {
+        let start: TypedFunc<(), ()> =
+            instance.get_typed_func(&mut *store, "_initialize").map_err(|e| explain(store, &e))?;
+        start.call(&mut *store, ()).map_err(|e| explain(store, &e))?;
+    }
+    let alloc: TypedFunc<i32, i32> =
+        instance.get_typed_func(&mut *store, "hexafn_alloc").map_err(|e| explain(store, &e))?;
+    let call: TypedFunc<(i32, i32), i64> =
+        instance.get_typed_func(&mut *store, "hexafn_call").map_err(|e| explain(store, &e))?;
+    let Some(memory) = instance.get_memory(&mut *store, "memory") else {
+        return Err(Error::new(Code::Abi, "it exports no memory with the name `memory`"));
+    };
+    let input = std::mem::take(&mut store.data_mut().call.input);
+    let len = i32::try_from(input.len())
+        .map_err(|_| Error::new(Code::Abi, "the event is larger than the memory of a module can be"))?;
+    let at = alloc.call(&mut *store, len).map_err(|e| explain(store, &e))?;
+    if at == 0 {
+        return Err(match store.data().room.refused {
+            true => no_memory(store),
+            false => Error::new(Code::Abi, format!("`hexafn_alloc` gave no place for the {len} bytes of the input")),
+        });
+    }
+    let mut bytes = memory.data_mut(&mut *store);
+    host::write(&mut bytes, at as u32 as usize, &input, "the input, where `hexafn_alloc` said,")?;
+    drop(input);
+    let result = call.call(&mut *store, (at, len)).map_err(|e| explain(store, &e))?;
+    if result == 0 {
+        return Ok(None);
+    }
+    let range = Range::new(result >> 32, result);
+    let limit = store.data().call.session.settings().limits.output;
+    let bytes = memory.data_mut(&mut *store);
+    let found = range.bytes(&bytes as &dyn Memory, "the result of `hexafn_call`", limit.saturating_add(1))?;
+    if found.len() > limit {
+        // The whole would not have to be copied to know.
+        return Err(Error::new(
+            Code::OutputTooLarge,
+            format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", range.len),
+        ));
+    }
+    match output(found)? {
+        Some(value) => Ok(Some(value)),
+        None => Err(Error::new(Code::BadOutput, "the output is empty; return 0 to drop the event")),
+    }
+}
+
+fn command(store: &mut Store<State>, linked: &InstancePre<State>) -> Outcome {
+    let instance = linked.instantiate(&mut *store).map_err(|e| explain(store, &e))?;
+    let start: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, "_start").map_err(|e| explain(store, &e))?;
+    if let Err(e) = start.call(&mut *store, ()) {
+        match store.data_mut().call.stop.take() {
+            Some(Stop::Exit(0)) => {}
+            stop => {
+                store.data_mut().call.stop = stop;
+                return Err(explain(store, &e));
+            }
+        }
+    }
+    output(store.data_mut().call.stdout.take().unwrap_or_default())
+}
+
+fn component(store: &mut Store<State>, linked: &FunctionPre<State>, event: &[u8]) -> Outcome {
+    let function = linked.instantiate(&mut *store).map_err(|e| explain(store, &e))?;
+    let text = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec()).map_err(|e| Error::new(Code::Abi, format!("the event is not UTF-8: {e}")))
+    };
+    let (event, ctx) = (text(event)?, text(&store.data().call.session.ctx().json())?);
+    let limit = store.data().call.session.settings().limits.output;
+    match function.call_handle(&mut *store, &event, &ctx).map_err(|e| explain(store, &e))? {
+        Ok(None) => Ok(None),
+        Ok(Some(value)) if value.len() > limit => Err(Error::new(
+            Code::OutputTooLarge,
+            format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", value.len()),
+        )),
+        Ok(Some(value)) => match output(value.into_bytes())? {
+            Some(value) => Ok(Some(value)),
+            None => Err(Error::new(Code::BadOutput, "the output is empty; return none to drop the event")),
+        },
+        Err(message) => Err(Error::new(Code::Thrown, message)),
+    }
+}
+
+fn no_memory(store: &Store<State>) -> Error {
+    let limit = store.data().room.limit;
+    Error::new(Code::Memory, format!("it wanted more than {limit} bytes of memory and tables (`limits.memory`)"))
+}
+
+/// Why the engine ended a call, in the words that all languages share.
+fn explain(store: &mut Store<State>, error: &wasmtime::Error) -> Error {
+    let state = store.data_mut();
+    if let Some(stop) = state.call.stop.take() {
+        return match stop {
+            Stop::Failed(error) => with_stack(error, None),
+            Stop::Exit(status) => {
+                let said = String::from_utf8_lossy(&state.call.complaint);
+                let said = said.trim();
+                let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+                Error::new(Code::Thrown, format!("it ended with status {status}{said}"))
+            }
+        };
+    }
+    let refused = state.room.refused;
+    let limits = &state.call.session.settings().limits;
+    let found = match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => Error::timeout(limits.wall),
+        Some(Trap::OutOfFuel) => {
+            Error::new(Code::Fuel, format!("it used up its {} instructions (`limits.fuel`)", limits.fuel))
+        }
+        Some(Trap::StackOverflow) => Error::new(
+            Code::Stack,
+            format!("it recursed deeper than its stack of {} bytes allows (`limits.stack`)", limits.stack),
+        ),
+        _ if refused => no_memory(store),
+        Some(
+            trap @ (Trap::StringOutOfBounds
+            | Trap::ListOutOfBounds
+            | Trap::UnalignedPointer
+            | Trap::InvalidDiscriminant
+            | Trap::InvalidChar),
+        ) => Error::new(Code::Abi, trap.to_string()),
+        Some(trap) => Error::new(Code::Trap, trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
+        None if error.is::<PoolConcurrencyLimitError>() => {
+            Error::new(Code::Busy, "as many functions in WebAssembly run as the pool has room for")
+        }
+        // What a component gives that does not fit its types is no trap in Wasmtime.
+        None => Error::new(Code::Abi, error.root_cause().to_string()),
+    };
+    with_stack(found, error.downcast_ref::<WasmBacktrace>())
+}
+
+/// With names and lines, innermost first, as far as the module has them.
+fn with_stack(mut error: Error, stack: Option<&WasmBacktrace>) -> Error {
+    let Some(stack) = stack else { return error };
+    let mut lines = Vec::new();
+    for frame in stack.frames() {
+        let mut named = false;
+        for symbol in frame.symbols() {
+            let name = symbol.name().or(frame.func_name()).unwrap_or("?");
+            let (Some(file), Some(line)) = (symbol.file(), symbol.line()) else { continue };
+            // The path of whoever compiled it is nobody's business.
+            let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
+            lines.push(format!("{name} ({file}:{line})"));
+            if error.position.is_none() {
+                error = error.at(line, symbol.column().unwrap_or(0));
+            }
+            named = true;
+        }
+        if !named {
+            let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+            let offset = frame.module_offset().map(|at| format!(" (at {at:#x})")).unwrap_or_default();
+            lines.push(format!("{name}{offset}"));
+        }
+    }
+    if lines.is_empty() { error } else { error.stack(lines.join("\n")) }
+}

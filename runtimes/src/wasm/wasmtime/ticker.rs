@@ -1,0 +1,90 @@
+//! The clock of an engine: moves its epoch every 5 ms while something runs, and sleeps otherwise.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use wasmtime::Engine;
+
+const TICK: Duration = Duration::from_millis(5);
+
+/// How many ticks a call may see that has this much time: the last one comes at its deadline, or less than 5 ms later.
+pub(super) fn ticks(left: Duration) -> u64 {
+    u64::try_from(left.as_millis().div_ceil(TICK.as_millis()) + 1).unwrap_or(u64::MAX)
+}
+
+/// Ends its thread when dropped.
+pub(super) struct Ticker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    running: usize,
+    ended: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Something runs as long as this lives.
+pub(super) struct Running<'a>(&'a Shared);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.state().running -= 1;
+    }
+}
+
+impl Ticker {
+    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (engine, theirs) = (engine.clone(), Arc::clone(&shared));
+        let thread = thread::Builder::new().name("wasm-epoch".to_owned()).spawn(move || tick(&engine, &theirs))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    pub(super) fn run(&self) -> Running<'_> {
+        let mut state = self.shared.state();
+        state.running += 1;
+        if state.running == 1 {
+            self.shared.changed.notify_one();
+        }
+        Running(&self.shared)
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.shared.state().ended = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It does not panic; were it otherwise, there would be nothing left to do about it here.
+            drop(thread.join());
+        }
+    }
+}
+
+fn tick(engine: &Engine, shared: &Shared) {
+    let mut state = shared.state();
+    while !state.ended {
+        if state.running == 0 {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        drop(state);
+        thread::sleep(TICK);
+        engine.increment_epoch();
+        state = shared.state();
+    }
+}

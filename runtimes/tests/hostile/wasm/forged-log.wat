@@ -1,0 +1,10 @@
+;; expect: abi
+;; A log line that lies beyond the memory.
+(module
+  (import "hexafn" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (call $log (i32.const 1) (i32.const 65530) (i32.const 100))
+    (i64.const 0))
+)

@@ -1,0 +1,8 @@
+;; expect: denied
+;; Imports a memory.
+(module
+  (import "hexafn" "log" (memory 1))
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (i64.const 0))
+)

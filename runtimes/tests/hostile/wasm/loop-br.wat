@@ -1,0 +1,9 @@
+;; expect: timeout
+;; A loop without any work; fuel is the other limit, and this folder gives plenty.
+(module
+  (memory (export "memory") 1)
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (loop $again (br $again))
+    unreachable)
+)

@@ -1,0 +1,9 @@
+;; expect: timeout
+;; Slow instructions.
+(module
+  (memory (export "memory") 1)
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (loop $again (drop (i64.div_u (i64.const -1) (i64.const 3))) (br $again))
+    unreachable)
+)

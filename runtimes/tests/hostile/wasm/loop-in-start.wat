@@ -1,0 +1,10 @@
+;; expect: timeout
+;; The start function never ends: it runs before anything is called.
+(module
+  (memory (export "memory") 1)
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (func $start (loop $again (br $again)))
+  (start $start)
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (i64.const 0))
+)

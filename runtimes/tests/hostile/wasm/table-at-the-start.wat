@@ -1,0 +1,9 @@
+;; expect: too-large
+;; Begins with a table of four billion entries.
+(module
+  (memory (export "memory") 1)
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (table 4294967295 funcref)
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (i64.const 0))
+)

@@ -1,0 +1,3 @@
+;; expect: compile
+;; Text that does not end.
+(module (func

@@ -1,0 +1,8 @@
+;; expect: compile
+;; Shared memory, which is off.
+(module
+  (memory (export "memory") 1 2 shared)
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (i64.const 0))
+)

@@ -1,0 +1,9 @@
+;; expect: trap
+;; A data segment beyond the memory.
+(module
+  (memory (export "memory") 1)
+  (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+  (data (i32.const 65530) "longer than that")
+  (func (export "hexafn_call") (param $at i32) (param $len i32) (result i64)
+    (i64.const 0))
+)

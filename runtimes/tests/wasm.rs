@@ -1,0 +1,308 @@
+//! WebAssembly through the contract of all languages: shapes, imports, each error, and the hostile corpus.
+
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use hexafn_runtimes::wasm::{Options, WasmRuntime, Wasmtime};
+use hexafn_runtimes::{
+    Code, Ctx, Done, Error, Grants, Host, HostError, HttpRequest, HttpResponse, Level, Limits, Runtime, Session,
+    Settings, Source, run,
+};
+
+const EVENT: &str = r#"{"id":"e1","type":"orders.new","data":{"total":12.50,"customer":"c-17"}}"#;
+
+/// A store with one key, and a network with one answer.
+struct Fixed(Mutex<HashMap<(String, String), String>>);
+
+impl Host for Fixed {
+    fn kv_get(&self, namespace: &str, key: &str) -> Result<Option<String>, HostError> {
+        if key == "broken" {
+            return Err(HostError("the store is not there".into()));
+        }
+        Ok(self.0.lock().unwrap().get(&(namespace.to_owned(), key.to_owned())).cloned())
+    }
+
+    fn http(&self, request: HttpRequest, _: Instant) -> Result<HttpResponse, HostError> {
+        Ok(HttpResponse { status: 200, headers: vec![], body: format!("{} {}", request.method, request.url) })
+    }
+}
+
+fn runtime() -> &'static WasmRuntime<Wasmtime> {
+    static RUNTIME: OnceLock<WasmRuntime<Wasmtime>> = OnceLock::new();
+    RUNTIME.get_or_init(|| WasmRuntime::new(Wasmtime::new(Options::default()).unwrap()))
+}
+
+fn granted(limits: Limits) -> Arc<Settings> {
+    let grants =
+        Grants { emit: vec!["orders.*".into()], kv: vec!["carts".into()], http: vec!["api.example.com".into()] };
+    Arc::new(Settings { limits, grants })
+}
+
+fn source(code: &[u8]) -> Source {
+    Source { name: "f".into(), file: "functions/f.wasm".into(), code: code.into() }
+}
+
+fn session(settings: &Arc<Settings>) -> Session {
+    let ctx = Ctx { function: "f".into(), seed: 7, env: vec![("TOKEN".into(), "t0k".into())], ..Ctx::default() };
+    let store = HashMap::from([(("carts".to_owned(), "a".to_owned()), "[1,2]".to_owned())]);
+    Session::new(Arc::clone(settings), Arc::new(ctx), Arc::new(Fixed(Mutex::new(store))))
+}
+
+fn call_with(code: &[u8], settings: &Arc<Settings>) -> Result<Done, Error> {
+    let compiled = runtime().compile(&source(code), settings)?;
+    let mut instance = compiled.open()?;
+    Ok(run(&mut *instance, EVENT.as_bytes(), session(settings)))
+}
+
+fn call(code: &str) -> Done {
+    call_with(code.as_bytes(), &granted(Limits::default())).unwrap()
+}
+
+fn value(done: &Done) -> Option<String> {
+    let value = done.result.as_ref().unwrap().value.as_ref();
+    value.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+fn code_of(result: Result<Done, Error>) -> Option<Code> {
+    match result {
+        Err(error) => Some(error.code),
+        Ok(done) => done.result.err().map(|error| error.code),
+    }
+}
+
+fn guest(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The same function in each shape gives back what it was given.
+fn echoed() -> String {
+    let ctx = String::from_utf8(session(&granted(Limits::default())).ctx().json()).unwrap();
+    format!(r#"{{"event":{EVENT},"ctx":{ctx}}}"#)
+}
+
+#[test]
+fn a_core_module_gets_the_event_and_gives_the_result() {
+    let done = call(&guest("echo.wat"));
+    assert_eq!(value(&done).unwrap(), echoed());
+    assert!(done.usage.fuel.unwrap() > 0);
+    assert_eq!(done.usage.peak_memory, Some(64 << 10));
+}
+
+#[test]
+fn a_command_reads_standard_input_and_writes_standard_output() {
+    let done = call(&guest("echo_wasi.wat"));
+    assert_eq!(value(&done).unwrap(), echoed());
+    assert_eq!(
+        done.logs.iter().map(|l| (l.level, &*l.message)).collect::<Vec<_>>(),
+        [(Level::Warn, "one"), (Level::Warn, "two")]
+    );
+}
+
+#[test]
+fn a_command_that_writes_nothing_drops_the_event() {
+    assert_eq!(value(&call(r#"(module (func (export "_start")))"#)), None);
+}
+
+#[test]
+fn a_component_gets_the_event_and_gives_the_result() {
+    let done = call(&guest("echo_component.wat"));
+    assert_eq!(value(&done).unwrap(), EVENT);
+    assert_eq!(done.logs.len(), 1);
+    assert_eq!((done.logs[0].level, &*done.logs[0].message), (Level::Info, "from a component"));
+}
+
+#[test]
+fn each_import_of_hexafn_works() {
+    let done = call(&guest("imports.wat"));
+    // What the guest takes, in order, joined: a variable, a stored value, the message of a failed store, an answer.
+    let answer = r#"{"status":200,"headers":[],"body":" https://api.example.com/"}"#;
+    assert_eq!(value(&done).unwrap(), format!(r#"["t0k",[1,2],-1,"the store is not there",{answer}]"#));
+    let output = done.result.unwrap();
+    assert_eq!(output.emitted.len(), 1);
+    assert_eq!(
+        (&*output.emitted[0].topic, output.emitted[0].key.as_deref(), &*output.emitted[0].data),
+        ("orders.a", Some("k"), "{}")
+    );
+    assert_eq!(output.writes.len(), 2);
+    assert_eq!((output.writes[0].value.as_deref(), output.writes[1].value.as_deref()), (Some("{}"), None));
+    assert_eq!((done.logs[0].level, &*done.logs[0].message), (Level::Debug, "hello"));
+}
+
+#[test]
+fn a_function_can_fail_by_itself() {
+    let done = call(&guest("fail.wat"));
+    let error = done.result.unwrap_err();
+    assert_eq!((error.code, &*error.message), (Code::Thrown, "no such customer"));
+}
+
+#[test]
+fn each_call_begins_with_fresh_globals_and_memory() {
+    let settings = granted(Limits::default());
+    let compiled = runtime().compile(&source(guest("counter.wat").as_bytes()), &settings).unwrap();
+    let mut instance = compiled.open().unwrap();
+    for _ in 0..3 {
+        let done = run(&mut *instance, EVENT.as_bytes(), session(&settings));
+        assert_eq!(value(&done).unwrap(), "11");
+    }
+}
+
+#[test]
+fn fuel_is_a_limit_of_its_own() {
+    let looping = guest("../hostile/wasm/loop-br.wat");
+    let limits = Limits { fuel: 100_000, ..Limits::default() };
+    let done = call_with(looping.as_bytes(), &granted(limits)).unwrap();
+    assert_eq!(done.result.unwrap_err().code, Code::Fuel);
+    assert_eq!(done.usage.fuel, Some(100_000));
+}
+
+#[test]
+fn an_error_names_the_functions_it_came_through() {
+    let done = call(&guest("stack.wat"));
+    let error = done.result.unwrap_err();
+    assert_eq!(error.code, Code::Trap);
+    let stack = error.stack.unwrap();
+    let names: Vec<&str> = stack.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(names[..2], ["inner", "outer"], "{stack}");
+}
+
+#[test]
+fn what_is_no_module_is_refused_with_the_reason() {
+    let settings = granted(Limits::default());
+    let refused = |code: &[u8]| call_with(code, &settings).map(|_| ()).unwrap_err();
+    // Without names: a module that is cut before such a section is whole.
+    let whole = wat::parse_str(r#"(module (memory 1) (func (export "_start") (drop (i32.const 1))))"#).unwrap();
+    for end in 0..whole.len() {
+        let error = refused(&whole[..end]);
+        assert!(matches!(error.code, Code::Compile | Code::Abi), "the first {end} bytes: {error}");
+    }
+    assert_eq!(refused(b"\x7fELF\x02\x01\x01").code, Code::Compile);
+    let engine = wasmtime::Engine::default();
+    let precompiled = engine.precompile_module(&whole).unwrap();
+    let error = refused(&precompiled);
+    assert_eq!(error.code, Code::Compile);
+    assert!(error.message.contains("machine code"), "{error}");
+    assert_eq!(refused(&[0xff, 0xfe, 0]).code, Code::Compile);
+    assert_eq!(refused(b"").code, Code::Compile);
+    let error = refused(b"(module\n  (func (export \"_start\") (oops)))");
+    assert_eq!(error.position.map(|p| p.line), Some(2), "{error}");
+    // 64 MiB of data, and as many functions as nobody writes.
+    assert_eq!(refused(&[b"\0asm\x01\0\0\0".as_slice(), &vec![0; 64 << 20]].concat()).code, Code::TooLarge);
+    let many = format!("(module {})", "(func)".repeat(60_000));
+    assert_eq!(refused(many.as_bytes()).code, Code::TooLarge);
+}
+
+#[test]
+fn random_bytes_at_any_place_never_panic() {
+    let settings = granted(Limits { wall: Duration::from_millis(50), ..Limits::default() });
+    let whole = wat::parse_str(guest("imports.wat")).unwrap();
+    let mut number = 0x9e37_79b9_u32;
+    for _ in 0..300 {
+        let mut broken = whole.clone();
+        for _ in 0..3 {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let at = number as usize % broken.len();
+            broken[at] = (number >> 24) as u8;
+        }
+        let _ = call_with(&broken, &settings);
+    }
+}
+
+#[test]
+fn an_import_without_a_grant_is_refused_before_anything_runs() {
+    let none = Arc::new(Settings::default());
+    let error = call_with(guest("imports.wat").as_bytes(), &none).unwrap_err();
+    assert_eq!(error.code, Code::Denied);
+    assert!(error.message.contains("hexafn.emit") && error.message.contains("grants nothing"), "{error}");
+    let error = call_with(br#"(module (import "env" "abort" (func)) (func (export "_start")))"#, &none).unwrap_err();
+    assert!(error.message.contains("`env.abort`") && error.message.contains("kv_get"), "{error}");
+}
+
+#[test]
+fn compiled_code_is_taken_from_the_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().join("code");
+    let options = Options { cache: Some(cache.clone()), ..Options::default() };
+    let settings = granted(Limits::default());
+    let code = guest("echo.wat");
+    for expected in [(0, 1), (1, 0)] {
+        let runtime = WasmRuntime::new(Wasmtime::new(options.clone()).unwrap());
+        let compiled = runtime.compile(&source(code.as_bytes()), &settings).unwrap();
+        assert_eq!(runtime.engine().cache_use(), expected);
+        let done = run(&mut *compiled.open().unwrap(), EVENT.as_bytes(), session(&settings));
+        assert_eq!(value(&done).unwrap(), echoed());
+    }
+    assert_eq!(std::fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
+    std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let error = Wasmtime::new(options).unwrap_err();
+    assert!(error.message.contains("mode 777"), "{error}");
+}
+
+#[test]
+fn a_guest_in_c_works() {
+    let missing = "install clang and lld (scripts/deps test): this test compiles a guest in C";
+    let directory = tempfile::tempdir().unwrap();
+    let module = directory.path().join("score.wasm");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/echo.c");
+    let made = Command::new("clang")
+        .args(["--target=wasm32", "-O2", "-g", "-nostdlib", "-Wl,--no-entry", "-Wl,--allow-undefined", "-o"])
+        .arg(&module)
+        .arg(source)
+        .output()
+        .unwrap_or_else(|e| panic!("{missing}: {e}"));
+    assert!(made.status.success(), "{missing}: {}", String::from_utf8_lossy(&made.stderr));
+    let code = std::fs::read(&module).unwrap();
+    let done = call_with(&code, &granted(Limits::default())).unwrap();
+    assert_eq!(value(&done).unwrap(), echoed());
+    assert_eq!(done.logs[0].message, "from C");
+}
+
+/// What this process holds of the machine's memory, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn hostile_programs_end_within_their_limits_with_the_right_error() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/wasm");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 30);
+    let limits = Limits { wall: Duration::from_millis(100), fuel: u64::MAX / 2, ..Limits::default() };
+    let wall = limits.wall;
+    let mut settings = Settings::clone(&granted(limits));
+    settings.grants.http.clear();
+    let settings = Arc::new(settings);
+    // The engine is there already in a running system; its pool is not what a program takes.
+    call(&guest("echo.wat"));
+    let before = resident();
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let code = std::fs::read_to_string(&file).unwrap();
+        let expected = code.lines().next().and_then(|line| line.strip_prefix(";; expect: "));
+        let expected = expected.unwrap_or_else(|| panic!("{name} does not begin with `;; expect: CODE`"));
+        let result = call_with(code.as_bytes(), &settings);
+        if let Ok(done) = &result
+            && done.usage.wall > wall + Duration::from_millis(250)
+        {
+            wrong.push(format!("{name}: ran {:?}", done.usage.wall));
+        }
+        let found = match &result {
+            Ok(done) => done.result.as_ref().map_or_else(ToString::to_string, |_| "no error".to_owned()),
+            Err(error) => error.to_string(),
+        };
+        if code_of(result).map(Code::as_str) != Some(expected) {
+            wrong.push(format!("{name}: expected {expected}, found {found}"));
+        }
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(grown < 64 << 20, "the process grew by {grown} bytes");
+}
