@@ -110,24 +110,32 @@ async fn what_no_engine_can_stop_is_killed_in_time_and_holds_up_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_process_that_dies_hurts_one_event_which_is_tried_again() {
+    let service = start();
+    let id = send(&service, r#"{"job":"die"}"#).await;
+    for (call, signal) in ["KILL", "SEGV", "ABRT"].into_iter().enumerate() {
+        eventually("it runs", async || {
+            let worker = workers(&service, "dies").await.remove(0);
+            (worker["observed"]["calls"].as_u64() == Some(call as u64 + 1), worker)
+        })
+        .await;
+        kill(process(&service, "dies").await, signal);
+    }
+    let done = events_when(&service, "done", 1).await;
+    assert_eq!((done[0]["id"].as_str(), &done[0]["data"]), (Some(&*format!("{id}-dies")), &json!({"attempt":4})));
+    let worker = workers(&service, "dies").await.remove(0);
+    assert_eq!(worker["restarts"], 3, "{worker}");
+    assert!(worker["last_failure"].to_string().contains("signal 6 (SIGABRT)"), "{worker}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_asks_a_host_that_it_is_granted() {
     let receiver = Receiver::start().await;
-    receiver.answer("/ask", Answer::Hang);
+    receiver.answer("/ask", Answer::Json(201, r#"{"a":1}"#.to_owned()));
     let service = start_with(&receiver.base);
     let id = send(&service, r#"{"job":"ask"}"#).await;
-    let mut calls = 0;
-    for signal in ["KILL", "SEGV"] {
-        calls += 1;
-        receiver.arrivals("/ask", calls).await;
-        kill(process(&service, "asks").await, signal);
-    }
-    receiver.arrivals("/ask", calls + 1).await;
-    receiver.answer("/ask", Answer::Status(200));
-    kill(process(&service, "asks").await, "ABRT");
-    let done = events_when(&service, "done", 1).await;
-    assert_eq!((done[0]["id"].as_str(), &done[0]["data"]), (Some(&*format!("{id}-asks")), &json!({"status":200})));
-    let worker = workers(&service, "asks").await.remove(0);
-    assert_eq!(worker["restarts"], 3, "{worker}");
-    assert!(worker["last_failure"].to_string().contains("SIG"), "{worker}");
+    assert_eq!(data_when(&service, "done", 1).await, [json!({"status":201,"body":r#"{"a":1}"#})]);
+    let asked = receiver.seen("/ask").remove(0);
+    assert_eq!((&*asked.body, asked.header("x-a")), (&*id, Some("1")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
