@@ -113,7 +113,8 @@ mod tests {
         let running = ticker.run();
         let error = wasmtime::Instance::new(&mut store, &looping, &[]).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
-        drop((running, store, looping, engine));
+        // The error has a backtrace, which has the module, which has the engine.
+        drop((error, running, store, looping, engine));
         assert!(weak.upgrade().is_some(), "the thread holds the engine");
         drop(ticker);
         assert!(weak.upgrade().is_none());
