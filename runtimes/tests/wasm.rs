@@ -227,6 +227,22 @@ fn an_import_without_a_grant_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn a_component_is_refused_what_it_is_not_granted_and_what_does_not_exist() {
+    let none = Arc::new(Settings::default());
+    for (import, said) in [
+        ("hexafn:function/web@1.0.0", "grants nothing"),
+        ("hexafn:function/keys@1.0.0", "grants nothing"),
+        ("wasi:filesystem/types@0.2.0", "does not exist here"),
+    ] {
+        let error = call_with(format!(r#"(component (import "{import}" (instance)))"#).as_bytes(), &none).unwrap_err();
+        assert_eq!(error.code, Code::Denied, "{import}");
+        assert!(error.message.contains(import) && error.message.contains(said), "{error}");
+    }
+    let error = call_with(b"(component)", &none).unwrap_err();
+    assert!(error.code == Code::Compile && error.message.contains("`handle`"), "{error}");
+}
+
+#[test]
 fn compiled_code_is_taken_from_the_cache() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("code");
