@@ -32,9 +32,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         runtime.compile(&other, &settings)?;
         let began = Instant::now();
         let compiled = runtime.compile(&source, &settings)?;
+        let loaded = began.elapsed();
         let mut instance = compiled.open()?;
         let done = run(&mut *instance, event.as_bytes(), Session::new(settings.clone(), ctx.clone(), host.clone()));
-        println!("start to the first answer, {start}: {:?}", began.elapsed());
+        println!("start to the first answer, {start}: {:?}, of which loading {loaded:?}", began.elapsed());
         done.result?;
         last = Some(instance);
     }

@@ -27,7 +27,8 @@ pub(crate) const TABLE_ENTRIES: usize = 100_000;
 /// What an engine may take of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// How many calls can run at the same time; the next one is [`Code::Busy`].
+    /// How many calls can run at the same time, at least; one that the pool has no room for is [`Code::Busy`]. There is
+    /// room for two memories each, since a component can have two.
     pub workers: u32,
     /// The most memory that a function may be allowed, in bytes. Only address space until it is used.
     pub max_memory: usize,

@@ -1,10 +1,13 @@
 //! WebAssembly through the contract of all languages: shapes, imports, each error, and the hostile corpus.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hexafn_runtimes::wasm::{Options, WasmRuntime, Wasmtime};
@@ -208,7 +211,8 @@ fn random_bytes_at_any_place_never_panic() {
             let at = number as usize % broken.len();
             broken[at] = (number >> 24) as u8;
         }
-        let _ = call_with(&broken, &settings);
+        // Whether it still works does not matter: it neither panics nor runs on.
+        drop(call_with(&broken, &settings));
     }
 }
 
@@ -220,6 +224,22 @@ fn an_import_without_a_grant_is_refused_before_anything_runs() {
     assert!(error.message.contains("hexafn.emit") && error.message.contains("grants nothing"), "{error}");
     let error = call_with(br#"(module (import "env" "abort" (func)) (func (export "_start")))"#, &none).unwrap_err();
     assert!(error.message.contains("`env.abort`") && error.message.contains("kv_get"), "{error}");
+}
+
+#[test]
+fn a_component_is_refused_what_it_is_not_granted_and_what_does_not_exist() {
+    let none = Arc::new(Settings::default());
+    for (import, said) in [
+        ("hexafn:function/web@1.0.0", "grants nothing"),
+        ("hexafn:function/keys@1.0.0", "grants nothing"),
+        ("wasi:filesystem/types@0.2.0", "does not exist here"),
+    ] {
+        let error = call_with(format!(r#"(component (import "{import}" (instance)))"#).as_bytes(), &none).unwrap_err();
+        assert_eq!(error.code, Code::Denied, "{import}");
+        assert!(error.message.contains(import) && error.message.contains(said), "{error}");
+    }
+    let error = call_with(b"(component)", &none).unwrap_err();
+    assert!(error.code == Code::Compile && error.message.contains("`handle`"), "{error}");
 }
 
 #[test]
@@ -259,6 +279,44 @@ fn a_guest_in_c_works() {
     let done = call_with(&code, &granted(Limits::default())).unwrap();
     assert_eq!(value(&done).unwrap(), echoed());
     assert_eq!(done.logs[0].message, "from C");
+}
+
+/// A network whose answers come when the test lets them.
+struct Waiting(Barrier);
+
+impl Host for Waiting {
+    fn kv_get(&self, _: &str, _: &str) -> Result<Option<String>, HostError> {
+        Ok(None)
+    }
+
+    fn http(&self, _: HttpRequest, _: Instant) -> Result<HttpResponse, HostError> {
+        self.0.wait();
+        self.0.wait();
+        Ok(HttpResponse::default())
+    }
+}
+
+#[test]
+fn a_call_that_the_pool_has_no_room_for_is_busy_and_hurts_no_other() {
+    let runtime = WasmRuntime::new(Wasmtime::new(Options { workers: 1, ..Options::default() }).unwrap());
+    let settings = granted(Limits { wall: Duration::from_secs(20), ..Limits::default() });
+    let compiled = runtime.compile(&source(guest("request.wat").as_bytes()), &settings).unwrap();
+    // A worker has room for two modules, since a component needs them.
+    let host = Arc::new(Waiting(Barrier::new(3)));
+    let one = || {
+        let mut instance = compiled.open().unwrap();
+        let session = Session::new(Arc::clone(&settings), Arc::new(Ctx::default()), Arc::clone(&host) as Arc<dyn Host>);
+        run(&mut *instance, EVENT.as_bytes(), session)
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..2).map(|_| scope.spawn(one)).collect();
+        host.0.wait();
+        assert_eq!(one().result.unwrap_err().code, Code::Busy);
+        host.0.wait();
+        for done in running {
+            assert_eq!(value(&done.join().unwrap()), None);
+        }
+    });
 }
 
 /// What this process holds of the machine's memory, in bytes.

@@ -88,3 +88,35 @@ fn tick(engine: &Engine, shared: &Shared) {
         state = shared.state();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use wasmtime::{Config, Module, Store, Trap};
+
+    #[test]
+    fn a_call_sees_its_last_tick_at_its_deadline_or_one_tick_later() {
+        for (millis, expected) in [(0, 1), (1, 2), (5, 2), (6, 3), (1_000, 201)] {
+            assert_eq!(ticks(Duration::from_millis(millis)), expected, "{millis} ms");
+        }
+    }
+
+    #[test]
+    fn it_stops_what_runs_and_its_thread_ends_with_it() {
+        let engine = Engine::new(Config::new().epoch_interruption(true)).unwrap();
+        let weak = engine.weak();
+        let ticker = Ticker::start(&engine).unwrap();
+        let looping = Module::new(&engine, "(module (func $f (loop $l (br $l))) (start $f))").unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(ticks(Duration::from_millis(20)));
+        let running = ticker.run();
+        let error = wasmtime::Instance::new(&mut store, &looping, &[]).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+        // The error has a backtrace, which has the module, which has the engine.
+        drop((error, running, store, looping, engine));
+        assert!(weak.upgrade().is_some(), "the thread holds the engine");
+        drop(ticker);
+        assert!(weak.upgrade().is_none());
+    }
+}
