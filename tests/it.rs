@@ -60,6 +60,8 @@ mod flow;
 mod functions;
 #[path = "it/github.rs"]
 mod github;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/https.rs"]
 mod https;
 #[path = "it/isolation.rs"]

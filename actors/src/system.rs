@@ -417,6 +417,7 @@ impl System {
             step("/timers", Duration::from_secs(1)),
             step("/sources", Duration::from_secs(5)),
             step("/triggers", deadline),
+            step("/functions", Duration::from_secs(5)),
             step("/forwarders", deadline),
             step("/topics", Duration::from_secs(5)),
             step("/journal", Duration::from_secs(10)),

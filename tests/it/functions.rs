@@ -118,7 +118,12 @@ async fn a_worker_process_that_dies_hurts_one_event_which_is_tried_again() {
             (worker["observed"]["calls"].as_u64() == Some(call as u64 + 1), worker)
         })
         .await;
-        kill(process(&service, "dies").await, signal);
+        let process = process(&service, "dies").await;
+        kill(process, signal);
+        if signal == "SEGV" {
+            // The first one is taken for a stack overflow that is none; a fault in the code comes again by itself.
+            kill(process, signal);
+        }
     }
     let done = events_when(&service, "done", 1).await;
     assert_eq!((done[0]["id"].as_str(), &done[0]["data"]), (Some(&*format!("{id}-dies")), &json!({"attempt":4})));

@@ -5,7 +5,8 @@ use hexafn_runtimes::process::Process;
 use hexafn_runtimes::{Code, Ctx, Done, Error, NoHost, Session};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
 
 use super::worker::{Call, call_process, failed};
 use super::{Hosted, Isolation};
@@ -29,9 +30,13 @@ pub(crate) fn unserved(function: &Hosted) -> Done {
     failed(Error::new(Code::Busy, format!("a function in `{}` without workers", function.language)))
 }
 
+/// How long a call waits for a worker when all are being restarted.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The workers of one function, from outside.
 pub struct Pool {
     seats: Vec<Seat>,
+    ready: Arc<Notify>,
 }
 
 /// A worker from outside.
@@ -62,9 +67,9 @@ impl Drop for Pending<'_> {
 }
 
 impl Pool {
-    /// A pool of these workers.
-    pub fn new(seats: Vec<Seat>) -> Self {
-        Self { seats }
+    /// A pool of these workers, each of which tells `ready` when it is.
+    pub fn new(seats: Vec<Seat>, ready: Arc<Notify>) -> Self {
+        Self { seats, ready }
     }
 
     /// Its workers.
@@ -78,33 +83,38 @@ impl Pool {
     }
 
     /// Runs one call on the worker that has the least to do. When all have as much as they may hold, it waits for room;
-    /// when none is there, it fails at once with [`Code::Busy`].
+    /// when none is there, since all are being restarted, for one that is; and fails with [`Code::Busy`] when that takes
+    /// longer than [`PATIENCE`].
     pub async fn call(&self, event: Bytes, ctx: Arc<Ctx>) -> Done {
-        // A worker that ends takes the calls with it that it had not begun: each is asked of another one.
-        for _ in 0..=self.seats.len() {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            // Before the look, so that one that gets ready after it is not missed.
+            let ready = self.ready.notified();
             let open = self.seats.iter().filter(|seat| seat.front.is_open());
             let Some(seat) = open.min_by_key(|seat| seat.pending.load(Ordering::Relaxed)) else {
-                break;
+                if self.seats.is_empty() || tokio::time::timeout_at(end, ready).await.is_err() {
+                    return failed(Error::new(Code::Busy, "none of its workers is running; see `hexafn actors`"));
+                }
+                continue;
             };
             seat.pending.fetch_add(1, Ordering::Relaxed);
             let _pending = Pending(&seat.pending);
             let begun = Arc::new(AtomicBool::new(false));
             let (reply, answer) = oneshot::channel();
             let call = Call { event: event.clone(), ctx: ctx.clone(), begun: begun.clone(), reply };
-            let sent = match seat.front.try_send(call) {
-                Ok(()) => true,
-                Err(SendError::Closed(_)) => false,
-                Err(SendError::Full(call)) => seat.front.send(call).await.is_ok(),
-            };
+            if let Err(SendError::Full(call)) = seat.front.try_send(call) {
+                // What became of it is known by its answer.
+                seat.front.send(call).await.ok();
+            }
             if let Ok(done) = answer.await {
                 return done;
             }
             if begun.load(Ordering::Acquire) {
                 return failed(Error::new(Code::Crashed, "its worker ended while it ran; see `hexafn actors`"));
             }
-            tracing::debug!(sent, "a worker ended before it began a call; another is asked");
+            // A worker that ends takes the calls with it that it had not begun: another one is asked.
+            tokio::task::yield_now().await;
         }
-        failed(Error::new(Code::Busy, "none of its workers is running; see `hexafn actors`"))
     }
 }
 

@@ -12,7 +12,7 @@ use hexafn_runtimes::process::{Lost, Process};
 use hexafn_runtimes::{Code, Ctx, Done, Error, Host, Instance, Session, Usage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::{Hosted, Isolation, launcher};
 use crate::clock::Wall;
@@ -156,6 +156,8 @@ pub struct Worker {
     status: Arc<WorkerStatus>,
     life: Lifeline,
     mailbox: usize,
+    /// Told when it takes calls.
+    ready: Arc<Notify>,
 }
 
 impl Worker {
@@ -165,13 +167,14 @@ impl Worker {
         host: Arc<dyn Host>,
         status: Arc<WorkerStatus>,
         warm: bool,
+        ready: Arc<Notify>,
         life: Lifeline,
     ) -> Self {
         let mailbox = function.pool.queue;
         let mut executor = Executor::new(function, host);
         // What is wrong with it is said by its first call.
-        let ready = warm.then(|| executor.open());
-        if let Some(Err(error)) = ready {
+        let opened = warm.then(|| executor.open());
+        if let Some(Err(error)) = opened {
             tracing::warn!(actor = %life.path(), %error, "a worker could not get ready");
         }
         let shown = status.clone();
@@ -179,7 +182,7 @@ impl Worker {
             let process = Some(shown.process.load(Ordering::Relaxed)).filter(|id| *id > 0);
             serde_json::json!({ "process": process, "calls": shown.calls.load(Ordering::Relaxed) })
         });
-        let worker = Self { executor, status, life, mailbox };
+        let worker = Self { executor, status, life, mailbox, ready };
         worker.show();
         worker
     }
@@ -194,6 +197,7 @@ impl Actor for Worker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(self.mailbox);
+        self.ready.notify_waiters();
     }
 }
 
@@ -220,12 +224,13 @@ impl Handler<Call> for Worker {
         };
         self.show();
         let why = done.result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        if crashed {
+            // Before the answer: what follows from it must not find this worker.
+            self.life.fail(ctx, Failure::new(FailureKind::Reported, why, Wall::now()));
+        }
         // Whoever asked may have gone.
         drop(reply.send(done));
         self.executor.rest();
-        if crashed {
-            self.life.fail(ctx, Failure::new(FailureKind::Reported, why, Wall::now()));
-        }
     }
 }
 

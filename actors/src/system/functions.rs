@@ -11,6 +11,7 @@ use crate::runtime::{Hosted, Pool, ServiceHost, Workers, worker_path};
 use crate::supervision::lifeline::Started;
 use crate::supervision::{ChildSpec, Place};
 use actix::Actor;
+use tokio::sync::Notify;
 
 impl System {
     /// Who runs a function.
@@ -20,7 +21,7 @@ impl System {
             // Started before the triggers; without it calls say that nobody is there.
             Some(_) => match read(&self.0.running).pools.get(&function.name) {
                 Some((_, pool)) => Workers::Pool(pool.clone()),
-                None => Workers::Pool(Arc::new(Pool::new(Vec::new()))),
+                None => Workers::Pool(Arc::new(Pool::new(Vec::new(), Arc::default()))),
             },
         }
     }
@@ -72,15 +73,17 @@ impl System {
         let runtime = tokio::runtime::Handle::current();
         let host = ServiceHost::new(hosted, self.0.store.clone(), runtime).map_err(Error::Invalid)?;
         let host = Arc::new(host);
+        let ready = Arc::new(Notify::new());
         let mut seats = Vec::with_capacity(hosted.pool.workers);
         for index in 0..hosted.pool.workers {
             // Numbers go on, so that the workers of the new text run beside those of the old one.
             let number = self.0.worker_numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let seat = Seat::new(worker_path(&definition.name, number));
             let (front, status) = (seat.front.clone(), seat.status.clone());
-            let (function, host, warm) = (hosted.clone(), host.clone(), index < hosted.pool.warm);
+            let (function, host, warm, ready) = (hosted.clone(), host.clone(), index < hosted.pool.warm, ready.clone());
             let child = ChildSpec::new(seat.path.clone(), "worker", move |life| {
-                let addr = Worker::new(function.clone(), host.clone(), status.clone(), warm, life).start();
+                let addr =
+                    Worker::new(function.clone(), host.clone(), status.clone(), warm, ready.clone(), life).start();
                 Ok(Started::new(&addr).capacity(function.pool.queue).serves(&front, &addr))
             });
             // An engine that cannot be stopped in its thread is the watchdog's; a process is killed before.
@@ -88,6 +91,6 @@ impl System {
             self.spawn(child.strategy(self.0.actor.clone()).place(Place::Own).hang_after(Some(limit))).await?;
             seats.push(seat);
         }
-        Ok(Pool::new(seats))
+        Ok(Pool::new(seats, ready))
     }
 }
