@@ -24,6 +24,8 @@ mod watch;
 // The tests, by subject.
 #[path = "it/access.rs"]
 mod access;
+#[path = "it/adhoc.rs"]
+mod adhoc;
 #[path = "it/api.rs"]
 mod api;
 #[path = "it/clients.rs"]

@@ -192,6 +192,14 @@ impl Function {
             Err(e) if &*e.code == "timeout" => self.metrics.timeout.inc(),
             Err(_) => self.metrics.failed.inc(),
         }
+        if let Err(error) = &result {
+            self.metrics.errors.with_label_values(&[&*definition.name, &*error.code]).inc();
+        }
+        if let Some(usage) = &usage {
+            let cpu = usage.cpu.map_or(0, |cpu| u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX));
+            self.metrics.cpu.inc_by(cpu);
+            self.metrics.host_calls.inc_by(usage.host_calls);
+        }
         let execution = Execution {
             function: definition.name.clone(),
             version: definition.fingerprint,

@@ -33,6 +33,12 @@ pub struct Metrics {
     pub trigger_evaluations: IntCounterVec,
     /// Runs per function by outcome (`ok`, `failed`, `timeout`).
     pub function_runs: IntCounterVec,
+    /// Runs that failed per function by the code of the error.
+    pub function_errors: IntCounterVec,
+    /// Processor time per function that runs on workers, in microseconds.
+    pub function_cpu: IntCounterVec,
+    /// Calls to the host per function that runs on workers.
+    pub function_host_calls: IntCounterVec,
     /// Seconds per run of a function.
     pub function_seconds: HistogramVec,
     /// Delivery attempts per target by outcome (`delivered`, `failed`, `dead-lettered`).
@@ -109,6 +115,21 @@ impl Metrics {
                 "hexafn_function_runs_total",
                 "Runs of functions by outcome.",
                 &["function", "outcome"],
+            ),
+            function_errors: counter(
+                "hexafn_function_errors_total",
+                "Runs of functions that failed, by the code of the error.",
+                &["function", "code"],
+            ),
+            function_cpu: counter(
+                "hexafn_function_cpu_microseconds_total",
+                "Processor time of functions on workers.",
+                &["function"],
+            ),
+            function_host_calls: counter(
+                "hexafn_function_host_calls_total",
+                "Calls of functions on workers to the host.",
+                &["function"],
             ),
             function_seconds: seconds("hexafn_function_run_seconds", "Seconds per run of a function.", &["function"]),
             target_attempts: counter(
@@ -202,6 +223,9 @@ impl Metrics {
             ok: of("ok"),
             failed: of("failed"),
             timeout: of("timeout"),
+            errors: self.function_errors.clone(),
+            cpu: self.function_cpu.with_label_values(&[name]),
+            host_calls: self.function_host_calls.with_label_values(&[name]),
             seconds: self.function_seconds.with_label_values(&[name]),
         }
     }
@@ -240,6 +264,12 @@ pub struct FunctionMetrics {
     pub failed: IntCounter,
     /// Ran out of time or steps.
     pub timeout: IntCounter,
+    /// Failures by their code; of all functions.
+    pub errors: IntCounterVec,
+    /// Processor time on workers, in microseconds.
+    pub cpu: IntCounter,
+    /// Calls to the host.
+    pub host_calls: IntCounter,
     /// Seconds per run.
     pub seconds: Histogram,
 }

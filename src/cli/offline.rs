@@ -11,6 +11,7 @@ use hexafn_actors::source::secret::Environment;
 use hexafn_actors::source::verify::Delivery;
 use hexafn_actors::trigger::dry::dry_run;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::client::Client;
 use super::table;
@@ -161,8 +162,17 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
 pub struct Run {
     #[command(flatten)]
     config: Config,
-    /// The function, by name.
+    /// The function, by name; or a file: `score.js`, `score.lua`, `score.wasm`, `score.wat`, `score.hexa`.
     function: String,
+    /// The language of a file whose name does not tell: `dsl`, `js`, `lua`, `wasm`.
+    #[arg(long, value_name = "LANGUAGE")]
+    runtime: Option<String>,
+    /// How long the function of a file may take.
+    #[arg(long, default_value = "1s", value_name = "TIME")]
+    timeout: String,
+    /// The memory of the function of a file.
+    #[arg(long, default_value = "32MiB", value_name = "SIZE")]
+    memory: String,
     /// The data of the event: text, `@FILE`, or `-` for standard input.
     #[arg(long, short)]
     data: String,
@@ -173,11 +183,17 @@ pub struct Run {
 
 /// Runs one function.
 pub fn run(args: Run, output: Output) -> Done {
-    let loaded = load(&args.config.config)?;
-    let functions = &loaded.definitions.functions;
-    let Some(definition) = functions.get(args.function.as_str()) else {
-        let near = hexafn_actors::names::near(&args.function, functions.keys().map(|k| &**k));
-        return Err(Failure::new(1, format!("there is no function `{}`; {near}", args.function)));
+    let file = Path::new(&args.function);
+    let definition = if file.extension().is_some() || args.runtime.is_some() {
+        Arc::new(super::adhoc::function(file, args.runtime.as_deref(), &args.timeout, &args.memory)?)
+    } else {
+        let loaded = load(&args.config.config)?;
+        let functions = &loaded.definitions.functions;
+        let Some(definition) = functions.get(args.function.as_str()) else {
+            let near = hexafn_actors::names::near(&args.function, functions.keys().map(|k| &**k));
+            return Err(Failure::new(1, format!("there is no function `{}`; {near}", args.function)));
+        };
+        definition.clone()
     };
     let trial = Trial { topic: "run".into(), kind: args.kind, subject: None, key: None, data: json_data(&args.data)? };
     let metrics = Metrics::new().function(&definition.name);

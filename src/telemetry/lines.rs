@@ -57,7 +57,8 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// The keys that a line has of itself; a field of the same name gets an underscore.
+/// The keys that a line has of itself; a field of the same name gets an underscore. An actor that is named is the line's where
+/// no actor is at work.
 const OWN: [&str; 4] = ["timestamp", "level", "target", "actor"];
 
 fn fields(event: &Event<'_>) -> Map<String, Value> {
@@ -91,7 +92,8 @@ impl Fields<'_> {
             return;
         }
         let name = name.strip_prefix("r#").unwrap_or(name);
-        let key = if OWN.contains(&name) { format!("{name}_") } else { name.to_owned() };
+        let key =
+            if OWN.contains(&name) && self.fields.contains_key(name) { format!("{name}_") } else { name.to_owned() };
         self.fields.insert(key, value);
     }
 }
