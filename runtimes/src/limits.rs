@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+use crate::Output;
+
 /// Limits and grants of one function.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Settings {
@@ -67,9 +69,84 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// Whether an event may be emitted to this topic.
+    pub fn may_emit(&self, topic: &str) -> bool {
+        self.emit.iter().any(|pattern| crate::session::matches(pattern, topic))
+    }
+
     /// Whether a request may go to this URL.
     pub fn may_request(&self, url: &str) -> bool {
         let host = crate::session::authority(url);
         host.as_deref().is_some_and(|host| self.http.iter().any(|g| crate::session::host_matches(g, host)))
+    }
+}
+
+impl Settings {
+    /// Whether an output is within limits and grants: said of what comes out of a process that may have been taken over by
+    /// its function, and is held against them there in vain.
+    ///
+    /// # Errors
+    /// What it has that it may not have.
+    pub(crate) fn hold(&self, output: &Output) -> Result<(), String> {
+        let Self { limits, grants } = self;
+        let fits =
+            |json: &[u8]| json.len() <= limits.output && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok();
+        if !output.value.as_deref().is_none_or(fits) {
+            return Err("an output that is too large, or not JSON".to_owned());
+        }
+        if output.emitted.len() > limits.emits {
+            return Err(format!("{} emitted events", output.emitted.len()));
+        }
+        for one in &output.emitted {
+            if !grants.may_emit(&one.topic) || !fits(one.data.as_bytes()) {
+                return Err("an emitted event that it is not granted, or that is too large, or not JSON".to_owned());
+            }
+        }
+        for write in &output.writes {
+            if !grants.kv.contains(&write.namespace) || !write.value.as_ref().is_none_or(|v| fits(v.as_bytes())) {
+                return Err("a stored value that it is not granted, or that is too large, or not JSON".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Emit, Write};
+
+    #[test]
+    fn what_a_process_gives_is_held_against_limits_and_grants_once_more() {
+        let grants = Grants { emit: vec!["a.*".into()], kv: vec!["n".into()], http: Vec::new() };
+        let settings = Settings { limits: Limits { output: 10, emits: 2, ..Limits::default() }, grants };
+        let emit = |topic: &str, data: &str| Emit { topic: topic.into(), key: None, data: data.into() };
+        let write = |namespace: &str, value: Option<&str>| Write {
+            namespace: namespace.into(),
+            key: "k".into(),
+            value: value.map(Into::into),
+        };
+        let value = |text: &str| Output { value: Some(text.as_bytes().into()), ..Output::default() };
+        let emitted = |emitted| Output { emitted, ..Output::default() };
+        let writes = |writes| Output { writes, ..Output::default() };
+        for right in [
+            Output::default(),
+            value("[1]"),
+            emitted(vec![emit("a.b", "1"), emit("a.c", "{}")]),
+            writes(vec![write("n", Some("1")), write("n", None)]),
+        ] {
+            assert_eq!(settings.hold(&right), Ok(()));
+        }
+        for wrong in [
+            value("[1"),
+            value("\"more than ten\""),
+            emitted(vec![emit("b", "1")]),
+            emitted(vec![emit("a.b", "{")]),
+            emitted(vec![emit("a.b", "1"), emit("a.b", "1"), emit("a.b", "1")]),
+            writes(vec![write("m", None)]),
+            writes(vec![write("n", Some("x"))]),
+        ] {
+            assert!(settings.hold(&wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -139,7 +139,13 @@ impl Process {
         loop {
             let frame = protocol::read(&mut socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match frame.kind {
-                Kind::Done => return Ok(frame.head::<DoneHead>()?.done(frame.tail)),
+                Kind::Done => {
+                    let done = frame.head::<DoneHead>()?.done(frame.tail);
+                    if let Ok(output) = &done.result {
+                        self.settings.hold(output).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
+                    }
+                    return Ok(done);
+                }
                 // Grants and limits are held on both sides: a worker that was taken over gets nothing by asking.
                 Kind::Ask if asked < self.settings.limits.host_calls => {
                     asked += 1;

@@ -69,7 +69,11 @@ fn mapped() -> Option<u64> {
 #[cfg(target_os = "linux")]
 mod linux {
     use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus};
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+        TargetArch,
+    };
+    use std::collections::BTreeMap;
 
     /// No file may be opened, no port connected to.
     pub(super) fn landlock() -> bool {
@@ -99,11 +103,9 @@ mod linux {
             SYS_writev,
             SYS_sendto,
             SYS_close,
-            SYS_mmap,
             SYS_munmap,
             SYS_mremap,
             SYS_madvise,
-            SYS_mprotect,
             SYS_brk,
             SYS_futex,
             SYS_sched_yield,
@@ -112,7 +114,6 @@ mod linux {
             SYS_getrandom,
             SYS_getpid,
             SYS_gettid,
-            SYS_tgkill,
             SYS_rt_sigaction,
             SYS_rt_sigprocmask,
             SYS_rt_sigreturn,
@@ -121,7 +122,17 @@ mod linux {
             SYS_exit,
             SYS_exit_group,
         ];
-        let rules = allowed.into_iter().map(|call| (call, Vec::new())).collect();
+        let mut rules: BTreeMap<_, Vec<SeccompRule>> = allowed.into_iter().map(|call| (call, Vec::new())).collect();
+        // Memory, but none that could be run: neither engine makes code.
+        let executable = SeccompCmpOp::MaskedEq(PROT_EXEC as u64);
+        let data = SeccompCondition::new(2, SeccompCmpArgLen::Dword, executable, 0).ok()?;
+        for call in [SYS_mmap, SYS_mprotect] {
+            rules.insert(call, vec![SeccompRule::new(vec![data.clone()]).ok()?]);
+        }
+        // A signal to itself, which is how it aborts, and to nobody else.
+        let id = u64::from(std::process::id());
+        let own = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, id).ok()?;
+        rules.insert(SYS_tgkill, vec![SeccompRule::new(vec![own]).ok()?]);
         let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
         let refuse = SeccompAction::Errno(EPERM as u32);
         SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch).ok()?.try_into().ok()

@@ -190,7 +190,7 @@ impl Session {
     pub fn emit(&mut self, topic: &str, key: Option<&str>, data: String) -> Result<(), Error> {
         self.count()?;
         let (limits, grants) = (&self.settings.limits, &self.settings.grants);
-        if !grants.emit.iter().any(|pattern| matches(pattern, topic)) {
+        if !grants.may_emit(topic) {
             return Err(denied("emit to the topic", topic, "emit", &grants.emit));
         }
         if self.emitted.len() >= limits.emits {
@@ -332,7 +332,7 @@ fn denied(what: &str, name: &str, grant: &str, granted: &[String]) -> Error {
 }
 
 /// Whether a topic matches a name or a pattern: `*` is one part, `>` at the end the rest.
-fn matches(pattern: &str, topic: &str) -> bool {
+pub(crate) fn matches(pattern: &str, topic: &str) -> bool {
     let (mut pattern, mut topic) = (pattern.split('.'), topic.split('.'));
     loop {
         match (pattern.next(), topic.next()) {

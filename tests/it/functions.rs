@@ -171,6 +171,20 @@ async fn what_is_not_granted_is_denied() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_or_a_result_that_does_not_meet_its_schema_fails_and_says_where() {
+    let service = start();
+    for body in [r#"{"job":"strict","n":4}"#, r#"{"job":"strict","n":"four"}"#, r#"{"job":"strict","n":3}"#] {
+        send(&service, body).await;
+    }
+    assert_eq!(data_when(&service, "done", 1).await, [json!({"half":2})]);
+    let letters = letters_when(&service, "trigger.strict", 2).await;
+    let mut causes: Vec<_> = letters.iter().map(|l| l["cause"].as_str().unwrap()).collect();
+    causes.sort_unstable();
+    assert!(causes[0].contains("input: its input") && causes[0].contains("`/n`"), "{causes:?}");
+    assert!(causes[1].contains("output-schema: its output") && causes[1].contains("`/half`"), "{causes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_brings_the_new_text_without_a_lost_event_and_the_old_processes_go() {
     let service = start();
     send(&service, ORDER).await;
