@@ -43,7 +43,8 @@ fn every_example_is_a_valid_configuration() {
 fn one_job_in_three_languages_gives_the_same_to_the_byte() {
     let scenario = example(&folder().join("functions.toml"));
     let run = |function: &str, data: &str| {
-        let ran = scenario.run(&["run", function, "--config", "cfg", "--data", data]);
+        std::fs::write(scenario.path("order.json"), data).unwrap();
+        let ran = scenario.run(&["run", function, "--config", "cfg", "--data", "@order.json"]);
         assert_eq!(ran.code, Some(0), "{function}: {}{}", ran.out, ran.err);
         ran.out
     };
