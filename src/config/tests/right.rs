@@ -186,6 +186,10 @@ fn the_reference_is_right_and_its_settings_are_the_defaults() {
     assert_eq!(loaded.definitions.topics["orders"].retention, Retention::default());
     let delivery = hexafn_actors::supervision::strategy::RestartStrategy::delivery();
     assert_eq!(loaded.definitions.triggers["large-order"].retry, delivery);
+    let score = loaded.definitions.functions["score"].hosted().unwrap();
+    assert_eq!(*score.settings, hexafn_runtimes::Settings::default());
+    assert_eq!(score.pool, hexafn_actors::runtime::PoolSettings::default());
+    assert_eq!(score.isolation, hexafn_actors::runtime::Isolation::Process);
     let http = &loaded.definitions.targets["orders-http"];
     assert_eq!(http.retry, delivery);
     assert_eq!(http.breaker, hexafn_actors::supervision::strategy::RestartStrategy::breaker());
