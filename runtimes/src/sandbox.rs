@@ -32,6 +32,7 @@ impl fmt::Display for Confined {
 /// Confines this process, for ever; it keeps this socket. What the kernel does not have is left out, and said.
 pub fn confine(limits: &Limits, socket: &UnixStream) -> Confined {
     close_inherited(socket.as_raw_fd());
+    linux::die_with_parent();
     Confined { rlimits: rlimits(limits), landlock: linux::landlock(), seccomp: linux::seccomp() }
 }
 
@@ -63,7 +64,8 @@ fn rlimits(limits: &Limits) -> bool {
 /// The address space in use, in bytes.
 fn mapped() -> Option<u64> {
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').next()?.parse().ok()?;
-    Some(pages * 4096)
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
 }
 
 #[cfg(target_os = "linux")]
@@ -74,6 +76,12 @@ mod linux {
         TargetArch,
     };
     use std::collections::BTreeMap;
+
+    /// Ends with the thread that started it, also in the middle of a call that reads nothing any more.
+    pub(super) fn die_with_parent() {
+        use nix::sys::signal::Signal;
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).ok();
+    }
 
     /// No file may be opened, no port connected to.
     pub(super) fn landlock() -> bool {
@@ -141,6 +149,8 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod linux {
+    pub(super) fn die_with_parent() {}
+
     pub(super) fn landlock() -> bool {
         false
     }

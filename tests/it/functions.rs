@@ -5,7 +5,7 @@ use super::dead::letters_when;
 use super::receiver::{Answer, Receiver};
 use super::sender::{get, send};
 use super::service::{Scenario, Service};
-use super::watch::{events, events_when, eventually, idle, node};
+use super::watch::{events, events_when, eventually, node};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -213,6 +213,9 @@ async fn a_reload_brings_the_new_text_without_a_lost_event_and_the_old_processes
 async fn a_killed_service_leaves_no_process_and_loses_nothing_that_was_accepted() {
     let mut service = start();
     let mut sent = 0;
+    // In the middle of what reads nothing from its socket any more.
+    send(&service, r#"{"job":"stuck-long"}"#).await;
+    let stuck = process(&service, "stuck-long").await;
     for _ in 0..3 {
         for _ in 0..40 {
             send(&service, ORDER).await;
@@ -222,8 +225,8 @@ async fn a_killed_service_leaves_no_process_and_loses_nothing_that_was_accepted(
         service.kill_and_restart();
         eventually("its process ends with it", async || (!is_there(process), process)).await;
     }
+    assert!(!is_there(stuck), "also one that is stuck");
     events_when(&service, "done", 2 * sent).await;
-    idle(&service).await;
     let done = events(&service, "done").await;
     let mut ids: Vec<_> = done.iter().map(|e| e["id"].to_string()).collect();
     ids.sort();

@@ -3,7 +3,7 @@
 //! Owns: the engine, or the process in which it runs.
 //! Receives: [`Call`]s, one at a time; blocks in each, on a thread of its own, until its deadline at the latest.
 //! Sends: the result to whoever waits for it.
-//! Strategy: `RestartStrategy::actor`, opened when exhausted. A process that was late was killed as agreed, and is replaced
+//! Strategy: that of actors (`[supervision]`). A process that was late was killed as agreed, and is replaced
 //! at once; one that ended by itself fails the actor, so that a function that crashes again and again is slowed down.
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
@@ -113,7 +113,20 @@ impl Executor {
 }
 
 fn start(function: &Hosted) -> Result<Process, Error> {
-    Process::start(&launcher(), function.language, &function.source, &function.settings)
+    let process = Process::start(&launcher(), function.language, &function.source, &function.settings)?;
+    let (function, id, sandbox) = (&*function.source.name, process.id(), process.sandbox());
+    if ["rlimits", "seccomp", "landlock"].iter().all(|layer| sandbox.contains(layer)) {
+        tracing::debug!(function, process = id, sandbox, "a worker process is ready");
+    } else {
+        tracing::warn!(
+            function,
+            process = id,
+            sandbox,
+            "a worker process is confined by less than it could be: the kernel \
+            does not have the rest, or does not let it be used"
+        );
+    }
+    Ok(process)
 }
 
 /// Runs one call in the process of this slot, started when there is none; one that is of no use any more is gone from

@@ -223,6 +223,7 @@ impl Checker<'_> {
             }
         };
         bound("workers", (1..=64).contains(&workers), "from 1 to 64");
+        bound("warm", warm <= workers, "at most `pool.workers`");
         bound("queue", (1..=10_000).contains(&queue), "from 1 to 10000");
         bound("recycle_after", recycle_after >= 1, "1 or more");
         PoolSettings { workers, warm, queue, recycle_after }
