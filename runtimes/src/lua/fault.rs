@@ -17,7 +17,8 @@ pub(super) fn of(error: mlua::Error, call: &Call, file: &str) -> Error {
     };
     let (message, stack) = text.split_once("stack traceback:\n").unwrap_or((&text, traceback.unwrap_or_default()));
     let message = message.trim_end();
-    if message.ends_with("not enough memory") {
+    // The second is what the engine says when there was no memory for the handler of an error; it has no place.
+    if message.ends_with("not enough memory") || message == "error in error handling" {
         return out_of_memory();
     }
     let (place, message) = split_place(message, file);
