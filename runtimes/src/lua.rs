@@ -208,10 +208,10 @@ impl Engine {
 impl LuaInstance {
     fn run(&self, engine: &Engine, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let lua = &engine.lua;
-        let fault = |error| fault::of(error, &engine.call, &self.file);
+        let limit = self.settings.limits.memory.max(1);
+        let fault = |error| fault::of(error, &engine.call, &self.file, lua.used_memory() > limit / 8 * 7);
         let builder = Builder::new(lua).map_err(fault)?;
         // What surely fits is made without the limit: with it, every step is a protected call. Nothing of the function runs.
-        let limit = self.settings.limits.memory.max(1);
         if lua.used_memory() + event.len().saturating_mul(MOST_PER_BYTE) < limit {
             lua.set_memory_limit(0).map_err(fault)?;
         }
