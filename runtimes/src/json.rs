@@ -239,7 +239,7 @@ impl Writer {
         place
     }
 
-    /// Goes into a member of an object; written by [`Self::end`]'s counterpart [`Self::key`].
+    /// Goes into a member of an object, whose key is written already.
     pub fn enter_key(&mut self, key: &str) -> Result<(), Error> {
         self.enter(Step::Key(key.to_owned()))
     }

@@ -44,6 +44,9 @@ const LOOK_EVERY: u32 = 16;
 /// How much garbage a call may find, in bytes, before it is collected.
 const GARBAGE: usize = 512 << 10;
 
+/// More than a byte of JSON ever becomes in memory, in bytes: `[],` becomes a table and its place in another.
+const MOST_PER_BYTE: usize = 64;
+
 /// The language Lua.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LuaRuntime;
@@ -205,13 +208,19 @@ impl Engine {
 impl LuaInstance {
     fn run(&self, engine: &Engine, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let lua = &engine.lua;
-        let fault = |error| fault::of(error, &engine.call, &self.file);
+        let limit = self.settings.limits.memory.max(1);
+        let fault = |error| fault::of(error, &engine.call, &self.file, lua.used_memory() > limit / 8 * 7);
         let builder = Builder::new(lua).map_err(fault)?;
-        let event = builder.read(event).map_err(|e| match engine.call.must_stop() {
-            false if e.contains("memory") => Error::new(Code::Memory, "the event does not fit in `limits.memory`"),
-            _ => Error::new(Code::Input, format!("the event is not JSON: {e}")),
+        // What surely fits is made without the limit: with it, every step is a protected call. Nothing of the function runs.
+        if lua.used_memory() + event.len().saturating_mul(MOST_PER_BYTE) < limit {
+            lua.set_memory_limit(0).map_err(fault)?;
+        }
+        let event = builder.read(event).map_err(|e| match e.contains("memory") {
+            true => Error::new(Code::Memory, "the event does not fit in `limits.memory`"),
+            false => Error::new(Code::Input, format!("the event is not JSON: {e}")),
         })?;
         let ctx = self.ctx(engine, &builder).map_err(fault)?;
+        lua.set_memory_limit(limit).map_err(fault)?;
         let chunk = self.load(lua).map_err(fault)?;
         let function: Value = chunk.call(()).map_err(fault)?;
         let Value::Function(function) = function else {

@@ -186,6 +186,9 @@ fn no_number_is_rounded_in_silence() {
     ] {
         assert_eq!(eval(body, &format!("{{\"data\":{event}}}")), output, "{body} {event}");
     }
+    // What all calls share of it cannot be had, so it cannot be changed.
+    assert_eq!(eval("return getmetatable(exact('1'))", "{}"), "false");
+    fails("exact('1').x = 1", Code::Thrown);
     fails("return exact('1x')", Code::Thrown);
     fails("return exact('[1]')", Code::Thrown);
     fails("return exact(' 1')", Code::Thrown);

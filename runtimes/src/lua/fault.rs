@@ -3,8 +3,8 @@
 use super::Call;
 use crate::{Code, Error};
 
-/// What an operation of the engine failed with.
-pub(super) fn of(error: mlua::Error, call: &Call, file: &str) -> Error {
+/// What an operation of the engine failed with. `full` says that nearly all of its memory is used.
+pub(super) fn of(error: mlua::Error, call: &Call, file: &str, full: bool) -> Error {
     if let Some(broken) = &*call.broken.borrow() {
         return broken.clone();
     }
@@ -17,7 +17,8 @@ pub(super) fn of(error: mlua::Error, call: &Call, file: &str) -> Error {
     };
     let (message, stack) = text.split_once("stack traceback:\n").unwrap_or((&text, traceback.unwrap_or_default()));
     let message = message.trim_end();
-    if message.ends_with("not enough memory") {
+    // The engine says the second when the handler of an error failed: for a `__tostring` that does, or for no memory.
+    if message.ends_with("not enough memory") || (message == "error in error handling" && full) {
         return out_of_memory();
     }
     let (place, message) = split_place(message, file);
