@@ -48,8 +48,8 @@ async fn a_full_disk(min_free: &str) {
     idle(&service).await;
     let ballast = disk(&service).join("ballast");
     fill(&ballast);
-    // Some are taken until the shortage shows; then they are refused, and go on being refused.
-    let padding = "x".repeat(16 << 10);
+    // Some are taken until the shortage shows (the write-ahead file has space of its own for a while); then they are refused.
+    let padding = "x".repeat(256 << 10);
     let mut n = 100;
     let refused = eventually("507", async || {
         n += 1;
