@@ -149,9 +149,16 @@ pub fn printable(text: &str) -> String {
 }
 
 /// What one worker keeps for itself: trace steps on their way to the recorder, handed over in batches.
-#[derive(Default)]
 pub struct Worker {
+    app: web::Data<App>,
     steps: RefCell<Vec<Step>>,
+}
+
+impl Drop for Worker {
+    /// What still waits when the service ends.
+    fn drop(&mut self) {
+        flush(&self.app, std::mem::take(self.steps.get_mut()));
+    }
 }
 
 /// Steps that are handed over at once.
@@ -161,11 +168,11 @@ const STEP_WAIT: Duration = Duration::from_millis(20);
 
 impl Worker {
     /// Adds steps of a request.
-    pub fn record(&self, app: &App, steps: impl IntoIterator<Item = Step>) {
+    pub fn record(&self, steps: impl IntoIterator<Item = Step>) {
         let mut waiting = self.steps.borrow_mut();
         waiting.extend(steps);
         if waiting.len() >= STEP_BATCH {
-            flush(app, std::mem::take(&mut waiting));
+            flush(&self.app, std::mem::take(&mut waiting));
         }
     }
 }
@@ -179,8 +186,8 @@ fn flush(app: &App, steps: Vec<Step>) {
 
 /// The routes, for each worker.
 pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
-    let worker = std::rc::Rc::new(Worker::default());
-    let (of_worker, of_app) = (std::rc::Rc::downgrade(&worker), app.clone());
+    let worker = std::rc::Rc::new(Worker { app: app.clone(), steps: RefCell::default() });
+    let of_worker = std::rc::Rc::downgrade(&worker);
     actix_web::rt::spawn(async move {
         let mut interval = actix_web::rt::time::interval(STEP_WAIT);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -188,7 +195,7 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
             interval.tick().await;
             let Some(worker) = of_worker.upgrade() else { return };
             let steps = std::mem::take(&mut *worker.steps.borrow_mut());
-            flush(&of_app, steps);
+            flush(&worker.app, steps);
         }
     });
     config

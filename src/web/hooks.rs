@@ -191,7 +191,7 @@ pub async fn receive(
     }
     let (response, steps) = result?;
     if let Some(worker) = request.app_data::<Rc<Worker>>() {
-        worker.record(&app, steps);
+        worker.record(steps);
     }
     Ok(response)
 }

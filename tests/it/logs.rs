@@ -2,7 +2,7 @@
 
 use super::access::token;
 use super::outlets::lines;
-use super::sender::{answer, client, get, post, send};
+use super::sender::{answer, client, post, send};
 use super::service::{Scenario, Service};
 use super::watch::{Live, events_when, eventually, idle};
 use serde_json::{Value, json};
@@ -128,8 +128,26 @@ async fn lines_are_watched_live_by_those_with_the_scope() {
     .1;
     assert_eq!((&line["actor"], &line["message"]), (&"/triggers/copy".into(), &"evaluated".into()), "{line}");
     std::fs::write(service.path("token"), &reader).unwrap();
-    let (status, _) = get(&service.url("/health/live")).await;
-    assert_eq!(status, 200);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hexafn"));
+    command.args(["--token-file", "token", "logs", "-n", "1", "--actor", "/triggers/copy"]);
+    command.current_dir(service.path("")).env("HEXAFN_SERVER", &service.base);
+    // Lines must go on coming until it watches, and nothing says when it does.
+    let lines_come = async {
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
+        loop {
+            pace.tick().await;
+            send(&service, "{}").await;
+        }
+    };
+    let watched = tokio::select! {
+        watched = command.output() => watched.unwrap(),
+        () = lines_come => unreachable!(),
+    };
+    let text = String::from_utf8(watched.stdout).unwrap();
+    assert!(watched.status.success() && text.lines().count() == 1, "{text}");
+    for part in [" DEBUG hexafn_actors::trigger /triggers/copy: evaluated ", " result=fired ", " trace_id="] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
     let shown = service.hexafn(&["--token-file", "token", "logs", "level"]);
     assert!(shown.code == Some(0) && shown.out.contains("hexafn_actors=debug"), "{shown:?}");
 }

@@ -139,7 +139,7 @@ async fn publish(
     if let Some(worker) = request.app_data::<Rc<Worker>>() {
         let place = Detail::Place(record.topic.clone(), record.seq);
         let step = Step::ended(&record.event, Stage::Stored, record.topic.clone(), began.elapsed());
-        worker.record(&app, [step.begins(&record.event).with(place)]);
+        worker.record([step.begins(&record.event).with(place)]);
     }
     let durability = if topic.durability == TopicDurability::Memory { "memory" } else { "disk" };
     Ok(HttpResponse::Accepted().json(Published {
