@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use hexafn_actors::definitions::{
-    Definitions, FunctionDefinition, On, Ordering, SourceDefinition, SourceKind, TargetDefinition, TargetKind,
+    Body, Definitions, FunctionDefinition, On, Ordering, SourceDefinition, SourceKind, TargetDefinition, TargetKind,
     TriggerDefinition,
 };
 use hexafn_actors::event::{Event, Str};
@@ -43,7 +43,9 @@ fn definitions(dir: &Path) -> Definitions {
     all.sources.insert("clock".into(), Arc::new(clock));
     let function = FunctionDefinition {
         name: "double".into(),
-        program: program("{ id: event.id, n: event.data.n * 2 }", ProgramKind::Function),
+        body: Body::Dsl(program("{ id: event.id, n: event.data.n * 2 }", ProgramKind::Function)),
+        input: None,
+        output: None,
         timeout: Duration::from_secs(1),
         fallback: Vec::new(),
         env: Vec::new(),
