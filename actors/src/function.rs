@@ -196,8 +196,7 @@ impl Function {
             self.metrics.errors.with_label_values(&[&*definition.name, &*error.code]).inc();
         }
         if let Some(usage) = &usage {
-            let cpu = usage.cpu.map_or(0, |cpu| u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX));
-            self.metrics.cpu.inc_by(cpu);
+            self.metrics.cpu.inc_by(usage.cpu.map_or(0.0, |cpu| cpu.as_secs_f64()));
             self.metrics.host_calls.inc_by(usage.host_calls);
         }
         let execution = Execution {

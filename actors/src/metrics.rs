@@ -3,8 +3,8 @@
 //! [`MAX_TOPIC_SERIES`] share the series `other`, so cardinality is bounded.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,8 +35,8 @@ pub struct Metrics {
     pub function_runs: IntCounterVec,
     /// Runs that failed per function by the code of the error.
     pub function_errors: IntCounterVec,
-    /// Processor time per function that runs on workers, in microseconds.
-    pub function_cpu: IntCounterVec,
+    /// Processor time per function that runs on workers, in seconds.
+    pub function_cpu: CounterVec,
     /// Calls to the host per function that runs on workers.
     pub function_host_calls: IntCounterVec,
     /// Seconds per run of a function.
@@ -79,6 +79,7 @@ impl Metrics {
     /// A fresh set.
     pub fn new() -> Self {
         let r = Registry::new();
+        let float_counter = |n: &str, h: &str, l: &[&str]| register(&r, CounterVec::new(Opts::new(n, h), l));
         let counter = |n: &str, h: &str, l: &[&str]| register(&r, IntCounterVec::new(Opts::new(n, h), l));
         let gauge = |n: &str, h: &str, l: &[&str]| register(&r, IntGaugeVec::new(Opts::new(n, h), l));
         let seconds = |n: &str, h: &str, l: &[&str]| {
@@ -121,8 +122,8 @@ impl Metrics {
                 "Runs of functions that failed, by the code of the error.",
                 &["function", "code"],
             ),
-            function_cpu: counter(
-                "hexafn_function_cpu_microseconds_total",
+            function_cpu: float_counter(
+                "hexafn_function_cpu_seconds_total",
                 "Processor time of functions on workers.",
                 &["function"],
             ),
@@ -266,8 +267,8 @@ pub struct FunctionMetrics {
     pub timeout: IntCounter,
     /// Failures by their code; of all functions.
     pub errors: IntCounterVec,
-    /// Processor time on workers, in microseconds.
-    pub cpu: IntCounter,
+    /// Processor time on workers, in seconds.
+    pub cpu: Counter,
     /// Calls to the host.
     pub host_calls: IntCounter,
     /// Seconds per run.

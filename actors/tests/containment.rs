@@ -10,11 +10,13 @@ use hexafn_actors::definitions::{
 };
 use hexafn_actors::event::{Event, Str};
 use hexafn_actors::log::rocks::RocksOptions;
+use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
 use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::{Change, FailureKind, Node, RestartStrategy, Snapshot, Watch};
 use hexafn_actors::system::{System, SystemOptions};
 use hexafn_actors::target::{Common, Context, Factory, Secrets, file};
 use hexafn_dsl::{ProgramKind, SourceText, compile};
+use hexafn_runtimes::{Language, Source};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +54,30 @@ fn definitions(dir: &Path) -> Definitions {
         fingerprint: 1,
     };
     all.functions.insert("double".into(), Arc::new(function));
+    // The same in Lua, on a worker.
+    let lua = "return function(event) return { id = event.id, n = event.data.n * 2 } end";
+    let source = Source { name: "lua".into(), file: "lua".into(), code: lua.as_bytes().into() };
+    let settings_of_lua = Arc::new(hexafn_runtimes::Settings::default());
+    let hosted = Hosted {
+        language: "lua",
+        compiled: Language::Lua.runtime().compile(&source, &settings_of_lua).unwrap(),
+        source,
+        settings: settings_of_lua,
+        isolation: Isolation::Thread,
+        pool: PoolSettings { workers: 1, ..PoolSettings::default() },
+        allow_networks: Arc::new([]),
+    };
+    let function = FunctionDefinition {
+        name: "lua".into(),
+        body: Body::Hosted(Arc::new(hosted)),
+        input: None,
+        output: None,
+        timeout: Duration::from_secs(1),
+        fallback: Vec::new(),
+        env: Vec::new(),
+        fingerprint: 1,
+    };
+    all.functions.insert("lua".into(), Arc::new(function));
     let target = |name: &str, kind| {
         Arc::new(TargetDefinition {
             name: name.into(),
@@ -71,7 +97,7 @@ fn definitions(dir: &Path) -> Definitions {
             name: name.into(),
             on: On::Topic("in".into()),
             when: Some(program("event.data.n > 0", ProgramKind::Condition)),
-            run: Some("double".into()),
+            run: Some(if name == "first" { "double" } else { "lua" }.into()),
             to: vec!["results".into(), "audit".into()],
             priority: if name == "first" { 1 } else { 0 },
             enabled: true,
@@ -151,6 +177,7 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
         ("traces-panic", "/watch/traces"),
         ("journal-panic", "/journal"),
         ("timer-panic", "/timers/clock"),
+        ("worker-panic", "/functions/lua/1"),
     ];
     for (number, (failpoint, path)) in (2..).zip(kinds) {
         let before = nodes(&system).await;
