@@ -25,6 +25,7 @@ use super::App;
 use super::problem::Problem;
 
 mod actors;
+mod feed;
 mod frame;
 mod logs;
 mod subscription;

@@ -3,18 +3,14 @@
 //! What is written is decided by the log level alone; here it is chosen from. Lines of level `trace` are not shown: they are what
 //! libraries say of each frame that is sent, and so would be said of themselves.
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, StreamHandler, WrapFuture};
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{CloseCode, Message, ProtocolError, Session};
 use serde::{Deserialize, Deserializer};
-use std::cell::RefCell;
-use std::rc::Rc;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::Level;
 
 use super::super::App;
 use super::super::problem::Problem;
-use super::{BEHIND, CHECK, Heard, Holder, Outbox, begin, close, frame, heard};
+use super::{Holder, feed};
 use crate::telemetry;
 use crate::telemetry::lines::Line;
 
@@ -69,77 +65,23 @@ pub(super) async fn open(
 ) -> Result<HttpResponse, Problem> {
     let chosen = query.into_inner();
     let holder = Holder::of(&app, &request, chosen.ticket.as_deref(), ("logs", "read", "*"))?;
-    let (response, session, stream, outbox) = begin(&app, &request, payload)?;
-    let session = LogsSession { app, holder, chosen: Rc::new(chosen), session: Some(session), outbox };
-    LogsSession::create(|ctx| {
-        ctx.add_stream(stream);
-        session
-    });
-    Ok(response)
-}
-
-/// A live view of the log.
-struct LogsSession {
-    app: web::Data<App>,
-    holder: Holder,
-    chosen: Rc<Chosen>,
-    session: Option<Session>,
-    outbox: Rc<RefCell<Outbox>>,
-}
-
-impl LogsSession {
-    fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
-        close(&mut self.session, code, why);
-        ctx.stop();
-    }
-}
-
-impl Actor for LogsSession {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(mut lines) = telemetry::watch() else {
-            return self.close(CloseCode::Error, "lines go somewhere else", ctx);
-        };
-        let (chosen, outbox) = (self.chosen.clone(), self.outbox.clone());
-        let watch = async move {
-            loop {
-                let text = match lines.recv().await {
-                    Ok(line) if chosen.takes(&line) => serde_json::to_string(&*line.fields).unwrap_or_default(),
-                    Ok(_) => continue,
-                    // They are on standard error; here it is said that some are missing.
-                    Err(RecvError::Lagged(missed)) => serde_json::json!({ "missed": missed }).to_string(),
-                    Err(RecvError::Closed) => return,
-                };
-                let mut outbox = outbox.borrow_mut();
-                outbox.push(frame::text(text.as_bytes()), None);
-                if outbox.bytes > BEHIND || outbox.ended {
-                    return;
-                }
+    let Some(mut lines) = telemetry::watch() else {
+        return Err(Problem::new(503, "logs-elsewhere", "the lines of this process go somewhere else"));
+    };
+    feed::open(app, &request, payload, holder, async move |viewer| {
+        loop {
+            let text = match lines.recv().await {
+                Ok(line) if chosen.takes(&line) => serde_json::to_string(&*line.fields).unwrap_or_default(),
+                Ok(_) => continue,
+                // They are on standard error; here it is said that some are missing.
+                Err(RecvError::Lagged(missed)) => serde_json::json!({ "missed": missed }).to_string(),
+                Err(RecvError::Closed) => return,
+            };
+            if !viewer.push(&text) {
+                return;
             }
-        };
-        ctx.spawn(
-            watch.into_actor(self).map(|(), this, ctx| this.close(CloseCode::Again, "too slow; connect again", ctx)),
-        );
-        ctx.run_interval(CHECK, |this, ctx| {
-            if this.outbox.borrow().ended {
-                return ctx.stop();
-            }
-            if this.holder.check(&this.app).is_err() {
-                this.close(CloseCode::Policy, "the token was revoked", ctx);
-            }
-        });
-    }
-}
-
-impl StreamHandler<Result<Message, ProtocolError>> for LogsSession {
-    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        match heard(message, self.session.as_ref()) {
-            Heard::Fine | Heard::Said(_) => {}
-            Heard::End => self.close(CloseCode::Normal, "", ctx),
-            Heard::Bad(code, why) => self.close(code, why, ctx),
         }
-    }
+    })
 }
 
 #[cfg(test)]
