@@ -54,7 +54,7 @@ pub struct Emitted {
 
 /// Why a run failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("function `{function}`: {}{message}", coded(code))]
+#[error("{}{message}", before(function, code))]
 pub struct Error {
     /// The function.
     pub function: Str,
@@ -64,9 +64,9 @@ pub struct Error {
     pub message: String,
 }
 
-/// The code before a message that does not begin with its own: those of the language are part of their messages.
-fn coded(code: &str) -> String {
-    if code.starts_with("HX") { String::new() } else { format!("{code}: ") }
+/// What a message does not say itself: those of the language begin with the function, the place and the code.
+fn before(function: &str, code: &str) -> String {
+    if code.starts_with("HX") { String::new() } else { format!("function `{function}`: {code}: ") }
 }
 
 /// One run, for the trace and the log.

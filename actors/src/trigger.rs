@@ -145,7 +145,10 @@ impl Trigger {
             let step = step.with(Detail::Run(execution.version, execution.usage.clone()));
             steps.push(match &execution.error {
                 None => step,
-                Some(error) => step.failed(Detail::Text(error.to_string().into())),
+                Some(error) => {
+                    let why = format!("version {:016x}: {error}", execution.version);
+                    step.failed(Detail::Text(why.into()))
+                }
             });
         }
         let answer = |answer: &dyn Fn() -> Answer| {

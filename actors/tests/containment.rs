@@ -43,17 +43,20 @@ fn definitions(dir: &Path) -> Definitions {
         fingerprint: 1,
     };
     all.sources.insert("clock".into(), Arc::new(clock));
-    let function = FunctionDefinition {
-        name: "double".into(),
-        body: Body::Dsl(program("{ id: event.id, n: event.data.n * 2 }", ProgramKind::Function)),
-        input: None,
-        output: None,
-        timeout: Duration::from_secs(1),
-        fallback: Vec::new(),
-        env: Vec::new(),
-        fingerprint: 1,
+    let mut function = |name: &str, body| {
+        let definition = FunctionDefinition {
+            name: name.into(),
+            body,
+            input: None,
+            output: None,
+            timeout: Duration::from_secs(1),
+            fallback: Vec::new(),
+            env: Vec::new(),
+            fingerprint: 1,
+        };
+        all.functions.insert(name.into(), Arc::new(definition));
     };
-    all.functions.insert("double".into(), Arc::new(function));
+    function("double", Body::Dsl(program("{ id: event.id, n: event.data.n * 2 }", ProgramKind::Function)));
     // The same in Lua, on a worker.
     let lua = "return function(event) return { id = event.id, n = event.data.n * 2 } end";
     let source = Source { name: "lua".into(), file: "lua".into(), code: lua.as_bytes().into() };
@@ -67,17 +70,7 @@ fn definitions(dir: &Path) -> Definitions {
         pool: PoolSettings { workers: 1, ..PoolSettings::default() },
         allow_networks: Arc::new([]),
     };
-    let function = FunctionDefinition {
-        name: "lua".into(),
-        body: Body::Hosted(Arc::new(hosted)),
-        input: None,
-        output: None,
-        timeout: Duration::from_secs(1),
-        fallback: Vec::new(),
-        env: Vec::new(),
-        fingerprint: 1,
-    };
-    all.functions.insert("lua".into(), Arc::new(function));
+    function("lua", Body::Hosted(Arc::new(hosted)));
     let target = |name: &str, kind| {
         Arc::new(TargetDefinition {
             name: name.into(),

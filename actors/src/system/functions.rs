@@ -26,11 +26,6 @@ impl System {
         }
     }
 
-    /// The pool of a function, for figures.
-    pub fn pool(&self, function: &str) -> Option<Arc<Pool>> {
-        read(&self.0.running).pools.get(function).map(|(_, pool)| pool.clone())
-    }
-
     /// How long the chain of a trigger may take beyond what others may: each function its time, behind a full queue.
     pub(super) fn patience(&self, chain: &[Function]) -> Duration {
         let of = |f: &Function| {
