@@ -14,6 +14,7 @@ mod client;
 mod demo;
 mod dlq;
 mod fmt;
+mod function;
 mod graph;
 mod live;
 mod logs;
@@ -136,7 +137,7 @@ enum Command {
     Trigger(online::Trigger),
     /// Functions.
     #[command(subcommand)]
-    Function(online::Ls),
+    Function(function::Function),
     /// Targets.
     #[command(subcommand)]
     Target(online::Target),
@@ -263,11 +264,11 @@ fn run(cli: Cli) -> Done {
         }
         Command::Tail { pattern, from, filter, count } => live::tail(&client?, &pattern, &from, filter, count),
         Command::Hook(hook) => offline::hook(hook, &client?),
-        Command::Source(ls) => online::ls(&client?, ls, "sources"),
+        Command::Source(ls) => online::sources(&client?, ls),
         Command::Topic(topic) => online::topic(&client?, topic),
         Command::Sub(sub) => online::sub(&client?, sub),
         Command::Trigger(trigger) => online::trigger(&client?, trigger),
-        Command::Function(ls) => online::ls(&client?, ls, "functions"),
+        Command::Function(f) => function::function(&client?, &f),
         Command::Target(target) => online::target(&client?, target),
         Command::Dlq(dlq) => dlq::dlq(&client?, dlq),
         Command::Actors(actors) => online::actors(&client?, actors),

@@ -46,8 +46,8 @@ pub use files::Shown;
 pub use problem::{ConfigErrors, Severity, Warnings};
 pub use secrets::{SAMPLE, SecretMode};
 pub use settings::{
-    LogFormat, LogSettings, ServerSettings, StorageSettings, SupervisionSettings, Sync, TargetsSettings,
-    TelemetrySettings,
+    FunctionsSettings, LogFormat, LogSettings, ServerSettings, StorageSettings, SupervisionSettings, Sync,
+    TargetsSettings, TelemetrySettings,
 };
 
 /// What to load, and how.
@@ -142,6 +142,8 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     }
     let log = read::read(&section("log"), "[log]", &mut problems).unwrap_or_default();
     let targets: TargetsSettings = read::read(&section("targets"), "[targets]", &mut problems).unwrap_or_default();
+    let functions: FunctionsSettings =
+        read::read(&section("functions"), "[functions]", &mut problems).unwrap_or_default();
     let telemetry = settings::telemetry(&section("telemetry"), &mut problems);
     let supervision = SupervisionSettings::read(&section("supervision"), &mut problems);
     let open = !server.listen.ip().to_canonical().is_loopback();
@@ -162,6 +164,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     );
     let mut checked = checker.counting(options.coverage).check(&layers);
     checked.definitions.outcomes = targets.outcomes;
+    checked.definitions.executions = functions.executions;
 
     problems.without_consequences(&layers.broken);
     let failed = problems.errors() > 0;

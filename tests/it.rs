@@ -54,6 +54,7 @@ mod egress;
 mod emit;
 #[path = "it/examples.rs"]
 mod examples;
+mod executions;
 #[path = "it/explained.rs"]
 mod explained;
 #[path = "it/flow.rs"]

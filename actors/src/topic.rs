@@ -100,14 +100,14 @@ pub struct Fallback {
     pub redact: Option<Arc<Redactor>>,
 }
 
-/// Events about deliveries, for triggers that listen to `hexafn.outcomes`.
+/// Events about deliveries (`hexafn.outcomes`) or runs of functions (`hexafn.executions`), for triggers that listen to them.
 #[derive(Debug, Clone)]
 pub struct Feedback {
-    /// The number of the topic `hexafn.outcomes`.
+    /// The number of the topic.
     pub topic: TopicId,
     /// `/targets/chat`, `/triggers/big-push`: the source of the events.
     pub source: Str,
-    /// Whether deliveries that went well are told, too.
+    /// Whether what went well is told, too.
     pub delivered: bool,
 }
 
@@ -169,6 +169,15 @@ pub struct Settlement {
     pub verdict: Verdict,
     /// Outputs and other writes that take effect with it, or not at all.
     pub ops: Ops,
+    /// Written whatever the verdict, unless it comes too late to count; alone not worth a sync.
+    pub told: Ops,
+}
+
+impl Settlement {
+    /// One that writes nothing.
+    pub fn new(seq: Seq, attempt: u32, verdict: Verdict) -> Self {
+        Self { seq, attempt, verdict, ops: Ops::new(), told: Ops::new() }
+    }
 }
 
 /// From a topic to a live viewer.

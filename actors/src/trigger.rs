@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
+use crate::function::Execution;
 use crate::log::{Ops, Record};
 use crate::metrics::TriggerMetrics;
 use crate::reply::{Answer, Replies};
@@ -24,12 +25,13 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::{OnExhausted, RestartStrategy};
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Deliveries, Settlement, TopicMessage};
+use crate::topic::{Deliveries, Feedback, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use run::{End, Ran, Runner};
 
 pub mod dry;
 pub mod run;
+pub mod told;
 
 /// What is counted of a trigger, for tables; read by anybody at any time.
 #[derive(Debug, Default)]
@@ -69,6 +71,8 @@ pub struct TriggerSpec {
     pub store: Arc<Store>,
     /// The record that is being worked on, plus one: outlives the actor, so that its successor knows the culprit.
     pub working: Arc<AtomicU64>,
+    /// Where the runs of functions are told.
+    pub executions: Option<Feedback>,
 }
 
 /// When a trigger is quarantined: ten failures in a row, or half of at least twenty within a minute.
@@ -105,7 +109,7 @@ impl Trigger {
     }
 
     /// Runs one record and says how it is settled.
-    fn work(&mut self, record: &Record, attempt: u32, steps: &mut Vec<Step>) -> (Verdict, Ops) {
+    fn work(&mut self, record: &Record, attempt: u32, steps: &mut Vec<Step>) -> Settlement {
         let now = Wall::now();
         let ran = self.spec.runner.run_now(record, attempt, now);
         self.conclude(ran, record, attempt, now, steps)
@@ -119,7 +123,7 @@ impl Trigger {
         attempt: u32,
         now: Wall,
         steps: &mut Vec<Step>,
-    ) -> (Verdict, Ops) {
+    ) -> Settlement {
         if matches!(ran.end, End::Fired { .. } | End::Dropped)
             && let Err(message) = self.spec.store.apply(&ran.writes)
         {
@@ -128,6 +132,9 @@ impl Trigger {
         let name = &self.spec.runner.definition.name;
         let event = &record.event;
         tell(&ran, record, name, attempt);
+        let executions = self.spec.executions.as_ref().filter(|_| !ran.executions.is_empty());
+        let told =
+            executions.map_or_else(Ops::new, |feedback| told::executions(&ran, record, name, attempt, feedback, now));
         if !matches!(ran.end, End::Skipped) || ran.condition > Duration::from_millis(1) {
             let mut step = Step::ended(event, Stage::Evaluated, name.clone(), ran.condition);
             // It is told after the functions have run, and began before them.
@@ -156,7 +163,7 @@ impl Trigger {
                 self.spec.replies.answer(&event.id, name, answer);
             }
         };
-        match ran.end {
+        let (verdict, ops) = match ran.end {
             End::Skipped => {
                 self.spec.metrics.skipped.inc();
                 self.spec.counts.skipped.fetch_add(1, Ordering::Relaxed);
@@ -193,11 +200,12 @@ impl Trigger {
                 self.spec.counts.failed.fetch_add(1, Ordering::Relaxed);
                 answer(&|| Answer::Failed(message.as_str().into()));
                 let kind = if permanent { FailureKind::Permanent } else { FailureKind::Reported };
-                let failure = Failure::new(kind, &message, now);
+                let failure = Failure::new(kind, &message, now).ran(versions(&ran.executions));
                 self.ill(&failure);
                 (if permanent { Verdict::Term(failure) } else { Verdict::Nak(failure) }, Ops::new())
             }
-        }
+        };
+        Settlement { seq: record.seq, attempt, verdict, ops, told }
     }
 
     fn well(&mut self) {
@@ -212,6 +220,12 @@ impl Trigger {
             self.gave_up = Some(format!("most of its events fail; the last: {}", failure.message));
         }
     }
+}
+
+/// The functions that ran and their versions: `score@0123456789abcdef, score-lua@…`.
+fn versions(executions: &[Execution]) -> Option<Str> {
+    let all: Vec<_> = executions.iter().map(|run| format!("{}@{:016x}", run.function, run.version)).collect();
+    (!all.is_empty()).then(|| all.join(", ").into())
 }
 
 /// The log line of an evaluation and of each run.
@@ -267,9 +281,11 @@ impl Handler<Deliveries> for Trigger {
             self.life.working_on(record.seq);
             self.spec.working.store(record.seq + 1, Ordering::Relaxed);
             crate::failpoint!("trigger-panic");
-            let (verdict, ops) =
-                if enabled { self.work(record, delivery.attempt, &mut steps) } else { (Verdict::Ack, Ops::new()) };
-            items.push(Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops });
+            items.push(if enabled {
+                self.work(record, delivery.attempt, &mut steps)
+            } else {
+                Settlement::new(record.seq, delivery.attempt, Verdict::Ack)
+            });
         }
         self.spec.working.store(0, Ordering::Relaxed);
         record(&self.spec.traces, steps, &self.spec.steps_dropped);
@@ -295,12 +311,12 @@ impl Trigger {
                 .map(move |(ran, record), this, ctx| {
                     let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
                     let mut steps = std::mem::take(&mut this.steps);
-                    let (verdict, ops) = this.conclude(ran, &record, attempt, now, &mut steps);
+                    let settlement = this.conclude(ran, &record, attempt, now, &mut steps);
                     this.steps = steps;
                     if this.finished.is_empty() {
                         ctx.notify(Answered);
                     }
-                    this.finished.push((reply_to, Settlement { seq: record.seq, attempt, verdict, ops }));
+                    this.finished.push((reply_to, settlement));
                 })
                 .spawn(ctx);
         }

@@ -90,7 +90,7 @@ fn definitions(dir: &Path) -> Definitions {
             name: name.into(),
             on: On::Topic("in".into()),
             when: Some(program("event.data.n > 0", ProgramKind::Condition)),
-            run: Some(if name == "first" { "double" } else { "lua" }.into()),
+            run: if name == "first" { "double" } else { "lua" }.into(),
             to: vec!["results".into(), "audit".into()],
             priority: if name == "first" { 1 } else { 0 },
             enabled: true,

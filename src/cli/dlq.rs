@@ -190,7 +190,11 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
         say(format!("{title:9} {}", cell(&letter[field])));
     }
     if letter["failures"].as_array().is_some_and(|f| !f.is_empty()) {
-        rows(client, &letter["failures"], &[("ATTEMPT", "attempt"), ("FAILED", "at"), ("CAUSE", "cause")])?;
+        // Only a trigger runs something.
+        let ran = letter["failures"].as_array().is_some_and(|all| all.iter().any(|one| !one["ran"].is_null()));
+        let columns = [("ATTEMPT", "attempt"), ("FAILED", "at"), ("RAN", "ran"), ("CAUSE", "cause")];
+        let columns: Vec<_> = columns.into_iter().filter(|(_, field)| ran || *field != "ran").collect();
+        rows(client, &letter["failures"], &columns)?;
     }
     let event = serde_json::to_string_pretty(&letter["event"]).unwrap_or_default();
     event.lines().for_each(|line| say(plain(line)));

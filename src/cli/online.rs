@@ -53,39 +53,27 @@ pub enum Ls {
     Ls,
 }
 
-/// Sources or functions.
-pub fn ls(client: &Client, Ls::Ls: Ls, what: &str) -> Done {
-    let columns: Columns<'_> = match what {
-        "sources" => &[
-            ("NAME", "name"),
-            ("KIND", "kind"),
-            ("PATH", "path"),
-            ("SCHEME", "scheme"),
-            ("ORIGIN", "origin"),
-            ("TOPIC", "topic"),
-            ("ACCEPTED", "accepted"),
-            ("DUPLICATES", "duplicates"),
-            ("UNAUTHORIZED", "unauthorized"),
-            ("INVALID", "invalid"),
-            ("MISMATCHED", "mismatched"),
-            ("NEXT", "next"),
-            ("STATE", "state"),
-            ("LAG", "lag"),
-            ("DEAD", "dead_lettered"),
-            ("LAST ERROR", "last_error"),
-        ],
-        _ => &[
-            ("NAME", "name"),
-            ("RUNTIME", "runtime"),
-            ("TIMEOUT ms", "timeout_ms"),
-            ("FALLBACK", "fallback"),
-            ("OK", "ok"),
-            ("FAILED", "failed"),
-            ("TIMED OUT", "timed_out"),
-            ("VERSION", "version"),
-        ],
-    };
-    rows(client, &client.get(&format!("/admin/{what}"))?, columns)
+/// Sources.
+pub fn sources(client: &Client, Ls::Ls: Ls) -> Done {
+    let columns = &[
+        ("NAME", "name"),
+        ("KIND", "kind"),
+        ("PATH", "path"),
+        ("SCHEME", "scheme"),
+        ("ORIGIN", "origin"),
+        ("TOPIC", "topic"),
+        ("ACCEPTED", "accepted"),
+        ("DUPLICATES", "duplicates"),
+        ("UNAUTHORIZED", "unauthorized"),
+        ("INVALID", "invalid"),
+        ("MISMATCHED", "mismatched"),
+        ("NEXT", "next"),
+        ("STATE", "state"),
+        ("LAG", "lag"),
+        ("DEAD", "dead_lettered"),
+        ("LAST ERROR", "last_error"),
+    ];
+    rows(client, &client.get("/admin/sources")?, columns)
 }
 
 /// Publishes an event.

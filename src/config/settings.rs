@@ -2,7 +2,7 @@
 //! own raw shape; its `Default` is the built-in default. The reason of each default stands at its field, and in
 //! `config/reference.toml.example`.
 
-use hexafn_actors::definitions::Outcomes;
+use hexafn_actors::definitions::Told;
 use hexafn_actors::supervision::duration::Span as Length;
 use hexafn_actors::supervision::strategy::{RawStrategy, RestartStrategy};
 use ipnet::IpNet;
@@ -221,7 +221,15 @@ pub struct TargetsSettings {
     #[schemars(with = "Vec<String>", example = ["127.0.0.0/8", "10.1.0.0/16"])]
     pub allow_networks: Vec<IpNet>,
     /// What is told of deliveries on the topic `hexafn.outcomes`, where triggers can listen.
-    pub outcomes: Outcomes,
+    pub outcomes: Told,
+}
+
+/// `[functions]`: what holds for all of them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FunctionsSettings {
+    /// What is told of their runs on the topic `hexafn.executions`, where triggers can listen.
+    pub executions: Told,
 }
 
 /// `[supervision]`, checked.

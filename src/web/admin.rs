@@ -14,6 +14,7 @@ use super::problem::Problem;
 
 pub(super) mod dead;
 pub(super) mod flow;
+pub(super) mod functions;
 pub(super) mod logs;
 pub(super) mod topics;
 

@@ -60,7 +60,7 @@ impl Sources {
     /// Makes the sources of a set of definitions.
     pub async fn build(system: &hexafn_actors::system::System, definitions: &Definitions) -> Result<Self, Problem> {
         let read = definitions.triggers.values().any(|t| {
-            let functions = hexafn_actors::system::chain_of(t, definitions);
+            let functions = hexafn_actors::system::functions_of(t, definitions);
             t.when.as_ref().is_some_and(|w| w.reads_data())
                 || functions.iter().any(|f| f.program().is_some_and(|p| p.reads_data()))
         });

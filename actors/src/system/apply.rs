@@ -9,7 +9,7 @@ use super::switches::switch_op;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
 use crate::clock::Wall;
 use crate::definitions::{
-    Definitions, FunctionDefinition, On, Outcomes, SourceKind, TargetDefinition, TargetKind, TriggerDefinition,
+    Definitions, FunctionDefinition, On, SourceKind, TargetDefinition, TargetKind, Told, TriggerDefinition,
 };
 use crate::event::Str;
 use crate::function::Function;
@@ -23,6 +23,7 @@ use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
 use crate::topic::{DeliverFrom, Fallback, Feedback, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
+use crate::trigger::told::EXECUTIONS;
 use crate::trigger::{self, Trigger, TriggerSpec};
 use actix::Actor;
 
@@ -118,12 +119,12 @@ impl System {
         Ok(())
     }
 
-    async fn feedback(&self, source: String, outcomes: Outcomes) -> Result<Option<Feedback>, Error> {
-        if outcomes == Outcomes::Off {
+    async fn feedback(&self, topic: &str, source: String, told: Told) -> Result<Option<Feedback>, Error> {
+        if told == Told::Off {
             return Ok(None);
         }
-        let topic = self.0.cast.ensure(OUTCOMES).await?.id;
-        Ok(Some(Feedback { topic, source: source.into(), delivered: outcomes == Outcomes::All }))
+        let topic = self.0.cast.ensure(topic).await?.id;
+        Ok(Some(Feedback { topic, source: source.into(), delivered: told == Told::All }))
     }
 
     async fn start_target(
@@ -235,7 +236,7 @@ impl System {
                 fallback,
                 version: definition.fingerprint,
                 to: deliveries,
-                feedback: self.feedback(format!("/targets/{name}"), all.outcomes).await?,
+                feedback: self.feedback(OUTCOMES, format!("/targets/{name}"), all.outcomes).await?,
             })
             .await?;
         write(&inner.running).targets.insert(name, TargetEntry { definition, front, enabled });
@@ -255,7 +256,7 @@ impl System {
         let topic = topic_of(&definition);
         let runner = Arc::new(self.resolve(definition.clone(), all).await?);
         // Longer than its functions may take, each behind a full queue.
-        let ack_wait = subscription::Settings::default().ack_wait + self.patience(&runner.chain);
+        let ack_wait = subscription::Settings::default().ack_wait + self.patience(&runner.chains);
         if replaces {
             self.remove(&path).await?;
         }
@@ -281,9 +282,10 @@ impl System {
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             store: inner.store.clone(),
             working: Arc::new(AtomicU64::new(0)),
+            executions: self.feedback(EXECUTIONS, path.clone(), all.executions).await?,
         };
         let serves = deliveries.clone();
-        let child = ChildSpec::new(path, "trigger", move |life| {
+        let child = ChildSpec::new(path.clone(), "trigger", move |life| {
             let addr = Trigger::new(spec.clone(), life).start();
             Ok(Started::new(&addr).serves(&serves, &addr))
         });
@@ -309,7 +311,7 @@ impl System {
                 version: definition.fingerprint,
                 to: deliveries,
                 // A trigger's results are seen where they arrive; only its failures are told.
-                feedback: self.feedback(format!("/triggers/{name}"), all.outcomes.min(Outcomes::Failures)).await?,
+                feedback: self.feedback(OUTCOMES, path.clone(), all.outcomes.min(Told::Failures)).await?,
             })
             .await?;
         let placed = Wall::now();
@@ -322,14 +324,11 @@ impl System {
 
     /// Names to functions and topics.
     async fn resolve(&self, definition: Arc<TriggerDefinition>, all: &Definitions) -> Result<Runner, Error> {
-        let chain: Vec<Function> = chain_of(&definition, all)
-            .into_iter()
-            .map(|f| Function {
-                metrics: self.0.metrics.function(&f.name),
-                workers: self.workers_of(&f),
-                definition: f,
-            })
-            .collect();
+        let chains = chains_of(&definition, all, |f| Function {
+            metrics: self.0.metrics.function(&f.name),
+            workers: self.workers_of(&f),
+            definition: f,
+        });
         let mut outputs = Vec::with_capacity(definition.to.len());
         for name in &definition.to {
             let Some(target) = all.targets.get(name) else {
@@ -348,12 +347,12 @@ impl System {
             });
         }
         // What functions name in so many words is there before the first event; other topics are made when they are named.
-        for function in &chain {
+        for function in chains.iter().flatten() {
             for topic in function.definition.emits_to() {
                 self.0.cast.ensure(&topic).await?;
             }
         }
-        Ok(Runner::new(definition, chain, outputs, Arc::new(self.0.cast.clone())))
+        Ok(Runner::new(definition, chains, outputs, Arc::new(self.0.cast.clone())))
     }
 
     async fn apply_timers(&self, definitions: &Definitions, applied: &mut Applied) -> Result<(), Error> {
@@ -457,9 +456,22 @@ pub fn topic_of(trigger: &TriggerDefinition) -> Str {
 }
 
 /// The function of a trigger and its fallbacks, each once, in order.
-pub fn chain_of(trigger: &TriggerDefinition, all: &Definitions) -> Vec<Arc<FunctionDefinition>> {
+pub fn functions_of(trigger: &TriggerDefinition, all: &Definitions) -> Vec<Arc<FunctionDefinition>> {
+    with_fallbacks(trigger.run.of.iter().cloned().collect(), all)
+}
+
+/// Each function that a trigger may run, followed by its fallbacks.
+pub fn chains_of(
+    trigger: &TriggerDefinition,
+    all: &Definitions,
+    function: impl Fn(Arc<FunctionDefinition>) -> Function,
+) -> Vec<Vec<Function>> {
+    let chain = |first: &Str| with_fallbacks([first.clone()].into(), all).into_iter().map(&function).collect();
+    trigger.run.of.iter().map(chain).collect()
+}
+
+fn with_fallbacks(mut next: std::collections::VecDeque<Str>, all: &Definitions) -> Vec<Arc<FunctionDefinition>> {
     let mut chain: Vec<Arc<FunctionDefinition>> = Vec::new();
-    let mut next: std::collections::VecDeque<Str> = trigger.run.iter().cloned().collect();
     while let Some(name) = next.pop_front() {
         if chain.iter().any(|f| f.name == name) {
             continue;
@@ -477,7 +489,8 @@ fn whole_fingerprint(trigger: &TriggerDefinition, all: &Definitions) -> u64 {
     let mut hasher = DefaultHasher::new();
     trigger.fingerprint.hash(&mut hasher);
     all.outcomes.hash(&mut hasher);
-    for function in chain_of(trigger, all) {
+    all.executions.hash(&mut hasher);
+    for function in functions_of(trigger, all) {
         function.fingerprint.hash(&mut hasher);
     }
     for target in trigger.to.iter().filter_map(|name| all.targets.get(name)) {

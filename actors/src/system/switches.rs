@@ -24,8 +24,8 @@ pub struct TriggerStatus {
     pub on: String,
     /// The condition.
     pub when: Option<String>,
-    /// The function.
-    pub run: Option<Str>,
+    /// The function; of several one runs for each event.
+    pub run: Vec<Str>,
     /// The targets.
     pub to: Vec<Str>,
     /// Its priority.
@@ -188,7 +188,7 @@ fn trigger_status(entry: &TriggerEntry) -> TriggerStatus {
             On::Kv { namespace, prefix } => format!("kv {namespace}/{prefix}*"),
         },
         when: definition.when.as_ref().map(|w| w.text().to_owned()),
-        run: definition.run.clone(),
+        run: definition.run.of.clone(),
         to: definition.to.clone(),
         priority: entry.priority,
         enabled: entry.enabled.load(Ordering::Relaxed),

@@ -20,7 +20,6 @@ use super::log::{Attempted, DeliveryLog};
 use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
-use crate::log::Ops;
 use crate::metrics::TargetMetrics;
 use crate::source::rate::Bucket;
 use crate::supervision::breaker::{Breaker, Permit, Turn};
@@ -269,7 +268,7 @@ impl Forwarder {
         self.queued_bytes = 0;
         for (delivery, _) in self.queue.drain(..) {
             let (seq, attempt) = (delivery.record.seq, delivery.attempt);
-            let item = Settlement { seq, attempt, verdict: Verdict::Release, ops: Ops::new() };
+            let item = Settlement::new(seq, attempt, Verdict::Release);
             self.settled.push((delivery.record.topic.clone(), item));
         }
     }
@@ -339,7 +338,7 @@ impl Forwarder {
                 }
             };
             self.last = Some((said.to_string(), wall));
-            let item = Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops: Ops::new() };
+            let item = Settlement::new(record.seq, delivery.attempt, verdict);
             self.settled.push((record.topic.clone(), item));
             self.turned(turn, ctx);
             // A probe is one attempt: what else was in the same call counts as under no permit.

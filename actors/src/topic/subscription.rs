@@ -91,18 +91,21 @@ pub struct Attempt {
     pub at: Wall,
     /// Why, cut to 300 characters.
     pub cause: Str,
+    /// The functions that ran and their versions, as in `score@0123456789abcdef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Str>,
 }
 
 /// Failed attempts that are kept of a delivery: more than the default schedule has.
 pub const MAX_TOLD: usize = 20;
 
-fn told(flight: &InFlight, attempt: u32, at: Wall, cause: &str) -> Vec<Attempt> {
+fn told(flight: &InFlight, attempt: u32, at: Wall, failure: &Failure) -> Vec<Attempt> {
     let mut failures = flight.retried.as_ref().map(|w| w.failures.clone()).unwrap_or_default();
     if failures.len() >= MAX_TOLD {
         failures.remove(0);
     }
-    let cause: String = cause.chars().take(300).collect();
-    failures.push(Attempt { attempt, at, cause: cause.into() });
+    let cause: String = failure.message.chars().take(300).collect();
+    failures.push(Attempt { attempt, at, cause: cause.into(), ran: failure.ran.clone() });
     failures
 }
 
@@ -446,7 +449,7 @@ impl Subscription {
             Verdict::Term(failure) => {
                 self.cursor.mark(seq);
                 self.free(flight.key.as_ref());
-                let failures = told(&flight, attempt, wall, &failure.message);
+                let failures = told(&flight, attempt, wall, &failure);
                 Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
             }
             Verdict::Nak(failure) => {
@@ -456,7 +459,7 @@ impl Subscription {
                 let mut history = History::resumed(attempt - 1, first);
                 match decide(&self.settings.retry, &mut history, now, &failure, random) {
                     Decision::RestartAt(due) | Decision::OpenUntil(due) => {
-                        let failures = told(&flight, attempt, wall, &failure.message);
+                        let failures = told(&flight, attempt, wall, &failure);
                         let entry = Waiting {
                             failures,
                             attempts: attempt,
@@ -473,7 +476,7 @@ impl Subscription {
                     Decision::Quarantine | Decision::Escalate | Decision::DeadLetter => {
                         self.cursor.mark(seq);
                         self.free(flight.key.as_ref());
-                        let failures = told(&flight, attempt, wall, &failure.message);
+                        let failures = told(&flight, attempt, wall, &failure);
                         Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
                     }
                 }

@@ -11,7 +11,7 @@ use crate::event::Str;
 use crate::function::{self, Function};
 use crate::log::{Record, TopicId};
 use crate::metrics::Metrics;
-use crate::system::{chain_of, topic_of};
+use crate::system::{chains_of, topic_of};
 use crate::topic::pattern::Pattern;
 
 /// What one trigger would do.
@@ -76,8 +76,7 @@ pub struct DryFunction {
 
 /// A runner that writes nowhere.
 pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
-    let chain =
-        chain_of(definition, all).into_iter().map(|f| Function::local(f.clone(), metrics.function(&f.name))).collect();
+    let chains = chains_of(definition, all, |f| Function::local(f.clone(), metrics.function(&f.name)));
     let outputs = definition.to.iter().filter_map(|name| {
         let target = all.targets.get(name)?;
         let topic_name = match &target.kind {
@@ -93,7 +92,7 @@ pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &
             memory: None,
         })
     });
-    Runner::new(definition.clone(), chain, outputs.collect(), Arc::new(Nowhere))
+    Runner::new(definition.clone(), chains, outputs.collect(), Arc::new(Nowhere))
 }
 
 /// What every trigger that listens to the record's topic would do, by priority. `disabled` says which are switched off.

@@ -83,7 +83,7 @@ struct Letter {
     /// Of the trigger or target that failed.
     version: Option<String>,
     edited: Option<String>,
-    /// The last 20 attempts: `attempt`, `at`, `cause`.
+    /// The last 20 attempts: `attempt`, `at`, `cause`, and of a trigger the functions that `ran` with their versions.
     failures: Option<Value>,
     event: Value,
 }

@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, Message, ProtocolError, Session};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::event::Str;
-use hexafn_actors::log::{Ops, Seq};
+use hexafn_actors::log::Seq;
 use hexafn_actors::supervision::{Failure, FailureKind};
 use hexafn_actors::system::outside::Serving;
 use hexafn_actors::topic::subscription::Verdict;
@@ -143,7 +143,7 @@ impl Subscribed {
             let Some((topic, seq, attempt)) = known else {
                 return Err(format!("`{}` is not the ack_id of an event of this stream", printable(&id)));
             };
-            let item = Settlement { seq, attempt, verdict: verdict.clone(), ops: Ops::new() };
+            let item = Settlement::new(seq, attempt, verdict.clone());
             by_topic.entry(topic).or_default().push(item);
         }
         for (topic, items) in by_topic {

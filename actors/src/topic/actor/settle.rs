@@ -32,8 +32,12 @@ impl Topic {
         for item in items {
             let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
             let key = || keys::waiting(&served.spec.name, topic.id, item.seq);
+            if matches!(effect, Effect::Stale | Effect::Again) {
+                continue;
+            }
+            told.extend(item.told);
             match effect {
-                Effect::Stale | Effect::Again => continue,
+                Effect::Stale | Effect::Again => {}
                 Effect::Done { waited } => {
                     ops.extend(item.ops);
                     if served.spec.feedback.as_ref().is_some_and(|feedback| feedback.delivered) {
@@ -134,15 +138,9 @@ impl Topic {
             }
             let name = self.served[at].spec.name.clone();
             let wait = self.served[at].spec.settings.ack_wait;
-            let items = expired.into_iter().map(|(seq, attempt)| Settlement {
-                seq,
-                attempt,
-                verdict: Verdict::Nak(Failure::new(
-                    FailureKind::Deadline,
-                    format!("not settled within {wait:?}"),
-                    Wall::now(),
-                )),
-                ops: Ops::new(),
+            let items = expired.into_iter().map(|(seq, attempt)| {
+                let failure = Failure::new(FailureKind::Deadline, format!("not settled within {wait:?}"), Wall::now());
+                Settlement::new(seq, attempt, Verdict::Nak(failure))
             });
             if let Some(commit) = self.settle(&name, items.collect()) {
                 self.commit(commit, ctx);
@@ -161,7 +159,7 @@ impl Topic {
                 }
                 _ => Verdict::Release,
             };
-            Settlement { seq, attempt, verdict, ops: Ops::new() }
+            Settlement::new(seq, attempt, verdict)
         });
         let items = items.collect();
         if let Some(commit) = self.settle(subscription, items) {
