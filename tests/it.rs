@@ -54,6 +54,7 @@ mod egress;
 mod emit;
 #[path = "it/examples.rs"]
 mod examples;
+#[path = "it/executions.rs"]
 mod executions;
 #[path = "it/explained.rs"]
 mod explained;

@@ -372,7 +372,7 @@ fn part(condition: &hexafn_dsl::Program, record: &Record) -> Option<Doc> {
     if reads.is_whole() {
         return None;
     }
-    Doc::parse_part(&event.data, reads, &hexafn_dsl::json::Limits::default()).ok()
+    Doc::parse_part(&event.data, reads, &crate::event::STORED).ok()
 }
 
 /// Tests a condition on a record.

@@ -265,7 +265,7 @@ impl Metrics {
                         clippy::cast_sign_loss,
                         reason = "a counter of integers"
                     )]
-                    found.insert(code.to_owned(), metric.get_counter().value() as u64);
+                    found.insert(code.to_owned(), metric.get_counter().get_value() as u64);
                 }
             }
         }

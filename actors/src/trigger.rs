@@ -9,7 +9,7 @@
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
@@ -32,6 +32,9 @@ use run::{End, Ran, Runner};
 pub mod dry;
 pub mod run;
 pub mod told;
+
+/// How long a trigger keeps its thread at a time, where it runs functions on it. One run is never cut.
+const SLICE: Duration = Duration::from_millis(20);
 
 /// What is counted of a trigger, for tables; read by anybody at any time.
 #[derive(Debug, Default)]
@@ -274,9 +277,20 @@ impl Handler<Deliveries> for Trigger {
         if enabled && !self.spec.runner.is_inline() {
             return self.begin(deliveries, ctx);
         }
+        self.run_here(deliveries, enabled, ctx);
+    }
+}
+
+impl Trigger {
+    /// Runs events on this thread: as many as [`SLICE`] has room for. The others follow after whoever else is on it.
+    fn run_here(&mut self, mut deliveries: Deliveries, enabled: bool, ctx: &mut Context<Self>) {
+        let began = Instant::now();
         let mut steps = Vec::with_capacity(deliveries.items.len() * 3);
         let mut items = Vec::with_capacity(deliveries.items.len());
         for delivery in &deliveries.items {
+            if !items.is_empty() && began.elapsed() > SLICE {
+                break;
+            }
             let record = &delivery.record;
             self.life.working_on(record.seq);
             self.spec.working.store(record.seq + 1, Ordering::Relaxed);
@@ -289,14 +303,24 @@ impl Handler<Deliveries> for Trigger {
         }
         self.spec.working.store(0, Ordering::Relaxed);
         record(&self.spec.traces, steps, &self.spec.steps_dropped);
+        deliveries.items.drain(..items.len());
         let message =
             TopicMessage::Settle { subscription: subscription_name(&self.spec.runner.definition.name), items };
         settle(&deliveries.reply_to, message, self, ctx);
         self.give_up(ctx);
+        if !deliveries.items.is_empty() {
+            // Not by a message to itself, which would be handled before anything else on this thread.
+            let others = tokio::task::yield_now().into_actor(self);
+            others
+                .map(move |(), this, ctx| {
+                    let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+                    let enabled = this.spec.enabled.load(Ordering::Relaxed);
+                    this.run_here(deliveries, enabled, ctx);
+                })
+                .spawn(ctx);
+        }
     }
-}
 
-impl Trigger {
     /// Starts what workers run, as many at a time as the subscription lets be in flight.
     fn begin(&mut self, deliveries: Deliveries, ctx: &mut Context<Self>) {
         for delivery in deliveries.items {

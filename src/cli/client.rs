@@ -2,8 +2,14 @@
 
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Failure, Output};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take: a reload of everything, or an attempt of a target.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// Talks to one service.
 pub struct Client {
@@ -29,6 +35,8 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let http = reqwest::Client::builder()
             .no_proxy()
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
             .build()
             .map_err(|e| Failure::new(1, format!("the HTTP client cannot be set up: {e}")))?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token, runtime, http, output })
@@ -99,7 +107,12 @@ impl Client {
         };
         self.block_on(async {
             let response = request.send().await.map_err(|e| {
-                let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+                // The outer errors say that it was a request; the innermost says what happened.
+                let causes = std::iter::successors(std::error::Error::source(&e), |e| e.source());
+                let why = causes.last().map_or_else(|| e.to_string(), ToString::to_string);
+                if e.is_timeout() {
+                    return Failure::new(69, format!("the service at {} did not answer in time ({why})", self.base));
+                }
                 let hint = "start it with `hexafn serve`, or name another with --server or HEXAFN_SERVER";
                 Failure::new(69, format!("the service at {} cannot be reached ({why}); {hint}", self.base))
             })?;

@@ -49,9 +49,9 @@ fn sections(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 7] {
         ("storage", StorageSettings::json_schema(generator)),
         ("log", LogSettings::json_schema(generator)),
         ("telemetry", TelemetrySettings::json_schema(generator)),
-        ("functions", FunctionsSettings::json_schema(generator)),
         ("supervision", RawSupervision::json_schema(generator)),
         ("targets", TargetsSettings::json_schema(generator)),
+        ("functions", FunctionsSettings::json_schema(generator)),
     ]
 }
 

@@ -61,7 +61,7 @@ impl Sources {
     pub async fn build(system: &hexafn_actors::system::System, definitions: &Definitions) -> Result<Self, Problem> {
         let read = definitions.triggers.values().any(|t| {
             let functions = hexafn_actors::system::functions_of(t, definitions);
-            t.when.as_ref().is_some_and(|w| w.reads_data())
+            t.when.iter().chain(&t.run.by).any(|program| program.reads_data())
                 || functions.iter().any(|f| f.program().is_some_and(|p| p.reads_data()))
         });
         let mut by_name = HashMap::new();
@@ -280,7 +280,7 @@ async fn topic_for(app: &App, source: &Source, arrival: Arrival) -> Result<(Topi
     };
     let (event, name) = hexafn_actors::function::topic_of(expr, arrival.event, Wall::now());
     let name = name.map_err(|e| Problem::new(422, "topic-expression", e))?;
-    let topic = app.system.cast().ensure(&name).await?;
+    let topic = app.system.cast().ensure_for_event(&name).await?;
     Ok((topic, Arrival { event, dedupe: arrival.dedupe }))
 }
 

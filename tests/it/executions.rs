@@ -39,7 +39,7 @@ async fn runs_that_failed_are_told_with_what_they_logged_and_a_trigger_can_act_o
         ("attempt", json!(1)),
         ("ok", json!(false)),
         ("code", json!("thrown")),
-        ("host_calls", json!(0)),
+        ("host_calls", json!(1)),
         ("logs", json!([{"level": "info", "message": "n is -1"}])),
     ] {
         assert_eq!(data[field], wanted, "{field} of {first:#}");

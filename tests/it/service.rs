@@ -249,8 +249,13 @@ impl Service {
 
     /// Runs the command line against this service. The receivers and senders of the test go on meanwhile.
     pub fn hexafn(&self, args: &[&str]) -> Ran {
+        self.hexafn_with(&[], args)
+    }
+
+    /// The same with further variables of the environment.
+    pub fn hexafn_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Ran {
         let mut command = binary(self.scenario.dir.path(), args);
-        command.env("HEXAFN_SERVER", &self.base);
+        command.env("HEXAFN_SERVER", &self.base).envs(variables.iter().copied());
         Ran::of(block_in_place(|| command.output().unwrap()))
     }
 

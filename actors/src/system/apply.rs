@@ -1,6 +1,6 @@
 //! Definitions put in place: only what changed is stopped and started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::source::timer::Schedule;
 use crate::source::timer_actor::{Timer, TimerSpec};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
-use crate::supervision::{ChildSpec, ControlError, Remove, Spawn};
+use crate::supervision::{ChildSpec, ControlError, HANG_AFTER, Place, Remove, Spawn};
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
@@ -41,17 +41,23 @@ pub struct Applied {
 }
 
 impl System {
-    /// Replaces what is defined: only what changed is stopped and started. Everything was checked before; what can still
-    /// fail here is the log or the supervisor.
+    /// Replaces what is defined: only what changed is stopped and started. Everything was checked before, and what a full disk
+    /// or too many topics can refuse is asked for before anything is changed.
+    ///
+    /// # Errors
+    /// Nothing was changed; or the supervisor has ended, which ends the process.
     pub async fn apply(&self, definitions: Definitions) -> Result<Applied, Error> {
         let _one_at_a_time = self.0.applying.lock().await;
         let mut applied = Applied::default();
         let inner = &self.0;
-        inner.cast.configure(definitions.topics.values().cloned());
-        for topic in definitions.topics.keys() {
-            inner.cast.ensure(topic).await?;
-        }
         let old = read(&inner.running).definitions.clone();
+        inner.cast.configure(definitions.topics.values().cloned());
+        for topic in topics_of(&definitions) {
+            if let Err(error) = inner.cast.ensure(&topic).await {
+                inner.cast.configure(old.topics.values().cloned());
+                return Err(error.into());
+            }
+        }
         // Targets first, so that no trigger produces for one that is not there.
         for (name, target) in &definitions.targets {
             match old.targets.get(name) {
@@ -255,8 +261,13 @@ impl System {
         let path = format!("/triggers/{name}");
         let topic = topic_of(&definition);
         let runner = Arc::new(self.resolve(definition.clone(), all).await?);
-        // Longer than its functions may take, each behind a full queue.
-        let ack_wait = subscription::Settings::default().ack_wait + self.patience(&runner.chains);
+        let settings = subscription::Settings::default();
+        // Longer than its functions may take, each behind a full queue. Those in the language of hexaFn run one after the
+        // other for all that is in flight.
+        let inline = runner.is_inline();
+        let run = self.patience(&runner.chains);
+        let ahead = if inline { u32::try_from(settings.max_in_flight).unwrap_or(u32::MAX) } else { 1 };
+        let ack_wait = settings.ack_wait + run.saturating_mul(ahead);
         if replaces {
             self.remove(&path).await?;
         }
@@ -289,7 +300,10 @@ impl System {
             let addr = Trigger::new(spec.clone(), life).start();
             Ok(Started::new(&addr).serves(&serves, &addr))
         });
-        let place = slot(&topic);
+        // One that may keep its thread for long has one of its own.
+        let place = if inline && run > LONG_RUN { Place::Own } else { slot(&topic) };
+        // Steps bound the time of a run on an ordinary machine; a slow one takes longer, and does not hang.
+        let child = if inline { child.hang_after(Some(HANG_AFTER + run * 2)) } else { child };
         let priority = self.priority_of(&definition)?;
         inner
             .cast
@@ -300,7 +314,7 @@ impl System {
                     ordering: definition.ordering,
                     retry: definition.retry.clone(),
                     ack_wait,
-                    ..Default::default()
+                    ..settings
                 },
                 filter: None,
                 from: DeliverFrom::New,
@@ -403,6 +417,44 @@ impl System {
         Ok(())
     }
 }
+
+/// Every topic that a set of definitions needs to be there.
+fn topics_of(all: &Definitions) -> BTreeSet<Str> {
+    let mut topics: BTreeSet<Str> = all.topics.keys().cloned().collect();
+    let dead = |subscription: &str| Str::from(format!("hexafn.dead.{subscription}"));
+    for target in all.targets.values() {
+        topics.insert(topic_of_target(target));
+        if matches!(target.kind, TargetKind::Outside(_)) {
+            topics.insert(dead(&forwarder::subscription_name(&target.name)));
+        }
+    }
+    for trigger in all.triggers.values() {
+        topics.insert(dead(&trigger::subscription_name(&trigger.name)));
+        if matches!(trigger.on, On::Timer(_)) {
+            topics.insert(topic_of(trigger));
+        }
+        topics.extend(functions_of(trigger, all).iter().flat_map(|f| f.emits_to()).map(|topic| Str::from(&*topic)));
+    }
+    for source in all.sources.values() {
+        match &source.kind {
+            SourceKind::Webhook { settings, .. } => topics.extend(settings.topic.as_deref().map(Str::from)),
+            SourceKind::Timer { topic, .. } => {
+                topics.insert(topic.clone());
+            }
+            SourceKind::Pull { topic, .. } => {
+                topics.insert(topic.clone());
+                topics.insert(dead(&format!("source.{}", source.name)));
+            }
+        }
+    }
+    for (topic, told) in [(OUTCOMES, all.outcomes), (EXECUTIONS, all.executions)] {
+        topics.extend((told != Told::Off).then(|| topic.into()));
+    }
+    topics
+}
+
+/// A trigger whose runs may take longer has a thread of its own.
+const LONG_RUN: Duration = Duration::from_secs(1);
 
 /// How many deliveries a target holds at a time, and how long one may take from its offer to its settlement.
 fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, Duration) {

@@ -1,9 +1,9 @@
 //! Connections of the kinds that do not speak HTTP: to addresses that the guard lets through, and to no others.
 
-use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -102,6 +102,19 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+}
+
+/// TLS of a client that trusts what the machine trusts.
+///
+/// # Errors
+/// The machine's certificates cannot be read.
+pub fn platform_tls() -> Result<Arc<ClientConfig>, rustls::Error> {
+    Ok(Arc::new(builder()?.with_platform_verifier()?.with_no_client_auth()))
+}
+
 /// What a target trusts, and what it shows of itself.
 pub(super) fn tls(
     name: &Str,
@@ -110,9 +123,7 @@ pub(super) fn tls(
 ) -> Result<Arc<ClientConfig>, Error> {
     let bad = |field: &str, message: String| Error::setting(name, field, message);
     let client = |error: rustls::Error| Error::Client { target: name.clone(), message: error.to_string() };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(client)?;
+    let builder = builder().map_err(client)?;
     let settings = settings.cloned().unwrap_or_default();
     let builder = match &settings.ca {
         Some(path) => {

@@ -18,7 +18,7 @@ use super::cast::Cast;
 use super::cursor::Cursor;
 use super::keys;
 use super::subscription::{Subscription, Waiting};
-use super::tail::Tail;
+use super::tail::{Room, Tail};
 use super::{
     Act, DeliverFrom, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus, Viewer, WaitingStatus,
 };
@@ -63,6 +63,8 @@ pub struct TopicSpec {
     pub epochs: Epochs,
     /// Bytes that a memory topic may hold.
     pub memory_limit: usize,
+    /// The room of all tails of topics on disk.
+    pub tails: Room,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The last sequence that viewers were shown, or had read by themselves when they joined: outlives the actor, so
@@ -96,6 +98,10 @@ pub struct Topic {
     viewers: Vec<Viewer>,
     fresh: Vec<Arc<Record>>,
     pumping: bool,
+    /// Whether the last pump stopped before it had looked at everything.
+    unfinished: bool,
+    /// What handing out led to, for the next commit.
+    owed: Ops,
     wake: Option<(Tick, SpawnHandle)>,
     label: String,
     ready: Option<oneshot::Sender<()>>,
@@ -110,13 +116,15 @@ impl Topic {
     pub fn new(spec: TopicSpec, life: Lifeline, ready: Option<oneshot::Sender<()>>) -> Self {
         let on_disk = spec.handle.durability == TopicDurability::Disk;
         Self {
-            tail: Tail::new(if on_disk { TAIL_DISK } else { spec.memory_limit }),
+            tail: if on_disk { Tail::within(TAIL_DISK, spec.tails.clone()) } else { Tail::new(spec.memory_limit) },
             next: 1,
             first: 1,
             served: Vec::new(),
             viewers: Vec::new(),
             fresh: Vec::new(),
             pumping: false,
+            unfinished: false,
+            owed: Ops::new(),
             wake: None,
             label: spec.metrics.topic_label(&spec.handle.name).to_owned(),
             ready,
@@ -244,10 +252,8 @@ impl Topic {
         if self.on_disk() && newest >= self.next {
             let from = self.next;
             self.next = newest + 1;
-            if !self.viewers.is_empty()
-                && let Ok(records) = self.spec.log.read(self.spec.handle.id, from, BATCH, READ_BYTES)
-            {
-                self.fresh.extend(records);
+            if !self.viewers.is_empty() {
+                self.show_from(from);
             }
         }
     }
@@ -265,6 +271,7 @@ impl Topic {
         self.catch_up();
         self.expire(ctx);
         self.retain(ctx);
+        self.tail.yield_room();
         let topic = self.spec.handle.id;
         let (next, on_disk) = (self.next, self.on_disk());
         let mut ops = Ops::new();
@@ -423,7 +430,17 @@ impl Handler<Pump> for Topic {
     fn handle(&mut self, _: Pump, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
         self.pumping = false;
+        self.unfinished = false;
         self.pump();
+        if !self.owed.is_empty() {
+            let ops = std::mem::take(&mut self.owed);
+            self.commit(Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) }, ctx);
+        }
+        if self.unfinished {
+            // Not by a message to itself, which would be handled before anything else on this thread.
+            let others = tokio::task::yield_now().into_actor(self);
+            others.map(|(), this, ctx| this.schedule(ctx)).spawn(ctx);
+        }
         self.rearm(ctx);
     }
 }

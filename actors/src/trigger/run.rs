@@ -209,9 +209,10 @@ impl Runner {
     fn emissions(&self, record: &Record, emitted: Vec<Emitted>, now: Wall) -> Result<Vec<Emission>, String> {
         let (input, name) = (&record.event, &self.definition.name);
         let mut emissions = Vec::with_capacity(emitted.len());
+        let stem = if emitted.is_empty() { String::new() } else { input.stem() };
         for (at, one) in emitted.into_iter().enumerate() {
             let place = self.topics.place(&one.topic).map_err(|e| format!("emit to `{}`: {e}", one.topic))?;
-            let id = format!("{}-{name}-{}", input.id, at + 1).into();
+            let id = format!("{stem}-{name}-{}", at + 1).into();
             let mut event = input.derive(id, self.source.clone(), Some(self.json.clone()), one.data, now);
             event.key = one.key;
             emissions.push(Emission { topic: one.topic, place, event: Box::new(event) });
@@ -266,7 +267,8 @@ impl Runner {
         let name = &self.definition.name;
         let passed_on = self.chains.is_empty();
         let content_type = if passed_on { input.content_type.clone() } else { Some(self.json.clone()) };
-        let output = input.derive(format!("{}-{name}", input.id).into(), self.source.clone(), content_type, data, now);
+        let output =
+            input.derive(format!("{}-{name}", input.stem()).into(), self.source.clone(), content_type, data, now);
         let mut to = Vec::with_capacity(self.outputs.len());
         let mut output = output;
         for (index, target) in self.outputs.iter().enumerate() {

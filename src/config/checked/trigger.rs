@@ -30,7 +30,7 @@ pub(super) struct RawTrigger {
     #[serde(rename = "when")]
     _when: Option<String>,
     /// The function, or several and which of them; without one the event passes on as it is.
-    #[serde(rename = "run")]
+    #[serde(rename = "run", default)]
     #[schemars(schema_with = "run")]
     _run: Option<IgnoredAny>,
     /// The targets of the result.

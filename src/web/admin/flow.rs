@@ -1,7 +1,7 @@
 //! Sources, triggers, functions, targets and traces.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hexafn_actors::definitions::{FunctionDefinition, SourceDefinition, SourceKind, TargetDefinition, TargetKind};
+use hexafn_actors::definitions::{SourceDefinition, SourceKind, TargetDefinition, TargetKind};
 use hexafn_actors::event::{Event, Str};
 use hexafn_actors::system::explained::Explained;
 use hexafn_actors::target::forwarder::TargetStatus;

@@ -133,7 +133,7 @@ async fn publish(
     event.content_type = Some(content_type.into());
     event.subject = attributes.subject.map(Into::into);
     event.key = attributes.key.map(Into::into);
-    let topic = app.system.cast().ensure(&name).await?;
+    let topic = app.system.cast().ensure_for_event(&name).await?;
     let began = Instant::now();
     let record = app.system.publish(&topic, event).await?;
     if let Some(worker) = request.app_data::<Rc<Worker>>() {

@@ -3,11 +3,11 @@
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
 use super::super::subscription::{Attempt, Effect, Verdict};
-use super::super::{Act, OUTCOMES, Settlement, Subscriber, first_place, keys};
+use super::super::{Act, OUTCOMES, Settlement, Subscriber, TopicHandle, first_place, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
-use crate::log::{Back, Commit, Durability, Op, Ops, Record, Seq, Table};
+use crate::log::{self, Back, Commit, Durability, Op, Ops, Record, Seq, Table};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::SendError;
 use crate::trigger::run::MAX_HOPS;
@@ -23,13 +23,32 @@ impl Topic {
         let mut ops = Ops::new();
         // What is told of it goes into the same write, and alone is not worth a sync.
         let mut told = Ops::new();
-        let (tail, log) = (&self.tail, &self.spec.log);
+        let (tail, stored_log) = (&self.tail, &self.spec.log);
+        // `None` where retention has removed it; one that is damaged is told by its place.
         let record_of = |seq| {
-            let stored = || log.read(topic.id, seq, 1, READ_BYTES).ok().and_then(|records| records.into_iter().next());
-            tail.get(seq).cloned().or_else(stored)
+            if let Some(record) = tail.get(seq) {
+                return Ok(Some(record.clone()));
+            }
+            match stored_log.read(topic.id, seq, 1, READ_BYTES) {
+                Ok(records) => Ok(records.into_iter().next().filter(|record| record.seq == seq)),
+                Err(error @ log::Error::Corrupt { .. }) => Ok(Some(damaged(&topic, seq, &error).into())),
+                Err(error) => Err(error),
+            }
         };
         let mut changed = false;
-        for item in items {
+        for mut item in items {
+            // What fails may have to be written down as a dead letter, so it is read before anything is decided.
+            let mut record = None;
+            if matches!(item.verdict, Verdict::Nak(_) | Verdict::Term(_)) {
+                match record_of(item.seq) {
+                    Ok(found) => record = found,
+                    Err(error) => {
+                        tracing::warn!(topic = %topic.name, seq = item.seq, %error, subscription,
+                            "a delivery failed, and its record cannot be read now; it is delivered again");
+                        item.verdict = Verdict::Release;
+                    }
+                }
+            }
             let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
             let key = || keys::waiting(&served.spec.name, topic.id, item.seq);
             if matches!(effect, Effect::Stale | Effect::Again) {
@@ -41,7 +60,7 @@ impl Topic {
                 Effect::Done { waited } => {
                     ops.extend(item.ops);
                     if served.spec.feedback.as_ref().is_some_and(|feedback| feedback.delivered) {
-                        told.extend(record_of(item.seq).and_then(|record| {
+                        told.extend(record_of(item.seq).ok().flatten().and_then(|record| {
                             outcome(&served.spec, &record, "delivered", item.attempt, None, None, wall)
                         }));
                     }
@@ -51,9 +70,9 @@ impl Topic {
                 }
                 Effect::Wait(entry) => {
                     if served.spec.feedback.is_some() {
-                        told.extend(record_of(item.seq).and_then(|record| {
+                        told.extend(record.as_ref().and_then(|record| {
                             let (cause, due) = (Some(&entry.cause), Some(entry.due_wall));
-                            outcome(&served.spec, &record, "retrying", entry.attempts, cause, due, wall)
+                            outcome(&served.spec, record, "retrying", entry.attempts, cause, due, wall)
                         }));
                     }
                     if stored {
@@ -68,7 +87,6 @@ impl Topic {
                     if waited && stored {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });
                     }
-                    let record = record_of(item.seq);
                     let what = if served.spec.fallback.is_some() { "fell-back" } else { "dead-lettered" };
                     told.extend(
                         record
@@ -205,8 +223,22 @@ impl Topic {
     }
 }
 
+/// What stands for a record that cannot be read any more: where it was, and what is wrong with it.
+pub(super) fn damaged(topic: &TopicHandle, seq: Seq, error: &log::Error) -> Record {
+    let data = serde_json::json!({ "topic": topic.name, "seq": seq, "error": error.to_string() });
+    let mut event = Event::new(format!("/topics/{}", topic.name), "hexafn.record.damaged", data.to_string().into());
+    event.id = format!("{}-{seq}-damaged", topic.name).into();
+    Record::new(topic.name.clone(), topic.id, seq, Wall::now(), event)
+}
+
 /// The dead letter of a record: the event as it was, and in extension attributes where, why and after how many attempts.
-fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &str, failures: &[Attempt]) -> Event {
+pub(super) fn dead_letter(
+    record: &Record,
+    subscriber: &Subscriber,
+    attempts: u32,
+    cause: &str,
+    failures: &[Attempt],
+) -> Event {
     let mut event = record.event.clone();
     let (topic, seq) = first_place(record);
     for (name, value) in [
@@ -251,7 +283,7 @@ fn outcome(
         "cause": cause,
         "next_attempt": next_attempt.map(Wall::rfc3339),
     });
-    let id = format!("{}-{}-{what}-{attempt}", event.id, subscriber.name).into();
+    let id = format!("{}-{}-{what}-{attempt}", event.stem(), subscriber.name).into();
     let json = Some("application/json".into());
     let mut told = event.derive(id, feedback.source.clone(), json, data.to_string().into(), now);
     told.kind = format!("hexafn.delivery.{what}").into();
