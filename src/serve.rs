@@ -18,6 +18,7 @@ use crate::auth::Auth;
 use crate::config::{self, Loaded, Options, ServerSettings};
 use crate::reload::Reloader;
 use crate::telemetry::spans::Spans;
+use crate::web::body::Bodies;
 use crate::web::hooks::Sources;
 use crate::web::{self as surface, App};
 
@@ -50,6 +51,7 @@ pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
     if !loaded.warnings.is_empty() {
         tracing::warn!("configuration\n{}", loaded.warnings.render(false));
     }
+    crate::descriptors::raise(&loaded.server.limits);
     // Bound first: a port that is taken is known before the log is opened.
     let listener = TcpListener::bind(loaded.server.listen).map_err(|e| {
         Failed::new(
@@ -111,6 +113,7 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         draining: AtomicBool::new(false),
         ready: AtomicBool::new(false),
         streams: AtomicUsize::new(0),
+        bodies: Bodies::new(loaded.server.limits.bodies.0),
         system,
     });
     app.reloader.apply(&app, &loaded).await.map_err(|e| failed(&e))?;

@@ -54,6 +54,7 @@ mod egress;
 mod emit;
 #[path = "it/examples.rs"]
 mod examples;
+#[path = "it/executions.rs"]
 mod executions;
 #[path = "it/explained.rs"]
 mod explained;
@@ -89,6 +90,8 @@ mod otlp;
 mod outcomes;
 #[path = "it/overload.rs"]
 mod overload;
+#[path = "it/process.rs"]
+mod process;
 #[path = "it/reload.rs"]
 mod reload;
 #[path = "it/s3.rs"]
