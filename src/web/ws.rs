@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::App;
 use super::problem::Problem;
@@ -62,11 +62,14 @@ struct Outbox {
     waker: Option<Waker>,
     /// Somebody waits for room.
     room: Option<tokio::sync::oneshot::Sender<()>>,
+    /// When the client last took something, while there is more for it.
+    moved: Option<Instant>,
     ended: bool,
 }
 
 impl Outbox {
     fn push(&mut self, frame: Bytes, place: Option<(Str, Seq)>) {
+        self.moved.get_or_insert_with(Instant::now);
         self.bytes += frame.len();
         self.frames.push_back((frame, place));
         if let Some(waker) = self.waker.take() {
@@ -93,6 +96,7 @@ impl Outbox {
             first
         };
         self.bytes -= taken.len();
+        self.moved = (!self.frames.is_empty()).then(Instant::now);
         if self.bytes < BEHIND / 4
             && let Some(room) = self.room.take()
         {
@@ -100,6 +104,21 @@ impl Outbox {
             room.send(()).ok();
         }
         Some(taken)
+    }
+
+    /// What waits until the client has taken most of what there is; `None` while it is not far behind.
+    fn room(&mut self) -> Option<tokio::sync::oneshot::Receiver<()>> {
+        if self.bytes < BEHIND / 2 || self.ended {
+            return None;
+        }
+        let (room, has_room) = tokio::sync::oneshot::channel();
+        self.room = Some(room);
+        Some(has_room)
+    }
+
+    /// Whether the client has taken nothing for so long that it never will.
+    fn is_stuck(&self) -> bool {
+        self.moved.is_some_and(|at| at.elapsed() > SILENT)
     }
 
     /// Drops what was not written, and says where each topic would go on.
@@ -110,7 +129,7 @@ impl Outbox {
                 resume.entry(topic).or_insert(seq);
             }
         }
-        self.bytes = 0;
+        (self.bytes, self.moved, self.room) = (0, None, None);
         resume
     }
 }
@@ -124,7 +143,11 @@ struct Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.outbox.borrow_mut().ended = true;
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.ended = true;
+        // Whoever waits for room is told that there is nothing to wait for.
+        outbox.room = None;
+        drop(outbox);
         self.app.streams.fetch_sub(1, Ordering::Relaxed);
         self.app.system.metrics().viewers.dec();
     }
@@ -211,11 +234,12 @@ impl Holder {
         Ok(Self { bearer, named, resource, verb, namespace: namespace.to_owned() })
     }
 
-    /// Whether the stream still may be read; `true` says by a token.
+    /// Whether the stream still may be read; `true` says by a token. It is not a request, and takes nothing from the
+    /// token's rate.
     fn check(&self, app: &App) -> Result<bool, Problem> {
-        let checked = app.auth.check(self.bearer.as_deref(), None, (self.resource, self.verb, &self.namespace));
-        match checked {
-            Ok(token) if token.is_some() || !self.named => Ok(token.is_some()),
+        let action = (self.resource, self.verb, &*self.namespace);
+        match app.auth.covers(self.bearer.as_deref(), None, action) {
+            Ok(by_token) if by_token || !self.named => Ok(by_token),
             _ => Err(Problem::new(401, "token-required", "the token is not valid (any more)")),
         }
     }
@@ -246,8 +270,12 @@ fn heard(message: Result<Message, ProtocolError>, session: Option<&Session>) -> 
     }
 }
 
-/// Ends a session: what is written is written, then the reason goes out.
-fn close(session: &mut Option<Session>, code: CloseCode, why: &str) {
+/// Ends a session: what is written is written, then the reason goes out. Who may not read any more, or is gone, is sent
+/// nothing else before it.
+fn close(session: &mut Option<Session>, outbox: &RefCell<Outbox>, code: CloseCode, why: &str) {
+    if matches!(code, CloseCode::Policy | CloseCode::Away) {
+        outbox.borrow_mut().cut();
+    }
     if let Some(session) = session.take() {
         let reason = CloseReason { code, description: Some(why.to_owned()) };
         actix_web::rt::spawn(async move { drop(session.close(Some(reason)).await) });

@@ -1,8 +1,8 @@
 //! Live streams: replay, then live; filters; what a viewer may send; viewers that do not keep up.
 
-use super::sender::{client, get};
+use super::sender::{answer, client, get};
 use super::service::{Scenario, Service};
-use super::watch::{Live, events_when};
+use super::watch::{Live, events_when, eventually};
 use futures_util::SinkExt;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
@@ -115,4 +115,26 @@ async fn a_viewer_that_sends_too_much_is_closed_and_nobody_else() {
     fill(&service, "open", ["{}".to_owned()]).await;
     assert_eq!(other.json().await["seq"], 2);
     assert_eq!(get(&service.url("/health/ready")).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_replay_waits_for_its_viewer_is_bounded_by_bytes() {
+    let service = start();
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(1000 << 10));
+    // More than the buffers of the sockets hold and the 4 MiB that a viewer may be behind: the replay waits.
+    fill(&service, "large", std::iter::repeat_n(large.clone(), 30)).await;
+    let mut slow = Live::open(&service, "/ws/topics/large?from=all").await;
+    let slow_ones = async || {
+        let text = answer(client().get(service.url("/metrics"))).await.text;
+        let line = text.lines().find_map(|l| l.strip_prefix("hexafn_viewers_closed_slow_total ")).unwrap().to_owned();
+        line
+    };
+    assert_eq!(slow_ones().await, "0");
+    fill(&service, "large", std::iter::repeat_n(large, 34)).await;
+    eventually("the viewer to be closed", async || {
+        let count = slow_ones().await;
+        (count == "1", count)
+    })
+    .await;
+    assert_eq!(slow.closed().await, 1013);
 }

@@ -1,7 +1,7 @@
 //! Sources, triggers, functions, targets and traces.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hexafn_actors::definitions::{FunctionDefinition, SourceDefinition, SourceKind, TargetDefinition, TargetKind};
+use hexafn_actors::definitions::{SourceDefinition, SourceKind, TargetDefinition, TargetKind};
 use hexafn_actors::event::{Event, Str};
 use hexafn_actors::system::explained::Explained;
 use hexafn_actors::target::forwarder::TargetStatus;
@@ -344,7 +344,7 @@ async fn trace(app: web::Data<App>, request: HttpRequest, id: web::Path<String>)
         );
         Problem::new(404, "trace-unknown", message)
     })?;
-    let conditions = app.system.explain(&found, |topic| app.may_read(&request, "topics", topic)).await;
+    let conditions = app.system.explain(&found, |topic| app.may_read(&request, "topics", topic).is_ok()).await;
     Ok(HttpResponse::Ok().json(Journey { trace: found, conditions }))
 }
 

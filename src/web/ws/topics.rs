@@ -22,6 +22,10 @@ use super::{BEHIND, CHECK, Heard, Holder, Outbox, PING, SILENT, begin, close, fi
 
 /// Records read at a time for a replay.
 const CHUNK: usize = 256;
+/// Bytes of live records that may come before a replay has ended: beyond, the viewer does not keep up.
+const EARLY: usize = 32 << 20;
+/// What a record takes beside its data, about.
+const RECORD: usize = 320;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +90,7 @@ fn watch(
         overrun: Arc::default(),
         seen: HashMap::new(),
         early: Some(Vec::new()),
+        early_bytes: 0,
         heard: Instant::now(),
     };
     viewer_start(viewer, stream);
@@ -114,6 +119,7 @@ struct TopicSession {
     seen: HashMap<Str, Seq>,
     /// Live records that came before the replay ended; `None` once live.
     early: Option<Vec<Arc<Record>>>,
+    early_bytes: usize,
     heard: Instant,
 }
 
@@ -152,7 +158,7 @@ impl TopicSession {
     }
 
     fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
-        close(&mut self.session, code, why);
+        close(&mut self.session, &self.outbox, code, why);
         self.app.system.cast().unview(self.id);
         ctx.stop();
     }
@@ -248,9 +254,9 @@ impl Handler<Live> for TopicSession {
 
     fn handle(&mut self, live: Live, ctx: &mut Self::Context) {
         if let Some(early) = &mut self.early {
-            // As many as the replay can take: beyond, the viewer could not keep up anyway.
             early.extend(live.records.iter().cloned());
-            if early.len() > 100_000 {
+            self.early_bytes += live.records.iter().map(|r| r.event.data.len() + RECORD).sum::<usize>();
+            if self.early_bytes > EARLY {
                 self.close_slow(ctx);
             }
             return;
@@ -271,13 +277,10 @@ impl Handler<Replayed> for TopicSession {
         for record in &records {
             self.send(record);
         }
-        let mut outbox = self.outbox.borrow_mut();
-        if outbox.bytes < BEHIND / 2 || outbox.ended {
-            return Box::pin(std::future::ready(()));
+        match self.outbox.borrow_mut().room() {
+            None => Box::pin(std::future::ready(())),
+            Some(has_room) => Box::pin(async move { drop(has_room.await) }),
         }
-        let (room, has_room) = tokio::sync::oneshot::channel();
-        outbox.room = Some(room);
-        Box::pin(async move { drop(has_room.await) })
     }
 }
 
