@@ -13,6 +13,7 @@ mod adhoc;
 mod client;
 mod demo;
 mod dlq;
+mod exact;
 mod fmt;
 mod function;
 mod graph;

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod lsp;
 pub mod reload;
 pub mod serve;

@@ -18,6 +18,7 @@ use crate::auth::Auth;
 use crate::config::{self, Loaded, Options, ServerSettings};
 use crate::reload::Reloader;
 use crate::telemetry::spans::Spans;
+use crate::web::body::Bodies;
 use crate::web::hooks::Sources;
 use crate::web::{self as surface, App};
 
@@ -50,6 +51,7 @@ pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
     if !loaded.warnings.is_empty() {
         tracing::warn!("configuration\n{}", loaded.warnings.render(false));
     }
+    crate::descriptors::raise(&loaded.server.limits);
     // Bound first: a port that is taken is known before the log is opened.
     let listener = TcpListener::bind(loaded.server.listen).map_err(|e| {
         Failed::new(
@@ -109,8 +111,10 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         sources: RwLock::new(Arc::new(no_sources)),
         reloader: Reloader::new(options, &loaded),
         draining: AtomicBool::new(false),
+        drain: tokio::sync::Notify::new(),
         ready: AtomicBool::new(false),
         streams: AtomicUsize::new(0),
+        bodies: Bodies::new(loaded.server.limits.bodies.0),
         system,
     });
     app.reloader.apply(&app, &loaded).await.map_err(|e| failed(&e))?;
@@ -131,7 +135,7 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         _ = interrupt.recv() => tracing::info!("interrupted: draining"),
         _ = fatal_rx.recv() => {}
     }
-    app.draining.store(true, Ordering::Release);
+    app.begin_drain();
     let drained = tokio::time::timeout(app.server.drain, handle.stop(true)).await;
     if drained.is_err() {
         tracing::warn!("requests were still running at the end of server.drain");

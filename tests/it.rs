@@ -90,6 +90,8 @@ mod otlp;
 mod outcomes;
 #[path = "it/overload.rs"]
 mod overload;
+#[path = "it/process.rs"]
+mod process;
 #[path = "it/reload.rs"]
 mod reload;
 #[path = "it/s3.rs"]

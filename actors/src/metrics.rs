@@ -63,6 +63,8 @@ pub struct Metrics {
     pub subscription_waiting: IntGaugeVec,
     /// Dead letters written per subscription.
     pub dead_letters: IntCounterVec,
+    /// Bytes that the bodies of open requests hold.
+    pub request_bodies: IntGauge,
     /// Live viewers over WebSocket.
     pub viewers: IntGauge,
     /// Viewers closed because they were too slow.
@@ -178,6 +180,10 @@ impl Metrics {
                 &["subscription", "topic"],
             ),
             dead_letters: counter("hexafn_dead_letters_total", "Dead letters written.", &["subscription"]),
+            request_bodies: register(
+                &r,
+                IntGauge::new("hexafn_request_body_bytes", "Bytes that the bodies of open requests hold."),
+            ),
             viewers: register(&r, IntGauge::new("hexafn_viewers", "Live viewers over WebSocket.")),
             viewers_slow: register(
                 &r,

@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::client::Client;
-use super::table;
-use super::{Config, Done, Failure, Output, say};
+use super::{Config, Done, Failure, Output, exact, say, table};
 use crate::config::{self, Loaded, Options, SecretMode};
 use crate::web::simulate::Trial;
 
@@ -122,7 +121,7 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
     let trial = Trial { topic: args.topic.clone(), kind: args.kind, subject: args.subject, key: args.key, data };
     let runs = dry_run(&loaded.definitions, &trial.record(), |t| !t.enabled);
     if output == Output::Json {
-        say(serde_json::to_string(&runs).unwrap_or_default());
+        say(exact::compact(&serde_json::to_string(&runs).unwrap_or_default()));
         return Ok(());
     }
     if runs.is_empty() {
@@ -141,11 +140,11 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
             say(format!("  function  {} ({} us): {result}", function.name, function.took_us));
         }
         if let Some(result) = run.output {
-            say(format!("  output    {result}"));
+            say(format!("  output    {}", exact::compact(result.get())));
         }
         for event in run.emitted {
             let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
-            say(format!("  emit      {}{key}: {}", event.topic, event.data));
+            say(format!("  emit      {}{key}: {}", event.topic, exact::compact(event.data.get())));
         }
         if !run.to.is_empty() {
             say(format!("  to        {}", run.to.join(", ")));
@@ -203,14 +202,15 @@ pub fn run(args: Run, output: Output) -> Done {
     let produced = result.map_err(|e| Failure::new(1, e.to_string()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output == Output::Json {
-        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
-        let emitted: Vec<_> = produced
-            .emitted
-            .iter()
-            .map(|e| serde_json::json!({ "topic": e.topic, "key": e.key, "data": json(&e.data) }))
-            .collect();
-        let result = produced.output.as_deref().map(json);
-        say(serde_json::json!({ "dropped": result.is_none(), "output": result, "emitted": emitted }).to_string());
+        // What it gave is JSON, as its bytes are: no number of it is read.
+        let emitted = produced.emitted.iter().map(|e| {
+            let (topic, key) = (serde_json::json!(e.topic), serde_json::json!(e.key));
+            format!("{{\"topic\":{topic},\"key\":{key},\"data\":{}}}", text(&e.data))
+        });
+        let emitted: Vec<String> = emitted.collect();
+        let result = produced.output.as_deref().map_or_else(|| "null".to_owned(), text);
+        let (dropped, emitted) = (produced.output.is_none(), emitted.join(","));
+        say(exact::compact(&format!("{{\"dropped\":{dropped},\"output\":{result},\"emitted\":[{emitted}]}}")));
     } else {
         for event in &produced.emitted {
             let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
@@ -330,7 +330,7 @@ pub enum Token {
     New {
         /// A name for people.
         name: String,
-        /// What it may do: resource:verb:namespace, e.g. `topics:read:*`.
+        /// What it may do: resource:verb:namespace, e.g. `topics:read:*` or `topics:read:orders.>`.
         #[arg(long, default_value = "*:*:*")]
         scope: Vec<crate::auth::Scope>,
         /// The moment from which on it is refused, e.g. 2027-01-31T00:00:00Z.

@@ -2,6 +2,7 @@
 //! on a throw-away set of metrics, so that live figures do not move.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 
 use super::run::{Emission, End, Output, Place, Runner, Topics};
@@ -29,9 +30,10 @@ pub struct DryRun {
     pub error: Option<String>,
     /// The functions that would run, in order.
     pub functions: Vec<DryFunction>,
-    /// The result, as JSON when it is.
+    /// The result, as its bytes are when they are JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<serde_json::Value>,
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub output: Option<Box<RawValue>>,
     /// Where it would go.
     pub to: Vec<Str>,
     /// Targets whose own condition would not hold.
@@ -49,8 +51,9 @@ pub struct DryEmit {
     /// The ordering key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Str>,
-    /// The data.
-    pub data: serde_json::Value,
+    /// The data, as its bytes are.
+    #[schemars(with = "serde_json::Value")]
+    pub data: Box<RawValue>,
 }
 
 /// Topics of a run that writes nowhere.
@@ -139,9 +142,11 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
         }
         End::Fired { output, to, emitted } => {
             dry.outcome = "fired";
+            // As it is, so that no number is rounded; what is no JSON is shown as a text.
             let json = |data: &[u8]| {
-                let text = || serde_json::Value::String(String::from_utf8_lossy(data).into_owned());
-                serde_json::from_slice(data).unwrap_or_else(|_| text())
+                let text = String::from_utf8_lossy(data).into_owned();
+                let quoted = || serde_json::value::to_raw_value(&text).unwrap_or_default();
+                RawValue::from_string(text.clone()).unwrap_or_else(|_| quoted())
             };
             let emission = |e: Emission| DryEmit { topic: e.topic, data: json(&e.event.data), key: e.event.key };
             dry.emitted = emitted.into_iter().map(emission).collect();

@@ -344,7 +344,7 @@ async fn trace(app: web::Data<App>, request: HttpRequest, id: web::Path<String>)
         );
         Problem::new(404, "trace-unknown", message)
     })?;
-    let conditions = app.system.explain(&found, |topic| app.may_read(&request, "topics", topic)).await;
+    let conditions = app.system.explain(&found, |topic| app.may_read(&request, "topics", topic).is_ok()).await;
     Ok(HttpResponse::Ok().json(Journey { trace: found, conditions }))
 }
 
