@@ -2,8 +2,8 @@
 
 use super::sender::{answer, client, get};
 use super::service::{Scenario, Service};
-use super::watch::{Live, events_when, eventually};
-use futures_util::SinkExt;
+use super::watch::{Live, PATIENCE, events_when, eventually};
+use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -130,11 +130,23 @@ async fn what_comes_while_a_replay_waits_for_its_viewer_is_bounded_by_bytes() {
         line
     };
     assert_eq!(slow_ones().await, "0");
-    fill(&service, "large", std::iter::repeat_n(large, 34)).await;
+    fill(&service, "large", std::iter::repeat_n(large, 40)).await;
     eventually("the viewer to be closed", async || {
         let count = slow_ones().await;
         (count == "1", count)
     })
     .await;
     assert_eq!(slow.closed().await, 1013);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_only_watches_is_asked_for_a_sign_of_life_too() {
+    let service = start();
+    fill(&service, "open", ["{}".to_owned()]).await;
+    let asked = async |path: &str| {
+        let mut stream = Live::open(&service, path).await;
+        let ping = async { while !matches!(stream.0.next().await.unwrap().unwrap(), Message::Ping(_)) {} };
+        assert!(tokio::time::timeout(PATIENCE, ping).await.is_ok(), "{path}: nobody asks");
+    };
+    tokio::join!(asked("/ws/topics/open"), asked("/ws/actors"), asked("/ws/logs"));
 }
