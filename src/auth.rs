@@ -343,7 +343,7 @@ mod tests {
     }
 
     /// Whether a text is as an editor is told.
-    fn regex(pattern: &str) -> impl Fn(&str) -> bool {
+    fn regex(pattern: &str) -> impl Fn(&str) -> bool + use<> {
         let schema = serde_json::json!({ "type": "string", "pattern": pattern });
         let validator = jsonschema::validator_for(&schema).unwrap();
         move |text| validator.is_valid(&text.into())

@@ -15,7 +15,7 @@ fn ends(what: &str, kind: ProgramKind, text: &str, data: &str) -> Result<String,
     let result = match compile(&SourceText { name: "huge", text }, kind) {
         Err(findings) => {
             let shown = findings.render(false);
-            assert!(!shown.is_empty() && shown.len() < 64 << 10, "{what}: {} bytes of errors", shown.len());
+            assert!(!shown.is_empty() && shown.len() < 8 << 10, "{what}: {} bytes of errors", shown.len());
             Err(shown)
         }
         Ok(program) => {
@@ -55,6 +55,8 @@ fn huge_literals_are_refused_with_their_place_or_are_what_they_say() {
     assert_eq!(function("an object", &format!("len({{ {} }})", members.join(", "))).as_deref(), Ok("15000"));
     let name = "x".repeat(100 << 10);
     assert_eq!(function("a name", &format!("let {name} = 1\n{name}")).as_deref(), Ok("1"));
+    let refused = function("an unknown name", &format!("let a = 1\n{name}")).expect_err("unknown");
+    assert!(refused.contains("HX0201"), "{refused}");
     let sum = vec!["1"; 2_000].join(" + ");
     match function("a sum", &sum) {
         Ok(value) => assert_eq!(value, "2000"),

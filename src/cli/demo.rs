@@ -1,5 +1,7 @@
 //! `hexafn demo`: the service in a temporary folder, sample events, and what came of them.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -14,7 +16,8 @@ const PUSH: &str = include_str!("../../tests/fixtures/github/push.json");
 /// Runs the demo. However it ends, also by Ctrl-C: the service is stopped, and the folder removed.
 pub fn run() -> Done {
     // With a name that nobody can guess, for this user alone: in a folder of others a stranger could lay links out.
-    let folder = tempfile::Builder::new().prefix("hexafn-demo-").tempdir()?;
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix("hexafn-demo-").permissions(Permissions::from_mode(0o700)).tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shown = runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

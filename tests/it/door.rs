@@ -178,10 +178,14 @@ async fn what_all_open_requests_hold_is_bounded_and_given_back_when_they_end() {
     // There is no room for this one beside it, however little of it each packet brings.
     let second = begin(&service, 10 * MIB, 0).await;
     let (mut reading, mut writing) = second.into_split();
-    let pour = async { while writing.write_all(&[b'x'; 16 << 10]).await.is_ok() {} };
+    let pour = async {
+        while writing.write_all(&[b'x'; 16 << 10]).await.is_ok() {}
+        // What was answered is there to be read.
+        std::future::pending::<String>().await
+    };
     let refused = tokio::select! {
         answer = head(&mut reading) => answer,
-        () = pour => String::new(),
+        never = pour => never,
     };
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1\r\n"), "{refused:?}");
     assert!(refused.contains("application/problem+json"), "{refused:?}");

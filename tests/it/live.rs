@@ -2,8 +2,8 @@
 
 use super::sender::{answer, client, get, send};
 use super::service::{Scenario, Service};
-use super::watch::{Live, events_when, eventually};
-use futures_util::SinkExt;
+use super::watch::{Live, PATIENCE, events_when, eventually};
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -133,7 +133,7 @@ async fn what_comes_while_a_replay_waits_for_its_viewer_is_bounded_by_bytes() {
         line
     };
     assert_eq!(slow_ones().await, "0");
-    fill(&service, "large", std::iter::repeat_n(large, 34)).await;
+    fill(&service, "large", std::iter::repeat_n(large, 40)).await;
     eventually("the viewer to be closed", async || {
         let count = slow_ones().await;
         (count == "1", count)
@@ -174,4 +174,16 @@ async fn a_stop_ends_streams_with_the_place_to_resume_and_does_not_wait_for_them
     assert_eq!((&last["closed"], &last["resume_from"]), (&json!("draining"), &json!({ "in": 2 })), "{last}");
     assert_eq!((topic.closed().await, actors.closed().await), (1012, 1012));
     assert_eq!(service.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_only_watches_is_asked_for_a_sign_of_life_too() {
+    let service = start();
+    fill(&service, "open", ["{}".to_owned()]).await;
+    let asked = async |path: &str| {
+        let mut stream = Live::open(&service, path).await;
+        let ping = async { while !matches!(stream.0.next().await.unwrap().unwrap(), Message::Ping(_)) {} };
+        assert!(tokio::time::timeout(PATIENCE, ping).await.is_ok(), "{path}: nobody asks");
+    };
+    tokio::join!(asked("/ws/topics/open"), asked("/ws/actors"), asked("/ws/logs"));
 }

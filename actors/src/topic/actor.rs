@@ -9,6 +9,7 @@
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, SpawnHandle, WrapFuture,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
-use crate::event::Event;
+use crate::event::{Event, Str};
 use crate::log::journal::Barrier;
 use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Published, Record, Seq, Table};
 use crate::metrics::Metrics;
@@ -95,6 +96,9 @@ pub struct Topic {
     next: Seq,
     first: Seq,
     served: Vec<Served>,
+    /// What is served no longer, and may be again: the newest of its settlements may be on their way to the log still, so its
+    /// place is not read back from there.
+    left: HashMap<Str, Subscription>,
     viewers: Vec<Viewer>,
     fresh: Vec<Arc<Record>>,
     pumping: bool,
@@ -120,6 +124,7 @@ impl Topic {
             next: 1,
             first: 1,
             served: Vec::new(),
+            left: HashMap::new(),
             viewers: Vec::new(),
             fresh: Vec::new(),
             pumping: false,
@@ -179,7 +184,14 @@ impl Topic {
             served.state.configure(spec.settings.clone());
             served.spec = spec;
         } else {
-            let state = self.load(&spec)?;
+            let state = match self.left.remove(&spec.name) {
+                Some(mut state) if spec.durable => {
+                    state.configure(spec.settings.clone());
+                    state.skip_to(self.first);
+                    state
+                }
+                _ => self.load(&spec)?,
+            };
             self.served.push(Served { spec, state, ahead: Default::default(), delivered: 0, dead: 0, dirty: false });
         }
         self.served.sort_by_key(|s| std::cmp::Reverse(s.spec.priority));
@@ -474,7 +486,14 @@ impl Handler<TopicMessage> for Topic {
                 }
             }
             TopicMessage::Detach { subscription, forget } => {
-                self.served.retain(|s| s.spec.name != subscription);
+                // What is in flight is nobody's now; what comes of it all the same is stale.
+                self.restarted(&subscription, None, ctx);
+                let left = self.served.iter().position(|s| s.spec.name == subscription);
+                let left = left.map(|at| self.served.remove(at).state);
+                match left {
+                    Some(state) if !forget => drop(self.left.insert(subscription.clone(), state)),
+                    _ => drop(self.left.remove(&subscription)),
+                }
                 if forget && let Some(commit) = self.forget(&subscription, true) {
                     self.commit(commit, ctx);
                 }
