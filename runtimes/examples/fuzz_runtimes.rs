@@ -197,7 +197,7 @@ fn abi(random: &mut Random) -> String {
     let ctx = Ctx { env: vec![("a".into(), "value".into())], ..Ctx::default() };
     let session = Session::new(settings, Arc::new(ctx), Arc::new(NoHost));
     let done = run(&mut *compiled.open().unwrap_or_else(|e| panic!("{e}\n{text}")), br#"{"data":[1,2]}"#, session);
-    assert!(done.usage.wall < wall + Duration::from_millis(250), "it took {:?}\n{text}", done.usage.wall);
+    assert!(done.usage.wall < wall + Duration::from_secs(2), "it took {:?}\n{text}", done.usage.wall);
     if let Ok(Some(value)) = done.result.map(|output| output.value) {
         assert!(serde_json::from_slice::<serde_json::Value>(&value).is_ok(), "no JSON came out\n{text}");
     }

@@ -466,7 +466,7 @@ mod tests {
             ("NaN", "expected"),
             ("1e400", "out of range"),
             (r#"{"a":1,"b":2,"\u0061":3}"#, "`a` is there twice"),
-            (r#""\ud83d""#, "surrogate"),
+            (r#""\ud83d""#, "hex escape"),
             (&deeper, "64 levels"),
             (&more, "10000 members"),
         ] {

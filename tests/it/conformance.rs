@@ -5,7 +5,7 @@
 //! nothing for the second. What a language does otherwise stands in the case, and in `docs/runtimes/differences.md`.
 
 use super::cases::{Case, Failed, Outcome, groups};
-use super::guests::Workshop;
+use super::guests;
 use futures_executor::block_on;
 use hexafn_actors::definitions::Body;
 use hexafn_actors::function::Function;
@@ -221,15 +221,15 @@ fn functions_in_lua_pass() {
 
 #[test]
 fn functions_in_webassembly_pass() {
-    let shop = Workshop::open();
+    let whole = |program: &str| match program.contains("void handle") {
+        true => program.to_owned(),
+        false => format!("void handle(void) {{{program}}}"),
+    };
+    let programs: Vec<String> = groups().values().flatten().filter_map(|case| case.c.as_deref().map(whole)).collect();
+    let modules = guests::build(&programs);
     walk("wasm", |case, program| {
-        let whole = if program.contains("void handle") {
-            program.to_owned()
-        } else {
-            format!("void handle(void) {{{program}}}")
-        };
-        let all = shop.build(&whole).into_iter().flat_map(|(shape, module)| {
-            let runs = hosted(case, Language::Wasm, "test.wasm", &module, Isolation::Thread);
+        let all = modules[&whole(program)].iter().flat_map(|(shape, module)| {
+            let runs = hosted(case, Language::Wasm, "test.wasm", module, Isolation::Thread);
             runs.into_iter().enumerate().map(move |(number, run)| (format!("{shape:?}, run {}", number + 1), run))
         });
         all.collect()

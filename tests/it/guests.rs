@@ -1,8 +1,10 @@
 //! Functions in C for the conformance suite: one program in the three shapes that WebAssembly comes in.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 /// What a module exports decides how it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,14 +72,31 @@ fn types(interface: &str) -> &'static str {
 /// Where the memory of a component's program ends that it knows of; what it is given lies behind.
 const KNOWN_MEMORY: usize = 512 << 10;
 
+/// The programs in each shape: binary modules. As many are compiled at a time as there are processors.
+pub fn build(programs: &[String]) -> BTreeMap<String, Vec<(Shape, Vec<u8>)>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let compilers: Vec<_> = programs
+            .chunks(programs.len().div_ceil(threads).max(1))
+            .map(|some| {
+                scope.spawn(|| {
+                    let shop = Workshop::open();
+                    some.iter().map(|program| (program.clone(), shop.build(program))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        compilers.into_iter().flat_map(|compiler| compiler.join().unwrap()).collect()
+    })
+}
+
 /// A folder with the parts that all programs share, compiled.
-pub struct Workshop {
+struct Workshop {
     folder: tempfile::TempDir,
 }
 
 impl Workshop {
     /// Compiles the shared parts.
-    pub fn open() -> Self {
+    fn open() -> Self {
         let shop = Self { folder: tempfile::tempdir().unwrap() };
         for part in ["guest", "host", "core", "command", "component"] {
             shop.compile(&sources().join(format!("{part}.c")), &format!("{part}.o"), &[]);
@@ -98,8 +117,7 @@ impl Workshop {
         finished(clang.arg("-o").arg(self.path(object)));
     }
 
-    /// The program in each shape: binary modules.
-    pub fn build(&self, program: &str) -> Vec<(Shape, Vec<u8>)> {
+    fn build(&self, program: &str) -> Vec<(Shape, Vec<u8>)> {
         let source = self.path("program.c");
         fs::write(&source, format!("#include \"guest.h\"\n{program}\n")).unwrap();
         self.compile(&source, "program.o", &[]);
