@@ -8,6 +8,12 @@
 // What stands around the service.
 #[path = "it/brokers.rs"]
 mod brokers;
+#[path = "../runtimes/tests/support/canonical.rs"]
+mod canonical;
+#[path = "it/cases.rs"]
+mod cases;
+#[path = "it/guests.rs"]
+mod guests;
 #[path = "it/outlets.rs"]
 mod outlets;
 #[path = "it/receiver.rs"]
@@ -34,6 +40,8 @@ mod clients;
 mod cloudevents;
 #[path = "it/command.rs"]
 mod command;
+#[path = "it/conformance.rs"]
+mod conformance;
 #[path = "it/connections.rs"]
 mod connections;
 #[path = "it/crash.rs"]

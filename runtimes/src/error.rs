@@ -22,7 +22,7 @@ pub enum Code {
     Stack,
     /// Its output, or the data of an emitted event, is larger than `limits.output`.
     OutputTooLarge,
-    /// Its output is not JSON, or not a value that JSON has.
+    /// Its output is not JSON, or not a value that an event may have.
     BadOutput,
     /// It made more than `limits.host_calls` calls to the host.
     HostCalls,

@@ -2,6 +2,7 @@
 //! as a value of its own ([`Build::exact`]), and goes out with the same digits. Reading builds the language's values
 //! directly; writing holds the output against its limit while it grows.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -10,6 +11,102 @@ use crate::{Code, Error};
 
 /// How deep values may nest, in and out: as deep as events may at the door.
 pub(crate) const DEPTH: usize = 64;
+
+/// The most members of all objects of one value: as many as an event may have at the door.
+const MEMBERS: usize = 10_000;
+
+/// Whether what a function gives is JSON that an event may have: else whoever gets it would find a text instead.
+///
+/// # Errors
+/// It is not, and why: the syntax, no UTF-8, half of a surrogate pair, a number beyond all doubles, a member that is there
+/// twice, too deep, too many members.
+pub(crate) fn check(json: &[u8]) -> Result<(), String> {
+    let mut members = 0;
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let checked = Strict { levels: DEPTH, members: &mut members }.deserialize(&mut deserializer);
+    checked.and_then(|()| deserializer.end()).map_err(|e| e.to_string())
+}
+
+/// Reads a value and keeps nothing.
+struct Strict<'a> {
+    /// How deep it may still nest.
+    levels: usize,
+    /// How many members there were.
+    members: &'a mut usize,
+}
+
+impl Strict<'_> {
+    fn inner<E: serde::de::Error>(&mut self) -> Result<Strict<'_>, E> {
+        match self.levels.checked_sub(1) {
+            Some(levels) => Ok(Strict { levels, members: self.members }),
+            None => Err(E::custom(format!("it nests deeper than {DEPTH} levels"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<(), A::Error> {
+        let inner = self.inner()?;
+        while access.next_element_seed(Strict { levels: inner.levels, members: &mut *inner.members })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<(), A::Error> {
+        use serde::de::Error;
+        let inner = self.inner()?;
+        let mut names = HashSet::new();
+        while let Some(name) = access.next_key::<String>()? {
+            *inner.members += 1;
+            if *inner.members > MEMBERS {
+                return Err(A::Error::custom(format!("its objects have more than {MEMBERS} members together")));
+            }
+            if names.contains(&name) {
+                return Err(A::Error::custom(format!("the member `{name}` is there twice")));
+            }
+            names.insert(name);
+            access.next_value_seed(Strict { levels: inner.levels, members: &mut *inner.members })?;
+        }
+        Ok(())
+    }
+}
 
 /// Makes values of a language.
 pub(crate) trait Build {
@@ -78,7 +175,22 @@ fn is_double(text: &str) -> bool {
         return text.parse::<i64>().is_ok_and(|n| n.unsigned_abs() < 1 << 53);
     }
     let Ok(double) = text.parse::<f64>() else { return true };
-    double.is_finite() && normal(text) == normal(&format!("{double:e}"))
+    double.is_finite() && normal(text) == normal(&printed(double))
+}
+
+/// A double as it goes out.
+fn printed(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 {
+        "0".to_owned()
+    } else if value.fract() == 0.0 && size < 1e21 {
+        // All its digits, not the shortest that lead back to it: 2^60 is 1152921504606846976.
+        format!("{value:.0}")
+    } else if (1e-6..1e21).contains(&size) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
 }
 
 /// Digits without zeros at either end, and the power of ten of the first.
@@ -285,17 +397,7 @@ impl Writer {
         if !value.is_finite() {
             return Err(self.bad(&format!("is {value}, which JSON does not have; return a number or null")));
         }
-        let size = value.abs();
-        if size == 0.0 {
-            self.raw("0")
-        } else if value.fract() == 0.0 && size < 1e21 {
-            // All its digits, not the shortest that lead back to it: 2^60 is 1152921504606846976.
-            self.raw(&format!("{value:.0}"))
-        } else if (1e-6..1e21).contains(&size) {
-            self.raw(&value.to_string())
-        } else {
-            self.raw(&format!("{value:e}"))
-        }
+        self.raw(&printed(value))
     }
 }
 
@@ -336,9 +438,42 @@ mod tests {
             "3.14159265358979323846",
             "1e999",
             "12345678901234567.5",
+            // The nearest double is ...928, and goes out with these digits.
+            "2.0932359797800893e17",
         ] {
             assert!(!is_double(text), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_function_gives_is_what_an_event_may_have() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let members = |count: usize| {
+            let all: Vec<_> = (0..count).map(|n| format!("\"{n}\":0")).collect();
+            format!("[{{{}}}]", all.join(","))
+        };
+        let (deepest, most) = (nested(64), members(10_000));
+        for right in
+            ["null", " [1, 1.5e300, \"\\ud83d\\ude00\"] ", r#"{"a":{"a":1},"b":18446744073709551616}"#, &deepest, &most]
+        {
+            assert_eq!(check(right.as_bytes()), Ok(()), "{right}");
+        }
+        let (deeper, more) = (nested(65), members(10_001));
+        for (wrong, said) in [
+            ("", "EOF"),
+            ("[1", "EOF"),
+            ("1 2", "trailing"),
+            ("NaN", "expected"),
+            ("1e400", "out of range"),
+            (r#"{"a":1,"b":2,"\u0061":3}"#, "`a` is there twice"),
+            (r#""\ud83d""#, "hex escape"),
+            (&deeper, "64 levels"),
+            (&more, "10000 members"),
+        ] {
+            let error = check(wrong.as_bytes()).unwrap_err();
+            assert!(error.contains(said), "{wrong:.40}: {error}");
+        }
+        assert!(check(b"\"\xff\"").is_err());
     }
 
     #[test]

@@ -100,17 +100,13 @@ pub fn run(instance: &mut dyn Instance, event: &[u8], session: Session) -> Done 
     let Ended { result, session, fuel, peak_memory } = instance.call(event, session);
     let wall = started.elapsed();
     let cpu = thread_cpu().zip(cpu).map(|(now, then)| now.saturating_sub(then));
-    let output_limit = session.settings().limits.output;
-    let result = result.and_then(|value| match value {
-        Some(value) if value.len() > output_limit => Err(Error::new(
-            Code::OutputTooLarge,
-            format!("the output has {} bytes; at most {output_limit} are allowed (`limits.output`)", value.len()),
-        )),
-        // An engine that was interrupted can have caught its own interruption.
-        _ if wall > session.settings().limits.wall + session.settings().limits.grace() => {
-            Err(Error::timeout(session.settings().limits.wall))
+    let limits = &session.settings().limits;
+    let result = result.and_then(|value| {
+        if let Some(value) = &value {
+            fits(value, limits.output)?;
         }
-        value => Ok(value),
+        // An engine that was interrupted can have caught its own interruption.
+        if wall > limits.wall + limits.grace() { Err(Error::timeout(limits.wall)) } else { Ok(value) }
     });
     let parts = session.into_parts();
     let usage = Usage {
@@ -124,6 +120,16 @@ pub fn run(instance: &mut dyn Instance, event: &[u8], session: Session) -> Done 
     let result =
         result.map(|value| Output { value: value.map(Into::into), emitted: parts.emitted, writes: parts.writes });
     Done { result, usage, logs: parts.logs, logs_cut: parts.logs_cut }
+}
+
+/// Whether an output is within its limit, and JSON that an event may have.
+fn fits(output: &[u8], limit: usize) -> Result<(), Error> {
+    if output.len() > limit {
+        let message = format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", output.len());
+        return Err(Error::new(Code::OutputTooLarge, message));
+    }
+    json::check(output)
+        .map_err(|e| Error::new(Code::BadOutput, format!("the output is no JSON that an event may have: {e}")))
 }
 
 /// The processor time of this thread.

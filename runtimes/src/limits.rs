@@ -89,8 +89,7 @@ impl Settings {
     /// What it has that it may not have.
     pub(crate) fn hold(&self, output: &Output) -> Result<(), String> {
         let Self { limits, grants } = self;
-        let fits =
-            |json: &[u8]| json.len() <= limits.output && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok();
+        let fits = |json: &[u8]| json.len() <= limits.output && crate::json::check(json).is_ok();
         if !output.value.as_deref().is_none_or(fits) {
             return Err("an output that is too large, or not JSON".to_owned());
         }

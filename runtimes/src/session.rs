@@ -371,9 +371,8 @@ pub(crate) fn host_matches(granted: &str, host: &str) -> bool {
 }
 
 fn check_json(text: &str, what: &str) -> Result<(), Error> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map(drop)
-        .map_err(|e| Error::new(Code::BadOutput, format!("{what} is not JSON: {e}")))
+    crate::json::check(text.as_bytes())
+        .map_err(|e| Error::new(Code::BadOutput, format!("{what} is no JSON that an event may have: {e}")))
 }
 
 #[cfg(test)]

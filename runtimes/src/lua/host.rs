@@ -90,6 +90,8 @@ impl Operation<'_> {
                 let data = self.json(next(), "data")?;
                 let key = match next() {
                     Value::Nil => None,
+                    // What is null in the event.
+                    key if key.is_null() => None,
                     key => Some(text(&key, "key")?),
                 };
                 self.session(|s| s.emit(&topic, key.as_deref(), data))?;

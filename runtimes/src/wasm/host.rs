@@ -346,3 +346,121 @@ fn fail(_: &mut Call, memory: &mut dyn Memory, args: &[i64]) -> Result<i64, Stop
 pub(crate) fn arity() -> Stop {
     Error::new(Code::Abi, "an import was called with another number of arguments than it has").into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wasm::wasi;
+    use crate::{Ctx, Grants, Limits, NoHost, Settings};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// The memory of the guest, in bytes.
+    const SIZE: usize = 4 << 10;
+
+    fn call(command: bool) -> Call {
+        let limits = Limits { wall: Duration::from_millis(2), output: 256, logs: 64, ..Limits::default() };
+        let all = vec![">".to_owned()];
+        let grants = Grants { emit: all, kv: vec!["a".to_owned()], http: vec!["a".to_owned()] };
+        let ctx = Ctx { env: vec![("a".to_owned(), "value".to_owned())], ..Ctx::default() };
+        let session = Session::new(Arc::new(Settings { limits, grants }), Arc::new(ctx), Arc::new(NoHost));
+        let mut call = Call::new(br#"{"id":"1"}"#, session, command);
+        call.keep(b"what was asked for before".to_vec());
+        call
+    }
+
+    /// What a guest may give for a pointer, a length or a number: most of all what is nearly right.
+    fn argument() -> impl Strategy<Value = i64> {
+        prop_oneof![
+            4 => 0..SIZE as i64,
+            2 => 0..40i64,
+            2 => SIZE as i64 - 8..SIZE as i64 + 8,
+            1 => any::<i32>().prop_map(i64::from),
+            1 => prop::sample::select(vec![-1, i64::from(i32::MIN), i64::from(i32::MAX), i64::MIN, i64::MAX]),
+            1 => any::<i64>(),
+        ]
+    }
+
+    /// Memory in which names, texts of JSON and vectors of buffers can be found.
+    fn memory() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"a".to_vec()),
+            Just(br#"{"url":"http://a/","body":"x"}"#.to_vec()),
+            Just(b"[1,2]".to_vec()),
+            prop::collection::vec(any::<u8>(), 1..16),
+            (0..SIZE as u32 + 8, 0..64u32).prop_map(|(at, len)| [at.to_le_bytes(), len.to_le_bytes()].concat()),
+        ];
+        prop::collection::vec(piece, 1..80).prop_map(|pieces| {
+            let mut memory = pieces.concat();
+            memory.resize(SIZE, 0);
+            memory
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_import_takes_any_arguments_and_stays_inside_the_memory(
+            memory in memory(),
+            args in prop::collection::vec(argument(), 9),
+            command in any::<bool>(),
+        ) {
+            for import in IMPORTS.iter().chain(&wasi::IMPORTS) {
+                // The engine gives as many as there are, and of their size.
+                let args = import.params.chars().zip(&args);
+                let args: Vec<i64> = args.map(|(ty, arg)| if ty == 'i' { i64::from(*arg as i32) } else { *arg }).collect();
+                let mut call = call(command);
+                // What lies behind the memory is not the guest's.
+                let mut space = memory.clone();
+                space.extend([0xa5; 64]);
+                let (inside, behind) = space.split_at_mut(SIZE);
+                let mut inside = &mut *inside;
+                match (import.run)(&mut call, &mut inside, &args) {
+                    Ok(result) => prop_assert!(import.results == "I" || i32::try_from(result).is_ok(), "{}", import.name),
+                    Err(Stop::Exit(_)) => prop_assert_eq!(import.name, "proc_exit"),
+                    // What `fail` says is the guest's.
+                    Err(Stop::Failed(error)) => {
+                        prop_assert!(error.code == Code::Thrown || !error.message.is_empty(), "{}", import.name);
+                    }
+                }
+                prop_assert!(behind.iter().all(|byte| *byte == 0xa5), "{}", import.name);
+                let limits = call.session.settings().limits.clone();
+                prop_assert!(call.stdout.is_none_or(|out| out.len() <= limits.output), "{}", import.name);
+                prop_assert!(call.complaint.len() <= Error::LONGEST, "{}", import.name);
+            }
+        }
+
+        #[test]
+        fn a_result_lies_inside_the_memory_or_is_an_error(
+            result in prop_oneof![any::<i64>(), (argument(), argument()).prop_map(|(at, len)| at << 32 | len & 0xffff_ffff)],
+            most in 0..2 * SIZE,
+        ) {
+            let mut memory: Vec<u8> = (0..SIZE).map(|at| at as u8).collect();
+            let memory = &mut memory[..];
+            let (at, len) = ((result >> 32) as u32 as usize, result as u32 as usize);
+            match Range::new(result >> 32, result).bytes(&memory as &dyn Memory, "it", most) {
+                Ok(found) => {
+                    prop_assert!(at + len <= SIZE);
+                    prop_assert_eq!(found, &memory[at..at + len.min(most)]);
+                }
+                Err(error) => {
+                    prop_assert!(at + len > SIZE);
+                    prop_assert_eq!(error.code, Code::Abi);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_written_lies_inside_the_memory_or_is_an_error(at in argument(), len in 0..40usize) {
+            let mut bytes = vec![0; SIZE];
+            let mut memory = &mut bytes[..];
+            let at = at as u32 as usize;
+            let written = write(&mut memory, at, &vec![1; len], "it").is_ok();
+            prop_assert_eq!(written, at + len <= SIZE);
+            prop_assert_eq!(bytes.iter().filter(|byte| **byte == 1).count(), if written { len } else { 0 });
+        }
+    }
+}

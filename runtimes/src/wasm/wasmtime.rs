@@ -63,6 +63,9 @@ struct Room {
     refused: bool,
 }
 
+/// What Wasmtime says of a component that hands over too much; the error has no public type.
+const TOO_MUCH: &str = "too much data is being copied";
+
 /// What an entry of a table takes.
 const ENTRY: usize = 8;
 
@@ -319,6 +322,8 @@ impl Instance for Worker {
         let mut store = Store::new(&loaded.engine, State { call, room });
         store.limiter(|state| &mut state.room);
         store.set_epoch_deadline(ticks);
+        // A list of a component can name one text many times; the host would copy it as often.
+        store.set_hostcall_fuel(limits.memory);
         let running = loaded.ticker.run();
         let result = match (late, store.set_fuel(limits.fuel)) {
             (Some(late), _) => Err(late),
@@ -381,7 +386,7 @@ fn abi(store: &mut Store<State>, linked: &InstancePre<State>, initialize: bool) 
             format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", range.len),
         ));
     }
-    match output(found)? {
+    match output(&found) {
         Some(value) => Ok(Some(value)),
         None => Err(Error::new(Code::BadOutput, "the output is empty; return 0 to drop the event")),
     }
@@ -399,7 +404,7 @@ fn command(store: &mut Store<State>, linked: &InstancePre<State>) -> Outcome {
             }
         }
     }
-    output(store.data_mut().call.stdout.take().unwrap_or_default())
+    Ok(output(&store.data_mut().call.stdout.take().unwrap_or_default()))
 }
 
 fn component(store: &mut Store<State>, linked: &FunctionPre<State>, event: &[u8]) -> Outcome {
@@ -415,7 +420,7 @@ fn component(store: &mut Store<State>, linked: &FunctionPre<State>, event: &[u8]
             Code::OutputTooLarge,
             format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", value.len()),
         )),
-        Ok(Some(value)) => match output(value.into_bytes())? {
+        Ok(Some(value)) => match output(value.as_bytes()) {
             Some(value) => Ok(Some(value)),
             None => Err(Error::new(Code::BadOutput, "the output is empty; return none to drop the event")),
         },
@@ -465,6 +470,10 @@ fn explain(store: &mut Store<State>, error: &wasmtime::Error) -> Error {
         None if error.is::<PoolConcurrencyLimitError>() => {
             Error::new(Code::Busy, "as many functions in WebAssembly run as the pool has room for")
         }
+        None if error.root_cause().to_string().starts_with(TOO_MUCH) => Error::new(
+            Code::Memory,
+            format!("it handed more than {} bytes to the host in one call (`limits.memory`)", limits.memory),
+        ),
         // What a component gives that does not fit its types is no trap in Wasmtime.
         None => Error::new(Code::Abi, error.root_cause().to_string()),
     };

@@ -1,0 +1,20 @@
+;; expect: timeout
+;; It is asked for a place for its event, and never says one.
+(component
+  (core module $memory
+    (memory (export "memory") 1)
+    (global $next (mut i32) (i32.const 4096))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (loop $again (br $again))
+      unreachable))
+  (core instance $m (instantiate $memory))
+  (alias core export $m "memory" (core memory $mem))
+  (alias core export $m "realloc" (core func $realloc))
+  (core module $main
+    (import "m" "memory" (memory 1))
+    (func (export "handle") (param i32 i32 i32 i32) (result i32)
+      unreachable))
+  (core instance $i (instantiate $main
+    (with "m" (instance $m))))
+  (func (export "handle") (param "event" string) (param "ctx" string) (result (result (option string) (error string)))
+    (canon lift (core func $i "handle") (memory $mem) (realloc $realloc))))

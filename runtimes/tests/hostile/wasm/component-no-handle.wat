@@ -1,0 +1,3 @@
+;; expect: compile
+;; It exports nothing.
+(component)
