@@ -89,8 +89,8 @@ impl Settings {
     /// What it has that it may not have.
     pub(crate) fn hold(&self, output: &Output) -> Result<(), String> {
         let Self { limits, grants } = self;
-        let fits =
-            |json: &[u8]| json.len() <= limits.output && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok();
+        let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let fits = |json: &[u8]| json.len() <= limits.output && std::str::from_utf8(json).is_ok_and(is_json);
         if !output.value.as_deref().is_none_or(fits) {
             return Err("an output that is too large, or not JSON".to_owned());
         }
@@ -140,6 +140,7 @@ mod tests {
         for wrong in [
             value("[1"),
             value("\"more than ten\""),
+            Output { value: Some([b'"', 0xff, b'"'].as_slice().into()), ..Output::default() },
             emitted(vec![emit("b", "1")]),
             emitted(vec![emit("a.b", "{")]),
             emitted(vec![emit("a.b", "1"), emit("a.b", "1"), emit("a.b", "1")]),

@@ -123,8 +123,9 @@ pub(crate) fn output(bytes: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
-        Ok(_) => Ok(Some(bytes.to_vec())),
-        Err(e) => Err(Error::new(Code::BadOutput, format!("the output is not JSON: {e}"))),
-    }
+    let bad = |e: &dyn std::fmt::Display| Error::new(Code::BadOutput, format!("the output is not JSON: {e}"));
+    // What reads JSON and keeps nothing of it does not look into its texts.
+    let text = std::str::from_utf8(bytes).map_err(|e| bad(&e))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| bad(&e))?;
+    Ok(Some(bytes.to_vec()))
 }
