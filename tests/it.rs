@@ -8,6 +8,8 @@
 // What stands around the service.
 #[path = "it/brokers.rs"]
 mod brokers;
+#[path = "it/compilers.rs"]
+mod compilers;
 #[path = "it/outlets.rs"]
 mod outlets;
 #[path = "it/receiver.rs"]
@@ -71,6 +73,8 @@ mod https;
 mod isolation;
 #[path = "it/kafka.rs"]
 mod kafka;
+#[path = "it/languages.rs"]
+mod languages;
 #[path = "it/letters.rs"]
 mod letters;
 #[path = "it/lines.rs"]
@@ -91,6 +95,8 @@ mod outcomes;
 mod overload;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/rerun.rs"]
+mod rerun;
 #[path = "it/s3.rs"]
 mod s3;
 #[path = "it/schemas.rs"]
@@ -113,5 +119,7 @@ mod testing;
 mod topics;
 #[path = "it/triggers.rs"]
 mod triggers;
+#[path = "it/types.rs"]
+mod types;
 #[path = "it/websocket.rs"]
 mod websocket;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::client::Client;
-use super::offline::write_example;
+use super::new::write_example;
 use super::{Done, Failure, Output, say};
 
 const PUSH: &str = include_str!("../../tests/fixtures/github/push.json");
