@@ -16,7 +16,7 @@ mod files;
 mod fingerprint;
 mod layers;
 pub mod modules;
-mod names;
+pub(crate) mod names;
 pub mod problem;
 mod read;
 mod render;
@@ -42,6 +42,7 @@ use texts::Texts;
 use tree::{Node, Step};
 
 pub use checked::{Answer, Counted, ExpectSettings, MockSettings, SendSettings, TestSettings, TokenSettings};
+pub(crate) use checked::{RawLimits, is_timeout};
 pub use files::Shown;
 pub use problem::{ConfigErrors, Severity, Warnings};
 pub use secrets::{SAMPLE, SecretMode};

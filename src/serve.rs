@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::Auth;
+use crate::changes;
 use crate::config::{self, Loaded, Options, ServerSettings};
 use crate::reload::Reloader;
 use crate::telemetry::spans::Spans;
@@ -41,8 +42,6 @@ impl Failed {
 const TRACES: usize = 10_000;
 /// How long the collector of spans has for the last ones at the end.
 const LAST_SPANS: Duration = Duration::from_secs(5);
-/// The wait after a file change: editors write in several steps.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// Runs until it is told to stop. Returns after an orderly drain.
 pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
@@ -197,12 +196,9 @@ fn listen(app: &web::Data<App>, loaded: &Loaded, listener: TcpListener) -> std::
 /// A change of a file in the configuration folder reloads, once the writes have settled.
 fn watch_files(app: &web::Data<App>) -> Option<notify::RecommendedWatcher> {
     let (tx, mut rx) = tokio::sync::mpsc::channel::<()>(1);
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let relevant = event.is_ok_and(|e| !matches!(e.kind, notify::EventKind::Access(_)));
+    let watcher = changes::watcher(move |_| {
         // A full channel holds a change already.
-        if relevant {
-            tx.try_send(()).ok();
-        }
+        tx.try_send(()).ok();
     });
     let watched = watcher.and_then(|mut w| w.watch(app.reloader.dir(), RecursiveMode::Recursive).map(|()| w));
     let watcher = match watched {
@@ -215,7 +211,7 @@ fn watch_files(app: &web::Data<App>) -> Option<notify::RecommendedWatcher> {
     let app = app.clone();
     actix_web::rt::spawn(async move {
         while rx.recv().await.is_some() {
-            while tokio::time::timeout(SETTLE, rx.recv()).await.is_ok_and(|e| e.is_some()) {}
+            while tokio::time::timeout(changes::SETTLE, rx.recv()).await.is_ok_and(|e| e.is_some()) {}
             // What is wrong was logged, and is shown by `GET /admin/config`.
             drop(app.reloader.reload(&app, "file change").await);
         }

@@ -12,6 +12,8 @@ mod brokers;
 mod canonical;
 #[path = "it/cases.rs"]
 mod cases;
+#[path = "it/compilers.rs"]
+mod compilers;
 #[path = "it/guests.rs"]
 mod guests;
 #[path = "it/outlets.rs"]
@@ -80,6 +82,8 @@ mod https;
 mod isolation;
 #[path = "it/kafka.rs"]
 mod kafka;
+#[path = "it/languages.rs"]
+mod languages;
 #[path = "it/letters.rs"]
 mod letters;
 #[path = "it/lines.rs"]
@@ -102,6 +106,8 @@ mod overload;
 mod process;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/rerun.rs"]
+mod rerun;
 #[path = "it/s3.rs"]
 mod s3;
 #[path = "it/schemas.rs"]
@@ -124,5 +130,7 @@ mod testing;
 mod topics;
 #[path = "it/triggers.rs"]
 mod triggers;
+#[path = "it/types.rs"]
+mod types;
 #[path = "it/websocket.rs"]
 mod websocket;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::offline::write_example;
+use super::new::write_example;
 use super::{Done, Failure, say};
 
 const PUSH: &str = include_str!("../../tests/fixtures/github/push.json");

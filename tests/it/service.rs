@@ -131,6 +131,11 @@ impl Scenario {
         Ran::of(command.env("HEXAFN_SERVER", "http://127.0.0.1:9").output().unwrap())
     }
 
+    /// Starts the command line in the folder, with its output to be read.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        binary(self.dir.path(), args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Runs the command line with a file of the folder as its standard input.
     pub fn run_with(&self, args: &[&str], input: &str) -> Ran {
         let input = std::fs::File::open(self.path(input)).unwrap();
