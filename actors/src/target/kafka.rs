@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+use tokio::time::timeout_at;
 
 use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen};
 use crate::broker::{TlsSettings, Trouble, Wrong};
@@ -35,8 +36,6 @@ mod tests;
 
 /// What the producer's queue holds at least, in KiB and in records.
 const QUEUE: (usize, usize) = (65_536, 100_000);
-/// The producer looks for records that are out of time once a second.
-const LOOKS: Duration = Duration::from_millis(1_500);
 /// How long a topic that is not there is asked for before a record for it fails.
 const UNKNOWN_TOPIC: Duration = Duration::from_secs(5);
 
@@ -294,7 +293,7 @@ impl KafkaTarget {
             _ => {}
         }
         *connection = Connection::None;
-        match self.connect().await {
+        match self.connect(self.timeout.saturating_sub(began.elapsed())).await {
             Ok(client) => {
                 *connection = Connection::Open(client.clone());
                 Ok(client)
@@ -306,8 +305,10 @@ impl KafkaTarget {
         }
     }
 
-    async fn connect(&self) -> Result<Client, Failure> {
-        self.cluster.check(self.timeout).await.map_err(|trouble| self.troubled(trouble))?;
+    /// A new producer. The brokers are asked first, who may take nearly all of the time that is left: at its end the
+    /// attempt is over, and nobody would hear what the client says of them.
+    async fn connect(&self, left: Duration) -> Result<Client, Failure> {
+        self.cluster.check(left * 9 / 10).await.map_err(|trouble| self.troubled(trouble))?;
         let mut config = self.cluster.config();
         for (setting, value) in &self.config {
             config.set(*setting, value);
@@ -322,6 +323,12 @@ impl KafkaTarget {
             Ok(Err(error)) => Err(failed(format!("the producer cannot be made: {error}"))),
             Err(error) => Err(failed(format!("the producer could not be made: {error}"))),
         }
+    }
+
+    fn not_connected(&self) -> Failure {
+        let (brokers, limit) = (self.cluster.brokers(), Span(self.timeout));
+        let message = format!("`{brokers}` did not answer within {limit} (`timeout` of the target)");
+        Failure::new(FailureClass::Connect, message)
     }
 
     fn troubled(&self, trouble: Trouble) -> Failure {
@@ -396,18 +403,26 @@ impl KafkaTarget {
         }
     }
 
+    /// One attempt with all of them: connecting and the reports have one deadline.
     async fn send(&self, records: &[Arc<Record>], attempt: u32, now: Wall) -> Vec<Outcome> {
         let began = Instant::now();
+        let deadline = (began + self.timeout).into();
         let made: Vec<Result<Message, Failure>> =
             records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
-        let mut connection = self.connection.lock().await;
-        let client = match self.client(&mut connection, began).await {
-            Ok(client) => client,
+        let connected = async {
+            let mut connection = self.connection.lock().await;
+            let client = self.client(&mut connection, began).await?;
+            Ok((client, connection))
+        };
+        let connected = timeout_at(deadline, connected).await.unwrap_or_else(|_| Err(self.not_connected()));
+        let (client, connection) = match connected {
+            Ok(connected) => connected,
             Err(failure) => {
                 let all = made.into_iter().map(|made| made.err().unwrap_or_else(|| failure.clone()));
                 return all.map(|failure| placed(Err(failure), 0, began.elapsed())).collect();
             }
         };
+        let sent = Instant::now();
         let queued: Vec<(Queued, u64)> = made
             .into_iter()
             .map(|made| {
@@ -422,14 +437,17 @@ impl KafkaTarget {
             let client = &client;
             async move {
                 let result = match queued {
-                    Ok((report, message)) => self.report(client, report, message).await,
+                    Ok((report, message)) => self.report(client, report, message, deadline).await,
                     Err(failure) => Err(failure),
                 };
                 placed(result, size, began.elapsed())
             }
         });
         let outcomes = join_all(reports).await;
-        self.renew(&client, &outcomes).await;
+        // One that was connected late had little time, and may be as far as the next attempt needs it.
+        if sent.elapsed() > self.timeout / 2 {
+            self.renew(&client, &outcomes).await;
+        }
         outcomes
     }
 
@@ -440,14 +458,23 @@ impl KafkaTarget {
         if !outcomes.iter().any(late) || outcomes.iter().any(Outcome::is_delivered) {
             return;
         }
-        let mut connection = self.connection.lock().await;
-        if matches!(&*connection, Connection::Open(open) if Arc::ptr_eq(&open.producer, &client.producer)) {
+        // Nobody is waited for: whoever holds it connects anew, or will find the same of this one.
+        if let Ok(mut connection) = self.connection.try_lock()
+            && matches!(&*connection, Connection::Open(open) if Arc::ptr_eq(&open.producer, &client.producer))
+        {
             *connection = Connection::None;
         }
     }
 
-    async fn report(&self, client: &Client, report: DeliveryFuture, message: Message) -> Result<Str, Failure> {
-        match tokio::time::timeout(self.timeout + LOOKS, report).await {
+    /// The producer gives a record up at the same deadline or later, so a late one may still arrive.
+    async fn report(
+        &self,
+        client: &Client,
+        report: DeliveryFuture,
+        message: Message,
+        deadline: tokio::time::Instant,
+    ) -> Result<Str, Failure> {
+        match timeout_at(deadline, report).await {
             Ok(Ok(Ok(Report { partition, offset, .. }))) => {
                 Ok(format!("{}/{partition}/{offset}", message.topic).into())
             }
