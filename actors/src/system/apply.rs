@@ -21,7 +21,7 @@ use crate::supervision::{ChildSpec, ControlError, Remove, Spawn};
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Fallback, Feedback, OUTCOMES, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Fallback, Feedback, Limit, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::{self, Trigger, TriggerSpec};
 use actix::Actor;
@@ -148,7 +148,7 @@ impl System {
         };
         let outbox = inner.cast.ensure(&outbox_of(&name)).await?;
         let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
-        let (deliveries, front) = (Front::new(), Front::new());
+        let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
         let fallback = match definition.settings.fallback.as_ref().map(|name| (name, all.targets.get(name))) {
@@ -185,6 +185,7 @@ impl System {
             name: name.clone(),
             subscription: subscription.clone(),
             target,
+            limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,
             enabled: enabled.clone(),
@@ -235,6 +236,7 @@ impl System {
                 fallback,
                 version: definition.fingerprint,
                 to: deliveries,
+                limit,
                 feedback: self.feedback(format!("/targets/{name}"), all.outcomes).await?,
             })
             .await?;
@@ -308,6 +310,7 @@ impl System {
                 fallback: None,
                 version: definition.fingerprint,
                 to: deliveries,
+                limit: Limit::default(),
                 // A trigger's results are seen where they arrive; only its failures are told.
                 feedback: self.feedback(format!("/triggers/{name}"), all.outcomes.min(Outcomes::Failures)).await?,
             })
