@@ -166,7 +166,8 @@ async fn an_event_that_names_no_key_is_a_dead_letter_alone() {
 async fn kill_9_in_the_middle_of_an_upload_leaves_nothing_but_whole_objects() {
     let server = Server::s3(free_port());
     make_bucket(server.port).await;
-    let mut service = scenario(&toml(server.port, "batch = { max_records = 3, max_age = \"5m\" }")).start();
+    let batch = "batch = { max_records = 3, max_bytes = \"8MiB\", max_age = \"5m\" }";
+    let mut service = scenario(&toml(server.port, batch)).start();
     // It takes connections and the beginning of what comes, and answers nothing.
     server.signal("STOP");
     let filler = "x".repeat(900 << 10);

@@ -151,6 +151,7 @@ impl std::fmt::Debug for KafkaTarget {
 struct Client {
     producer: Arc<Aside<FutureProducer<Events>>>,
     seen: Arc<Seen>,
+    made: Instant,
 }
 
 impl Client {
@@ -319,7 +320,7 @@ impl KafkaTarget {
         let made = tokio::task::spawn_blocking(made).await;
         let failed = |message: String| Failure::new(FailureClass::Connect, message);
         match made {
-            Ok(Ok(producer)) => Ok(Client { producer: Arc::new(Aside::new(producer)), seen }),
+            Ok(Ok(producer)) => Ok(Client { producer: Arc::new(Aside::new(producer)), seen, made: Instant::now() }),
             Ok(Err(error)) => Err(failed(format!("the producer cannot be made: {error}"))),
             Err(error) => Err(failed(format!("the producer could not be made: {error}"))),
         }
@@ -422,7 +423,6 @@ impl KafkaTarget {
                 return all.map(|failure| placed(Err(failure), 0, began.elapsed())).collect();
             }
         };
-        let sent = Instant::now();
         let queued: Vec<(Queued, u64)> = made
             .into_iter()
             .map(|made| {
@@ -444,18 +444,19 @@ impl KafkaTarget {
             }
         });
         let outcomes = join_all(reports).await;
-        // One that was connected late had little time, and may be as far as the next attempt needs it.
-        if sent.elapsed() > self.timeout / 2 {
-            self.renew(&client, &outcomes).await;
-        }
+        self.renew(&client, &outcomes);
         outcomes
     }
 
     /// Lets a producer go that has confirmed nothing of a batch in time. An idempotent one numbers its records for brokers
-    /// that remember it; when they do not any more, it may ask them without an end, and a new one is known at once.
-    async fn renew(&self, client: &Client, outcomes: &[Outcome]) {
+    /// that remember it; when they do not any more, it may ask them without an end, and a new one is known at once. One that
+    /// was made during the attempt is kept: it may be as far as the next attempt needs it.
+    fn renew(&self, client: &Client, outcomes: &[Outcome]) {
         let late = |o: &Outcome| matches!(o, Outcome::Failed(failure) if failure.class == FailureClass::Timeout);
-        if !outcomes.iter().any(late) || outcomes.iter().any(Outcome::is_delivered) {
+        if client.made.elapsed() < self.timeout
+            || !outcomes.iter().any(late)
+            || outcomes.iter().any(Outcome::is_delivered)
+        {
             return;
         }
         // Nobody is waited for: whoever holds it connects anew, or will find the same of this one.
