@@ -21,7 +21,7 @@ use crate::supervision::{ChildSpec, ControlError, HANG_AFTER, Place, Remove, Spa
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Fallback, Feedback, OUTCOMES, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Fallback, Feedback, Limit, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::told::EXECUTIONS;
 use crate::trigger::{self, Trigger, TriggerSpec};
@@ -155,7 +155,7 @@ impl System {
         };
         let outbox = inner.cast.ensure(&outbox_of(&name)).await?;
         let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
-        let (deliveries, front) = (Front::new(), Front::new());
+        let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
         let fallback = match definition.settings.fallback.as_ref().map(|name| (name, all.targets.get(name))) {
@@ -192,6 +192,7 @@ impl System {
             name: name.clone(),
             subscription: subscription.clone(),
             target,
+            limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,
             enabled: enabled.clone(),
@@ -242,6 +243,7 @@ impl System {
                 fallback,
                 version: definition.fingerprint,
                 to: deliveries,
+                limit,
                 feedback: self.feedback(OUTCOMES, format!("/targets/{name}"), all.outcomes).await?,
             })
             .await?;
@@ -324,6 +326,7 @@ impl System {
                 fallback: None,
                 version: definition.fingerprint,
                 to: deliveries,
+                limit: Limit::default(),
                 // A trigger's results are seen where they arrive; only its failures are told.
                 feedback: self.feedback(OUTCOMES, path.clone(), all.outcomes.min(Told::Failures)).await?,
             })

@@ -16,7 +16,7 @@ use crate::supervision::front::{Front, Lent};
 use crate::supervision::strategy::{RawStrategy, RestartStrategy};
 use crate::topic::cast::{self, Cast};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Deliveries, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Deliveries, Limit, Subscriber, subscription};
 
 /// The most registered subscriptions.
 pub const MAX_REGISTERED: usize = 1_000;
@@ -188,6 +188,7 @@ impl System {
             fallback: None,
             version: 0,
             to,
+            limit: Limit::default(),
             feedback: None,
         })
     }

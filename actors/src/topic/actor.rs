@@ -499,6 +499,7 @@ impl Handler<TopicMessage> for Topic {
                 }
             }
             TopicMessage::Restarted { subscription, culprit } => self.restarted(&subscription, culprit, ctx),
+            TopicMessage::Look => {}
             TopicMessage::Act { subscription, act, reply } => {
                 if matches!(act, Act::Seek(_))
                     && let Some(commit) = self.forget(&subscription, false)

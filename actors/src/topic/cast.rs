@@ -417,10 +417,8 @@ impl Cast {
         }
         let next = next();
         for topic in &topics {
-            let act = Act::Limit(None);
-            let message = TopicMessage::Act { subscription: subscription.clone(), act, reply: None };
             // Offered again at the topic's next look, within a second, where this does not arrive.
-            topic.front.send(message).await.ok();
+            topic.front.send(TopicMessage::Look).await.ok();
         }
         next
     }
@@ -434,7 +432,7 @@ impl Cast {
         match act {
             Act::Pause => self.write(Op::Put { table, key, value: b"by hand".to_vec() }).await?,
             Act::Resume => self.write(Op::Delete { table, key }).await?,
-            Act::Seek(_) | Act::RetryNow | Act::Limit(_) => {}
+            Act::Seek(_) | Act::RetryNow => {}
         }
         let mut found = false;
         for topic in self.all() {

@@ -91,6 +91,8 @@ impl Topic {
     /// The next deliveries of a subscription; `None` when there is nothing to do now.
     fn collect(&mut self, at: usize, now: Tick, until: Tick) -> Option<Vec<Delivery>> {
         let mut items = Vec::new();
+        let served = &mut self.served[at];
+        served.state.limit(served.spec.limit.get());
         while items.len() < BATCH {
             let again = self.served[at].state.take_again(now);
             let seq = match again {

@@ -168,8 +168,6 @@ impl Topic {
 
     pub(super) fn restarted(&mut self, subscription: &str, culprit: Option<(Seq, Str)>, ctx: &mut Context<Self>) {
         let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return };
-        // The limit was the old one's; the new one sets its own.
-        served.state.limit(None);
         let items = served.state.flying().into_iter().map(|(seq, attempt)| {
             let verdict = match &culprit {
                 Some((bad, cause)) if *bad == seq => {
@@ -195,7 +193,6 @@ impl Topic {
             Act::Pause => served.state.pause(true),
             Act::Resume => served.state.pause(false),
             Act::RetryNow => served.state.retry_now(Tick::now()),
-            Act::Limit(credit) => served.state.limit(credit),
             Act::Seek(_) => {
                 if let Some(place) = place {
                     served.state.seek(place);

@@ -78,10 +78,10 @@ fn the_credit_bounds_what_is_in_flight() {
         s.offer(seq, None, Tick(0));
     }
     assert!(!s.wants_new());
-    s.limit(Some(0));
+    s.limit(0);
     settle(&mut s, 1, 1, Verdict::Ack, Tick(0));
     assert!(!s.wants_new(), "an open breaker takes nothing");
-    s.limit(None);
+    s.limit(usize::MAX);
     assert!(s.wants_new());
     s.pause(true);
     assert!(!s.wants_new());
