@@ -107,7 +107,7 @@ async fn a_batch_whose_topics_are_computed_is_taken_whole_or_not_at_all() {
         taken.json["events"].as_array().unwrap().iter().map(|e| (&e["id"], &e["durability"])).collect();
     let (disk, memory) = (json!("disk"), json!("memory"));
     assert_eq!((taken.status, told), (202, vec![(&json!("2"), &disk), (&json!("1"), &memory), (&json!("4"), &memory)]));
-    let mut seen = vec![watched.json().await, watched.json().await, watched.json().await];
+    let mut seen = [watched.json().await, watched.json().await, watched.json().await];
     seen.sort_by_key(|e| e["id"].to_string());
     let seen: Vec<(&Value, &Value)> = seen.iter().map(|e| (&e["id"], &e["topic"])).collect();
     let (eu, quick) = (json!("region.eu"), json!("region.quick"));

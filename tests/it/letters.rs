@@ -232,8 +232,8 @@ async fn a_page_of_letters_is_bounded_by_bytes_and_numbers_are_as_they_were() {
     let padding = "x".repeat(900 << 10);
     for n in 1..=10 {
         send(&service, &format!("{{\"n\":{n},\"by\":0,{numbers},\"p\":\"{padding}\"}}")).await;
-        // Ten failures in a row would be a quarantine, and so would half of twenty.
-        for _ in 0..2 {
+        // Ten failures in a row would be a quarantine, and so would half of twenty: it is tried twice.
+        for _ in 0..3 {
             send(&service, r#"{"n":0,"by":1}"#).await;
         }
         eventually("the letter", async || {

@@ -129,8 +129,7 @@ async fn what_comes_while_a_replay_waits_for_its_viewer_is_bounded_by_bytes() {
     let mut slow = Live::open(&service, "/ws/topics/large?from=all").await;
     let slow_ones = async || {
         let text = answer(client().get(service.url("/metrics"))).await.text;
-        let line = text.lines().find_map(|l| l.strip_prefix("hexafn_viewers_closed_slow_total ")).unwrap().to_owned();
-        line
+        text.lines().find_map(|l| l.strip_prefix("hexafn_viewers_closed_slow_total ")).unwrap().to_owned()
     };
     assert_eq!(slow_ones().await, "0");
     fill(&service, "large", std::iter::repeat_n(large, 40)).await;
