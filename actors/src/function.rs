@@ -382,6 +382,22 @@ pub fn test(
     trigger: &str,
     attempt: u32,
 ) -> Result<bool, RuntimeError> {
+    test_within(condition, record, trigger, attempt, 1_000_000)
+}
+
+/// Whether the filter of a live stream lets a record through. Its steps are few, some 3 ms, since it is tested on the threads that
+/// answer webhooks; one that needs more lets nothing through.
+pub fn shows(filter: &hexafn_dsl::Program, record: &Record) -> bool {
+    matches!(test_within(filter, record, "", 1, 50_000), Ok(true))
+}
+
+fn test_within(
+    condition: &hexafn_dsl::Program,
+    record: &Record,
+    trigger: &str,
+    attempt: u32,
+    steps: u64,
+) -> Result<bool, RuntimeError> {
     let ctx = CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], random_seed: seed(record) };
     let part = part(condition, record);
     let mut event = view(record, condition.reads_data() && part.is_none());
@@ -389,7 +405,7 @@ pub fn test(
         event.data = Data::Json(part);
     }
     let input = Input { event, ctx };
-    condition.test(&input, &mut Budget::new(Limits { steps: 1_000_000, ..Limits::default() }))
+    condition.test(&input, &mut Budget::new(Limits { steps, ..Limits::default() }))
 }
 
 /// The topic that a source's expression gives an event, and the event back.

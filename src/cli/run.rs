@@ -8,6 +8,7 @@ use hexafn_actors::log::Record;
 use hexafn_actors::metrics::Metrics;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -141,6 +142,9 @@ fn once(args: &Run, output: Output) -> Done {
     let took = execution.took.as_micros();
     let produced = result.map_err(|e| Failure::new(1, e.to_string()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // A program is given what there is; to a terminal nobody writes but us.
+    let for_people = std::io::stdout().is_terminal();
+    let shown = |bytes: &[u8]| if for_people { table::plain(&text(bytes)) } else { text(bytes) };
     if output == Output::Json {
         // What it gave is JSON, as its bytes are: no number of it is read.
         let emitted = produced.emitted.iter().map(|e| {
@@ -154,10 +158,10 @@ fn once(args: &Run, output: Output) -> Done {
     } else {
         for event in &produced.emitted {
             let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
-            say(format!("emit {}{key}: {}", event.topic, table::plain(&text(&event.data))));
+            say(format!("emit {}{key}: {}", event.topic, shown(&event.data)));
         }
         let dropped = || "dropped: the function gives no output".to_owned();
-        say(produced.output.as_deref().map_or_else(dropped, |output| table::plain(&text(output))));
+        say(produced.output.as_deref().map_or_else(dropped, shown));
     }
     tracing::debug!(%took, "run");
     Ok(())

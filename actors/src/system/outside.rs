@@ -122,7 +122,7 @@ impl System {
     pub async fn register(&self, name: &str, asked: Value) -> Result<bool, Error> {
         // In a task of its own: whoever asks may hang up in the middle.
         let (system, name) = (self.clone(), name.to_owned());
-        let registered = actix_rt::spawn(async move { system.register_whole(&name, asked).await });
+        let registered = tokio::spawn(async move { system.register_whole(&name, asked).await });
         registered.await.unwrap_or(Err(Error::Gone("the registration ended")))
     }
 
@@ -174,6 +174,12 @@ impl System {
             return Err(invalid("ack_wait is \"100ms\" to \"24h\""));
         }
         let pattern = Pattern::new(&asked.pattern).map_err(cast::Error::from)?;
+        if let Some(name) = pattern.literal()
+            && self.0.cast.get(name).is_none()
+        {
+            // It is made with the subscription.
+            crate::topic::pattern::check_name(name).map_err(cast::Error::from)?;
+        }
         let (filter, from) = (filter.transpose()?, place(asked.from.as_ref())?.unwrap_or_default());
         let dead = self.0.cast.ensure(&format!("hexafn.dead.{name}")).await?;
         Ok(Subscriber {

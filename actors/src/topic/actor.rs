@@ -486,6 +486,12 @@ impl Handler<TopicMessage> for Topic {
                 }
             }
             TopicMessage::Detach { subscription, forget } => {
+                let metrics = &self.spec.metrics;
+                for gauge in [&metrics.subscription_lag, &metrics.subscription_in_flight, &metrics.subscription_waiting]
+                {
+                    // It has none when it left before it was first looked at.
+                    gauge.remove_label_values(&[&*subscription, &*self.label]).ok();
+                }
                 // What is in flight is nobody's now; what comes of it all the same is stale.
                 self.restarted(&subscription, None, ctx);
                 let left = self.served.iter().position(|s| s.spec.name == subscription);

@@ -194,7 +194,7 @@ impl Cast {
         }
         // In a task of its own: whoever asked may be gone before the topic is there, and it must not stay half made.
         let (cast, topic) = (self.clone(), Str::from(name));
-        let made = actix_rt::spawn(async move { cast.make(&topic, most).await });
+        let made = tokio::spawn(async move { cast.make(&topic, most).await });
         made.await.unwrap_or_else(|_| Err(Error::Start(name.into())))
     }
 

@@ -133,7 +133,7 @@ impl TopicSession {
         }
         self.seen.insert(record.topic.clone(), record.seq);
         if let Some(filter) = &self.filter
-            && !matches!(hexafn_actors::function::test(filter, record, "", 1), Ok(true))
+            && !hexafn_actors::function::shows(filter, record)
         {
             return;
         }
