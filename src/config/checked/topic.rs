@@ -7,8 +7,6 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Checker, who};
-use crate::config::codes;
-use crate::config::problem::Problem;
 use crate::config::read::read;
 use crate::config::settings;
 use crate::config::size::Size;
@@ -124,16 +122,6 @@ impl Checker<'_> {
     pub(super) fn topic(&mut self, node: &Node) -> Option<TopicDefinition> {
         let raw: RawTopic = read(node, &who("topic", node), self.problems)?;
         let default = Retention::default();
-        if matches!(raw.durability, RawDurability::Memory) && node.get("retention").is_some() {
-            let span = node.entry("retention").map_or_else(|| node.span.clone(), |e| e.key_span.clone());
-            let message = format!("the topic `{}` is in memory and has no `retention`", raw.name);
-            self.problems.push(
-                Problem::error(&codes::VALUE, span, message)
-                    .label("has no effect")
-                    .help("it keeps its newest 64 MiB; remove this, or let it be on disk"),
-            );
-            return None;
-        }
         Some(TopicDefinition {
             name: raw.name.into(),
             durability: match raw.durability {

@@ -176,11 +176,6 @@ executions = "some"
 }
 
 #[test]
-fn a_topic_in_memory_keeps_what_fits() {
-    toml("memory_retention", "[[topic]]\nname = 'a'\ndurability = 'memory'\nretention = { count = 10 }\n");
-}
-
-#[test]
 fn circles() {
     toml(
         "fallback_cycle",
