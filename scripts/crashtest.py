@@ -20,6 +20,8 @@ import time
 CLIENTS = 6
 STARTUP = 20.0  # seconds until the first line must be there
 DRAIN = 20.0  # seconds until all queues must be empty
+REACH = 20.0  # seconds beyond its moment until a failpoint must be reached
+BRIEF = 40  # records that a topic with retention keeps
 TRIGGER = "copied"
 # Where the process is killed: it stops there, and is killed there. And where a panic is contained.
 STOPS = ["journal-before-write", "journal-before-sync", "journal-after-sync", "forwarder-before-ack"]
@@ -28,6 +30,10 @@ PANICS = ["journal-panic", "topic-panic", "trigger-panic", "forwarder-panic", "t
 CONFIG = """\
 [server]
 listen = "127.0.0.1:0"
+
+# As little as may be, so that the log is flushed and compacted while it is killed.
+[storage]
+memory = "4MiB"
 
 [[source]]
 name = "crash"
@@ -49,11 +55,20 @@ code = '{ id: event.id, token: event.data.token, odd: event.data.odd }'
 name = "copied"
 on = "crash"
 run = "copy"
-to = ["crash-out", "crash-file"]
+to = ["crash-out", "crash-brief", "crash-file"]
 retry = { backoff = { delays = ["100ms"] }, max_attempts = 100 }
 
 [[target]]
 name = "crash-out"
+kind = "topic"
+
+# Old records are removed all the time.
+[[topic]]
+name = "crash-brief"
+retention = { count = 40 }
+
+[[target]]
+name = "crash-brief"
 kind = "topic"
 
 [[target]]
@@ -74,6 +89,17 @@ name = "crash-odd"
 kind = "file"
 path = "out/${event.data.odd}.jsonl"
 """
+# What reloads add and take away.
+EXTRA = """\
+[[trigger]]
+name = "extra"
+on = "crash"
+to = ["crash-extra"]
+
+[[target]]
+name = "crash-extra"
+kind = "topic"
+"""
 ODD = {0: "odd", 20: "../../refused"}  # of each forty
 
 
@@ -83,6 +109,10 @@ def odd(token):
 
 class Failure(Exception):
     """The round has failed."""
+
+
+class NotReached(Failure):
+    """Its failpoint was not reached: nothing was tried."""
 
 
 class Server:
@@ -191,6 +221,28 @@ def client(address, journal, stop):
     connection.close()
 
 
+def reloads(address, folder, stop):
+    """Changes the configuration and has it reloaded, over and over, so that a reload is under way when it is killed."""
+    there = False
+    while not stop.is_set():
+        there = not there
+        configure(folder, "extra.toml", EXTRA if there else "")
+        connection = http.client.HTTPConnection(*address, timeout=10)
+        try:
+            request(connection, "POST", "/admin/reload")
+        except (OSError, http.client.HTTPException):
+            stop.wait(0.01)
+        finally:
+            connection.close()
+
+
+def configure(folder, name, text):
+    """Writes a file of the configuration in one step."""
+    written = folder / "written"
+    written.write_text(text)
+    written.rename(folder / "config" / name)
+
+
 def send_again(address, journal):
     """What was not answered is sent again, as a sender would, until it is acknowledged."""
     connection = http.client.HTTPConnection(*address, timeout=10)
@@ -230,8 +282,10 @@ def drain(address):
         raise Failure(f"dead letters of {', '.join(wrong)}")
 
 
-def read_topic(address, topic):
+def read_topic(address, topic, missing=False):
     events, start = [], 1
+    if missing and topic not in {t["name"] for t in get(address, "/admin/topics")}:
+        return events
     while True:
         page = get(address, f"/admin/topics/{topic}/events?from={start}&limit=1000")
         if not page["events"]:
@@ -277,6 +331,18 @@ def check(address, journal, folder):
     expect("outputs invented", counts.keys() - wanted.keys())
     expect("outputs with other data", [e["id"] for e in output if e["id"] in wanted and e["data"] != wanted[e["id"]]])
 
+    # The newest of them, without a gap, and no more than a look a second leaves.
+    brief = read_topic(address, "crash-brief")
+    places = [e["seq"] for e in brief]
+    if output and (not brief or places != list(range(places[0], len(output) + 1)) or len(brief) < min(BRIEF, len(output))):
+        wrong.append(f"the topic with retention holds {len(brief)} records, {places[:1]} to {places[-1:]} of {len(output)}")
+    expect("outputs in the topic with retention twice", [i for i, n in collections.Counter(e["id"] for e in brief).items() if n > 1])
+    expect("outputs in the topic with retention invented", {e["id"] for e in brief} - wanted.keys())
+    # Of a trigger that comes and goes with reloads.
+    extra = collections.Counter(e["id"] for e in read_topic(address, "crash-extra", missing=True))
+    expect("outputs of what was reloaded twice", [i for i, n in extra.items() if n > 1])
+    expect("outputs of what was reloaded invented", extra.keys() - {f"{i}-extra" for i in ids})
+
     lines = read_lines(folder / "out" / "crash.jsonl", ids, wrong)
     expect("lines missing in the file", ids.keys() - lines.keys())
 
@@ -315,16 +381,14 @@ class Plan:
     """What a round does to the service: the environment and settings of its lives, and when it dies."""
 
     def __init__(self, rng, number, options, shim):
-        self.extra, self.settings, self.fault, self.until = {}, [], None, rng.uniform(0.02, 0.9)
-        self.dies_itself = False
-        self.least = 0
+        # Topics are looked after once a second: some rounds live longer than that.
+        self.extra, self.settings, self.fault, self.until = {}, [], None, rng.uniform(0.02, rng.choice([0.9, 2.2]))
+        self.dies_itself, self.stops = False, False
+        self.least, self.reach = 0, REACH
+        self.reloads = rng.random() < 0.4
         if options.failpoints:
             names = STOPS + PANICS
-            self.fault = names[number % len(names)]
-            # From just after the start to well under load; a tick comes once a second.
-            skip = 0 if self.fault == "timer-panic" else int(2 ** rng.uniform(0, 8))
-            self.extra["FAILPOINTS"] = f"{self.fault}={skip}*off->" + ("pause" if self.fault in STOPS else "1*panic")
-            self.until = rng.uniform(1.2, 2.0)
+            self.inject(names[number % len(names)], rng, stops=number % len(names) < len(STOPS))
         if shim:
             # What is loaded into the process: see scripts/lostwrites/shim.c.
             self.extra |= {"LD_PRELOAD": str(shim[0]), "LOSTWRITES_DIR": str(shim[1])}
@@ -332,14 +396,21 @@ class Plan:
                 self.extra["LOSTWRITES_AT_SYNC"] = str(int(2 ** rng.uniform(1, 9)))
                 self.dies_itself = True
 
+    def inject(self, fault, rng, stops):
+        """Has it stand still at a failpoint, or panic there."""
+        self.fault, self.stops = fault, stops
+        # From just after the start to well under load; a tick comes once a second.
+        skip = 0 if fault == "timer-panic" else int(2 ** rng.uniform(0, 8))
+        self.extra["FAILPOINTS"] = f"{fault}={skip}*off->" + ("pause" if stops else "1*panic")
+        self.until = rng.uniform(1.2, 2.0)
+
     def lives(self):
         """Whether the service must come up before its moment."""
-        return not self.dies_itself and self.fault not in STOPS
+        return not self.dies_itself and not self.stops
 
     def name(self):
-        if self.fault:
-            return f"at {self.fault}"
-        return "power lost at a sync" if self.dies_itself else "power lost" if self.extra else "killed"
+        loses = "power lost at a sync" if self.dies_itself else "power lost" if self.extra else "killed"
+        return (f"at {self.fault}" if self.fault else loses) + (" while it reloads" if self.reloads else "")
 
 
 def one_round(folder, journal, rng, plan):
@@ -356,10 +427,12 @@ def one_round(folder, journal, rng, plan):
             stopped = True  # its moment came before it listened
         else:
             threads = [threading.Thread(target=client, args=(address, journal, stop)) for _ in range(CLIENTS)]
+            if plan.reloads:
+                threads.append(threading.Thread(target=reloads, args=(address, folder, stop)))
             for thread in threads:
                 thread.start()
             began = time.monotonic()
-            stopped = wait_for_the_moment(server, journal, plan)
+            stopped = wait_for_the_moment(server, journal, plan, lambda: panicked(log, said, plan))
         moment = time.monotonic() - began
         server.kill()
         stop.set()
@@ -381,12 +454,9 @@ def one_round(folder, journal, rng, plan):
         again = send_again(address, journal)
         drain(address)
         repeated = check(address, journal, folder)
-        with open(log, "rb") as file:
-            file.seek(said)
-            panicked = plan.fault in PANICS and f"failpoint {plan.fault} panic".encode() in file.read()
-        plan.reached = stopped or panicked
-        reached = "" if not plan.fault else " (reached)" if plan.reached else " (not reached)"
-        return (f"{plan.name()}{reached} after {moment * 1000:.0f} ms ({kills} time{'s' if kills > 1 else ''}), {acked} acknowledged,"
+        if plan.fault and not stopped and not panicked(log, said, plan):
+            raise NotReached(f"the failpoint {plan.fault} was not reached, so nothing was tried")
+        return (f"{plan.name()} after {moment * 1000:.0f} ms ({kills} time{'s' if kills > 1 else ''}), {acked} acknowledged,"
                 f" {again} sent again, up in {recovered * 1000:.0f} ms, {repeated} lines repeated in the file so far")
     finally:
         # The next round starts from a crash as well.
@@ -394,16 +464,29 @@ def one_round(folder, journal, rng, plan):
             server.kill()
 
 
-def wait_for_the_moment(server, journal, plan):
-    """Waits until the service is to die. True when it stands still at its failpoint."""
+def panicked(log, said, plan):
+    """Whether the log tells, since the round began, of a panic at its failpoint."""
+    with open(log, "rb") as file:
+        file.seek(said)
+        return plan.fault is not None and not plan.stops and f"failpoint {plan.fault} panic".encode() in file.read()
+
+
+def wait_for_the_moment(server, journal, plan, panicked):
+    """Waits until the service is to die: at its failpoint, where it has one. True when it stands still there."""
     end = time.monotonic() + plan.until
     if plan.dies_itself:
         end += 1.0
     last, since, first = -1, time.monotonic(), len(journal.acked)
     # A control waits until there is something to lose, however slow the machine is: an event that has just been
     # acknowledged, after others.
-    latest = end + 20.0
-    while (moment := time.monotonic()) < end or (moment < latest and plan.least and (last < first + plan.least or since < moment - 0.04)):
+    latest = end + plan.reach
+
+    def wants_more(moment):
+        if plan.fault and not plan.stops:
+            return not panicked()
+        return plan.stops or (plan.least and (last < first + plan.least or since < moment - 0.04))
+
+    while (moment := time.monotonic()) < end or (moment < latest and wants_more(moment)):
         time.sleep(min(0.02, max(0.001, end - time.monotonic())))
         if server.process.poll() is not None:
             if plan.dies_itself and server.process.returncode == 137:
@@ -414,10 +497,12 @@ def wait_for_the_moment(server, journal, plan):
         now = len(journal.acked)
         if now != last:
             last, since = now, time.monotonic()
-        if plan.fault in STOPS and plan.fault != "forwarder-before-ack" and time.monotonic() > since + 0.3 and now > 0:
+        if plan.stops and plan.fault != "forwarder-before-ack" and time.monotonic() > since + 1.5:
             return True
-    # A forwarder stands still without the door noticing, and what shares its thread with it: the subscriptions.
-    return plan.fault == "forwarder-before-ack" and not answers_soon(server)
+        # A forwarder stands still without the door noticing, and what shares its thread with it: the subscriptions.
+        if plan.fault == "forwarder-before-ack" and moment > end and not answers_soon(server):
+            return True
+    return False
 
 
 def answers_soon(server):
@@ -447,6 +532,24 @@ def control(name, extra, settings, rng, shim):
         return "FAILED: the loss was not caught, so this test proves nothing"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def misnamed(rng, stops):
+    """The negative control of failpoints: one that nowhere is must be told."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="hexafn-crashtest-"))
+    try:
+        prepare(folder)
+        plan = Plan(rng, 0, argparse.Namespace(failpoints=False), None)
+        plan.inject("nowhere-at-all", rng, stops)
+        plan.reach = 1.0
+        told = one_round(folder, Journal(), rng, plan)
+    except NotReached as failure:
+        return f"ok, caught: {failure}"
+    except Failure as failure:
+        return f"FAILED: caught something else: {failure}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return f"FAILED: it was not noticed: {told}"
 
 
 def prepare(folder):
@@ -479,13 +582,11 @@ def main():
     shim = (options.lost_writes, folder) if options.lost_writes else None
     print(f"seed {seed}, {options.rounds} rounds, {os.environ['HEXAFN_BIN']}", flush=True)
 
-    journal, failed, started, rounds, reached = Journal(), 0, time.monotonic(), options.rounds, set()
+    journal, failed, started, rounds = Journal(), 0, time.monotonic(), options.rounds
     for number in range(1, rounds + 1):
         plan = Plan(rng, number - 1, options, shim)
         try:
             print(f"round {number}: ok, {one_round(folder, journal, rng, plan)}", flush=True)
-            if plan.fault and plan.reached:
-                reached.add(plan.fault)
         except Failure as failure:
             failed += 1
             print(f"round {number}: FAILED, {plan.name()} {plan.extra}: {failure}", flush=True)
@@ -499,8 +600,12 @@ def main():
             told = control(name, extra, settings, rng, shim[0])
             failed += told.startswith("FAILED")
             print(f"control, {name}: {told}", flush=True)
-    if options.failpoints and rounds >= len(STOPS + PANICS):
-        print(f"faults reached: {', '.join(sorted(reached))}; not reached: {', '.join(sorted({*STOPS, *PANICS} - reached)) or 'none'}")
+    if options.failpoints:
+        for kind, stops in (("stands still", True), ("panics", False)):
+            rounds += 1
+            told = misnamed(rng, stops)
+            failed += told.startswith("FAILED")
+            print(f"control, a misspelt place where it {kind}: {told}", flush=True)
     print(f"{len(journal.acked)} events in {time.monotonic() - started:.0f} s")
     if failed:
         print(f"kept: {folder} (server.log, data, out); again: --seed {seed}")

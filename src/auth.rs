@@ -5,8 +5,13 @@
 //! the API needs one. A reload puts new tokens in place and ends those that are gone.
 
 use hexafn_actors::clock::Tick;
+use hexafn_actors::names::near;
 use hexafn_actors::source::rate::{Bucket, Limit};
+use hexafn_actors::topic::pattern::Pattern;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -33,10 +38,11 @@ pub const RESOURCES: [&str; 12] = [
 /// The verbs that a scope can name.
 pub const VERBS: [&str; 2] = ["read", "write"];
 
-/// Failures of one address a minute before it is answered 429.
+/// Wrong tokens of one address a minute before it is answered 429 for them.
 const FAILURES_A_MINUTE: u32 = 10;
 
-/// `resource:verb:namespace`, each of which may be `*`. The namespace is a topic, trigger, target … by name.
+/// `resource:verb:namespace`, each of which may be `*`. The namespace is a topic, trigger, target … by name, or a pattern of
+/// names (`orders.*`, `orders.>`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     resource: String,
@@ -48,7 +54,33 @@ impl Scope {
     /// Whether it covers an action.
     pub fn covers(&self, resource: &str, verb: &str, namespace: &str) -> bool {
         let is = |scope: &str, asked: &str| scope == "*" || scope == asked;
-        is(&self.resource, resource) && is(&self.verb, verb) && is(&self.namespace, namespace)
+        let named = is(&self.namespace, namespace) || includes(&self.namespace, namespace);
+        is(&self.resource, resource) && is(&self.verb, verb) && named
+    }
+
+    /// What a scope looks like, as a regular expression.
+    fn pattern() -> String {
+        const SEGMENT: &str = r"(\*|[A-Za-z0-9_-]+)";
+        let (resources, verbs) = (RESOURCES.join("|"), VERBS.join("|"));
+        format!(r"^(\*|{resources}):(\*|{verbs}):(>|{SEGMENT}(\.{SEGMENT})*(\.>)?)$")
+    }
+}
+
+/// Whether a pattern has every name that what is asked for has, which is a name or a pattern too. As everywhere, wildcards do
+/// not reach into `hexafn.` topics; and everything there is (`*`) is no part of a pattern.
+fn includes(pattern: &str, asked: &str) -> bool {
+    if asked == "*" || (asked.starts_with("hexafn.") && !pattern.starts_with("hexafn.")) {
+        return false;
+    }
+    let (mut pattern, mut asked) = (pattern.split('.'), asked.split('.'));
+    loop {
+        match (pattern.next(), asked.next()) {
+            (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(segment)) if segment != ">" => {}
+            (Some(own), Some(segment)) if own == segment => {}
+            (None, None) => return true,
+            _ => return false,
+        }
     }
 }
 
@@ -60,16 +92,41 @@ impl std::str::FromStr for Scope {
         let [resource, verb, namespace] = parts[..] else {
             return Err(format!("`{text}` is not a scope; write resource:verb:namespace, e.g. topics:read:* or *:*:*"));
         };
-        if resource != "*" && !RESOURCES.contains(&resource) {
-            return Err(format!("`{resource}` is not a resource; there are {} and *", RESOURCES.join(", ")));
-        }
-        if verb != "*" && !VERBS.contains(&verb) {
-            return Err(format!("`{verb}` is not a verb; there are {} and *", VERBS.join(", ")));
-        }
-        if namespace.is_empty() {
-            return Err(format!("`{text}` names nothing; end it with a name, or with * for all"));
+        let known = |kind: &str, word: &str, all: &[&str]| {
+            if word == "*" || all.contains(&word) {
+                return Ok(());
+            }
+            let near = near(word, all.iter().copied());
+            Err(format!("`{text}`: `{word}` is not a {kind}; {near}; or * for all"))
+        };
+        known("resource", resource, &RESOURCES)?;
+        known("verb", verb, &VERBS)?;
+        if Pattern::new(namespace).is_err() {
+            return Err(format!(
+                "`{text}` names nothing; end it with a name, a pattern such as orders.* or orders.>, or * for all"
+            ));
         }
         Ok(Self { resource: resource.into(), verb: verb.into(), namespace: namespace.into() })
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Scope {
+    fn schema_name() -> Cow<'static, str> {
+        "Scope".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": Self::pattern() })
     }
 }
 
@@ -97,7 +154,7 @@ pub enum Refusal {
     Scope(String),
     /// More requests a second than a token may make; seconds to wait.
     Busy(u64),
-    /// Too many failures from this address; seconds to wait.
+    /// A wrong token, after too many of them from this address; seconds to wait.
     Limited(u64),
 }
 
@@ -107,6 +164,15 @@ struct Token {
     scopes: Vec<Scope>,
     expires: Option<jiff::Timestamp>,
     bucket: Mutex<Bucket>,
+}
+
+impl Token {
+    fn may(&self, resource: &str, verb: &str, namespace: &str) -> Result<(), Refusal> {
+        if self.scopes.iter().any(|s| s.covers(resource, verb, namespace)) {
+            return Ok(());
+        }
+        Err(Refusal::Scope(format!("{resource}:{verb}:{namespace}")))
+    }
 }
 
 /// The door of the API.
@@ -123,8 +189,7 @@ impl Auth {
         let tokens = tokens.iter().map(|t| Token {
             name: t.name.clone(),
             sha256: t.sha256,
-            // The configuration was checked; a scope that this version does not know grants nothing.
-            scopes: t.scopes.iter().filter_map(|s| s.parse().ok()).collect(),
+            scopes: t.scopes.clone(),
             expires: t.expires,
             bucket: Mutex::new(Bucket::new(limit)),
         });
@@ -143,20 +208,20 @@ impl Auth {
         if let Err(wait) = token.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now()) {
             return Err(Refusal::Busy(wait.as_secs().max(1)));
         }
-        if token.scopes.iter().any(|s| s.covers(resource, verb, namespace)) {
-            return Ok(Some(token.name.clone()));
-        }
-        Err(Refusal::Scope(format!("{resource}:{verb}:{namespace}")))
+        token.may(resource, verb, namespace)?;
+        Ok(Some(token.name.clone()))
     }
 
-    /// Whether the holder of a token that was let in may also do this; not counted as a request of its own.
-    pub fn covers(&self, bearer: Option<&str>, from: Option<IpAddr>, action: (&str, &str, &str)) -> bool {
+    /// May the holder of this bearer token also do this? Not counted as a request of its own. `Ok(true)` says by a token,
+    /// `Ok(false)` that none is needed.
+    pub fn covers(
+        &self,
+        bearer: Option<&str>,
+        from: Option<IpAddr>,
+        (resource, verb, namespace): (&str, &str, &str),
+    ) -> Result<bool, Refusal> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        match self.find(&tokens, bearer, from) {
-            Ok(Some(token)) => token.scopes.iter().any(|s| s.covers(action.0, action.1, action.2)),
-            Ok(None) => true,
-            Err(_) => false,
-        }
+        self.find(&tokens, bearer, from)?.map_or(Ok(false), |token| token.may(resource, verb, namespace).map(|()| true))
     }
 
     /// Whether a token is needed.
@@ -170,7 +235,8 @@ impl Auth {
         self.find(&tokens, bearer, from).map(drop)
     }
 
-    /// The token, or `None` where none is needed.
+    /// The token, or `None` where none is needed. A right one always passes, whatever others behind the same address
+    /// (a proxy's, say) did; wrong ones are counted by address, and none at all is no guess.
     fn find<'t>(
         &self,
         tokens: &'t [Token],
@@ -180,17 +246,13 @@ impl Auth {
         if tokens.is_empty() {
             return Ok(None);
         }
-        if let Some(wait) = from.and_then(|ip| self.limited(ip)) {
-            return Err(Refusal::Limited(wait));
-        }
+        let Some(bearer) = bearer else { return Err(Refusal::Unknown) };
+        let hash: [u8; 32] = Sha256::digest(bearer).into();
         let mut found = None;
-        if let Some(bearer) = bearer {
-            let hash: [u8; 32] = Sha256::digest(bearer).into();
-            // All are compared, so that the time says nothing of which one matched.
-            for token in tokens.iter() {
-                if bool::from(token.sha256.ct_eq(&hash)) {
-                    found = Some(token);
-                }
+        // All are compared, so that the time says nothing of which one matched.
+        for token in tokens {
+            if bool::from(token.sha256.ct_eq(&hash)) {
+                found = Some(token);
             }
         }
         let now = jiff::Timestamp::now();
@@ -198,6 +260,9 @@ impl Auth {
         if found.is_none()
             && let Some(ip) = from
         {
+            if let Some(wait) = self.limited(ip) {
+                return Err(Refusal::Limited(wait));
+            }
             self.failed(ip);
         }
         found.map(Some).ok_or(Refusal::Unknown)
@@ -240,7 +305,7 @@ mod tests {
         let (text, hash) = create().unwrap();
         let mut sha256 = [0; 32];
         hex::decode_to_slice(hash, &mut sha256).unwrap();
-        let scopes = scopes.iter().map(|s| (*s).to_owned()).collect();
+        let scopes = scopes.iter().map(|s| scope(s)).collect();
         (text, TokenSettings { name: name.into(), sha256, scopes, expires: expires.map(|e| e.parse().unwrap()) })
     }
 
@@ -250,8 +315,71 @@ mod tests {
         assert!(scope("topics:read:*").covers("topics", "read", "orders"));
         assert!(!scope("topics:read:*").covers("topics", "write", "orders"));
         assert!(!scope("topics:read:orders").covers("topics", "read", "payments"));
-        for bad in ["", "topics", "topics:read", "x:read:*", "topics:fly:*", "topics:read:", "a:b:c:d"] {
+        let pattern = Scope::pattern();
+        let written = regex(&pattern);
+        for good in ["*:*:*", "topics:read:orders", "topics:read:orders.*", "topics:read:orders.>", "topics:read:>"] {
+            assert_eq!(scope(good).to_string(), good);
+            assert!(written(good), "{good}");
+        }
+        for bad in [
+            "",
+            "topics",
+            "topics:read",
+            "x:read:*",
+            "topics:fly:*",
+            "topics:read:",
+            "a:b:c:d",
+            "topic:read:*",
+            "topics:read:a*",
+            "topics:read:a..b",
+            "topics:read:>.a",
+            "topics:read:a b",
+        ] {
             assert!(bad.parse::<Scope>().is_err(), "{bad}");
+            assert!(!written(bad), "{bad}");
+        }
+        let told = "topic:raed:*".parse::<Scope>().unwrap_err();
+        assert!(told.contains("did you mean `topics`") && told.contains("subscriptions"), "{told}");
+    }
+
+    /// Whether a text is as an editor is told.
+    fn regex(pattern: &str) -> impl Fn(&str) -> bool + use<> {
+        let schema = serde_json::json!({ "type": "string", "pattern": pattern });
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        move |text| validator.is_valid(&text.into())
+    }
+
+    #[test]
+    fn patterns_cover_what_they_have_and_no_more() {
+        let read =
+            |namespace: &str, asked: &str| scope(&format!("topics:read:{namespace}")).covers("topics", "read", asked);
+        for (namespace, asked) in [
+            ("orders.*", "orders.*"),
+            ("orders.*", "orders.eu"),
+            ("orders.>", "orders.eu.paid"),
+            ("orders.>", "orders.*"),
+            ("orders.>", "orders.*.paid"),
+            ("*.paid", "eu.paid"),
+            (">", "orders"),
+            (">", ">"),
+            ("hexafn.>", "hexafn.alerts"),
+            ("*", "*"),
+            ("*", "hexafn.alerts"),
+        ] {
+            assert!(read(namespace, asked), "{namespace} has {asked}");
+        }
+        for (namespace, asked) in [
+            ("orders.*", "orders"),
+            ("orders.*", "orders.>"),
+            ("orders.*", "orders.eu.paid"),
+            ("orders.>", "orders"),
+            ("orders.>", ">"),
+            ("orders.eu", "orders.*"),
+            (">", "*"),
+            (">", "hexafn.alerts"),
+            ("orders.>", "*"),
+        ] {
+            assert!(!read(namespace, asked), "{namespace} has not {asked}");
         }
     }
 
@@ -274,6 +402,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_looked_at_again_takes_nothing_from_the_rate() {
+        let auth = Auth::default();
+        let action = ("topics", "read", "a");
+        assert_eq!(auth.covers(None, None, action), Ok(false));
+        let (text, stored) = token("a", &["topics:read:*"], None);
+        auth.replace(&[stored], 1);
+        for _ in 0..3 {
+            assert_eq!(auth.covers(Some(&text), None, action), Ok(true));
+        }
+        assert!(auth.check(Some(&text), None, action).is_ok());
+        assert!(matches!(auth.check(Some(&text), None, action), Err(Refusal::Busy(_))));
+        assert_eq!(auth.covers(Some(&text), None, action), Ok(true), "one that is busy is not a wrong one");
+        assert_eq!(
+            auth.covers(Some(&text), None, ("topics", "write", "a")),
+            Err(Refusal::Scope("topics:write:a".into()))
+        );
+        assert_eq!(auth.covers(Some("wrong"), None, action), Err(Refusal::Unknown));
+    }
+
+    #[test]
     fn ten_failures_a_minute_are_enough() {
         let auth = Auth::default();
         let (good, stored) = token("a", &["*:*:*"], None);
@@ -282,7 +430,10 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(auth.check(Some("wrong"), ip, ("topics", "read", "a")), Err(Refusal::Unknown));
         }
-        assert!(matches!(auth.check(Some(&good), ip, ("topics", "read", "a")), Err(Refusal::Limited(_))));
-        assert!(auth.check(Some(&good), Some("192.0.2.2".parse().unwrap()), ("topics", "read", "a")).is_ok());
+        assert!(matches!(auth.check(Some("wrong"), ip, ("topics", "read", "a")), Err(Refusal::Limited(_))));
+        let other = Some("192.0.2.2".parse().unwrap());
+        assert_eq!(auth.check(Some("wrong"), other, ("topics", "read", "a")), Err(Refusal::Unknown));
+        assert!(auth.check(Some(&good), ip, ("topics", "read", "a")).is_ok(), "the right one is no guess");
+        assert_eq!(auth.check(None, ip, ("topics", "read", "a")), Err(Refusal::Unknown), "nor is none");
     }
 }

@@ -13,13 +13,18 @@ mod adhoc;
 mod client;
 mod demo;
 mod dlq;
+mod event;
+mod exact;
 mod fmt;
+mod function;
 mod graph;
 mod live;
 mod logs;
+mod new;
 mod offline;
 mod online;
 mod repl;
+mod run;
 mod table;
 mod test;
 mod trace;
@@ -72,11 +77,8 @@ enum Command {
     },
     /// Start in a temporary folder, send sample events and show what happens.
     Demo,
-    /// Write a new configuration to start from.
-    New {
-        /// The folder; must be empty or absent.
-        dir: PathBuf,
-    },
+    /// Write a new configuration, or a function, to start from.
+    New(new::New),
     /// Check a configuration: everything that is wrong, at once.
     Check {
         #[command(flatten)]
@@ -87,7 +89,7 @@ enum Command {
     /// What would fire, run and be forwarded for an event, without any effect.
     Simulate(offline::Simulate),
     /// Run one function on an event.
-    Run(offline::Run),
+    Run(run::Run),
     /// Publish an event to a topic.
     Publish {
         /// The topic.
@@ -136,7 +138,7 @@ enum Command {
     Trigger(online::Trigger),
     /// Functions.
     #[command(subcommand)]
-    Function(online::Ls),
+    Function(function::Function),
     /// Targets.
     #[command(subcommand)]
     Target(online::Target),
@@ -253,21 +255,21 @@ fn run(cli: Cli) -> Done {
     match cli.command {
         Command::Serve { config, set, quiet } => offline::serve(&config.config, &set, quiet),
         Command::Demo => demo::run(),
-        Command::New { dir } => offline::new(&dir),
+        Command::New(args) => new::new(args),
         Command::Check { config } => offline::check(&config.config, cli.output),
         Command::Test(args) => test::test(&args, cli.output),
         Command::Simulate(args) => offline::simulate(args, cli.output),
-        Command::Run(args) => offline::run(args, cli.output),
+        Command::Run(args) => run::run(&args, cli.output),
         Command::Publish { topic, data, kind, key, content_type } => {
             online::publish(&client?, &topic, &data, kind, key, &content_type)
         }
         Command::Tail { pattern, from, filter, count } => live::tail(&client?, &pattern, &from, filter, count),
         Command::Hook(hook) => offline::hook(hook, &client?),
-        Command::Source(ls) => online::ls(&client?, ls, "sources"),
+        Command::Source(ls) => online::sources(&client?, ls),
         Command::Topic(topic) => online::topic(&client?, topic),
         Command::Sub(sub) => online::sub(&client?, sub),
         Command::Trigger(trigger) => online::trigger(&client?, trigger),
-        Command::Function(ls) => online::ls(&client?, ls, "functions"),
+        Command::Function(f) => function::function(&client?, &f),
         Command::Target(target) => online::target(&client?, target),
         Command::Dlq(dlq) => dlq::dlq(&client?, dlq),
         Command::Actors(actors) => online::actors(&client?, actors),

@@ -16,7 +16,7 @@ mod files;
 mod fingerprint;
 mod layers;
 pub mod modules;
-mod names;
+pub(crate) mod names;
 pub mod problem;
 mod read;
 mod render;
@@ -42,12 +42,13 @@ use texts::Texts;
 use tree::{Node, Step};
 
 pub use checked::{Answer, Counted, ExpectSettings, MockSettings, SendSettings, TestSettings, TokenSettings};
+pub(crate) use checked::{RawLimits, is_timeout};
 pub use files::Shown;
 pub use problem::{ConfigErrors, Severity, Warnings};
 pub use secrets::{SAMPLE, SecretMode};
 pub use settings::{
-    LogFormat, LogSettings, ServerSettings, StorageSettings, SupervisionSettings, Sync, TargetsSettings,
-    TelemetrySettings,
+    FunctionsSettings, LogFormat, LogSettings, ServerSettings, StorageSettings, SupervisionSettings, Sync,
+    TargetsSettings, TelemetrySettings,
 };
 
 /// What to load, and how.
@@ -142,6 +143,8 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     }
     let log = read::read(&section("log"), "[log]", &mut problems).unwrap_or_default();
     let targets: TargetsSettings = read::read(&section("targets"), "[targets]", &mut problems).unwrap_or_default();
+    let functions: FunctionsSettings =
+        read::read(&section("functions"), "[functions]", &mut problems).unwrap_or_default();
     let telemetry = settings::telemetry(&section("telemetry"), &mut problems);
     let supervision = SupervisionSettings::read(&section("supervision"), &mut problems);
     let open = !server.listen.ip().to_canonical().is_loopback();
@@ -162,6 +165,7 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     );
     let mut checked = checker.counting(options.coverage).check(&layers);
     checked.definitions.outcomes = targets.outcomes;
+    checked.definitions.executions = functions.executions;
 
     problems.without_consequences(&layers.broken);
     let failed = problems.errors() > 0;

@@ -5,8 +5,10 @@
 //! What hexaFn does is in `hexafn-actors`, the language in `hexafn-dsl`.
 
 pub mod auth;
+pub mod changes;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod lsp;
 pub mod reload;
 pub mod serve;

@@ -15,9 +15,11 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::Auth;
+use crate::changes;
 use crate::config::{self, Loaded, Options, ServerSettings};
 use crate::reload::Reloader;
 use crate::telemetry::spans::Spans;
+use crate::web::body::Bodies;
 use crate::web::hooks::Sources;
 use crate::web::{self as surface, App};
 
@@ -40,8 +42,6 @@ impl Failed {
 const TRACES: usize = 10_000;
 /// How long the collector of spans has for the last ones at the end.
 const LAST_SPANS: Duration = Duration::from_secs(5);
-/// The wait after a file change: editors write in several steps.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// Runs until it is told to stop. Returns after an orderly drain.
 pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
@@ -50,6 +50,7 @@ pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
     if !loaded.warnings.is_empty() {
         tracing::warn!("configuration\n{}", loaded.warnings.render(false));
     }
+    crate::descriptors::raise(&loaded.server.limits);
     // Bound first: a port that is taken is known before the log is opened.
     let listener = TcpListener::bind(loaded.server.listen).map_err(|e| {
         Failed::new(
@@ -109,8 +110,10 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         sources: RwLock::new(Arc::new(no_sources)),
         reloader: Reloader::new(options, &loaded),
         draining: AtomicBool::new(false),
+        drain: tokio::sync::Notify::new(),
         ready: AtomicBool::new(false),
         streams: AtomicUsize::new(0),
+        bodies: Bodies::new(loaded.server.limits.bodies.0),
         system,
     });
     app.reloader.apply(&app, &loaded).await.map_err(|e| failed(&e))?;
@@ -131,7 +134,7 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         _ = interrupt.recv() => tracing::info!("interrupted: draining"),
         _ = fatal_rx.recv() => {}
     }
-    app.draining.store(true, Ordering::Release);
+    app.begin_drain();
     let drained = tokio::time::timeout(app.server.drain, handle.stop(true)).await;
     if drained.is_err() {
         tracing::warn!("requests were still running at the end of server.drain");
@@ -193,12 +196,9 @@ fn listen(app: &web::Data<App>, loaded: &Loaded, listener: TcpListener) -> std::
 /// A change of a file in the configuration folder reloads, once the writes have settled.
 fn watch_files(app: &web::Data<App>) -> Option<notify::RecommendedWatcher> {
     let (tx, mut rx) = tokio::sync::mpsc::channel::<()>(1);
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let relevant = event.is_ok_and(|e| !matches!(e.kind, notify::EventKind::Access(_)));
+    let watcher = changes::watcher(move |_| {
         // A full channel holds a change already.
-        if relevant {
-            tx.try_send(()).ok();
-        }
+        tx.try_send(()).ok();
     });
     let watched = watcher.and_then(|mut w| w.watch(app.reloader.dir(), RecursiveMode::Recursive).map(|()| w));
     let watcher = match watched {
@@ -211,7 +211,7 @@ fn watch_files(app: &web::Data<App>) -> Option<notify::RecommendedWatcher> {
     let app = app.clone();
     actix_web::rt::spawn(async move {
         while rx.recv().await.is_some() {
-            while tokio::time::timeout(SETTLE, rx.recv()).await.is_ok_and(|e| e.is_some()) {}
+            while tokio::time::timeout(changes::SETTLE, rx.recv()).await.is_ok_and(|e| e.is_some()) {}
             // What is wrong was logged, and is shown by `GET /admin/config`.
             drop(app.reloader.reload(&app, "file change").await);
         }

@@ -2,6 +2,7 @@
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use hexafn_actors::definitions::TopicDurability;
 use hexafn_actors::system::System;
 use hexafn_actors::trace::{Step, Steps};
 use std::cell::RefCell;
@@ -37,13 +38,33 @@ pub struct App {
     pub reloader: Reloader,
     /// Raised at the beginning of the drain: readiness says no, hooks say 503.
     pub draining: AtomicBool,
+    /// Tells those who wait for that.
+    pub drain: tokio::sync::Notify,
     /// Raised once definitions are applied.
     pub ready: AtomicBool,
     /// Open WebSocket streams.
     pub streams: AtomicUsize,
+    /// What the bodies of open requests hold.
+    pub bodies: Arc<body::Bodies>,
 }
 
 impl App {
+    /// From now on nothing is accepted, and streams end.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.drain.notify_waiters();
+    }
+
+    /// Ends when the drain begins.
+    pub async fn until_draining(&self) {
+        let told = self.drain.notified();
+        let mut told = std::pin::pin!(told);
+        told.as_mut().enable();
+        if !self.draining.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
+
     /// The sources now.
     pub fn sources(&self) -> Arc<hooks::Sources> {
         self.sources.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -63,9 +84,10 @@ impl App {
     }
 
     /// May the request, which was let in, also see this?
-    pub fn may_read(&self, request: &HttpRequest, resource: &str, namespace: &str) -> bool {
+    pub fn may_read(&self, request: &HttpRequest, resource: &str, namespace: &str) -> Result<(), Problem> {
         let from = request.peer_addr().map(|a| a.ip());
-        self.bearer(request).is_ok_and(|bearer| self.auth.covers(bearer, from, (resource, "read", namespace)))
+        let bearer = self.bearer(request)?;
+        self.auth.covers(bearer, from, (resource, "read", namespace)).map(drop).map_err(refused)
     }
 
     /// Does the request come with a token that is known, where one is needed?
@@ -130,9 +152,18 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::new(403, "scope-missing", format!("this token may not do that; it needs the scope {needed}"))
         }
         Refusal::Limited(wait) => {
-            Problem::new(429, "too-many-failures", "too many requests with a wrong token from this address")
+            Problem::new(429, "too-many-failures", "too many wrong tokens from this address; the right one passes")
                 .retry_after(wait)
         }
+    }
+}
+
+/// What an answer says of where an event is: `disk`, `disk-later` with `storage.sync = "lazy"`, `memory`.
+fn durability(app: &App, topic: TopicDurability) -> &'static str {
+    match topic {
+        TopicDurability::Memory => "memory",
+        TopicDurability::Disk if app.system.is_synced() => "disk",
+        TopicDurability::Disk => "disk-later",
     }
 }
 
@@ -207,10 +238,13 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
             web::PathConfig::default().error_handler(|e, _| Problem::new(400, "path-invalid", e.to_string()).into()),
         )
         .app_data(worker)
-        .service(web::resource("/hooks/{source}").to(hooks::receive))
+        .service(
+            web::resource("/hooks/{source}").wrap(actix_web::middleware::from_fn(gate::contain)).to(hooks::receive),
+        )
         .service(
             web::scope("")
                 .wrap(actix_web::middleware::from_fn(gate::gate))
+                .wrap(actix_web::middleware::from_fn(gate::contain))
                 .service(web::resource("/health/live").route(web::get().to(live)))
                 .service(web::resource("/health/ready").route(web::get().to(ready)))
                 .service(web::resource("/metrics").route(web::get().to(metrics)))
@@ -240,6 +274,7 @@ async fn ready(app: web::Data<App>) -> HttpResponse {
 
 async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "metrics", "read", "*")?;
+    app.system.metrics().request_bodies.set(i64::try_from(app.bodies.held()).unwrap_or(i64::MAX));
     let text = app.system.metrics().render().map_err(|e| Problem::new(500, "metrics", e.to_string()))?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

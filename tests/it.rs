@@ -12,6 +12,8 @@ mod brokers;
 mod canonical;
 #[path = "it/cases.rs"]
 mod cases;
+#[path = "it/compilers.rs"]
+mod compilers;
 #[path = "it/guests.rs"]
 mod guests;
 #[path = "it/outlets.rs"]
@@ -62,6 +64,8 @@ mod egress;
 mod emit;
 #[path = "it/examples.rs"]
 mod examples;
+#[path = "it/executions.rs"]
+mod executions;
 #[path = "it/explained.rs"]
 mod explained;
 #[path = "it/flow.rs"]
@@ -78,6 +82,8 @@ mod https;
 mod isolation;
 #[path = "it/kafka.rs"]
 mod kafka;
+#[path = "it/languages.rs"]
+mod languages;
 #[path = "it/letters.rs"]
 mod letters;
 #[path = "it/lines.rs"]
@@ -96,8 +102,12 @@ mod otlp;
 mod outcomes;
 #[path = "it/overload.rs"]
 mod overload;
+#[path = "it/process.rs"]
+mod process;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/rerun.rs"]
+mod rerun;
 #[path = "it/s3.rs"]
 mod s3;
 #[path = "it/schemas.rs"]
@@ -120,5 +130,7 @@ mod testing;
 mod topics;
 #[path = "it/triggers.rs"]
 mod triggers;
+#[path = "it/types.rs"]
+mod types;
 #[path = "it/websocket.rs"]
 mod websocket;

@@ -32,21 +32,23 @@ pub struct Definitions {
     /// Targets.
     pub targets: BTreeMap<Str, Arc<TargetDefinition>>,
     /// What is told of deliveries on `hexafn.outcomes`.
-    pub outcomes: Outcomes,
+    pub outcomes: Told,
+    /// What is told of the runs of functions on `hexafn.executions`.
+    pub executions: Told,
 }
 
-/// What is told of deliveries on the topic `hexafn.outcomes`, where triggers can listen.
+/// What hexaFn tells of its own work on a topic, where triggers can listen.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcomes {
+pub enum Told {
     /// Nothing.
     Off,
-    /// Failed attempts, dead letters, breakers that open and close, disabled targets.
+    /// What failed: attempts, dead letters, breakers that open and close, disabled targets; runs of functions.
     #[default]
     Failures,
-    /// Also each delivery.
+    /// Also what went well.
     All,
 }
 
@@ -170,8 +172,8 @@ pub struct TriggerDefinition {
     pub on: On,
     /// The condition; always true when `None`.
     pub when: Option<Program>,
-    /// The function to run; the event's data is passed on unchanged when `None`.
-    pub run: Option<Str>,
+    /// What runs.
+    pub run: Run,
     /// The targets of the result.
     pub to: Vec<Str>,
     /// Of several triggers on one topic the higher is served first.
@@ -186,6 +188,22 @@ pub struct TriggerDefinition {
     pub origin: Str,
     /// A hash of its definition text: also the version in traces and dead letters.
     pub fingerprint: u64,
+}
+
+/// The function of a trigger.
+#[derive(Default)]
+pub struct Run {
+    /// Those that may run, before their fallbacks; none: the event's data is passed on unchanged. More than one only where
+    /// `by` says which.
+    pub of: Vec<Str>,
+    /// Gives the name of one of them for each event.
+    pub by: Option<Program>,
+}
+
+impl From<&str> for Run {
+    fn from(name: &str) -> Self {
+        Self { of: vec![name.into()], by: None }
+    }
 }
 
 /// A function.

@@ -165,6 +165,9 @@ pub enum DecodeError {
 /// The version byte of the stored form.
 const FORMAT: u8 = 1;
 
+/// Data of events was held against the limits of its door, or a function of hexaFn made it, which has limits of its own.
+pub(crate) const STORED: Limits = Limits { depth: Limits::MAX_DEPTH, keys: u32::MAX, bytes: Limits::MAX_BYTES };
+
 impl Event {
     /// An event with the given identity and data; other attributes are empty, the time is now, the trace fresh.
     pub fn new(source: impl Into<Str>, kind: impl Into<Str>, data: Bytes) -> Self {
@@ -182,6 +185,17 @@ impl Event {
             trace: TraceContext::new(),
             data,
             doc: OnceLock::new(),
+        }
+    }
+
+    /// What the ids of all that follows from this event begin with: its own id where hexaFn made that. Ids of senders are unique
+    /// for each source only (CloudEvents 1.0, `id`), and what follows has one source for all of them, so the event's source is
+    /// part of it, as a checksum.
+    pub fn stem(&self) -> String {
+        if ulid::Ulid::from_string(&self.id).is_ok() || self.source.starts_with("/triggers/") {
+            self.id.to_string()
+        } else {
+            format!("{}-{:08x}", self.id, crc32c::crc32c(self.source.as_bytes()))
         }
     }
 
@@ -230,7 +244,7 @@ impl Event {
     /// The parsed view of JSON data: made at the first call. `None` when the data is not JSON.
     pub fn doc(&self) -> Option<&Doc> {
         self.doc
-            .get_or_init(|| if self.is_json() { Doc::parse(self.data.clone(), &Limits::default()).ok() } else { None })
+            .get_or_init(|| if self.is_json() { Doc::parse(self.data.clone(), &STORED).ok() } else { None })
             .as_ref()
     }
 
@@ -400,6 +414,16 @@ mod tests {
             trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap(),
             ..Event::new("src", "push", Bytes::from_static(b"{\"a\":1}"))
         }
+    }
+
+    #[test]
+    fn what_follows_from_events_of_two_senders_with_one_id_has_two_ids() {
+        let of = |id: &str, source: &str| Event { id: id.into(), source: source.into(), ..sample() }.stem();
+        assert_ne!(of("1", "/a"), of("1", "/b"));
+        assert_eq!(of("1", "/a"), of("1", "/a"), "the same when it is run again");
+        let own = new_id();
+        assert_eq!(of(&own, "/hooks/a"), &*own, "an id of hexaFn is unique by itself");
+        assert_eq!(of("1-0a-first", "/triggers/first"), "1-0a-first");
     }
 
     #[test]

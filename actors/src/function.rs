@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use hexafn_dsl::json::Doc;
 use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, Program, RuntimeError, Validator, Value};
-use hexafn_runtimes::{Code, Ctx, Done, Level, Usage, Write};
+use hexafn_runtimes::{Code, Ctx, Done, Level, Line, Usage, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,12 +76,18 @@ pub struct Execution {
     pub function: Str,
     /// The version: the hash of its text.
     pub version: u64,
+    /// Its language.
+    pub runtime: &'static str,
     /// How long it took, waiting for a worker included.
     pub took: Duration,
     /// What it used, where a worker measured it.
     pub usage: Option<Box<Usage>>,
     /// `None` when it ended well.
     pub error: Option<Error>,
+    /// What it logged.
+    pub logs: Vec<Line>,
+    /// Whether it logged more than it may.
+    pub logs_cut: bool,
 }
 
 /// A function with its series and its workers.
@@ -155,7 +161,7 @@ impl Function {
     ) -> (Result<Produced, Error>, Execution) {
         let definition = &self.definition;
         let started = Instant::now();
-        let mut usage = None;
+        let (mut usage, mut logs, mut logs_cut) = (None, Vec::new(), false);
         let result = match self.fits(definition.input.as_deref(), Code::Input, "its input", &record.event.data) {
             Err(error) => Err(error),
             Ok(()) => match &definition.body {
@@ -176,7 +182,9 @@ impl Function {
                 Body::Hosted(hosted) => {
                     let done = self.call(hosted, record, trigger, attempt, now).await;
                     usage = Some(Box::new(done.usage));
-                    self.hosted(done, record, trigger)
+                    (logs, logs_cut) = (done.logs, done.logs_cut);
+                    self.log(&logs, logs_cut, record, trigger);
+                    self.hosted(done.result)
                 }
             },
         };
@@ -198,6 +206,13 @@ impl Function {
         if let Some(usage) = &usage {
             self.metrics.cpu.inc_by(usage.cpu.map_or(0.0, |cpu| cpu.as_secs_f64()));
             self.metrics.host_calls.inc_by(usage.host_calls);
+            if let Some(fuel) = usage.fuel {
+                self.metrics.fuel.with_label_values(&[&*definition.name]).inc_by(fuel);
+            }
+            if let Some(peak) = usage.peak_memory {
+                let highest = self.metrics.memory.with_label_values(&[&*definition.name]);
+                highest.set(highest.get().max(i64::try_from(peak).unwrap_or(i64::MAX)));
+            }
         }
         let execution = Execution {
             function: definition.name.clone(),
@@ -205,6 +220,9 @@ impl Function {
             took,
             usage,
             error: result.as_ref().err().cloned(),
+            runtime: definition.language(),
+            logs,
+            logs_cut,
         };
         (result, execution)
     }
@@ -261,10 +279,10 @@ impl Function {
         }
     }
 
-    /// What a worker says of a run, in the words of all functions.
-    fn hosted(&self, done: Done, record: &Record, trigger: &str) -> Result<Produced, Error> {
+    /// Writes what a run logged into the log.
+    fn log(&self, lines: &[Line], cut: bool, record: &Record, trigger: &str) {
         let event = &record.event;
-        for line in &done.logs {
+        for line in lines {
             let (function, message) = (&*self.definition.name, &*line.message);
             let (event_id, trace_id) = (&*event.id, &*event.trace.trace_id);
             match line.level {
@@ -274,11 +292,15 @@ impl Function {
                 Level::Error => tracing::error!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
             }
         }
-        if done.logs_cut {
+        if cut {
             tracing::warn!(target: LOGS, function = &*self.definition.name, trigger, event_id = &*event.id,
                 "it logged more than `limits.logs` allows; the rest is cut");
         }
-        let output = done.result.map_err(|error| self.hosted_error(&error))?;
+    }
+
+    /// What a worker says of a run, in the words of all functions.
+    fn hosted(&self, result: Result<hexafn_runtimes::Output, hexafn_runtimes::Error>) -> Result<Produced, Error> {
+        let output = result.map_err(|error| self.hosted_error(&error))?;
         let mut emitted = Vec::with_capacity(output.emitted.len());
         for one in output.emitted {
             let key = one.key.map(|key| Str::from(&*key));
@@ -350,7 +372,7 @@ fn part(condition: &hexafn_dsl::Program, record: &Record) -> Option<Doc> {
     if reads.is_whole() {
         return None;
     }
-    Doc::parse_part(&event.data, reads, &hexafn_dsl::json::Limits::default()).ok()
+    Doc::parse_part(&event.data, reads, &crate::event::STORED).ok()
 }
 
 /// Tests a condition on a record.
@@ -373,7 +395,8 @@ pub fn test(
 /// The topic that a source's expression gives an event, and the event back.
 pub fn topic_of(expr: &hexafn_dsl::Program, event: Event, now: Wall) -> (Event, Result<String, String>) {
     let record = Record::new("".into(), TopicId(0), 0, now, event);
-    let name = text(expr, &record).map_err(|e| format!("the topic expression of this source failed on the event: {e}"));
+    let name =
+        text(expr, &record, "", 1).map_err(|e| format!("the topic expression of this source failed on the event: {e}"));
     let name = name.and_then(|name| match pattern::check_name(&name) {
         Ok(()) => Ok(name),
         Err(e) => Err(format!("the topic expression of this source gave no topic name: {e}")),
@@ -381,9 +404,12 @@ pub fn topic_of(expr: &hexafn_dsl::Program, event: Event, now: Wall) -> (Event, 
     (record.event, name)
 }
 
-fn text(expr: &hexafn_dsl::Program, record: &Record) -> Result<String, String> {
-    let ctx =
-        CtxView { trigger: "", function: "", attempt: 1, now_us: record.stored.0, env: &[], random_seed: seed(record) };
+/// The text that an expression gives on a record.
+///
+/// # Errors
+/// It failed, or gave something else.
+pub fn text(expr: &hexafn_dsl::Program, record: &Record, trigger: &str, attempt: u32) -> Result<String, String> {
+    let ctx = CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], random_seed: seed(record) };
     let input = Input { event: view(record, expr.reads_data()), ctx };
     let mut budget = Budget::new(Limits { steps: 1_000_000, ..Limits::default() });
     let value = expr.eval(&input, &mut budget).map_err(|e| e.to_string())?;

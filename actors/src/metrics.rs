@@ -2,10 +2,14 @@
 //! counting is one atomic addition; labels are names from the configuration, and topic names beyond
 //! [`MAX_TOPIC_SERIES`] share the series `other`, so cardinality is bounded.
 
+use prometheus::core::{Collector, Metric};
 use prometheus::{
     Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Topics with a series of their own.
@@ -39,6 +43,10 @@ pub struct Metrics {
     pub function_cpu: CounterVec,
     /// Calls to the host per function that runs on workers.
     pub function_host_calls: IntCounterVec,
+    /// Instructions per function in WebAssembly.
+    pub function_fuel: IntCounterVec,
+    /// The most memory that one run of a function used, in bytes.
+    pub function_memory: IntGaugeVec,
     /// Seconds per run of a function.
     pub function_seconds: HistogramVec,
     /// Delivery attempts per target by outcome (`delivered`, `failed`, `dead-lettered`).
@@ -55,6 +63,8 @@ pub struct Metrics {
     pub subscription_waiting: IntGaugeVec,
     /// Dead letters written per subscription.
     pub dead_letters: IntCounterVec,
+    /// Bytes that the bodies of open requests hold.
+    pub request_bodies: IntGauge,
     /// Live viewers over WebSocket.
     pub viewers: IntGauge,
     /// Viewers closed because they were too slow.
@@ -132,6 +142,16 @@ impl Metrics {
                 "Calls of functions on workers to the host.",
                 &["function"],
             ),
+            function_fuel: counter(
+                "hexafn_function_fuel_total",
+                "Instructions of functions in WebAssembly.",
+                &["function"],
+            ),
+            function_memory: gauge(
+                "hexafn_function_peak_memory_bytes",
+                "The most memory that one run of a function on workers used since the start.",
+                &["function"],
+            ),
             function_seconds: seconds("hexafn_function_run_seconds", "Seconds per run of a function.", &["function"]),
             target_attempts: counter(
                 "hexafn_target_attempts_total",
@@ -160,6 +180,10 @@ impl Metrics {
                 &["subscription", "topic"],
             ),
             dead_letters: counter("hexafn_dead_letters_total", "Dead letters written.", &["subscription"]),
+            request_bodies: register(
+                &r,
+                IntGauge::new("hexafn_request_body_bytes", "Bytes that the bodies of open requests hold."),
+            ),
             viewers: register(&r, IntGauge::new("hexafn_viewers", "Live viewers over WebSocket.")),
             viewers_slow: register(
                 &r,
@@ -227,8 +251,31 @@ impl Metrics {
             errors: self.function_errors.clone(),
             cpu: self.function_cpu.with_label_values(&[name]),
             host_calls: self.function_host_calls.with_label_values(&[name]),
+            fuel: self.function_fuel.clone(),
+            memory: self.function_memory.clone(),
             seconds: self.function_seconds.with_label_values(&[name]),
         }
+    }
+
+    /// The failures of one function, by their code.
+    pub fn errors_of(&self, name: &str) -> BTreeMap<String, u64> {
+        let mut found = BTreeMap::new();
+        for family in self.function_errors.collect() {
+            for metric in family.get_metric() {
+                let label = |key| metric.get_label().iter().find(|l| l.name() == key).map(|l| l.value());
+                if label("function") == Some(name)
+                    && let Some(code) = label("code")
+                {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "a counter of integers"
+                    )]
+                    found.insert(code.to_owned(), metric.get_counter().get_value() as u64);
+                }
+            }
+        }
+        found
     }
 
     /// The series of one source that fetches.
@@ -271,8 +318,67 @@ pub struct FunctionMetrics {
     pub cpu: Counter,
     /// Calls to the host.
     pub host_calls: IntCounter,
+    /// Instructions; of all functions, since not every language has them.
+    pub fuel: IntCounterVec,
+    /// The most memory of one run, in bytes; of all functions.
+    pub memory: IntGaugeVec,
     /// Seconds per run.
     pub seconds: Histogram,
+}
+
+/// How long things took: a histogram as it was at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Times {
+    /// How many.
+    pub count: u64,
+    /// All together, in seconds.
+    pub sum: f64,
+    /// Bounds in seconds, rising, each with the number of those that took no longer.
+    pub buckets: Vec<(f64, u64)>,
+}
+
+impl From<&Histogram> for Times {
+    fn from(histogram: &Histogram) -> Self {
+        let proto = histogram.metric();
+        let seen = proto.get_histogram();
+        let buckets = seen.get_bucket().iter().map(|b| (b.upper_bound(), b.cumulative_count())).collect();
+        Self { count: seen.get_sample_count(), sum: seen.get_sample_sum(), buckets }
+    }
+}
+
+impl Times {
+    /// The time in seconds that this part of them, from 0 to 1, took at most; `None` when there is none. Within a bucket
+    /// they are taken to lie evenly, as Prometheus' `histogram_quantile` does, and what is beyond the last bound is said
+    /// to be at the last bound.
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        if self.count == 0 {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts of one process stay far below 2^52")]
+        let (of, rank) = (|count: u64| count as f64, part * self.count as f64);
+        let (mut low, mut below) = (0.0, 0);
+        for (high, count) in &self.buckets {
+            if of(*count) >= rank && *count > below {
+                return Some(low + (high - low) * (rank - of(below)).max(0.0) / of(count - below));
+            }
+            (low, below) = (*high, *count);
+        }
+        Some(low)
+    }
+
+    /// Those that came after an earlier look at the same histogram. Of one that was begun anew since then, all.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        if self.count < earlier.count {
+            return self;
+        }
+        self.count -= earlier.count;
+        self.sum -= earlier.sum;
+        for ((_, count), (_, then)) in self.buckets.iter_mut().zip(&earlier.buckets) {
+            *count = count.saturating_sub(*then);
+        }
+        self
+    }
 }
 
 /// The series of one source that fetches.
@@ -316,6 +422,34 @@ mod tests {
         metrics.trigger("big-push").fired.inc();
         let text = metrics.render().unwrap();
         assert!(text.contains(r#"hexafn_trigger_evaluations_total{outcome="fired",trigger="big-push"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn times_between_two_looks() {
+        let metrics = Metrics::new();
+        let seconds = metrics.function("f").seconds;
+        assert_eq!(Times::from(&seconds).quantile(0.5), None);
+        (0..100).for_each(|_| seconds.observe(0.0002));
+        let before = Times::from(&seconds);
+        let half = before.quantile(0.5).unwrap();
+        assert!((0.0001..=0.0005).contains(&half), "{half}");
+        (0..99).for_each(|_| seconds.observe(0.007));
+        seconds.observe(60.0);
+        let since = Times::from(&seconds).since(&before);
+        assert_eq!(since.count, 100);
+        let half = since.quantile(0.5).unwrap();
+        assert!((0.005..=0.01).contains(&half), "{half}");
+        assert_eq!(since.quantile(1.0), Some(10.0), "beyond the last bound");
+        assert_eq!(before.clone().since(&Times::from(&seconds)), before, "begun anew");
+    }
+
+    #[test]
+    fn failures_by_code() {
+        let metrics = Metrics::new();
+        metrics.function_errors.with_label_values(&["f", "thrown"]).inc_by(2);
+        metrics.function_errors.with_label_values(&["g", "timeout"]).inc();
+        assert_eq!(metrics.errors_of("f"), [("thrown".to_owned(), 2)].into());
+        assert_eq!(metrics.errors_of("h"), [].into());
     }
 
     #[test]

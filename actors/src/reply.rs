@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::event::Str;
@@ -19,8 +20,10 @@ pub enum Answer {
     Failed(Str),
 }
 
-/// Who waits, by event id: for which trigger, and where to answer.
-type Shard = Mutex<HashMap<Str, (Str, oneshot::Sender<Answer>)>>;
+/// Who waits: for which trigger, and where to answer.
+type Entry = (Str, oneshot::Sender<Answer>);
+/// Who waits, by event id.
+type Shard = Mutex<HashMap<Str, Entry>>;
 
 /// The waiting requests, by event id. Many small locks, so that workers seldom meet; nobody waits while holding one.
 pub struct Replies {
@@ -41,14 +44,17 @@ impl Replies {
         &self.shards[at % self.shards.len()]
     }
 
-    /// Waits for the answer of a trigger to an event. Register before the event is published.
-    pub fn wait(&self, id: Str, trigger: Str) -> oneshot::Receiver<Answer> {
-        let (tx, rx) = oneshot::channel();
-        let shard = self.shard(&id);
-        if shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, (trigger, tx)).is_none() {
-            self.waiting.fetch_add(1, Ordering::Release);
+    /// Waits for the answer of a trigger to an event, until the guard is dropped. Register before the event is published.
+    /// `None` while another request waits for the same event: that one is answered.
+    pub fn wait(self: &Arc<Self>, id: Str, trigger: Str) -> Option<Waiting> {
+        let (tx, answer) = oneshot::channel();
+        let mut shard = self.shard(&id).lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.contains_key(&id) {
+            return None;
         }
-        rx
+        shard.insert(id.clone(), (trigger, tx));
+        self.waiting.fetch_add(1, Ordering::Release);
+        Some(Waiting { replies: Arc::clone(self), id, answer })
     }
 
     /// Answers, if somebody waits. Cheap when nobody does.
@@ -56,21 +62,16 @@ impl Replies {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return;
         }
-        if let Some(tx) = self.take(id, |who| who == trigger)
+        if let Some(tx) = self.take(id, |(who, _)| &**who == trigger)
             && tx.send(answer()).is_err()
         {
             tracing::debug!(id, "the request ended before its answer");
         }
     }
 
-    /// Gives up waiting.
-    pub fn forget(&self, id: &str) {
-        drop(self.take(id, |_| true));
-    }
-
-    fn take(&self, id: &str, by: impl Fn(&str) -> bool) -> Option<oneshot::Sender<Answer>> {
-        let mut shard = self.shard(id).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !shard.get(id).is_some_and(|(who, _)| by(who)) {
+    fn take(&self, id: &str, by: impl Fn(&Entry) -> bool) -> Option<oneshot::Sender<Answer>> {
+        let mut shard = self.shard(id).lock().unwrap_or_else(PoisonError::into_inner);
+        if !shard.get(id).is_some_and(by) {
             return None;
         }
         let (_, sender) = shard.remove(id)?;
@@ -79,22 +80,61 @@ impl Replies {
     }
 }
 
+/// A request that waits. Dropped, however the request ends, it is forgotten.
+pub struct Waiting {
+    replies: Arc<Replies>,
+    id: Str,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Waiting {
+    /// The answer; `None` when it does not come within the time, or never (the trigger's actor was restarted).
+    pub async fn within(mut self, time: Duration) -> Option<Answer> {
+        tokio::time::timeout(time, &mut self.answer).await.ok()?.ok()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // After an answer the place may be another request's: only one that nobody listens to is taken away.
+        self.answer.close();
+        drop(self.replies.take(&self.id, |(_, tx)| tx.is_closed()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn answers_once_and_only_who_waits() {
-        let replies = Replies::default();
+    #[tokio::test]
+    async fn answers_once_and_only_who_waits() {
+        let replies = Arc::new(Replies::default());
         replies.answer("x", "t", || unreachable!("nobody waits"));
-        let mut rx = replies.wait("a".into(), "t".into());
+        let waiting = replies.wait("a".into(), "t".into()).unwrap();
+        assert!(replies.wait("a".into(), "t".into()).is_none(), "the first one waits on");
         replies.answer("b", "t", || unreachable!("b does not wait"));
         replies.answer("a", "other", || unreachable!("another trigger"));
         replies.answer("a", "t", || Answer::Nothing);
-        assert_eq!(rx.try_recv().unwrap(), Answer::Nothing);
-        let mut gone = replies.wait("c".into(), "t".into());
-        replies.forget("c");
-        assert!(gone.try_recv().is_err());
+        assert_eq!(waiting.within(Duration::MAX).await, Some(Answer::Nothing));
+        assert_eq!(replies.waiting.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_ends_is_forgotten_and_nobody_else() {
+        let replies = Arc::new(Replies::default());
+        let gone = replies.wait("c".into(), "t".into()).unwrap();
+        drop(gone);
+        assert_eq!(replies.waiting.load(Ordering::Acquire), 0);
+        replies.answer("c", "t", || unreachable!("forgotten"));
+        let late = replies.wait("c".into(), "t".into()).unwrap();
+        assert_eq!(late.within(Duration::ZERO).await, None);
+        assert_eq!(replies.waiting.load(Ordering::Acquire), 0);
+        let answered = replies.wait("d".into(), "t".into()).unwrap();
+        replies.answer("d", "t", || Answer::Nothing);
+        let next = replies.wait("d".into(), "t".into()).unwrap();
+        drop(answered);
+        replies.answer("d", "t", || Answer::Nothing);
+        assert_eq!(next.within(Duration::MAX).await, Some(Answer::Nothing), "the place was taken by another request");
     }
 }

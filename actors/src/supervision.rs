@@ -48,7 +48,7 @@ pub use machine::State;
 pub use node::{Change, ControlError, Node, Verb};
 pub use strategy::{Backoff, Intensity, OnExhausted, Opening, RawStrategy, RestartStrategy};
 pub use supervisor::{
-    ChildSpec, Control, DrainStep, Drained, Group, Remove, Settings, Shutdown, Snapshot, Spawn, Supervisor, Watch,
-    Watching,
+    ChildSpec, Control, DrainStep, Drained, Group, HANG_AFTER, Remove, Settings, Shutdown, Snapshot, Spawn, Supervisor,
+    Watch, Watching,
 };
 pub use tree::{Lifetime, Tree};

@@ -49,7 +49,7 @@ pub mod probe;
 mod pulls;
 mod switches;
 
-pub use apply::{Applied, chain_of, outbox_of, topic_of};
+pub use apply::{Applied, chains_of, functions_of, outbox_of, topic_of};
 pub use switches::TriggerStatus;
 
 /// Called once when the process must end: the exit code and why.
@@ -367,7 +367,7 @@ impl System {
 
     /// Tells on the topic `hexafn.outcomes` what became of a target, unless that is switched off.
     pub async fn outcome(&self, kind: &str, subject: &str, message: &str) {
-        if read(&self.0.running).definitions.outcomes != crate::definitions::Outcomes::Off {
+        if read(&self.0.running).definitions.outcomes != crate::definitions::Told::Off {
             self.tell(OUTCOMES, &format!("hexafn.{kind}"), subject, message).await;
         }
     }

@@ -39,6 +39,7 @@ pub mod template;
 pub mod units;
 pub mod websocket;
 
+pub use dial::platform_tls;
 pub use settings::{BatchSettings, BreakerSettings, Common, Ordering, RedactSettings, RetrySettings, TopicSettings};
 pub use template::Template;
 pub use units::{Rate, Size, Span};

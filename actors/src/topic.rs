@@ -5,7 +5,7 @@
 
 use actix::Message;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 use crate::clock::Wall;
@@ -85,8 +85,33 @@ pub struct Subscriber {
     pub version: u64,
     /// The actor that handles them.
     pub to: Front<Deliveries>,
+    /// What that actor lets be with it.
+    pub limit: Limit,
     /// Where to tell what became of its deliveries.
     pub feedback: Option<Feedback>,
+}
+
+/// A subscriber's own bound on its deliveries in flight, beside that of its settings: 0 while its breaker is open, 1 for a
+/// probe. Its topics read it whenever they hand out, so the word that it has changed may be lost.
+#[derive(Debug, Clone)]
+pub struct Limit(Arc<AtomicUsize>);
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+}
+
+impl Limit {
+    /// Sets the bound; `None` is none.
+    pub fn set(&self, most: Option<usize>) {
+        self.0.store(most.unwrap_or(usize::MAX), Ordering::Release);
+    }
+
+    /// The bound; the greatest number when there is none.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The target that gets what another gave up.
@@ -100,14 +125,14 @@ pub struct Fallback {
     pub redact: Option<Arc<Redactor>>,
 }
 
-/// Events about deliveries, for triggers that listen to `hexafn.outcomes`.
+/// Events about deliveries (`hexafn.outcomes`) or runs of functions (`hexafn.executions`), for triggers that listen to them.
 #[derive(Debug, Clone)]
 pub struct Feedback {
-    /// The number of the topic `hexafn.outcomes`.
+    /// The number of the topic.
     pub topic: TopicId,
     /// `/targets/chat`, `/triggers/big-push`: the source of the events.
     pub source: Str,
-    /// Whether deliveries that went well are told, too.
+    /// Whether what went well is told, too.
     pub delivered: bool,
 }
 
@@ -169,6 +194,15 @@ pub struct Settlement {
     pub verdict: Verdict,
     /// Outputs and other writes that take effect with it, or not at all.
     pub ops: Ops,
+    /// Written whatever the verdict, unless it comes too late to count; alone not worth a sync.
+    pub told: Ops,
+}
+
+impl Settlement {
+    /// One that writes nothing.
+    pub fn new(seq: Seq, attempt: u32, verdict: Verdict) -> Self {
+        Self { seq, attempt, verdict, ops: Ops::new(), told: Ops::new() }
+    }
 }
 
 /// From a topic to a live viewer.
@@ -201,8 +235,6 @@ pub enum Act {
     Seek(DeliverFrom),
     /// Make what waits due now.
     RetryNow,
-    /// The subscriber's own limit on its credit.
-    Limit(Option<usize>),
 }
 
 /// The state of a subscription on one topic.
@@ -302,6 +334,9 @@ pub enum TopicMessage {
         /// The record it was working on when it failed; that one's attempt counts.
         culprit: Option<(Seq, Str)>,
     },
+    /// Look at what can be handed out: a subscriber's limit has changed, or another receiver serves it. A topic looks after
+    /// every message, so one that finds the mailbox full may be dropped.
+    Look,
     /// Change a subscription.
     Act {
         /// The subscription.
@@ -335,6 +370,7 @@ impl std::fmt::Debug for TopicMessage {
             Self::Attach(_) => "Attach",
             Self::Detach { .. } => "Detach",
             Self::Restarted { .. } => "Restarted",
+            Self::Look => "Look",
             Self::Act { .. } => "Act",
             Self::View { .. } => "View",
             Self::Unview(_) => "Unview",

@@ -9,10 +9,11 @@
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
+use crate::function::Execution;
 use crate::log::{Ops, Record};
 use crate::metrics::TriggerMetrics;
 use crate::reply::{Answer, Replies};
@@ -24,12 +25,16 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::{OnExhausted, RestartStrategy};
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Deliveries, Settlement, TopicMessage};
+use crate::topic::{Deliveries, Feedback, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use run::{End, Ran, Runner};
 
 pub mod dry;
 pub mod run;
+pub mod told;
+
+/// How long a trigger keeps its thread at a time, where it runs functions on it. One run is never cut.
+const SLICE: Duration = Duration::from_millis(20);
 
 /// What is counted of a trigger, for tables; read by anybody at any time.
 #[derive(Debug, Default)]
@@ -69,6 +74,8 @@ pub struct TriggerSpec {
     pub store: Arc<Store>,
     /// The record that is being worked on, plus one: outlives the actor, so that its successor knows the culprit.
     pub working: Arc<AtomicU64>,
+    /// Where the runs of functions are told.
+    pub executions: Option<Feedback>,
 }
 
 /// When a trigger is quarantined: ten failures in a row, or half of at least twenty within a minute.
@@ -105,7 +112,7 @@ impl Trigger {
     }
 
     /// Runs one record and says how it is settled.
-    fn work(&mut self, record: &Record, attempt: u32, steps: &mut Vec<Step>) -> (Verdict, Ops) {
+    fn work(&mut self, record: &Record, attempt: u32, steps: &mut Vec<Step>) -> Settlement {
         let now = Wall::now();
         let ran = self.spec.runner.run_now(record, attempt, now);
         self.conclude(ran, record, attempt, now, steps)
@@ -119,7 +126,7 @@ impl Trigger {
         attempt: u32,
         now: Wall,
         steps: &mut Vec<Step>,
-    ) -> (Verdict, Ops) {
+    ) -> Settlement {
         if matches!(ran.end, End::Fired { .. } | End::Dropped)
             && let Err(message) = self.spec.store.apply(&ran.writes)
         {
@@ -128,6 +135,9 @@ impl Trigger {
         let name = &self.spec.runner.definition.name;
         let event = &record.event;
         tell(&ran, record, name, attempt);
+        let executions = self.spec.executions.as_ref().filter(|_| !ran.executions.is_empty());
+        let told =
+            executions.map_or_else(Ops::new, |feedback| told::executions(&ran, record, name, attempt, feedback, now));
         if !matches!(ran.end, End::Skipped) || ran.condition > Duration::from_millis(1) {
             let mut step = Step::ended(event, Stage::Evaluated, name.clone(), ran.condition);
             // It is told after the functions have run, and began before them.
@@ -156,7 +166,7 @@ impl Trigger {
                 self.spec.replies.answer(&event.id, name, answer);
             }
         };
-        match ran.end {
+        let (verdict, ops) = match ran.end {
             End::Skipped => {
                 self.spec.metrics.skipped.inc();
                 self.spec.counts.skipped.fetch_add(1, Ordering::Relaxed);
@@ -193,11 +203,12 @@ impl Trigger {
                 self.spec.counts.failed.fetch_add(1, Ordering::Relaxed);
                 answer(&|| Answer::Failed(message.as_str().into()));
                 let kind = if permanent { FailureKind::Permanent } else { FailureKind::Reported };
-                let failure = Failure::new(kind, &message, now);
+                let failure = Failure::new(kind, &message, now).ran(versions(&ran.executions));
                 self.ill(&failure);
                 (if permanent { Verdict::Term(failure) } else { Verdict::Nak(failure) }, Ops::new())
             }
-        }
+        };
+        Settlement { seq: record.seq, attempt, verdict, ops, told }
     }
 
     fn well(&mut self) {
@@ -212,6 +223,12 @@ impl Trigger {
             self.gave_up = Some(format!("most of its events fail; the last: {}", failure.message));
         }
     }
+}
+
+/// The functions that ran and their versions: `score@0123456789abcdef, score-lua@…`.
+fn versions(executions: &[Execution]) -> Option<Str> {
+    let all: Vec<_> = executions.iter().map(|run| format!("{}@{:016x}", run.function, run.version)).collect();
+    (!all.is_empty()).then(|| all.join(", ").into())
 }
 
 /// The log line of an evaluation and of each run.
@@ -260,27 +277,50 @@ impl Handler<Deliveries> for Trigger {
         if enabled && !self.spec.runner.is_inline() {
             return self.begin(deliveries, ctx);
         }
-        let mut steps = Vec::with_capacity(deliveries.items.len() * 3);
-        let mut items = Vec::with_capacity(deliveries.items.len());
-        for delivery in &deliveries.items {
-            let record = &delivery.record;
-            self.life.working_on(record.seq);
-            self.spec.working.store(record.seq + 1, Ordering::Relaxed);
-            crate::failpoint!("trigger-panic");
-            let (verdict, ops) =
-                if enabled { self.work(record, delivery.attempt, &mut steps) } else { (Verdict::Ack, Ops::new()) };
-            items.push(Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops });
-        }
-        self.spec.working.store(0, Ordering::Relaxed);
-        record(&self.spec.traces, steps, &self.spec.steps_dropped);
-        let message =
-            TopicMessage::Settle { subscription: subscription_name(&self.spec.runner.definition.name), items };
-        settle(&deliveries.reply_to, message, self, ctx);
-        self.give_up(ctx);
+        self.run_here(deliveries, enabled, ctx);
     }
 }
 
 impl Trigger {
+    /// Runs events on this thread: as many as [`SLICE`] has room for. The others follow after whoever else is on it.
+    fn run_here(&mut self, mut deliveries: Deliveries, enabled: bool, ctx: &mut Context<Self>) {
+        let began = Instant::now();
+        let mut steps = Vec::with_capacity(deliveries.items.len() * 3);
+        let mut items = Vec::with_capacity(deliveries.items.len());
+        for delivery in &deliveries.items {
+            if !items.is_empty() && began.elapsed() > SLICE {
+                break;
+            }
+            let record = &delivery.record;
+            self.life.working_on(record.seq);
+            self.spec.working.store(record.seq + 1, Ordering::Relaxed);
+            crate::failpoint!("trigger-panic");
+            items.push(if enabled {
+                self.work(record, delivery.attempt, &mut steps)
+            } else {
+                Settlement::new(record.seq, delivery.attempt, Verdict::Ack)
+            });
+        }
+        self.spec.working.store(0, Ordering::Relaxed);
+        record(&self.spec.traces, steps, &self.spec.steps_dropped);
+        deliveries.items.drain(..items.len());
+        let message =
+            TopicMessage::Settle { subscription: subscription_name(&self.spec.runner.definition.name), items };
+        settle(&deliveries.reply_to, message, self, ctx);
+        self.give_up(ctx);
+        if !deliveries.items.is_empty() {
+            // Not by a message to itself, which would be handled before anything else on this thread.
+            let others = tokio::task::yield_now().into_actor(self);
+            others
+                .map(move |(), this, ctx| {
+                    let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+                    let enabled = this.spec.enabled.load(Ordering::Relaxed);
+                    this.run_here(deliveries, enabled, ctx);
+                })
+                .spawn(ctx);
+        }
+    }
+
     /// Starts what workers run, as many at a time as the subscription lets be in flight.
     fn begin(&mut self, deliveries: Deliveries, ctx: &mut Context<Self>) {
         for delivery in deliveries.items {
@@ -295,12 +335,12 @@ impl Trigger {
                 .map(move |(ran, record), this, ctx| {
                     let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
                     let mut steps = std::mem::take(&mut this.steps);
-                    let (verdict, ops) = this.conclude(ran, &record, attempt, now, &mut steps);
+                    let settlement = this.conclude(ran, &record, attempt, now, &mut steps);
                     this.steps = steps;
                     if this.finished.is_empty() {
                         ctx.notify(Answered);
                     }
-                    this.finished.push((reply_to, Settlement { seq: record.seq, attempt, verdict, ops }));
+                    this.finished.push((reply_to, settlement));
                 })
                 .spawn(ctx);
         }

@@ -12,9 +12,10 @@ use hexafn_actors::event::{Event, Str};
 use hexafn_actors::log::rocks::RocksOptions;
 use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
 use hexafn_actors::source::timer::ScheduleConfig;
-use hexafn_actors::supervision::{Change, FailureKind, Node, RestartStrategy, Snapshot, Watch};
+use hexafn_actors::supervision::{Change, Control, FailureKind, Node, RestartStrategy, Snapshot, Verb, Watch};
 use hexafn_actors::system::{System, SystemOptions};
 use hexafn_actors::target::{Common, Context, Factory, Secrets, file};
+use hexafn_actors::topic::{Act, DeliverFrom};
 use hexafn_dsl::{ProgramKind, SourceText, compile};
 use hexafn_runtimes::{Language, Source};
 use std::path::Path;
@@ -90,7 +91,7 @@ fn definitions(dir: &Path) -> Definitions {
             name: name.into(),
             on: On::Topic("in".into()),
             when: Some(program("event.data.n > 0", ProgramKind::Condition)),
-            run: Some(if name == "first" { "double" } else { "lua" }.into()),
+            run: if name == "first" { "double" } else { "lua" }.into(),
             to: vec!["results".into(), "audit".into()],
             priority: if name == "first" { 1 } else { 0 },
             enabled: true,
@@ -247,15 +248,17 @@ async fn system(dir: &Path, actor: RestartStrategy) -> System {
     system
 }
 
-/// Waits until an actor is as it should be.
+/// Waits until an actor is as it should be: that of a path, or any below one that ends with `/`.
 async fn until(system: &System, path: &str, is: impl Fn(&Node) -> bool) -> Node {
     let deadline = Instant::now() + Duration::from_secs(30);
+    let meant = |node: &Node| &*node.path == path || (path.ends_with('/') && node.path.starts_with(path));
     loop {
-        let node = nodes(system).await.into_iter().find(|n| &*n.path == path).unwrap_or_else(|| panic!("no {path}"));
-        if is(&node) {
-            return node;
+        let found: Vec<Node> = nodes(system).await.into_iter().filter(|node| meant(node)).collect();
+        assert!(!found.is_empty(), "no {path}");
+        if let Some(node) = found.iter().find(|node| is(node)) {
+            return node.clone();
         }
-        assert!(Instant::now() < deadline, "{path}: {node:?}");
+        assert!(Instant::now() < deadline, "{path}: {found:?}");
         tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await.ok();
     }
 }
@@ -269,7 +272,8 @@ async fn the_configured_strategy_is_that_of_topics_and_the_recorder_too() {
         ..RestartStrategy::actor()
     };
     let system = system(dir.path(), never).await;
-    for (failpoint, path) in [("traces-panic", "/watch/traces"), ("topic-panic", "/topics/in")] {
+    // Whichever topic is the next to get a message.
+    for (failpoint, path) in [("traces-panic", "/watch/traces"), ("topic-panic", "/topics/")] {
         fail::cfg(failpoint, "1*panic(by a test)").unwrap();
         publish(&system, 1).await;
         let node = until(&system, path, |node| node.state == "quarantined").await;
@@ -301,6 +305,144 @@ async fn a_handler_that_hangs_loses_its_thread_and_the_event_is_worked_on_by_a_f
     let id = publish(&system, 3).await.expect("accepted");
     outputs(&system, dir.path(), &id).await;
     assert!(system.is_healthy());
+    system.shutdown(Duration::from_secs(5)).await;
+    scenario.teardown();
+}
+
+/// The events of a topic by their ids, each with how often it is there.
+fn ids(system: &System, topic: &str) -> std::collections::BTreeMap<Str, usize> {
+    let mut ids = std::collections::BTreeMap::new();
+    if let Some(topic) = system.cast().get(topic) {
+        for record in system.cast().log().read(topic.id, 1, 10_000, 64 << 20).unwrap_or_default() {
+            *ids.entry(record.event.id.clone()).or_default() += 1;
+        }
+    }
+    ids
+}
+
+/// Waits until something holds.
+async fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await.ok();
+    }
+}
+
+/// Publishes events that both triggers have run on; the topic's actor then has none of them in memory.
+async fn stored(system: &System, dir: &Path, count: usize) -> Vec<Str> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        all.push(publish(system, 1).await.expect("accepted"));
+    }
+    for id in &all {
+        outputs(system, dir, id).await;
+    }
+    let restart = Control { path: "/topics/in".into(), verb: Verb::Restart };
+    system.supervisor().send(restart).await.unwrap().unwrap();
+    until(system, "/topics/in", |node| node.state == "running").await;
+    all
+}
+
+#[actix::test]
+async fn what_cannot_be_read_for_a_while_is_delivered_when_it_can() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let system = system(dir.path(), RestartStrategy::actor()).await;
+    let all = stored(&system, dir.path(), 20).await;
+    fail::cfg("log-unreadable", "return").unwrap();
+    system.cast().act("trigger.first", Act::Seek(DeliverFrom::All)).await.unwrap();
+    // The topic answers after it has tried.
+    let topic = system.cast().get("in").unwrap();
+    for _ in 0..2 {
+        system.cast().status(&topic).await.expect("the topic serves");
+    }
+    fail::remove("log-unreadable");
+    wait_for("each event has run again", || {
+        let results = ids(&system, "results");
+        all.iter().all(|id| results.get(&*format!("{id}-first")) == Some(&2))
+    })
+    .await;
+    assert_eq!(ids(&system, "hexafn.dead.trigger.first"), [].into(), "nothing was given up");
+    system.shutdown(Duration::from_secs(5)).await;
+    scenario.teardown();
+}
+
+#[actix::test]
+async fn a_damaged_record_becomes_a_dead_letter_and_holds_up_nothing_behind_it() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let system = system(dir.path(), RestartStrategy::actor()).await;
+    let all = stored(&system, dir.path(), 6).await;
+    fail::cfg("log-damaged-in", "return(3)").unwrap();
+    system.cast().act("trigger.first", Act::Seek(DeliverFrom::All)).await.unwrap();
+    wait_for("the others have run again", || {
+        let results = ids(&system, "results");
+        let twice = all.iter().filter(|id| results.get(&*format!("{id}-first")) == Some(&2)).count();
+        twice == all.len() - 1 && !ids(&system, "hexafn.dead.trigger.first").is_empty()
+    })
+    .await;
+    let dead = system.cast().get("hexafn.dead.trigger.first").unwrap();
+    let letters = system.cast().log().read(dead.id, 1, 10, 1 << 20).unwrap();
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((&*letter.event.id, &*letter.event.kind), ("in-3-damaged", "hexafn.record.damaged"));
+    let mark = |name: &str| letter.event.extensions.iter().find(|(n, _)| &**n == name).map(|(_, v)| v.to_string());
+    assert_eq!((mark("deadtopic"), mark("deadseq")), (Some("in".into()), Some("3".into())));
+    assert!(mark("deadcause").unwrap().contains("record 3 of topic `in` is damaged"), "{letter:?}");
+    system.shutdown(Duration::from_secs(5)).await;
+    scenario.teardown();
+}
+
+#[actix::test]
+async fn many_slow_runs_are_no_hang_and_let_others_of_the_thread_in() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let system = system(dir.path(), RestartStrategy::actor()).await;
+    // Together longer than a handler may take.
+    fail::cfg("trigger-panic", "delay(40)").unwrap();
+    let all = futures_util::future::join_all((0..250).map(|_| publish(&system, 1))).await;
+    let begun = Instant::now();
+    let other = system.cast().ensure("other").await.unwrap();
+    system.publish(&other, Event::new("test", "number", "1".into())).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "the thread is free between runs: {:?}", begun.elapsed());
+    wait_for("all have run", || {
+        let results = ids(&system, "results");
+        all.iter().flatten().all(|id| results.contains_key(&*format!("{id}-first")))
+    })
+    .await;
+    fail::remove("trigger-panic");
+    let after = nodes(&system).await;
+    assert_eq!((restarts(&after, "/triggers/first"), restarts(&after, "/topics/in")), (0, 0));
+    assert_eq!(ids(&system, "hexafn.dead.trigger.first"), [].into());
+    system.shutdown(Duration::from_secs(5)).await;
+    scenario.teardown();
+}
+
+#[actix::test]
+async fn a_filter_that_lets_nothing_through_holds_up_no_topic() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let system = system(dir.path(), RestartStrategy::actor()).await;
+    let rare = system.cast().ensure("rare").await.unwrap();
+    let event = || Event::new("test", "number", "{\"n\":1}".into());
+    for published in futures_util::future::join_all((0..1500).map(|_| system.publish(&rare, event()))).await {
+        published.unwrap();
+    }
+    // Together longer than a handler may take.
+    fail::cfg("filter-runs", "delay(4)").unwrap();
+    let asked = serde_json::json!({ "pattern": "rare", "filter": "event.data.n < 0", "from": "all" });
+    system.register("nothing", asked).await.unwrap();
+    let lag = async || {
+        let status = system.cast().status(&rare).await.expect("the topic answers meanwhile");
+        status.subscriptions.iter().find(|s| &*s.name == "nothing").map(|s| s.lag)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while lag().await != Some(0) {
+        assert!(Instant::now() < deadline, "it was looked through");
+        tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await.ok();
+    }
+    fail::remove("filter-runs");
+    assert_eq!(restarts(&nodes(&system).await, "/topics/rare"), 0);
     system.shutdown(Duration::from_secs(5)).await;
     scenario.teardown();
 }

@@ -164,3 +164,31 @@ async fn after_a_panic_in_a_commit_a_fresh_journal_goes_on() {
         assert!(b.parts.healthy.load(Ordering::SeqCst));
     }
 }
+
+#[actix::test]
+async fn a_slow_sync_is_shared_by_all_that_wait_for_it() {
+    let _faults = faults();
+    let b = bench();
+    let journal = start(&b.parts).await;
+    let syncs = Arc::new(AtomicU64::new(0));
+    let count = syncs.clone();
+    fail::cfg_callback("journal-slow-sync", move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(500));
+    })
+    .unwrap();
+    let mut answers = Vec::new();
+    for n in 0..50 {
+        let (message, answer) = commit(b.topic, &n.to_string());
+        journal.do_send(message);
+        answers.push(answer);
+    }
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    // The first may go alone; what came during its sync shares the next.
+    let syncs = syncs.load(Ordering::SeqCst);
+    assert!((1..=3).contains(&syncs), "{syncs} syncs for 50 commits");
+    assert_eq!(texts(&*b.parts.log, b.topic).len(), 50);
+    assert!(b.parts.healthy.load(Ordering::SeqCst) && b.fatal.load(Ordering::SeqCst) == 0);
+}

@@ -41,12 +41,21 @@ pub struct Diagnostic {
     pub module: Option<ModuleText>,
 }
 
+/// Characters of a message.
+const LONGEST: usize = 1_000;
+
 impl Diagnostic {
     pub(crate) fn new(code: Code, span: impl Into<Range<usize>>, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        // A name in it may be as long as a program.
+        if let Some((at, _)) = message.char_indices().nth(LONGEST) {
+            message.truncate(at);
+            message.push('…');
+        }
         Self {
             code,
             severity: Severity::Error,
-            message: message.into(),
+            message,
             span: span.into(),
             label: String::new(),
             help: None,

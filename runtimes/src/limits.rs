@@ -139,6 +139,7 @@ mod tests {
         for wrong in [
             value("[1"),
             value("\"more than ten\""),
+            Output { value: Some([b'"', 0xff, b'"'].as_slice().into()), ..Output::default() },
             emitted(vec![emit("b", "1")]),
             emitted(vec![emit("a.b", "{")]),
             emitted(vec![emit("a.b", "1"), emit("a.b", "1"), emit("a.b", "1")]),

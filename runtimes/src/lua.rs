@@ -100,6 +100,8 @@ struct Call {
     deadline: Cell<Instant>,
     /// Interrupts until the clock is asked.
     until_look: Cell<u32>,
+    /// The most memory that was seen, in bytes.
+    peak: Cell<usize>,
     /// The limit that the call broke. Once there is one, every interrupt fails, and whatever the function caught, the call
     /// ends with it.
     broken: RefCell<Option<Error>>,
@@ -126,6 +128,11 @@ impl Call {
         *self.broken.borrow_mut() = late;
         true
     }
+
+    /// Notes the memory: the engine keeps no peak, and its collector runs while the function does.
+    fn look(&self, lua: &Lua) {
+        self.peak.set(self.peak.get().max(lua.used_memory()));
+    }
 }
 
 impl Engine {
@@ -134,6 +141,7 @@ impl Engine {
             session: RefCell::new(None),
             deadline: Cell::new(Instant::now()),
             until_look: Cell::new(0),
+            peak: Cell::new(0),
             broken: RefCell::new(None),
             thrown: RefCell::new(None),
         });
@@ -156,9 +164,14 @@ impl Engine {
         // through their metatable.
         lua.globals().set_readonly(true);
         let seen = call.clone();
-        lua.set_interrupt(move |_| match seen.must_stop() {
-            true => Err(mlua::Error::runtime("it was stopped")),
-            false => Ok(VmState::Continue),
+        lua.set_interrupt(move |lua| {
+            if seen.until_look.get() == 0 {
+                seen.look(lua);
+            }
+            match seen.must_stop() {
+                true => Err(mlua::Error::runtime("it was stopped")),
+                false => Ok(VmState::Continue),
+            }
         });
         Ok((lua, api))
     }
@@ -166,19 +179,29 @@ impl Engine {
 
 impl Instance for LuaInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
-        let ended = |result, session| Ended { result, session, fuel: None, peak_memory: None };
+        let ended = |result, session, peak: Option<usize>| {
+            let peak_memory = peak.and_then(|bytes| u64::try_from(bytes).ok());
+            Ended { result, session, fuel: None, peak_memory }
+        };
         let engine = match self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok) {
             Ok(engine) => engine,
-            Err(error) => return ended(Err(error), session),
+            Err(error) => return ended(Err(error), session, None),
         };
         if !engine.tidy() {
-            return ended(Err(Error::new(Code::Memory, "what the last call left could not be collected")), session);
+            return ended(
+                Err(Error::new(Code::Memory, "what the last call left could not be collected")),
+                session,
+                None,
+            );
         }
         engine.call.deadline.set(session.deadline());
         engine.call.until_look.set(LOOK_EVERY);
+        engine.call.peak.set(0);
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
+        engine.call.look(&engine.lua);
+        let peak = engine.call.peak.get().saturating_sub(engine.empty);
         // A function can have caught what its limit threw.
         let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
@@ -188,7 +211,7 @@ impl Instance for LuaInstance {
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
-        ended(result, session.unwrap_or_else(lost))
+        ended(result, session.unwrap_or_else(lost), Some(peak))
     }
 
     fn rest(&mut self) {

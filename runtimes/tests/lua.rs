@@ -293,6 +293,18 @@ fn an_instance_is_as_new_after_any_call() {
 }
 
 #[test]
+fn the_memory_that_a_call_took_is_told() {
+    let most = |body| function(body).call("{}").usage.peak_memory.unwrap();
+    let little = most("return 1");
+    assert!(little < 100_000, "{little}");
+    let held = most("return #('x'):rep(1000000)");
+    assert!((1_000_000..1_200_000).contains(&held), "{held}");
+    // Gone before the end.
+    let passing = most("do local s = ('x'):rep(4000000) end local t for i = 1, 1e5 do t = {i} end return 1");
+    assert!(passing >= 4_000_000, "{passing}");
+}
+
+#[test]
 fn what_a_call_leaves_takes_nothing_from_the_next() {
     // Each holds two thirds of the memory at its end.
     let mut script = function("local t = table.create(650000, event) return #t");

@@ -25,17 +25,29 @@ export interface RawJson {
   readonly rawJSON: string;
 }
 
-/** An event. `Data` is the type of its payload. */
+/** An event. `Data` is the type of its payload. What is absent is null. */
 export interface Event<Data = any> {
   readonly id: string;
-  readonly type: string;
   readonly source: string;
+  readonly type: string;
+  readonly subject: string | null;
   /** When it happened, RFC 3339. */
-  readonly time?: string;
-  readonly subject?: string;
+  readonly time: string;
+  readonly topic: string;
+  /** Its place in the topic, from 1. */
+  readonly seq: number;
+  /** The ordering key. */
+  readonly key: string | null;
+  readonly content_type: string | null;
+  readonly trace_id: string;
+  /** Headers that the source keeps, names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Further attributes of CloudEvents. */
+  readonly extensions: Readonly<Record<string, string>>;
+  /** The JSON of the event, or a text; null when it is neither. */
   data: Data;
-  /** Further attributes. */
-  [attribute: string]: any;
+  /** What is no JSON and no UTF-8, as Base64. */
+  readonly data_base64?: string;
 }
 
 /** An error that the host threw: what failed, and why. */
@@ -91,3 +103,21 @@ export interface Context {
 
 /** The default export of a function. Undefined drops the event; null is a value. */
 export type Handler<Data = any> = (event: Event<Data>, ctx: Context) => Output | undefined | void | Promise<Output | undefined | void>;
+
+declare global {
+  /** Log lines of the function. */
+  interface Console {
+    debug(...values: unknown[]): void;
+    info(...values: unknown[]): void;
+    log(...values: unknown[]): void;
+    warn(...values: unknown[]): void;
+    error(...values: unknown[]): void;
+  }
+  var console: Console;
+
+  interface JSON {
+    /** A number with all its digits: `JSON.rawJSON("0.10")`. @throws {SyntaxError} for what is no JSON value, or is an object or array */
+    rawJSON(text: string): RawJson;
+    isRawJSON(value: unknown): value is RawJson;
+  }
+}

@@ -1,43 +1,59 @@
 //! A function that is a file and nothing more: to try it before it is configured.
 
 use hexafn_actors::definitions::{Body, FunctionDefinition};
+use hexafn_actors::names::near;
 use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
 use hexafn_actors::supervision::duration::Span;
+use hexafn_actors::topic::pattern::Pattern;
 use hexafn_dsl::{ProgramKind, SourceText};
-use hexafn_runtimes::{Grants, Language, Limits, Settings, Source};
+use hexafn_runtimes::{Grants, Language, Settings, Source};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Failure;
-use crate::config::size::Size;
+use crate::config::{RawLimits, is_timeout};
 
-/// Compiles the function of a file, with the limits of a configured one and no grants.
-pub fn function(
-    file: &Path,
-    runtime: Option<&str>,
-    timeout: &str,
-    memory: &str,
-) -> Result<FunctionDefinition, Failure> {
+/// What `--limits` may name.
+const LIMITS: [&str; 8] = ["timeout", "memory", "stack", "output", "logs", "host_calls", "emits", "fuel"];
+
+/// What is said of the function beside its text.
+pub struct Given<'a> {
+    /// Its language, when the name of the file does not tell.
+    pub runtime: Option<&'a str>,
+    /// Limits, each `name=value`.
+    pub limits: &'a [String],
+    /// Topics that it may emit to.
+    pub emit: &'a [String],
+}
+
+fn wrong(message: String) -> Failure {
+    Failure::new(2, message)
+}
+
+/// Compiles the function of a file, with the limits of a configured one unless others are given.
+pub fn function(file: &Path, given: &Given<'_>) -> Result<FunctionDefinition, Failure> {
     let shown = file.display().to_string();
     let code = std::fs::read(file).map_err(|e| Failure::new(1, format!("{shown}: {e}")))?;
     let end = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let language = match (runtime, end) {
+    let language = match (given.runtime, end) {
         (Some(name), _) => name,
         (None, "hexa") => "dsl",
         (None, "js" | "mjs") => "js",
         (None, "lua" | "luau") => "lua",
         (None, "wasm" | "wat") => "wasm",
         (None, other) => {
-            let message =
-                format!("{shown}: `.{other}` does not tell the language; name it: --runtime dsl, js, lua or wasm");
-            return Err(Failure::new(2, message));
+            return Err(wrong(format!(
+                "{shown}: `.{other}` does not tell the language; name it: --runtime dsl, js, lua or wasm"
+            )));
         }
     };
-    let wrong = |message: String| Failure::new(2, message);
-    let timeout = Span::parse(timeout).map_err(|e| wrong(format!("--timeout: {e}")))?.0;
-    let memory = Size::parse(memory).map_err(|e| wrong(format!("--memory: {e}")))?;
+    let (timeout, limits) = limits(given.limits, language)?;
     let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or("function");
     let body = if language == "dsl" {
+        if !given.emit.is_empty() {
+            return Err(wrong("--emit: the text of a program in the language of hexaFn names its topics".to_owned()));
+        }
         let text = std::str::from_utf8(&code).map_err(|e| Failure::new(1, format!("{shown}: {e}")))?;
         let program = hexafn_dsl::compile(&SourceText { name: &shown, text }, ProgramKind::Function)
             .map_err(|problems| Failure::new(1, problems.to_string()))?;
@@ -48,9 +64,11 @@ pub fn function(
                 "--runtime: there is no language `{language}`; there are dsl, js, lua and wasm"
             )));
         };
-        let memory = usize::try_from(memory.0).unwrap_or(usize::MAX);
-        let limits = Limits { wall: timeout, memory, ..Limits::default() };
-        let settings = Arc::new(Settings { limits, grants: Grants::default() });
+        for topic in given.emit {
+            Pattern::new(topic).map_err(|e| wrong(format!("--emit: {e}")))?;
+        }
+        let grants = Grants { emit: given.emit.to_vec(), ..Grants::default() };
+        let settings = Arc::new(Settings { limits: limits.within(timeout), grants });
         let source = Source { name: name.into(), file: shown.as_str().into(), code: code.into() };
         let compiled = language
             .runtime()
@@ -71,4 +89,45 @@ pub fn function(
         env: Vec::new(),
         fingerprint: 0,
     })
+}
+
+/// Reads `--limits`, by the rules of `timeout` and `limits` of the configuration.
+fn limits(given: &[String], language: &str) -> Result<(Duration, RawLimits), Failure> {
+    let mut timeout = Duration::from_secs(1);
+    let mut limits = toml::Table::new();
+    let mut seen = Vec::new();
+    for one in given {
+        let (name, value) = one.split_once('=').ok_or_else(|| {
+            wrong(format!("--limits: `{one}` is not NAME=VALUE; write e.g. --limits memory=64MiB,timeout=1s"))
+        })?;
+        let (name, value) = (name.trim(), value.trim());
+        if !LIMITS.contains(&name) {
+            return Err(wrong(format!("--limits: there is no limit `{name}`; {}", near(name, LIMITS.into_iter()))));
+        }
+        if seen.contains(&name) {
+            return Err(wrong(format!("--limits: `{name}` is given twice")));
+        }
+        seen.push(name);
+        if name == "timeout" {
+            timeout = Span::parse(value).map_err(|e| wrong(format!("--limits: `timeout`: {e}")))?.0;
+            if !is_timeout(timeout) {
+                return Err(wrong("--limits: `timeout` must be from \"1ms\" to \"30s\"".to_owned()));
+            }
+            continue;
+        }
+        if language == "dsl" {
+            return Err(wrong(format!(
+                "--limits: `{name}` is for js, lua and wasm; the language of hexaFn has `timeout` alone"
+            )));
+        }
+        let value = value.parse().map_or_else(|_| toml::Value::String(value.to_owned()), toml::Value::Integer);
+        let one = toml::Table::from_iter([(name.to_owned(), value)]);
+        RawLimits::read(&one).map_err(|e| wrong(format!("--limits: `{name}`: {e}")))?;
+        limits.extend(one);
+    }
+    let limits = RawLimits::read(&limits).map_err(|e| wrong(format!("--limits: {e}")))?;
+    if let Some((name, range)) = limits.out_of_range().next() {
+        return Err(wrong(format!("--limits: `{name}` must be {range}")));
+    }
+    Ok((timeout, limits))
 }

@@ -1,9 +1,17 @@
 //! The client of the API.
 
+use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
 
+use super::exact::Page;
 use super::{Failure, Output};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take: a reload of everything, or an attempt of a target.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// Talks to one service.
 pub struct Client {
@@ -29,6 +37,8 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let http = reqwest::Client::builder()
             .no_proxy()
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
             .build()
             .map_err(|e| Failure::new(1, format!("the HTTP client cannot be set up: {e}")))?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token, runtime, http, output })
@@ -54,13 +64,19 @@ impl Client {
         self.send(self.http.get(self.url(path)))
     }
 
+    /// GET of a page of events or dead letters, as they are.
+    pub fn page(&self, path: &str) -> Result<Page, Failure> {
+        let bytes = self.bytes(self.http.get(self.url(path)))?;
+        serde_json::from_slice(&bytes).map_err(|e| Failure::new(1, format!("{path}: not the answer of hexaFn: {e}")))
+    }
+
     /// DELETE.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.send(self.http.delete(self.url(path)))
     }
 
     /// POST with a JSON body.
-    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         self.send(self.http.post(self.url(path)).json(body))
     }
 
@@ -93,23 +109,31 @@ impl Client {
     }
 
     fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+        self.bytes(request).map(|bytes| value(&bytes))
+    }
+
+    fn bytes(&self, request: reqwest::RequestBuilder) -> Result<bytes::Bytes, Failure> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
         self.block_on(async {
             let response = request.send().await.map_err(|e| {
-                let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+                // The outer errors say that it was a request; the innermost says what happened.
+                let causes = std::iter::successors(std::error::Error::source(&e), |e| e.source());
+                let why = causes.last().map_or_else(|| e.to_string(), ToString::to_string);
+                if e.is_timeout() {
+                    return Failure::new(69, format!("the service at {} did not answer in time ({why})", self.base));
+                }
                 let hint = "start it with `hexafn serve`, or name another with --server or HEXAFN_SERVER";
                 Failure::new(69, format!("the service at {} cannot be reached ({why}); {hint}", self.base))
             })?;
             let status = response.status();
             let bytes = response.bytes().await.map_err(|e| Failure::new(69, e.to_string()))?;
-            let value: Value = serde_json::from_slice(&bytes)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
             if status.is_success() {
-                return Ok(value);
+                return Ok(bytes);
             }
+            let value = value(&bytes);
             let code = match status.as_u16() {
                 401 | 403 => 77,
                 422 if value["code"] == "config-invalid" => 78,
@@ -122,6 +146,11 @@ impl Client {
             Err(Failure { code, message, json: Some(value) })
         })
     }
+}
+
+/// An answer, which may be no JSON where somebody else answers.
+fn value(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 /// A part of a path, percent-encoded.

@@ -5,14 +5,15 @@ use hexafn_actors::clock::Wall;
 use hexafn_actors::event::Event;
 use hexafn_actors::log::{Record, TopicId};
 use hexafn_actors::trigger::dry::dry_run;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::client::{Client, part};
-use super::online::{fields, rows};
+use super::online::{fields, page, rows};
 use super::table::{cell, plain};
-use super::{Done, Failure, Output, say};
+use super::{Done, Failure, Output, exact, say};
 use crate::config::{self, Options, SecretMode};
 
 /// Letters asked for at a time.
@@ -132,7 +133,7 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
         ),
         Dlq::List { subscription: Some(name), filter, from, limit } => {
             let filter = filter.map_or_else(String::new, |f| format!("&filter={}", part(&f)));
-            let found = client.get(&format!("{}?from={from}&limit={limit}{filter}", at(&name)))?;
+            let found = client.page(&format!("{}?from={from}&limit={limit}{filter}", at(&name)))?;
             let columns = &[
                 ("SEQ", "seq"),
                 ("GIVEN UP", "at"),
@@ -142,7 +143,7 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
                 ("ATTEMPTS", "attempts"),
                 ("CAUSE", "cause"),
             ];
-            rows(client, &found["letters"], columns)
+            page(client, &found, columns)
         }
         Dlq::Show { subscription, seq } => show(client, &subscription, seq),
         Dlq::Edit { subscription, seq, data } => {
@@ -160,10 +161,11 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
     }
 }
 
-fn one(client: &Client, subscription: &str, seq: u64) -> Result<Value, Failure> {
-    let mut found = client.get(&format!("{}?from={seq}&limit=1", at(subscription)))?;
-    let letter = found["letters"].get_mut(0).map(Value::take).unwrap_or_default();
-    if letter["seq"].as_u64() == Some(seq) {
+fn one(client: &Client, subscription: &str, seq: u64) -> Result<Box<RawValue>, Failure> {
+    let found = client.page(&format!("{}?from={seq}&limit=1", at(subscription)))?;
+    if let Some(letter) = found.rows.into_iter().next()
+        && read(&letter)["seq"].as_u64() == Some(seq)
+    {
         return Ok(letter);
     }
     Err(Failure::new(
@@ -172,12 +174,18 @@ fn one(client: &Client, subscription: &str, seq: u64) -> Result<Value, Failure> 
     ))
 }
 
+/// For everything but the data, whose numbers this rounds.
+fn read(letter: &RawValue) -> Value {
+    serde_json::from_str(letter.get()).unwrap_or_default()
+}
+
 fn show(client: &Client, subscription: &str, seq: u64) -> Done {
-    let letter = one(client, subscription, seq)?;
+    let whole = one(client, subscription, seq)?;
     if client.output == Output::Json {
-        say(letter.to_string());
+        say(exact::compact(whole.get()));
         return Ok(());
     }
+    let letter = read(&whole);
     for (title, field) in [
         ("given up", "at"),
         ("attempts", "attempts"),
@@ -190,10 +198,15 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
         say(format!("{title:9} {}", cell(&letter[field])));
     }
     if letter["failures"].as_array().is_some_and(|f| !f.is_empty()) {
-        rows(client, &letter["failures"], &[("ATTEMPT", "attempt"), ("FAILED", "at"), ("CAUSE", "cause")])?;
+        // Only a trigger runs something.
+        let ran = letter["failures"].as_array().is_some_and(|all| all.iter().any(|one| !one["ran"].is_null()));
+        let columns = [("ATTEMPT", "attempt"), ("FAILED", "at"), ("RAN", "ran"), ("CAUSE", "cause")];
+        let columns: Vec<_> = columns.into_iter().filter(|(_, field)| ran || *field != "ran").collect();
+        rows(client, &letter["failures"], &columns)?;
     }
-    let event = serde_json::to_string_pretty(&letter["event"]).unwrap_or_default();
-    event.lines().for_each(|line| say(plain(line)));
+    if let Some(event) = exact::member(&whole, "event") {
+        exact::pretty(event.get()).lines().for_each(|line| say(plain(line)));
+    }
     Ok(())
 }
 
@@ -245,15 +258,15 @@ fn check(client: &Client, subscription: &str, dir: &std::path::Path, limit: usiz
     let (mut from, mut tried, mut failed) = (1, 0, 0);
     let mut results = Vec::new();
     while tried < limit {
-        let page = PAGE.min(limit - tried);
-        let found = client.get(&format!("{}?from={from}&limit={page}", at(subscription)))?;
-        let letters = found["letters"].as_array().cloned().unwrap_or_default();
-        if letters.is_empty() {
+        let count = PAGE.min(limit - tried);
+        let found = client.page(&format!("{}?from={from}&limit={count}", at(subscription)))?;
+        if found.rows.is_empty() {
             break;
         }
-        from = found["next"].as_u64().unwrap_or(u64::MAX);
-        for letter in &letters {
-            let runs = dry_run(&loaded.definitions, &record(letter), |_| false);
+        from = found.next;
+        for whole in &found.rows {
+            let letter = read(whole);
+            let runs = dry_run(&loaded.definitions, &record(whole, &letter), |_| false);
             let run = runs.into_iter().find(|run| *run.trigger == *trigger);
             let outcome = run.as_ref().map_or("not reached", |run| run.outcome);
             let error = run.and_then(|run| run.error);
@@ -273,12 +286,15 @@ fn check(client: &Client, subscription: &str, dir: &std::path::Path, limit: usiz
 }
 
 /// The record that was given up, as far as its letter tells.
-fn record(letter: &Value) -> Record {
+fn record(whole: &RawValue, letter: &Value) -> Record {
     let event = &letter["event"];
     let text = |name: &str| event[name].as_str();
     let data = match (&event["data"], text("datacontenttype")) {
         (Value::String(text), Some(kind)) if !hexafn_actors::event::is_json_type(kind) => text.clone(),
-        (data, _) => data.to_string(),
+        _ => {
+            let data = exact::member(whole, "event").and_then(|event| exact::member(event, "data"));
+            data.map_or_else(|| "null".to_owned(), |data| data.get().to_owned())
+        }
     };
     let mut made = Event::new(text("source").unwrap_or_default(), text("type").unwrap_or_default(), data.into());
     made.id = text("id").unwrap_or_default().into();

@@ -173,17 +173,19 @@ fn picture(before: &Seen, after: Option<&Seen>) -> Picture {
             let topic = topic_box(&mut picture, topic);
             picture.arrows.insert((topic, id.clone()));
         }
-        let last = match trigger["run"].as_str() {
-            Some(function) => {
-                let function = (Kind::Function, function.to_owned());
-                picture.boxes.entry(function.clone()).or_default();
-                picture.arrows.insert((id, function.clone()));
-                function
-            }
-            None => id,
-        };
+        let mut last = Vec::new();
+        for function in list(&trigger["run"]) {
+            let function = (Kind::Function, text(function));
+            picture.boxes.entry(function.clone()).or_default();
+            picture.arrows.insert((id.clone(), function.clone()));
+            last.push(function);
+        }
+        if last.is_empty() {
+            last.push(id);
+        }
         for target in list(&trigger["to"]) {
-            picture.arrows.insert((last.clone(), (Kind::Target, text(target))));
+            let arrows = last.iter().map(|from| (from.clone(), (Kind::Target, text(target))));
+            picture.arrows.extend(arrows);
         }
     }
     picture
@@ -256,7 +258,7 @@ mod tests {
     fn seen(accepted: u64) -> Seen {
         Seen {
             sources: json!([{ "name": "in", "topic": "orders.eu", "accepted": accepted }]),
-            triggers: json!([{ "name": "t", "on": "orders.*", "run": "f", "to": ["web"], "enabled": false, "fired": 0 }]),
+            triggers: json!([{ "name": "t", "on": "orders.*", "run": ["f"], "to": ["web"], "enabled": false, "fired": 0 }]),
             targets: json!([{ "name": "web", "kind": "http", "breaker": "open", "delivered": 3 }]),
             topics: json!([{ "name": "orders.eu", "last": accepted }]),
             at: Instant::now(),

@@ -1,6 +1,7 @@
 //! `hexafn tail`, `hexafn sub read` and `hexafn logs`: streams, a line for each message.
 
 use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::Connector;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -34,7 +35,14 @@ pub async fn watch(client: &Client, url: &str, count: Option<u64>, settle: bool,
         let value = format!("Bearer {token}").parse().map_err(|_| Failure::new(77, "the token is not text"))?;
         request.headers_mut().insert("authorization", value);
     }
-    let connected = tokio_tungstenite::connect_async(request).await;
+    let connector = match request.uri().scheme_str() {
+        Some("wss") => {
+            let tls = hexafn_actors::target::platform_tls();
+            Connector::Rustls(tls.map_err(|e| Failure::new(69, format!("TLS cannot be set up: {e}")))?)
+        }
+        _ => Connector::Plain,
+    };
+    let connected = tokio_tungstenite::connect_async_tls_with_config(request, None, false, Some(connector)).await;
     let (mut stream, _) = connected.map_err(|e| refused(client, e))?;
     let mut seen = 0;
     while let Some(message) = stream.next().await {

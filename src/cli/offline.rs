@@ -4,34 +4,16 @@ use clap::{Args, Subcommand};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::{Definitions, SourceKind};
 use hexafn_actors::event::new_id;
-use hexafn_actors::function::Function;
-use hexafn_actors::metrics::Metrics;
 use hexafn_actors::source::RequestParts;
 use hexafn_actors::source::secret::Environment;
 use hexafn_actors::source::verify::Delivery;
 use hexafn_actors::trigger::dry::dry_run;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::client::Client;
-use super::table;
-use super::{Config, Done, Failure, Output, say};
+use super::{Config, Done, Failure, Output, exact, say, table};
 use crate::config::{self, Loaded, Options, SecretMode};
 use crate::web::simulate::Trial;
-
-/// The files of the shipped example, as `hexafn new` and `hexafn demo` write them.
-pub const EXAMPLE: [(&str, &str); 10] = [
-    ("hexafn.toml", include_str!("../../config/hexafn.toml")),
-    ("sources.toml", include_str!("../../config/sources.toml")),
-    ("topics.toml", include_str!("../../config/topics.toml")),
-    ("triggers.toml", include_str!("../../config/triggers.toml")),
-    ("functions.toml", include_str!("../../config/functions.toml")),
-    ("targets.toml", include_str!("../../config/targets.toml")),
-    ("tests.toml", include_str!("../../config/tests.toml")),
-    ("lib/text.hexa", include_str!("../../config/lib/text.hexa")),
-    ("samples/push.json", include_str!("../../config/samples/push.json")),
-    ("functions/summarize.hexa", include_str!("../../config/functions/summarize.hexa")),
-];
 
 /// Splits `key=value`.
 fn overrides(set: &[String]) -> Result<Vec<(String, String)>, Failure> {
@@ -51,7 +33,7 @@ pub fn serve(dir: &Path, set: &[String], quiet: bool) -> Done {
     crate::serve::run(options, quiet).map_err(|e| Failure::new(e.code, e.message))
 }
 
-fn load(dir: &Path) -> Result<Loaded, Failure> {
+pub(super) fn load(dir: &Path) -> Result<Loaded, Failure> {
     let options = Options { secrets: SecretMode::Optional, ..Options::new(dir) };
     config::load(&options).map_err(|errors| Failure {
         code: 78,
@@ -122,7 +104,7 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
     let trial = Trial { topic: args.topic.clone(), kind: args.kind, subject: args.subject, key: args.key, data };
     let runs = dry_run(&loaded.definitions, &trial.record(), |t| !t.enabled);
     if output == Output::Json {
-        say(serde_json::to_string(&runs).unwrap_or_default());
+        say(exact::compact(&serde_json::to_string(&runs).unwrap_or_default()));
         return Ok(());
     }
     if runs.is_empty() {
@@ -141,11 +123,11 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
             say(format!("  function  {} ({} us): {result}", function.name, function.took_us));
         }
         if let Some(result) = run.output {
-            say(format!("  output    {result}"));
+            say(format!("  output    {}", table::plain(&exact::compact(result.get()))));
         }
         for event in run.emitted {
             let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
-            say(format!("  emit      {}{key}: {}", event.topic, event.data));
+            say(format!("  emit      {}{key}: {}", event.topic, table::plain(&exact::compact(event.data.get()))));
         }
         if !run.to.is_empty() {
             say(format!("  to        {}", run.to.join(", ")));
@@ -155,107 +137,6 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
         }
     }
     Ok(())
-}
-
-/// `hexafn run`
-#[derive(Debug, Args)]
-pub struct Run {
-    #[command(flatten)]
-    config: Config,
-    /// The function, by name; or a file: `score.js`, `score.lua`, `score.wasm`, `score.wat`, `score.hexa`.
-    function: String,
-    /// The language of a file whose name does not tell: `dsl`, `js`, `lua`, `wasm`.
-    #[arg(long, value_name = "LANGUAGE")]
-    runtime: Option<String>,
-    /// How long the function of a file may take.
-    #[arg(long, default_value = "1s", value_name = "TIME")]
-    timeout: String,
-    /// The memory of the function of a file.
-    #[arg(long, default_value = "32MiB", value_name = "SIZE")]
-    memory: String,
-    /// The data of the event: text, `@FILE`, or `-` for standard input.
-    #[arg(long, short)]
-    data: String,
-    /// The type of the event.
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-}
-
-/// Runs one function.
-pub fn run(args: Run, output: Output) -> Done {
-    let file = Path::new(&args.function);
-    let definition = if file.extension().is_some() || args.runtime.is_some() {
-        Arc::new(super::adhoc::function(file, args.runtime.as_deref(), &args.timeout, &args.memory)?)
-    } else {
-        let loaded = load(&args.config.config)?;
-        let functions = &loaded.definitions.functions;
-        let Some(definition) = functions.get(args.function.as_str()) else {
-            let near = hexafn_actors::names::near(&args.function, functions.keys().map(|k| &**k));
-            return Err(Failure::new(1, format!("there is no function `{}`; {near}", args.function)));
-        };
-        definition.clone()
-    };
-    let trial = Trial { topic: "run".into(), kind: args.kind, subject: None, key: None, data: json_data(&args.data)? };
-    let metrics = Metrics::new().function(&definition.name);
-    let function = Function::local(definition.clone(), metrics);
-    let (result, execution) = futures_executor::block_on(function.run(&trial.record(), "", 1, Wall::now()));
-    let took = execution.took.as_micros();
-    let produced = result.map_err(|e| Failure::new(1, e.to_string()))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output == Output::Json {
-        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
-        let emitted: Vec<_> = produced
-            .emitted
-            .iter()
-            .map(|e| serde_json::json!({ "topic": e.topic, "key": e.key, "data": json(&e.data) }))
-            .collect();
-        let result = produced.output.as_deref().map(json);
-        say(serde_json::json!({ "dropped": result.is_none(), "output": result, "emitted": emitted }).to_string());
-    } else {
-        for event in &produced.emitted {
-            let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
-            say(format!("emit {}{key}: {}", event.topic, text(&event.data)));
-        }
-        let dropped = || "dropped: the function gives no output".to_owned();
-        say(produced.output.as_deref().map_or_else(dropped, text));
-    }
-    tracing::debug!(%took, "run");
-    Ok(())
-}
-
-/// Writes a new configuration.
-pub fn new(dir: &Path) -> Done {
-    let used = dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-    if used {
-        return Err(Failure::new(1, format!("{} is not empty; name a folder that does not exist yet", dir.display())));
-    }
-    write_example(dir)?;
-    say(format!(
-        "wrote a configuration to {0}\n  hexafn check --config {0}\n  hexafn test --config {0}\n  hexafn serve --config {0}",
-        dir.display()
-    ));
-    Ok(())
-}
-
-/// Writes the example and the secret that it refers to.
-pub fn write_example(dir: &Path) -> Done {
-    use std::io::Write;
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let at = |path: PathBuf| move |e: std::io::Error| Failure::new(1, format!("{}: {e}", path.display()));
-    for (name, text) in EXAMPLE {
-        let path = dir.join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(at(parent.to_path_buf()))?;
-        }
-        std::fs::write(&path, text).map_err(at(path.clone()))?;
-    }
-    let secrets = dir.join("secrets");
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&secrets).map_err(at(secrets.clone()))?;
-    let path = secrets.join("github");
-    let mut random = [0u8; 32];
-    getrandom::fill(&mut random).map_err(|e| Failure::new(1, format!("no randomness from the system: {e}")))?;
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    file.and_then(|mut f| f.write_all(hex::encode(random).as_bytes())).map_err(at(path.clone()))
 }
 
 /// `hexafn hook`
@@ -330,7 +211,7 @@ pub enum Token {
     New {
         /// A name for people.
         name: String,
-        /// What it may do: resource:verb:namespace, e.g. `topics:read:*`.
+        /// What it may do: resource:verb:namespace, e.g. `topics:read:*` or `topics:read:orders.>`.
         #[arg(long, default_value = "*:*:*")]
         scope: Vec<crate::auth::Scope>,
         /// The moment from which on it is refused, e.g. 2027-01-31T00:00:00Z.

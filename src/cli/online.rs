@@ -1,9 +1,12 @@
 //! The commands that ask a running service.
 
 use clap::Subcommand;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::client::{Client, part};
+use super::exact::{self, Page};
 use super::table::{self, cell};
 use super::{Done, Failure, Output, say};
 
@@ -21,6 +24,25 @@ pub fn rows(client: &Client, value: &Value, columns: Columns<'_>) -> Done {
         }
     }
     Ok(())
+}
+
+/// Prints events or dead letters as a table or as JSON, with their numbers as they are.
+pub fn page(client: &Client, page: &Page, columns: Columns<'_>) -> Done {
+    if client.output == Output::Json {
+        let rows: Vec<String> = page.rows.iter().map(|row| exact::compact(row.get())).collect();
+        say(format!("[{}]", rows.join(",")));
+        return Ok(());
+    }
+    let shown = |row: &RawValue| {
+        let mut shown: Value = serde_json::from_str(row.get()).unwrap_or_default();
+        if let Some(data) = exact::member(row, "data")
+            && !shown["data"].is_string()
+        {
+            shown["data"] = exact::compact(data.get()).into();
+        }
+        shown
+    };
+    rows(client, &page.rows.iter().map(|row| shown(row)).collect(), columns)
 }
 
 /// Prints an object field by field.
@@ -53,39 +75,27 @@ pub enum Ls {
     Ls,
 }
 
-/// Sources or functions.
-pub fn ls(client: &Client, Ls::Ls: Ls, what: &str) -> Done {
-    let columns: Columns<'_> = match what {
-        "sources" => &[
-            ("NAME", "name"),
-            ("KIND", "kind"),
-            ("PATH", "path"),
-            ("SCHEME", "scheme"),
-            ("ORIGIN", "origin"),
-            ("TOPIC", "topic"),
-            ("ACCEPTED", "accepted"),
-            ("DUPLICATES", "duplicates"),
-            ("UNAUTHORIZED", "unauthorized"),
-            ("INVALID", "invalid"),
-            ("MISMATCHED", "mismatched"),
-            ("NEXT", "next"),
-            ("STATE", "state"),
-            ("LAG", "lag"),
-            ("DEAD", "dead_lettered"),
-            ("LAST ERROR", "last_error"),
-        ],
-        _ => &[
-            ("NAME", "name"),
-            ("RUNTIME", "runtime"),
-            ("TIMEOUT ms", "timeout_ms"),
-            ("FALLBACK", "fallback"),
-            ("OK", "ok"),
-            ("FAILED", "failed"),
-            ("TIMED OUT", "timed_out"),
-            ("VERSION", "version"),
-        ],
-    };
-    rows(client, &client.get(&format!("/admin/{what}"))?, columns)
+/// Sources.
+pub fn sources(client: &Client, Ls::Ls: Ls) -> Done {
+    let columns = &[
+        ("NAME", "name"),
+        ("KIND", "kind"),
+        ("PATH", "path"),
+        ("SCHEME", "scheme"),
+        ("ORIGIN", "origin"),
+        ("TOPIC", "topic"),
+        ("ACCEPTED", "accepted"),
+        ("DUPLICATES", "duplicates"),
+        ("UNAUTHORIZED", "unauthorized"),
+        ("INVALID", "invalid"),
+        ("MISMATCHED", "mismatched"),
+        ("NEXT", "next"),
+        ("STATE", "state"),
+        ("LAG", "lag"),
+        ("DEAD", "dead_lettered"),
+        ("LAST ERROR", "last_error"),
+    ];
+    rows(client, &client.get("/admin/sources")?, columns)
 }
 
 /// Publishes an event.
@@ -177,10 +187,10 @@ pub fn topic(client: &Client, topic: Topic) -> Done {
             rows(client, &value["subscriptions"], SUBSCRIPTION)
         }
         Topic::Events { name, from, limit } => {
-            let value = client.get(&format!("/admin/topics/{}/events?from={from}&limit={limit}", part(&name)))?;
+            let found = client.page(&format!("/admin/topics/{}/events?from={from}&limit={limit}", part(&name)))?;
             let columns: Columns<'_> =
                 &[("SEQ", "seq"), ("STORED", "stored"), ("TYPE", "type"), ("ID", "id"), ("DATA", "data")];
-            rows(client, &value["events"], columns)
+            page(client, &found, columns)
         }
         Topic::Trim { name, below } => {
             client.delete(&format!("/admin/topics/{}/events?below={below}", part(&name)))?;
@@ -452,15 +462,7 @@ pub fn target(client: &Client, target: Target) -> Done {
         }
         Target::Test { name, kind, data } => {
             let data = data.map(|given| super::offline::json_data(&given)).transpose()?;
-            let mut body = serde_json::Map::new();
-            body.extend(kind.map(|kind| ("type".to_owned(), kind.into())));
-            if let Some(data) = data {
-                body.insert(
-                    "data".to_owned(),
-                    serde_json::from_str(data.get()).map_err(|e| Failure::new(1, e.to_string()))?,
-                );
-            }
-            let body = Value::Object(body);
+            let body = Probe { kind: kind.as_deref(), data: data.as_deref() };
             let probed = client.post(&format!("/admin/targets/{}/test", part(&name)), &body)?;
             fields(client, &probed)?;
             match probed["delivered"].as_bool() {
@@ -469,6 +471,15 @@ pub fn target(client: &Client, target: Target) -> Done {
             }
         }
     }
+}
+
+/// The event of an attempt by hand.
+#[derive(Serialize)]
+struct Probe<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
 }
 
 /// `hexafn actors`

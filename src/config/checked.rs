@@ -34,6 +34,8 @@ use super::secrets::Vault;
 use super::texts::{Place, Span, Texts};
 use super::tree::{Node, Step};
 
+pub(crate) use function::is_timeout;
+pub(crate) use hosted::RawLimits;
 pub use test::{Answer, ExpectSettings, MockSettings, SendSettings, TestSettings};
 pub use token::TokenSettings;
 

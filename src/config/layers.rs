@@ -22,7 +22,7 @@ const MAX_FILES: usize = 500;
 const MAX_DEFINITIONS: usize = 10_000;
 
 /// The sections of single settings: tables that may be spread over files, and that overrides reach.
-pub const SECTIONS: [&str; 6] = ["server", "storage", "log", "telemetry", "supervision", "targets"];
+pub const SECTIONS: [&str; 7] = ["server", "storage", "log", "telemetry", "supervision", "targets", "functions"];
 /// The kinds of definition: arrays of tables.
 pub const KINDS: [&str; 7] = ["source", "topic", "trigger", "function", "target", "token", "test"];
 

@@ -89,7 +89,7 @@ pub fn pattern(kind: &str) -> Option<String> {
 }
 
 /// Why a name cannot be used.
-fn check(kind: &str, name: &str) -> Result<(), String> {
+pub(crate) fn check(kind: &str, name: &str) -> Result<(), String> {
     if kind == "topic" {
         return hexafn_actors::topic::pattern::check_name(name).map_err(|e| e.to_string());
     }

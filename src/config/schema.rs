@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::settings::{
-    LogSettings, RawSupervision, ServerSettings, StorageSettings, TargetsSettings, TelemetrySettings,
+    FunctionsSettings, LogSettings, RawSupervision, ServerSettings, StorageSettings, TargetsSettings, TelemetrySettings,
 };
 use super::{checked, names};
 
@@ -43,7 +43,7 @@ pub fn document() -> Value {
     document.into()
 }
 
-fn sections(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 6] {
+fn sections(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 7] {
     [
         ("server", ServerSettings::json_schema(generator)),
         ("storage", StorageSettings::json_schema(generator)),
@@ -51,6 +51,7 @@ fn sections(generator: &mut SchemaGenerator) -> [(&'static str, Schema); 6] {
         ("telemetry", TelemetrySettings::json_schema(generator)),
         ("supervision", RawSupervision::json_schema(generator)),
         ("targets", TargetsSettings::json_schema(generator)),
+        ("functions", FunctionsSettings::json_schema(generator)),
     ]
 }
 

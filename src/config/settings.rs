@@ -2,7 +2,7 @@
 //! own raw shape; its `Default` is the built-in default. The reason of each default stands at its field, and in
 //! `config/reference.toml.example`.
 
-use hexafn_actors::definitions::Outcomes;
+use hexafn_actors::definitions::Told;
 use hexafn_actors::supervision::duration::Span as Length;
 use hexafn_actors::supervision::strategy::{RawStrategy, RestartStrategy};
 use ipnet::IpNet;
@@ -62,7 +62,7 @@ impl Default for ServerSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections open at a time; below the usual limit of file descriptors with room for the log.
+    /// Connections open at a time. Each takes an open file; the start raises the limit of the process.
     pub max_connections: usize,
     /// A request's head must be there within this (slow-loris).
     #[serde(with = "length")]
@@ -74,6 +74,9 @@ pub struct Limits {
     pub body: Duration,
     /// The longest body of a request to the API; a source has its own (`limits.body`).
     pub max_body: Size,
+    /// What the bodies of all open requests may hold together; beyond, 503. Without it 2,000 connections would hold
+    /// 50 GB of bodies of 25 MiB, sent by anybody.
+    pub bodies: Size,
     /// WebSocket streams open at a time.
     pub max_streams: usize,
     /// Requests a second of one token, with bursts of as many; beyond, 429.
@@ -87,6 +90,7 @@ impl Default for Limits {
             head: Duration::from_secs(5),
             body: Duration::from_secs(10),
             max_body: Size(1 << 20),
+            bodies: Size(256 << 20),
             max_streams: 500,
             token_rate: 1_000,
         }
@@ -221,7 +225,15 @@ pub struct TargetsSettings {
     #[schemars(with = "Vec<String>", example = ["127.0.0.0/8", "10.1.0.0/16"])]
     pub allow_networks: Vec<IpNet>,
     /// What is told of deliveries on the topic `hexafn.outcomes`, where triggers can listen.
-    pub outcomes: Outcomes,
+    pub outcomes: Told,
+}
+
+/// `[functions]`: what holds for all of them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FunctionsSettings {
+    /// What is told of their runs on the topic `hexafn.executions`, where triggers can listen.
+    pub executions: Told,
 }
 
 /// `[supervision]`, checked.
@@ -311,6 +323,9 @@ pub fn server(node: &Node, problems: &mut Problems) -> ServerSettings {
     bound(&limit("body"), time(limits.body), "from \"100ms\" to \"10m\"");
     let body = (1 << 10..=25 << 20).contains(&limits.max_body.0);
     bound(&limit("max_body"), body, "from \"1KiB\" to \"25MiB\"");
+    // At least one of the longest that a source may take.
+    let bodies = (25 << 20..=1 << 40).contains(&limits.bodies.0);
+    bound(&limit("bodies"), bodies, "from \"25MiB\" to \"1TiB\"");
     for (index, host) in settings.allowed_hosts.iter().enumerate() {
         let plain = !host.is_empty() && !host.contains(['/', '*', ' ', '@']);
         bound(

@@ -11,9 +11,10 @@ use crate::config::texts::Texts;
 use crate::config::tree::{self, Node, Value};
 
 /// The settings that hold a program; other strings are templates where they hold `${`.
-const PROGRAMS: [&str; 4] = ["when", "code", "filter", "assert"];
+const PROGRAMS: [&str; 5] = ["when", "code", "filter", "assert", "by"];
 /// The settings that name a definition, and its kind. `fallback` names one of its own kind.
-const NAMES: [(&str, &str); 4] = [("run", "function"), ("to", "target"), ("trigger", "trigger"), ("source", "source")];
+const NAMES: [(&str, &str); 5] =
+    [("run", "function"), ("of", "function"), ("to", "target"), ("trigger", "trigger"), ("source", "source")];
 /// The settings that name a file of the folder.
 const FILES: [&str; 3] = ["file", "schema", "input"];
 

@@ -14,6 +14,7 @@ use super::problem::Problem;
 
 pub(super) mod dead;
 pub(super) mod flow;
+pub(super) mod functions;
 pub(super) mod logs;
 pub(super) mod topics;
 
@@ -122,6 +123,8 @@ async fn show_config(app: web::Data<App>, request: HttpRequest) -> Result<HttpRe
 
 async fn reload(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "config", "write", "*")?;
-    let applied = app.reloader.reload(&app, "REST").await?;
+    // In a task of its own: whoever asked may hang up in the middle.
+    let reload = actix_web::rt::spawn(async move { app.reloader.reload(&app, "REST").await });
+    let applied = reload.await.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
     Ok(HttpResponse::Ok().json(applied))
 }

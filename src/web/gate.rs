@@ -1,4 +1,4 @@
-//! In front of everything but hooks: who has no token, where one is needed, is refused before anything that he sent is
+//! In front of everything: a handler that panics is answered 500. In front of everything but hooks: who has no token, where one is needed, is refused before anything that he sent is
 //! read; what a path does not do is answered as a problem. Scopes are checked where the thing asked for is known.
 
 use actix_web::body::MessageBody;
@@ -7,6 +7,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 
 use super::App;
 use super::openapi::OPERATIONS;
@@ -17,7 +19,21 @@ const GUARDED: [&str; 3] = ["/admin", "/ws", "/metrics"];
 /// Open to everybody: it describes the API and holds nothing of the service.
 const OPEN: &str = "/admin/openapi.json";
 
-/// The middleware.
+/// Contains a panic of what is behind it: the sender is told, and the connection goes on. Without this it would be closed
+/// without an answer.
+pub async fn contain(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let path = request.path().to_owned();
+    AssertUnwindSafe(next.call(request)).catch_unwind().await.unwrap_or_else(|_| {
+        // What was said with the panic is in the log already.
+        tracing::error!(path, "a request panicked; this is a defect of hexaFn");
+        Err(Problem::new(500, "internal", "the request met a defect of hexaFn; see the log of the service").into())
+    })
+}
+
+/// The middleware of tokens and methods.
 pub async fn gate(
     app: web::Data<App>,
     request: ServiceRequest,
@@ -48,4 +64,39 @@ pub async fn gate(
 
 fn is_segment_end(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('/')
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::contain;
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, HttpResponse, HttpServer, web};
+
+    async fn panics() -> HttpResponse {
+        panic!("a defect, made by a test")
+    }
+
+    #[actix_web::test]
+    async fn a_handler_that_panics_is_a_500_and_the_worker_goes_on() {
+        let app = || {
+            App::new()
+                .service(web::resource("/panics").wrap(from_fn(contain)).to(panics))
+                .service(web::resource("/fine").wrap(from_fn(contain)).to(HttpResponse::Ok))
+        };
+        let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+        let base = format!("http://{}", server.addrs()[0]);
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        for _ in 0..2 {
+            let answer = client.get(format!("{base}/panics")).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 500);
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            assert!(answer.text().await.unwrap().contains("\"internal\""));
+            assert_eq!(client.get(format!("{base}/fine")).send().await.unwrap().status().as_u16(), 200);
+        }
+        handle.stop(false).await;
+    }
 }

@@ -1,12 +1,13 @@
 //! `POST /hooks/{source}`: the door. Least trusting first: method and size, signature over the raw bytes, rate, and only
 //! then what parses. Answered 2xx after the event is on disk.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderMap, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
 use hexafn_actors::clock::{Tick, Wall};
 use hexafn_actors::definitions::{Definitions, SourceDefinition, SourceKind, TopicDurability};
-use hexafn_actors::event::Str;
+use hexafn_actors::event::{Event, Str};
 use hexafn_actors::log::{Appended, DedupeKey, Op, Ops, Record};
 use hexafn_actors::reply::Answer;
 use hexafn_actors::source::door::{DoorError, MISMATCH};
@@ -15,15 +16,17 @@ use hexafn_actors::source::rate::Bucket;
 use hexafn_actors::source::settings::WebhookSettings;
 use hexafn_actors::source::verify::{Verified, Verifier};
 use hexafn_actors::source::{Headers, RequestParts, cloudevents};
-use hexafn_actors::topic::TopicHandle;
+use hexafn_actors::topic::{TopicHandle, TopicMessage};
 use hexafn_actors::trace::{Detail, Stage, Step};
 use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 use super::problem::Problem;
 use super::{App, Worker, body};
@@ -60,8 +63,8 @@ impl Sources {
     /// Makes the sources of a set of definitions.
     pub async fn build(system: &hexafn_actors::system::System, definitions: &Definitions) -> Result<Self, Problem> {
         let read = definitions.triggers.values().any(|t| {
-            let functions = hexafn_actors::system::chain_of(t, definitions);
-            t.when.as_ref().is_some_and(|w| w.reads_data())
+            let functions = hexafn_actors::system::functions_of(t, definitions);
+            t.when.iter().chain(&t.run.by).any(|program| program.reads_data())
                 || functions.iter().any(|f| f.program().is_some_and(|p| p.reads_data()))
         });
         let mut by_name = HashMap::new();
@@ -161,8 +164,13 @@ pub async fn receive(
     let limits = settings.limits;
     let too_large = || Problem::from(DoorError::too_large(limits.body));
     let most = usize::try_from(limits.body).unwrap_or(usize::MAX);
-    let body = body::read(payload, most, limits.body_time, &too_large).await;
-    let body = body.inspect_err(|_| source.invalid.inc())?;
+    // Held to the end of the request.
+    let mut share = app.bodies.share();
+    let body = body::read(payload, most, limits.body_time, &too_large, &mut share).await;
+    let body = body.inspect_err(|refused| {
+        let no_room = refused.status_code() == StatusCode::SERVICE_UNAVAILABLE;
+        if no_room { source.overloaded.inc() } else { source.invalid.inc() }
+    })?;
     let began = Instant::now();
     let now = Wall::now();
     let verifier = source.verifier();
@@ -182,6 +190,7 @@ pub async fn receive(
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
     }
     let arrivals = arrivals(source, parts, body, &verified, now)
+        .and_then(|arrivals| named(source, arrivals))
         .inspect_err(|refused| if refused.code == MISMATCH { source.mismatched.inc() } else { source.invalid.inc() })?;
     let received = began.elapsed();
     let result = accept(&app, source, arrivals, received).await;
@@ -270,57 +279,78 @@ fn arrivals(
     source.normaliser.events(Incoming { request, body, verified, now, read: source.read })
 }
 
-/// The topic of an event: fixed, or computed from it.
-async fn topic_for(app: &App, source: &Source, arrival: Arrival) -> Result<(TopicHandle, Arrival), Problem> {
-    if let Some(topic) = &source.topic {
-        return Ok((topic.clone(), arrival));
-    }
-    let Some(expr) = source.topic_expr() else {
-        return Err(Problem::new(500, "topic-missing", "the source has no topic; this is a defect of hexaFn"));
+/// An arrival, and the name of its topic where the source computes it.
+type Named = SmallVec<[(Arrival, Option<String>); 1]>;
+
+/// The topics that the source's expression gives; nothing is done before it has given all of them.
+fn named(source: &Source, arrivals: Arrivals) -> Result<Named, DoorError> {
+    let Some(expr) = source.topic_expr() else { return Ok(arrivals.into_iter().map(|a| (a, None)).collect()) };
+    let of = |Arrival { event, dedupe }| {
+        let (event, name) = hexafn_actors::function::topic_of(expr, event, Wall::now());
+        let name = name.map_err(|why| DoorError::new(422, "topic-expression", "The event has no topic", why))?;
+        Ok((Arrival { event, dedupe }, Some(name)))
     };
-    let (event, name) = hexafn_actors::function::topic_of(expr, arrival.event, Wall::now());
-    let name = name.map_err(|e| Problem::new(422, "topic-expression", e))?;
-    let topic = app.system.cast().ensure(&name).await?;
-    Ok((topic, Arrival { event, dedupe: arrival.dedupe }))
+    arrivals.into_iter().map(of).collect()
+}
+
+/// Puts an event into a topic in memory. When something of its request is out already it waits for room, since a refusal
+/// would have the sender repeat all of it.
+async fn remember(app: &App, topic: &TopicHandle, event: Event, waits: bool) -> Result<Arc<Record>, Problem> {
+    if !waits {
+        return Ok(app.system.publish(topic, event).await?);
+    }
+    let gone = || Problem::new(503, "restarting", "the topic was restarted; try again").retry_after(1);
+    let (reply, record) = oneshot::channel();
+    let message = TopicMessage::Publish { event: Box::new(event), reply: Some(reply) };
+    topic.front.send(message).await.map_err(|_| gone())?;
+    record.await.map_err(|_| gone())
 }
 
 /// Stores the events of a request, all or none, and makes the answer.
 async fn accept(
     app: &App,
     source: &Source,
-    arrivals: Arrivals,
+    arrivals: Named,
     received: Duration,
 ) -> Result<(HttpResponse, Vec<Step>), Problem> {
     let single = arrivals.len() == 1;
     let began = Instant::now();
     let mut ops = Ops::new();
-    let mut in_memory: Vec<Arc<Record>> = Vec::new();
+    let mut to_memory: Vec<(TopicHandle, Event)> = Vec::new();
     let mut waiting = None;
-    for arrival in arrivals {
-        let (topic, arrival) = topic_for(app, source, arrival).await?;
+    for (arrival, name) in arrivals {
+        let topic = match (&source.topic, name) {
+            (Some(topic), _) => topic.clone(),
+            (None, Some(name)) => app.system.cast().ensure_for_event(&name).await?,
+            (None, None) => {
+                return Err(Problem::new(500, "topic-missing", "the source has no topic; this is a defect of hexaFn"));
+            }
+        };
         if single && let Some((trigger, timeout)) = &source.reply {
             let id = arrival.event.id.clone();
-            waiting = Some((app.system.replies().wait(id.clone(), trigger.clone()), id, *timeout));
+            waiting = app.system.replies().wait(id.clone(), trigger.clone()).map(|waiting| (waiting, id, *timeout));
         }
         if topic.durability == TopicDurability::Memory {
-            in_memory.push(app.system.publish(&topic, arrival.event).await?);
+            to_memory.push((topic, arrival.event));
             continue;
         }
         let window = source.settings().dedupe_window;
         let dedupe = arrival.dedupe.map(|id| DedupeKey { scope: source.name.clone(), id, window });
         ops.push(Op::Append { topic: topic.id, event: Box::new(arrival.event), dedupe });
     }
+    if to_memory.iter().any(|(topic, _)| !topic.front.is_open()) {
+        let detail = "a topic of this request is being restarted; try again in a second";
+        return Err(Problem::new(503, "restarting", detail).retry_after(1));
+    }
     let mut appended = Vec::new();
     if !ops.is_empty() {
-        match app.system.commit(ops).await {
-            Ok(receipt) => appended.extend(receipt.appended),
-            Err(error) => {
-                if let Some((_, id, _)) = &waiting {
-                    app.system.replies().forget(id);
-                }
-                return Err(error.into());
-            }
-        }
+        appended.extend(app.system.commit(ops).await?.appended);
+    }
+    // After what can be refused.
+    let mut in_memory: Vec<Arc<Record>> = Vec::with_capacity(to_memory.len());
+    for (topic, event) in to_memory {
+        let waits = !appended.is_empty() || !in_memory.is_empty();
+        in_memory.push(remember(app, &topic, event, waits).await?);
     }
     let stored = began.elapsed();
     let mut steps = Vec::with_capacity(2 * (appended.len() + in_memory.len()));
@@ -341,19 +371,15 @@ async fn accept(
     } else {
         source.accepted.inc()
     }
-    if let Some((answer, id, timeout)) = waiting {
-        if repeated {
-            app.system.replies().forget(&id);
-        } else {
-            match tokio::time::timeout(timeout, answer).await {
-                Ok(Ok(answer)) => return Ok((answered(&answer, &id), steps)),
-                // Too late, or the trigger's actor was restarted: the event is stored, and is worked on.
-                Ok(Err(_)) | Err(_) => app.system.replies().forget(&id),
-            }
-        }
+    // Too late, or never: the event is stored, and is worked on.
+    if !repeated
+        && let Some((waiting, id, timeout)) = waiting
+        && let Some(answer) = waiting.within(timeout).await
+    {
+        return Ok((answered(&answer, &id), steps));
     }
-    let status = if repeated { actix_web::http::StatusCode::OK } else { actix_web::http::StatusCode::ACCEPTED };
-    let on_disk = if app.system.is_synced() { "disk" } else { "disk-later" };
+    let status = if repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let on_disk = super::durability(app, TopicDurability::Disk);
     Ok((told(status, single, &appended, &in_memory, on_disk), steps))
 }
 
@@ -377,7 +403,7 @@ fn answered(answer: &Answer, id: &str) -> HttpResponse {
 }
 
 fn told(
-    status: actix_web::http::StatusCode,
+    status: StatusCode,
     single: bool,
     appended: &[Appended],
     in_memory: &[Arc<Record>],

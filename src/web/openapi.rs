@@ -43,7 +43,12 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("delete", "/admin/topics/{name}/events", "Remove the events below a sequence", "topics:write:{name}"),
     ("get", "/admin/subscriptions", "Subscriptions with their lag", "subscriptions:read:*"),
     ("get", "/admin/subscriptions/{name}", "One subscription, on each of its topics", "subscriptions:read:{name}"),
-    ("put", "/admin/subscriptions/{name}", "Register one for a client, or change it", "subscriptions:write:{name}"),
+    (
+        "put",
+        "/admin/subscriptions/{name}",
+        "Register one for a client, or change it; takes topics:read:{pattern}, too",
+        "subscriptions:write:{name}",
+    ),
     ("delete", "/admin/subscriptions/{name}", "Forget one that nothing uses", "subscriptions:write:{name}"),
     ("post", "/admin/subscriptions/{name}/{act}", "pause, resume, retry, replay", "subscriptions:write:{name}"),
     ("get", "/admin/dead", "Subscriptions that have dead letters", "subscriptions:read:*"),

@@ -127,7 +127,7 @@ impl From<topic::cast::Error> for Problem {
         match e {
             E::Log(e) => e.into(),
             E::Name(_) => Self::new(400, "topic-name", e.to_string()),
-            E::TooMany => Self::new(507, "too-many-topics", e.to_string()),
+            E::TooMany(_) => Self::new(507, "too-many-topics", e.to_string()),
             E::Unknown { .. } => Self::new(404, "topic-unknown", e.to_string()),
             E::Start(_) => Self::new(503, "topic-restarting", e.to_string()).retry_after(1),
         }

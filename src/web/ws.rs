@@ -13,18 +13,19 @@ use bytestring::ByteString;
 use hexafn_actors::event::Str;
 use hexafn_actors::log::Seq;
 use hexafn_dsl::{Program, ProgramKind, SourceText};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::App;
 use super::problem::Problem;
 
 mod actors;
+mod bounded;
 mod feed;
 mod frame;
 mod logs;
@@ -44,6 +45,10 @@ const SILENT: Duration = Duration::from_secs(60);
 /// The largest frame that a client may send.
 const MAX_FRAME: usize = 64 << 10;
 
+const TOO_LARGE: &str = "the frame is larger than 64 KiB";
+/// Why streams end when the service does.
+const STOPPING: &str = "the service stops; connect again";
+
 /// The routes.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
@@ -62,11 +67,19 @@ struct Outbox {
     waker: Option<Waker>,
     /// Somebody waits for room.
     room: Option<tokio::sync::oneshot::Sender<()>>,
+    /// The answer to the client's last ping, which is all that it needs (RFC 6455, section 5.5.3): a client that pings and
+    /// reads nothing takes no more memory than one.
+    pong: Option<Bytes>,
+    /// Raised when the client sends a frame that is too large.
+    exceeded: Rc<Cell<bool>>,
+    /// When the client last took something, while there is more for it.
+    moved: Option<Instant>,
     ended: bool,
 }
 
 impl Outbox {
     fn push(&mut self, frame: Bytes, place: Option<(Str, Seq)>) {
+        self.moved.get_or_insert_with(Instant::now);
         self.bytes += frame.len();
         self.frames.push_back((frame, place));
         if let Some(waker) = self.waker.take() {
@@ -74,8 +87,18 @@ impl Outbox {
         }
     }
 
+    fn pong(&mut self, ping: &[u8]) {
+        self.pong = Some(frame::pong(ping));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// The next bytes to write: one frame as it is, several small ones together.
     fn take(&mut self) -> Option<Bytes> {
+        if let Some(pong) = self.pong.take() {
+            return Some(pong);
+        }
         let (first, _) = self.frames.pop_front()?;
         let next_fits = self.frames.front().is_some_and(|(f, _)| first.len() + f.len() <= WRITE);
         let taken = if next_fits {
@@ -93,6 +116,7 @@ impl Outbox {
             first
         };
         self.bytes -= taken.len();
+        self.moved = (!self.frames.is_empty()).then(Instant::now);
         if self.bytes < BEHIND / 4
             && let Some(room) = self.room.take()
         {
@@ -100,6 +124,21 @@ impl Outbox {
             room.send(()).ok();
         }
         Some(taken)
+    }
+
+    /// What waits until the client has taken most of what there is; `None` while it is not far behind.
+    fn room(&mut self) -> Option<tokio::sync::oneshot::Receiver<()>> {
+        if self.bytes < BEHIND / 2 || self.ended {
+            return None;
+        }
+        let (room, has_room) = tokio::sync::oneshot::channel();
+        self.room = Some(room);
+        Some(has_room)
+    }
+
+    /// Whether the client has taken nothing for so long that it never will.
+    fn is_stuck(&self) -> bool {
+        self.moved.is_some_and(|at| at.elapsed() > SILENT)
     }
 
     /// Drops what was not written, and says where each topic would go on.
@@ -110,7 +149,7 @@ impl Outbox {
                 resume.entry(topic).or_insert(seq);
             }
         }
-        self.bytes = 0;
+        (self.bytes, self.moved, self.room) = (0, None, None);
         resume
     }
 }
@@ -124,7 +163,11 @@ struct Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.outbox.borrow_mut().ended = true;
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.ended = true;
+        // Whoever waits for room is told that there is nothing to wait for.
+        outbox.room = None;
+        drop(outbox);
         self.app.streams.fetch_sub(1, Ordering::Relaxed);
         self.app.system.metrics().viewers.dec();
     }
@@ -163,12 +206,14 @@ fn begin(app: &web::Data<App>, request: &HttpRequest, payload: web::Payload) -> 
         )
         .retry_after(5));
     }
-    let (response, session, stream) = actix_ws::handle(request, payload).map_err(|e| {
+    let opened = bounded::bounded(request, payload, MAX_FRAME)
+        .and_then(|(payload, exceeded)| Ok((actix_ws::handle(request, payload)?, exceeded)));
+    let ((response, session, stream), exceeded) = opened.map_err(|e| {
         app.streams.fetch_sub(1, Ordering::Relaxed);
         Problem::new(400, "websocket-expected", format!("this address speaks WebSocket: {e}"))
     })?;
     app.system.metrics().viewers.inc();
-    let outbox = Rc::new(RefCell::new(Outbox::default()));
+    let outbox = Rc::new(RefCell::new(Outbox { exceeded, ..Outbox::default() }));
     let shared = outbox.clone();
     let app = app.clone();
     let response = response.map_body(|_, session| BoxBody::new(Body { session, outbox: shared, app }));
@@ -211,11 +256,12 @@ impl Holder {
         Ok(Self { bearer, named, resource, verb, namespace: namespace.to_owned() })
     }
 
-    /// Whether the stream still may be read; `true` says by a token.
+    /// Whether the stream still may be read; `true` says by a token. It is not a request, and takes nothing from the
+    /// token's rate.
     fn check(&self, app: &App) -> Result<bool, Problem> {
-        let checked = app.auth.check(self.bearer.as_deref(), None, (self.resource, self.verb, &self.namespace));
-        match checked {
-            Ok(token) if token.is_some() || !self.named => Ok(token.is_some()),
+        let action = (self.resource, self.verb, &*self.namespace);
+        match app.auth.covers(self.bearer.as_deref(), None, action) {
+            Ok(by_token) if by_token || !self.named => Ok(by_token),
             _ => Err(Problem::new(401, "token-required", "the token is not valid (any more)")),
         }
     }
@@ -229,25 +275,28 @@ enum Heard {
     Bad(CloseCode, &'static str),
 }
 
-fn heard(message: Result<Message, ProtocolError>, session: Option<&Session>) -> Heard {
+fn heard(message: Result<Message, ProtocolError>, outbox: &RefCell<Outbox>) -> Heard {
     match message {
         Ok(Message::Ping(bytes)) => {
-            if let Some(mut session) = session.cloned() {
-                actix_web::rt::spawn(async move { drop(session.pong(&bytes).await) });
-            }
+            outbox.borrow_mut().pong(&bytes);
             Heard::Fine
         }
         Ok(Message::Pong(_) | Message::Nop) => Heard::Fine,
         Ok(Message::Text(text)) => Heard::Said(text),
         Ok(Message::Binary(_) | Message::Continuation(_)) => Heard::Bad(CloseCode::Unsupported, "only text is read"),
         Ok(Message::Close(_)) => Heard::End,
-        Err(ProtocolError::Overflow) => Heard::Bad(CloseCode::Size, "the frame is too large"),
+        Err(ProtocolError::Overflow) => Heard::Bad(CloseCode::Size, TOO_LARGE),
+        Err(_) if outbox.borrow().exceeded.get() => Heard::Bad(CloseCode::Size, TOO_LARGE),
         Err(_) => Heard::Bad(CloseCode::Protocol, "not WebSocket"),
     }
 }
 
-/// Ends a session: what is written is written, then the reason goes out.
-fn close(session: &mut Option<Session>, code: CloseCode, why: &str) {
+/// Ends a session: what is written is written, then the reason goes out. Who may not read any more, or is gone, is sent
+/// nothing else before it.
+fn close(session: &mut Option<Session>, outbox: &RefCell<Outbox>, code: CloseCode, why: &str) {
+    if matches!(code, CloseCode::Policy | CloseCode::Away) {
+        outbox.borrow_mut().cut();
+    }
     if let Some(session) = session.take() {
         let reason = CloseReason { code, description: Some(why.to_owned()) };
         actix_web::rt::spawn(async move { drop(session.close(Some(reason)).await) });
@@ -265,4 +314,17 @@ fn ping(session: Option<&Session>) {
 pub fn filter(text: &str) -> Result<Program, Problem> {
     hexafn_dsl::compile(&SourceText { name: "filter", text }, ProgramKind::Condition)
         .map_err(|e| Problem::new(400, "filter-invalid", e.render(false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_pings_and_reads_nothing_is_owed_one_pong() {
+        let mut outbox = Outbox::default();
+        (0..1000).for_each(|n: u32| outbox.pong(&n.to_be_bytes()));
+        assert_eq!(outbox.take().as_deref(), Some(&[0x8a, 4, 0, 0, 3, 231][..]), "to the newest");
+        assert_eq!((outbox.take(), outbox.bytes), (None, 0));
+    }
 }

@@ -105,9 +105,69 @@ async fn whoever_guesses_tokens_is_stopped_after_ten() {
     for guess in 0..10 {
         assert_eq!(ask(&service, Some(&format!("hxf_{guess}")), "GET", "/admin/topics").await.0, 401);
     }
-    let stopped = answer(client().get(service.url("/admin/topics")).bearer_auth(&right)).await;
-    assert_eq!(stopped.problem(), (429, Some("too-many-failures")), "even with the right one: {stopped:?}");
+    let stopped = answer(client().get(service.url("/admin/topics")).bearer_auth("hxf_10")).await;
+    assert_eq!(stopped.problem(), (429, Some("too-many-failures")), "{stopped:?}");
     assert!(stopped.header("retry-after").is_some_and(|s| s.parse::<u64>().is_ok_and(|s| (1..=60).contains(&s))));
+    // Others share the address with whoever guesses, behind a proxy for one: the right token is no guess, and neither is none.
+    assert_eq!(ask(&service, Some(&right), "GET", "/admin/topics").await.0, 200);
+    assert_eq!(ask(&service, None, "GET", "/admin/topics").await, (401, "token-required".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_on_while_its_token_asks_too_often() {
+    let (busy, block) = token("busy", &[]);
+    let limits = "[server.limits]\ntoken_rate = 1\n";
+    let service = Scenario::new("doors").file("tokens.toml", &block).file("limits.toml", limits).start();
+    post(&service.url("/hooks/open"), &[], "{}").await;
+    let bearer = format!("Bearer {busy}");
+    let mut stream = Live::with(&service, "/ws/topics/open?from=all", &[("authorization", &bearer)]).await.unwrap();
+    assert_eq!(stream.json().await["seq"], 1);
+    // Over the time in which the token of a stream is looked at again more than once.
+    let (began, mut refused) = (std::time::Instant::now(), 0);
+    while began.elapsed() < std::time::Duration::from_secs(5) {
+        refused += u32::from(ask(&service, Some(&busy), "GET", "/admin/topics").await.0 == 429);
+    }
+    assert!(refused > 0, "the token is busy");
+    post(&service.url("/hooks/open"), &[], "{}").await;
+    assert_eq!(stream.json().await["seq"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scope_may_be_a_pattern_and_what_is_no_scope_is_refused_everywhere() {
+    let (some, block) = token("some", &["--scope", "topics:read:open.>", "--scope", "events:write:open.*"]);
+    let scenario = Scenario::new("doors").file("tokens.toml", &block);
+    assert_eq!(scenario.run(&["check", "--config", "cfg"]).code, Some(0), "what `token new` prints is taken");
+    let service = scenario.start();
+    for (method, path, status) in [
+        ("POST", "/admin/topics/open.eu/events", 202),
+        ("POST", "/admin/topics/open.eu.paid/events", 403),
+        ("POST", "/admin/topics/other/events", 403),
+        ("GET", "/admin/topics/open.eu", 200),
+        ("GET", "/admin/topics/open", 403),
+        ("GET", "/admin/topics", 403),
+    ] {
+        assert_eq!(ask(&service, Some(&some), method, path).await.0, status, "{method} {path}");
+    }
+    let bearer = format!("Bearer {some}");
+    let authorized = [("authorization", &*bearer)];
+    for (path, refused) in [
+        ("open.*?from=all", None),
+        ("open.%3E?from=all", None),
+        ("open.eu?from=all", None),
+        ("%3E", Some(403)),
+        ("*", Some(403)),
+    ] {
+        let stream = Live::with(&service, &format!("/ws/topics/{path}"), &authorized).await;
+        assert_eq!(stream.err(), refused, "{path}");
+    }
+    for (scope, told) in [("topics:raed:*", "`raed` is not a verb"), ("topic:read:*", "did you mean `topics`")] {
+        let made = Scenario::empty().run(&["token", "new", "x", "--scope", scope]);
+        assert!(made.code == Some(2) && made.err.contains(told), "{made:?}");
+        let wrong = block.replace("topics:read:open.>", scope);
+        service.configure("tokens.toml", &wrong);
+        let checked = service.scenario.run(&["check", "--config", "cfg"]);
+        assert!(checked.code == Some(78) && checked.err.contains(told), "{checked:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,7 +31,7 @@ fn what_is_wrong_with_it_is_said_with_its_place() {
     std::fs::write(scenario.path("notes.txt"), "hello").unwrap();
     for (args, code, said) in [
         (&["run", "bad.js", "--data", "1"][..], 1, "line 2"),
-        (&["run", "loops.lua", "--timeout", "100ms", "--data", "1"], 1, "timeout"),
+        (&["run", "loops.lua", "--limits", "timeout=100ms", "--data", "1"], 1, "timeout"),
         (&["run", "notes.txt", "--data", "1"], 2, "--runtime dsl, js, lua or wasm"),
         (&["run", "notes.txt", "--runtime", "perl", "--data", "1"], 2, "there are dsl, js, lua and wasm"),
         (&["run", "none.js", "--data", "1"], 1, "none.js"),
@@ -40,4 +40,88 @@ fn what_is_wrong_with_it_is_said_with_its_place() {
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(said), "{args:?}: {}", ran.err);
     }
+}
+
+#[test]
+fn limits_are_those_of_the_configuration() {
+    let scenario = Scenario::empty_config();
+    let write = |name: &str, text: &str| std::fs::write(scenario.path(name), text).unwrap();
+    write("hoards.js", "export default () => 'x'.repeat(3_000_000).length");
+    write("talks.lua", "return function() return string.rep('x', 3000) end");
+    write("emits.js", "export default (_, ctx) => { ctx.emit('a', 1); ctx.emit('a', 2); return 1 }");
+    write("one.hexa", "1");
+    for (args, code, said) in [
+        (&["hoards.js"][..], 0, "3000000"),
+        (&["hoards.js", "--limits", "memory=2MiB,timeout=5s"], 1, "memory"),
+        (&["talks.lua", "--limits", "output=2KiB"], 1, "output-too-large"),
+        (&["talks.lua", "--limits", "output=2048"], 1, "output-too-large"),
+        (&["emits.js", "--emit", "a"], 0, "emit a: 1\nemit a: 2\n1"),
+        (&["emits.js", "--emit", "a", "--limits", "emits=1"], 1, "emits"),
+        (&["emits.js", "--emit", "b"], 1, "denied"),
+        (&["emits.js"], 1, "denied"),
+        (&["one.hexa", "--limits", "timeout=2s"], 0, "1"),
+        (&["one.hexa", "--limits", "memory=2MiB"], 2, "the language of hexaFn has `timeout` alone"),
+        (&["one.hexa", "--emit", "a"], 2, "names its topics"),
+        (
+            &["hoards.js", "--limits", "memmory=2MiB"],
+            2,
+            "did you mean `memory`? There are: timeout, memory, stack, output",
+        ),
+        (&["hoards.js", "--limits", "memory"], 2, "--limits memory=64MiB,timeout=1s"),
+        (&["hoards.js", "--limits", "memory=2MiB,memory=3MiB"], 2, "given twice"),
+        (&["hoards.js", "--limits", "memory=2 apples"], 2, "`2 apples` is not a size"),
+        (&["hoards.js", "--limits", "memory=1GiB"], 2, "`memory` must be from \"1MiB\" to \"256MiB\""),
+        (&["hoards.js", "--limits", "fuel=many"], 2, "`fuel`: invalid type: string \"many\""),
+        (&["hoards.js", "--limits", "timeout=1h"], 2, "`timeout` must be from \"1ms\" to \"30s\""),
+        (&["hoards.js", "--limits", "timeout=soon"], 2, "`timeout`: "),
+        (&["emits.js", "--emit", "a..b"], 2, "--emit: "),
+        (&["named", "--config", "cfg", "--limits", "timeout=1s"], 2, "has its own in the configuration"),
+        (&["named", "--config", "cfg", "--emit", "a"], 2, "has its own in the configuration"),
+    ] {
+        let ran = scenario.run(&[&["run"], args, &["--data", "1"]].concat());
+        assert_eq!(ran.code, Some(code), "{args:?}: {}{}", ran.out, ran.err);
+        let printed = if code == 0 { &ran.out } else { &ran.err };
+        assert!(printed.contains(said), "{args:?}: {printed}");
+    }
+}
+
+#[test]
+fn an_event_is_a_file_as_functions_get_it() {
+    let scenario = Scenario::empty_config();
+    let write = |name: &str, text: &str| std::fs::write(scenario.path(name), text).unwrap();
+    write("all.js", "export default (event) => event");
+    let event = r#"{"id":"e","source":"/s","type":"t","subject":null,"time":"2026-11-24T08:00:00.000000Z","topic":"a.b","seq":7,"key":"k","content_type":"application/json","trace_id":"0123456789abcdef0123456789abcdef","headers":{"x":"1"},"extensions":{},"data":{"n":1}}"#;
+    write("event.json", event);
+    let ran = scenario.run(&["run", "all.js", "--event", "event.json"]);
+    assert_eq!((ran.code, ran.out.trim()), (Some(0), event), "{}", ran.err);
+    let ran = scenario.run_with(&["run", "all.js", "--event", "-"], "event.json");
+    assert_eq!((ran.code, ran.out.trim()), (Some(0), event), "{}", ran.err);
+    write("wrong.json", r#"{"tpye":"t"}"#);
+    for (args, code, said) in [
+        (&["--event", "wrong.json"][..], 1, "wrong.json: not an event: unknown field `tpye`, expected one of `id`"),
+        (&["--event", "none.json"], 1, "none.json"),
+        (&["--event", "event.json", "--data", "1"], 2, "cannot be used with"),
+        (&["--event", "event.json", "--type", "t"], 2, "cannot be used with"),
+        (&[], 2, "--data"),
+    ] {
+        let ran = scenario.run(&[&["run", "all.js"], args].concat());
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(said), "{args:?}: {}", ran.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_tail_printed_is_run_as_it_was() {
+    let service = Scenario::new("pipeline").receiver("http://127.0.0.1:9").start();
+    service.ask(&["publish", "in", "-d", "half \u{f6}", "--type", "t", "--key", "k", "--content-type", "text/plain"]);
+    let printed = service.hexafn(&["-o", "json", "tail", "in", "--from", "all", "-n", "1"]);
+    let scenario = &service.scenario;
+    std::fs::write(scenario.path("event.json"), &printed.out).unwrap();
+    std::fs::write(scenario.path("all.js"), "export default (event) => event").unwrap();
+    let seen = scenario.run(&["run", "all.js", "--event", "event.json"]).json();
+    let stored = printed.json();
+    for member in ["id", "source", "type", "time", "topic", "seq", "key", "trace_id", "data"] {
+        assert_eq!(seen[member], stored[member], "{member}");
+    }
+    assert_eq!((&seen["data"], &seen["content_type"]), (&"half \u{f6}".into(), &"text/plain".into()));
 }

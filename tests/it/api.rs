@@ -203,3 +203,20 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read_as_anything() {
     assert_eq!(post(&service.url("/admin/simulate"), &[], &json(3000)).await.0, 200, "below it there is an answer");
     assert_eq!(get(&service.url("/admin/topics/a")).await.0, 404, "nothing was stored");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_disk_later_is_not_said_to_be_there() {
+    let storage = "[storage]\nsync = \"lazy\"\n[[topic]]\nname = \"quick\"\ndurability = \"memory\"\n";
+    let service = Scenario::new("doors").file("lazy.toml", storage).start();
+    for (path, expected) in [
+        ("/admin/topics/open/events", "disk-later"),
+        ("/admin/topics/quick/events", "memory"),
+        ("/hooks/open", "disk-later"),
+    ] {
+        let (status, told) = post(&service.url(path), &[], "{}").await;
+        assert_eq!((status, told["durability"].as_str()), (202, Some(expected)), "{path}: {told}");
+    }
+    let service = start();
+    let (_, told) = post(&service.url("/admin/topics/open/events"), &[], "{}").await;
+    assert_eq!(told["durability"], "disk");
+}

@@ -10,12 +10,16 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
-use std::path::PathBuf;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
+use tokio_rustls::TlsAcceptor;
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -84,22 +88,52 @@ impl KafkaRecord {
 pub struct Kafka {
     server: Server,
     pub address: String,
+    config: ClientConfig,
 }
 
 impl Kafka {
     /// With these topics, each of so many partitions.
     pub async fn start(topics: &[(&str, i32)]) -> Self {
         let port = free_port();
-        let url = format!("tcp://127.0.0.1:{port}");
-        let command = move || {
-            let mut command = Command::new(program("tansu"));
-            command.args(["broker", "--listener-url", &url, "--advertised-listener-url", &url]);
-            command.args(["--storage-engine", "memory://tansu/"]);
-            command
-        };
-        let kafka = Self { server: Server::start(port, command).await, address: format!("127.0.0.1:{port}") };
+        let kafka = Self::listening(port, &format!("127.0.0.1:{port}"), &[]).await;
         kafka.create(topics).await;
         kafka
+    }
+
+    /// One that asks everybody who they are, and knows nobody.
+    pub async fn start_for_nobody() -> Self {
+        let port = free_port();
+        Self::listening(port, &format!("127.0.0.1:{port}"), &["--authentication"]).await
+    }
+
+    /// The same behind TLS, which a proxy ends before the broker, as in front of many clusters. The folder is that of
+    /// [`certify`](super::outlets::certify).
+    pub async fn start_behind_tls(topics: &[(&str, i32)], folder: &Path) -> Self {
+        let (port, listener) = (free_port(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let mut kafka = Self::listening(port, &address, &[]).await;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(folder.join("server.pem")).unwrap().collect();
+        let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
+        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain.unwrap(), key);
+        tokio::spawn(end_tls(listener, TlsAcceptor::from(Arc::new(config.unwrap())), port));
+        kafka.config.set("security.protocol", "ssl");
+        kafka.config.set("ssl.ca.location", folder.join("client.pem").to_str().unwrap());
+        kafka.create(topics).await;
+        kafka
+    }
+
+    /// On a port, telling clients that it is at an address.
+    async fn listening(port: u16, address: &str, more: &'static [&'static str]) -> Self {
+        let (listener, advertised) = (format!("tcp://127.0.0.1:{port}"), format!("tcp://{address}"));
+        let command = move || {
+            let mut command = Command::new(program("tansu"));
+            command.args(["broker", "--listener-url", &listener, "--advertised-listener-url", &advertised]);
+            command.args(["--storage-engine", "memory://tansu/"]).args(more);
+            command
+        };
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", address);
+        Self { server: Server::start(port, command).await, address: address.to_owned(), config }
     }
 
     pub async fn create(&self, topics: &[(&str, i32)]) {
@@ -117,9 +151,7 @@ impl Kafka {
     }
 
     fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address);
-        config
+        self.config.clone()
     }
 
     /// SIGKILL.
@@ -186,6 +218,22 @@ impl Kafka {
                 _ => None,
             }
         })
+    }
+}
+
+/// Ends TLS, and passes on what was in it.
+async fn end_tls(listener: TcpListener, acceptor: TlsAcceptor, port: u16) {
+    while let Ok((client, _)) = listener.accept().await {
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            let (Ok(mut client), Ok(mut server)) =
+                (acceptor.accept(client).await, TcpStream::connect(("127.0.0.1", port)).await)
+            else {
+                return;
+            };
+            // Either may end it at any time.
+            tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
+        });
     }
 }
 

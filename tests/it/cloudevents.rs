@@ -1,8 +1,8 @@
 //! CloudEvents over HTTP: the three modes, the handshake, and what is malformed.
 
-use super::sender::{answer, client, post};
+use super::sender::{answer, client, get, post};
 use super::service::{Scenario, Service};
-use super::watch::events;
+use super::watch::{Live, events};
 use serde_json::{Value, json};
 
 fn start() -> Service {
@@ -78,4 +78,38 @@ async fn a_sender_that_shakes_hands_is_told_that_it_may_send_and_how_often() {
     assert_eq!(answered.status, 200);
     assert_eq!(answered.header("webhook-allowed-origin"), Some("events.example"));
     assert_eq!(answered.header("webhook-allowed-rate"), Some("6000000"), "per minute, of 100,000 a second");
+}
+
+/// A CloudEvent of a batch, whose data names a region.
+fn of_region(id: &str, region: &str) -> Value {
+    json!({ "specversion": "1.0", "id": id, "source": "/s", "type": "t", "datacontenttype": "application/json",
+        "data": { "region": region } })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_topics_are_computed_is_taken_whole_or_not_at_all() {
+    let memory = "[[topic]]\nname = \"region.quick\"\ndurability = \"memory\"\n";
+    let service = Scenario::new("topics").file("memory.toml", memory).start();
+    let send = async |batch: Value| {
+        let request = client().post(service.url("/hooks/routed"));
+        answer(request.header("content-type", "application/cloudevents-batch+json").body(batch.to_string())).await
+    };
+    let mut watched = Live::open(&service, "/ws/topics/region.*").await;
+    let refused = send(json!([of_region("1", "quick"), of_region("2", "eu"), of_region("3", "no name")])).await;
+    assert_eq!(refused.problem(), (422, Some("topic-expression")), "{refused:?}");
+    assert_eq!(get(&service.url("/admin/topics/region.eu")).await.0, 404, "not even its topic is made");
+    let counted = service.ask(&["source", "ls"]);
+    let routed = counted.as_array().unwrap().iter().find(|s| s["name"] == "routed").unwrap();
+    assert_eq!((&routed["invalid"], &routed["overloaded"]), (&1.into(), &0.into()), "the sender's mistake: {routed}");
+
+    let taken = send(json!([of_region("1", "quick"), of_region("2", "eu"), of_region("4", "quick")])).await;
+    let told: Vec<(&Value, &Value)> =
+        taken.json["events"].as_array().unwrap().iter().map(|e| (&e["id"], &e["durability"])).collect();
+    let (disk, memory) = (json!("disk"), json!("memory"));
+    assert_eq!((taken.status, told), (202, vec![(&json!("2"), &disk), (&json!("1"), &memory), (&json!("4"), &memory)]));
+    let mut seen = vec![watched.json().await, watched.json().await, watched.json().await];
+    seen.sort_by_key(|e| e["id"].to_string());
+    let seen: Vec<(&Value, &Value)> = seen.iter().map(|e| (&e["id"], &e["topic"])).collect();
+    let (eu, quick) = (json!("region.eu"), json!("region.quick"));
+    assert_eq!(seen, [(&json!("1"), &quick), (&json!("2"), &eu), (&json!("4"), &quick)], "once each");
 }

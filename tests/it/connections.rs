@@ -5,8 +5,10 @@ use super::clients::{ack, connect, floor, place, put, register, say, twice};
 use super::sender::{answer, client, get, publish};
 use super::service::{Scenario, Service};
 use super::watch::{Live, eventually, subscription};
-use serde_json::json;
+use futures_util::SinkExt;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::Message;
 
 fn start() -> Service {
     Scenario::new("topics").start()
@@ -199,7 +201,7 @@ async fn a_removal_forgets_the_place_and_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_is_in_the_hands_of_those_with_its_scope_for_as_long_as_they_have_it() {
-    let scopes = ["--scope", "subscriptions:write:billing", "--scope", "subscriptions:read:billing"];
+    let scopes = ["--scope", "subscriptions:*:billing", "--scope", "topics:read:plain"];
     let ((owner, owning), (reader, reading)) =
         (token("owner", &scopes), token("reader", &["--scope", "subscriptions:read:*", "--scope", "topics:read:*"]));
     let (admin, admins) = token("admin", &[]);
@@ -215,6 +217,10 @@ async fn a_subscription_is_in_the_hands_of_those_with_its_scope_for_as_long_as_t
     assert_eq!(refused.problem(), (403, Some("scope-missing")), "{refused:?}");
     assert!(refused.text.contains("subscriptions:write:billing"), "the scope is named: {refused:?}");
     assert_eq!(register("other", &owner).await.status, 403, "its scope is for one name");
+    let all = client().put(service.url("/admin/subscriptions/billing")).bearer_auth(&owner);
+    let refused = answer(all.json(&json!({ "pattern": "plain.>" }))).await;
+    assert_eq!(refused.problem(), (403, Some("scope-missing")), "it would read more than it may: {refused:?}");
+    assert!(refused.text.contains("topics:read:plain.>"), "{refused:?}");
     assert_eq!(register("billing", &owner).await.status, 201);
     let path = "/ws/subscriptions/billing";
     let by = async |at: usize| Live::with(&service, path, &[("authorization", &*bearers[at])]).await;
@@ -245,4 +251,50 @@ async fn one_that_is_not_durable_any_more_does_not_come_back_with_a_restart() {
     assert_eq!(put(&service, "passing", &json!({ "pattern": "plain", "durable": false })).await.status, 200);
     service.kill_and_restart();
     assert_eq!(get(&service.url("/admin/subscriptions/passing")).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_says_nonsense_and_reads_nothing_is_closed() {
+    let service = start();
+    register(&service, "billing", json!({ "pattern": "plain" })).await;
+    let mut live = connect(&service, "billing").await;
+    // Each is told what is wrong with it, at length.
+    let nonsense = json!({ "x".repeat(60 << 10): 1 }).to_string();
+    eventually("the client to be closed", async || {
+        // It may be closed while it says this.
+        live.0.send(Message::Text(nonsense.clone().into())).await.ok();
+        let text = answer(client().get(service.url("/metrics"))).await.text;
+        let closed = text.contains("hexafn_viewers_closed_slow_total 1\n");
+        (closed, text.lines().find(|l| l.starts_with("hexafn_viewers_closed")).map(ToOwned::to_owned))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_wait_in_the_topic_for_a_client_that_reads_nothing() {
+    let service = start();
+    let retry = json!({ "backoff": { "delays": ["1h"] }, "max_attempts": 2 });
+    let asked = json!({ "pattern": "plain", "from": "all", "ack_wait": "100ms", "retry": retry });
+    register(&service, "billing", asked).await;
+    let (count, large) = (200, format!("{{\"x\":\"{}\"}}", "x".repeat(900 << 10)));
+    for _ in 0..count {
+        publish(&service, "plain", &large).await;
+    }
+    let mut live = connect(&service, "billing").await;
+    // Each that is not settled in time makes room for the next one; what the client has not read is none the less there.
+    let mut before = (Value::Null, 0);
+    let row = eventually("deliveries to stop", async || {
+        let row = subscription(&service, "billing").await;
+        let alike = if before.0 == row["delivered"] && row["in_flight"] == 0 { before.1 + 1 } else { 0 };
+        before = (row["delivered"].clone(), alike);
+        // More looks than the second in which a topic tries again has.
+        (row["delivered"].as_u64().unwrap() > 0 && alike > 100, row)
+    })
+    .await;
+    let delivered = row["delivered"].as_u64().unwrap();
+    assert!(delivered < count, "{row}");
+    // Now it reads, and gets the others.
+    for seq in 1..=count {
+        assert_eq!(live.json().await["seq"], seq);
+    }
 }

@@ -2,8 +2,9 @@
 
 use super::sender::{answer, client, post};
 use super::service::{Scenario, Service};
-use super::watch::{PATIENCE, events};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use super::watch::{PATIENCE, events, eventually};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 fn start() -> Service {
     Scenario::new("doors").start()
@@ -69,7 +70,7 @@ async fn too_many_are_told_when_to_come_again() {
 /// Sends bytes as they are; everything that is answered until the service closes.
 async fn raw(service: &Service, bytes: &str) -> String {
     let address = service.base.trim_start_matches("http://");
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.replace("ADDRESS", address).as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
@@ -126,4 +127,80 @@ async fn a_body_that_does_not_come_or_does_not_end_is_not_waited_for() {
     let answer = raw(&service, &format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer:?}");
     assert_eq!(events(&service, "open").await.len(), 0);
+}
+
+/// Begins a request to the source `big` with so many bytes announced, and sends these of them.
+async fn begin(service: &Service, announced: usize, sent: usize) -> TcpStream {
+    let address = service.base.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /hooks/big HTTP/1.1\r\nhost: {address}\r\ncontent-type: text/plain\r\ncontent-length: {announced}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; sent]).await.unwrap();
+    stream
+}
+
+/// Reads the head of an answer.
+async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    let mut part = [0; 4096];
+    let read = async {
+        while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+            match stream.read(&mut part).await.unwrap() {
+                0 => break,
+                n => head.extend_from_slice(&part[..n]),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("an answer");
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_all_open_requests_hold_is_bounded_and_given_back_when_they_end() {
+    const MIB: usize = 1 << 20;
+    let source = "[[source]]\nname = \"big\"\nkind = \"webhook\"\ntopic = \"big\"\nverify = { scheme = \"none\" }\n\
+                  limits = { body = \"25MiB\", body_time = \"60s\" }\n[server.limits]\nbodies = \"25MiB\"\n";
+    let service = Scenario::new("doors").file("big.toml", source).start();
+    let held = async |what: &str, holds: &dyn Fn(usize) -> bool| {
+        eventually(what, async || {
+            let text = answer(client().get(service.url("/metrics"))).await.text;
+            let line = text.lines().find_map(|l| l.strip_prefix("hexafn_request_body_bytes ")).unwrap();
+            let bytes: usize = line.parse().unwrap();
+            (holds(bytes), bytes)
+        })
+        .await;
+    };
+    // One that is nearly there, and waits.
+    let mut first = begin(&service, 20 * MIB, 20 * MIB - 1).await;
+    held("the first body", &|bytes| bytes == 20 * MIB - 1).await;
+    // There is no room for this one beside it, however little of it each packet brings.
+    let second = begin(&service, 10 * MIB, 0).await;
+    let (mut reading, mut writing) = second.into_split();
+    let pour = async {
+        while writing.write_all(&[b'x'; 16 << 10]).await.is_ok() {}
+        // What was answered is there to be read.
+        std::future::pending::<String>().await
+    };
+    let refused = tokio::select! {
+        answer = head(&mut reading) => answer,
+        never = pour => never,
+    };
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1\r\n"), "{refused:?}");
+    assert!(refused.contains("application/problem+json"), "{refused:?}");
+    // What is small still fits.
+    is_the_first(&service, "open").await;
+    first.write_all(b"x").await.unwrap();
+    let taken = head(&mut first).await;
+    assert!(taken.starts_with("HTTP/1.1 202"), "{taken:?}");
+    held("nothing to be held", &|bytes| bytes == 0).await;
+    // Nor does a sender that hangs up leave anything.
+    let gone = begin(&service, 20 * MIB, 15 * MIB).await;
+    held("the third body", &|bytes| bytes == 15 * MIB).await;
+    drop(gone);
+    held("nothing to be held", &|bytes| bytes == 0).await;
+    let sources = service.ask(&["source", "ls"]);
+    let big = sources.as_array().unwrap().iter().find(|s| s["name"] == "big").unwrap();
+    assert_eq!((&big["accepted"], &big["overloaded"]), (&1.into(), &1.into()), "{big}");
 }

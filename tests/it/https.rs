@@ -1,6 +1,6 @@
 //! HTTP targets over TLS: an authority of one's own, a certificate of the client, and certificates that nobody should trust.
 
-use super::sender::send;
+use super::sender::{publish, send};
 use super::servers::program;
 use super::service::Scenario;
 use super::watch::eventually;
@@ -17,9 +17,16 @@ struct Https {
 
 impl Https {
     fn start(folder: &std::path::Path) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/https.py");
+        Self::run("https.py", &[folder.to_str().unwrap()])
+    }
+
+    fn run(script: &str, args: &[&str]) -> Self {
         let mut command = Command::new(program("standardwebhooks-python"));
-        command.arg(script).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg(format!("{}/tests/servers/{script}", env!("CARGO_MANIFEST_DIR")))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut this = Self { said: BufReader::new(child.stdout.take().unwrap()), child, ports: Value::Null };
         this.ports = this.next();
@@ -105,4 +112,25 @@ async fn trust_is_what_the_target_says_it_is() {
     service.edit("cert = \"clint.pem\"", "cert = \"../client.pem\"");
     let refused = service.hexafn(&["reload"]);
     assert!(refused.err.contains("leaves the configuration folder"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_reaches_a_service_behind_tls_with_requests_and_streams() {
+    let service = Scenario::new("topics").start();
+    let id = publish(&service, "in", r#"{"n":1}"#).await;
+    let folder = service.path(".");
+    let behind = service.base.rsplit(':').next().unwrap();
+    let proxy = block_in_place(|| Https::run("tlsproxy.py", &[folder.to_str().unwrap(), behind]));
+    let server = format!("https://localhost:{}", proxy.ports["port"]);
+    let ca = service.path("ca.pem");
+    let ask =
+        |args: &[&str], trust: &[(&str, &str)]| service.hexafn_with(trust, &[&["--server", &*server], args].concat());
+    let trust = [("SSL_CERT_FILE", ca.to_str().unwrap())];
+    let tail = ["-o", "json", "tail", "in", "--from", "all", "-n", "1"];
+    assert_eq!(ask(&tail, &trust).json()["id"], id);
+    assert!(ask(&["-o", "json", "topic", "ls"], &trust).json().is_array());
+    for args in [&tail[..], &["topic", "ls"]] {
+        let refused = ask(args, &[]);
+        assert!(refused.code == Some(69) && refused.err.to_lowercase().contains("certificate"), "{refused:?}");
+    }
 }

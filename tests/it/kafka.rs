@@ -1,6 +1,7 @@
 //! Kafka as a target and as a source, with a real broker.
 
 use super::brokers::Kafka;
+use super::outlets::certify;
 use super::sender::{client, get, post};
 use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of, node};
@@ -258,4 +259,57 @@ async fn the_example_works() {
     kafka.send("payments", "p", &[], br#"{"state":"paid","customer":"c2"}"#).await;
     let records = kafka.records("orders.none", 1, 1);
     assert_eq!(records[0].key.as_deref(), Some("c2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_tls_with_an_authority_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    certify(folder.path());
+    let kafka = Kafka::start_behind_tls(&TOPICS, folder.path()).await;
+    let text =
+        include_str!("../scenarios/kafka/hexafn.toml").replace("[\"127.0.0.0/8\"]", "[\"127.0.0.0/8\", \"::1\"]");
+    let at = |text: &str, tls: &str| {
+        text.replace("brokers = [\"{{receiver}}\"]", &format!("brokers = [\"{}\"]\ntls = {{ {tls} }}", kafka.address))
+    };
+    // The target does not know the authority yet.
+    let (before, target) = text.split_once("[[target]]").unwrap();
+    let whole = format!("{}[[target]]{}", at(before, "ca = \"ca.pem\""), at(target, ""));
+    let ca = std::fs::read_to_string(folder.path().join("client.pem")).unwrap();
+    let service = Scenario::new("kafka").file("hexafn.toml", &whole).file("ca.pem", &ca).start();
+    source_state(&service, "back", "running").await;
+    let id = order(&service, "c", 1).await;
+    let failed = eventually("an attempt failed", async || {
+        let target = super::watch::target(&service, "orders").await;
+        (target["failed"].as_u64() > Some(0), target)
+    })
+    .await;
+    let why = failed["last"].as_str().unwrap();
+    assert!(why.starts_with("tls:") && why.contains("certificate"), "{failed}");
+    service.configure("hexafn.toml", &whole.replace("tls = {  }", "tls = { ca = \"ca.pem\" }"));
+    service.ask(&["reload"]);
+    assert_eq!(ids_of(&events_when(&service, "back", 1).await), [format!("{id}-forward")]);
+}
+
+/// The broker at hand asks for names and passwords and has no way to be told any, so only its refusals can be tried.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_knows_no_such_user_is_explained() {
+    let kafka = Kafka::start_for_nobody().await;
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let sasl =
+            format!("sasl = {{ mechanism = \"{mechanism}\", username = \"hexafn\", password = \"file:secrets/key\" }}");
+        let brokers = "brokers = [\"{{receiver}}\"]";
+        let scenario = Scenario::new("kafka").edit(brokers, &format!("{brokers}\n{sasl}")).receiver(&kafka.address);
+        let service = scenario.start();
+        let row = source_state(&service, "plain", "failed").await;
+        let why = row["last_error"].as_str().unwrap();
+        assert!(why.contains("check `sasl`") && !why.contains(super::service::KEY), "{why}");
+        order(&service, "c", 1).await;
+        let failed = eventually("an attempt failed", async || {
+            let target = super::watch::target(&service, "orders").await;
+            (target["failed"].as_u64() > Some(0), target)
+        })
+        .await;
+        let why = failed["last"].as_str().unwrap();
+        assert!(why.starts_with("rejected:") && why.contains("check `sasl`"), "{failed}");
+    }
 }

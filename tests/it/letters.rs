@@ -3,7 +3,7 @@
 use super::dead::{bad, letters, letters_when, start};
 use super::sender::{answer, client, get, post, send};
 use super::service::Service;
-use super::watch::{events, events_when, idle, ids_of};
+use super::watch::{events, events_when, eventually, idle, ids_of};
 use serde_json::{Value, json};
 
 /// So many letters of `half`, whose `n` are 1, 2, …
@@ -223,4 +223,35 @@ async fn what_is_given_up_again_meanwhile_is_not_sent_round_in_a_circle() {
     idle(&service).await;
     let again = letters_when(&service, "trigger.half", 2).await;
     assert_eq!(again.iter().map(|l| l["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_letters_is_bounded_by_bytes_and_numbers_are_as_they_were() {
+    let service = start();
+    let numbers = r#""i":123456789012345678901234567890,"d":0.12345678901234567891"#;
+    let padding = "x".repeat(900 << 10);
+    for n in 1..=10 {
+        send(&service, &format!("{{\"n\":{n},\"by\":0,{numbers},\"p\":\"{padding}\"}}")).await;
+        // Ten failures in a row would be a quarantine, and so would half of twenty.
+        for _ in 0..2 {
+            send(&service, r#"{"n":0,"by":1}"#).await;
+        }
+        eventually("the letter", async || {
+            let summary = service.ask(&["dlq", "list"]);
+            (summary[0]["letters"] == n, summary)
+        })
+        .await;
+    }
+    let mut from = json!(1);
+    let mut pages = Vec::new();
+    while pages.iter().sum::<usize>() < 10 {
+        let page = answer(client().get(service.url(&format!("/admin/dead/trigger.half?from={from}&limit=1000")))).await;
+        let count = page.json["letters"].as_array().unwrap().len();
+        assert!(count > 0 && page.text.len() < 9 << 20, "{from}: {count} letters of {} bytes", page.text.len());
+        assert_eq!(page.text.matches(numbers).count(), count, "no number is rounded");
+        from = page.json["next"].clone();
+        pages.push(count);
+    }
+    assert_eq!(pages.iter().sum::<usize>(), 10, "{pages:?}");
+    assert!(pages.len() > 1, "10 letters of 900 KiB are more than 8 MiB");
 }

@@ -1,10 +1,13 @@
 //! Live streams: replay, then live; filters; what a viewer may send; viewers that do not keep up.
 
-use super::sender::{client, get};
+use super::sender::{answer, client, get, send};
 use super::service::{Scenario, Service};
-use super::watch::{Live, events_when};
-use futures_util::SinkExt;
-use serde_json::Value;
+use super::watch::{Live, PATIENCE, events_when, eventually};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 fn start() -> Service {
@@ -115,4 +118,72 @@ async fn a_viewer_that_sends_too_much_is_closed_and_nobody_else() {
     fill(&service, "open", ["{}".to_owned()]).await;
     assert_eq!(other.json().await["seq"], 2);
     assert_eq!(get(&service.url("/health/ready")).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_replay_waits_for_its_viewer_is_bounded_by_bytes() {
+    let service = start();
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(1000 << 10));
+    // More than the buffers of the sockets hold and the 4 MiB that a viewer may be behind: the replay waits.
+    fill(&service, "large", std::iter::repeat_n(large.clone(), 30)).await;
+    let mut slow = Live::open(&service, "/ws/topics/large?from=all").await;
+    let slow_ones = async || {
+        let text = answer(client().get(service.url("/metrics"))).await.text;
+        let line = text.lines().find_map(|l| l.strip_prefix("hexafn_viewers_closed_slow_total ")).unwrap().to_owned();
+        line
+    };
+    assert_eq!(slow_ones().await, "0");
+    fill(&service, "large", std::iter::repeat_n(large, 40)).await;
+    eventually("the viewer to be closed", async || {
+        let count = slow_ones().await;
+        (count == "1", count)
+    })
+    .await;
+    assert_eq!(slow.closed().await, 1013);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_announces_too_much_is_refused_before_it_comes() {
+    let service = Scenario::new("topics").start();
+    let address = service.base.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /ws/topics/in HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // 2^40 bytes, of which none comes.
+    stream.write_all(&[0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4]).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+    read.expect("the service ends the connection").unwrap();
+    let close = [0x88, 2 + b"the frame is larger than 64 KiB".len() as u8, 0x03, 0xf1];
+    assert!(answer.windows(4).any(|bytes| bytes == close), "closed with 1009: {}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_streams_with_the_place_to_resume_and_does_not_wait_for_them() {
+    let mut service = Scenario::new("topics").start();
+    let mut topic = Live::open(&service, "/ws/topics/in").await;
+    let mut actors = Live::open(&service, "/ws/actors").await;
+    // Counted as a viewer once it has been sent something.
+    send(&service, r#"{"n":1}"#).await;
+    assert_eq!(topic.json().await["seq"], 1);
+    service.signal("TERM");
+    let last = topic.json().await;
+    assert_eq!((&last["closed"], &last["resume_from"]), (&json!("draining"), &json!({ "in": 2 })), "{last}");
+    assert_eq!((topic.closed().await, actors.closed().await), (1012, 1012));
+    assert_eq!(service.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_only_watches_is_asked_for_a_sign_of_life_too() {
+    let service = start();
+    fill(&service, "open", ["{}".to_owned()]).await;
+    let asked = async |path: &str| {
+        let mut stream = Live::open(&service, path).await;
+        let ping = async { while !matches!(stream.0.next().await.unwrap().unwrap(), Message::Ping(_)) {} };
+        assert!(tokio::time::timeout(PATIENCE, ping).await.is_ok(), "{path}: nobody asks");
+    };
+    tokio::join!(asked("/ws/topics/open"), asked("/ws/actors"), asked("/ws/logs"));
 }

@@ -210,3 +210,49 @@ async fn by_tls_with_an_authority_of_its_own_and_a_password() {
     service.kill_and_restart();
     assert_eq!(ids_of(&events_when(&service, "back", 1).await), [id]);
 }
+
+/// Made for this test: seeds of users, and the public key of the first.
+const SEED: &str = "SUADGZGA3AVMURFM7VIFJBEYGOMQN5HJOGHVEVK6HOGFYLFSV6ZWCDTHUI";
+const OTHER_SEED: &str = "SUADVXTIWYZEJG4U467VLQ74CCWBPT2R3B2V2SU73AEPVZN34R6BCY5L5Q";
+const PUBLIC: &str = "UDLKRVNYK4Q727GY6C6NC5A6Y4BU2D2VVKAFDMXG7PT7ILL7LCQ2V2QV";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_an_nkey() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users.conf");
+    std::fs::write(&users, format!("authorization {{ users = [{{ nkey: {PUBLIC} }}] }}")).unwrap();
+    let nats = Nats::start(&["-c", users.to_str().unwrap()]).await;
+    let client = async_nats::ConnectOptions::with_nkey(SEED.into()).connect(&nats.address).await.unwrap();
+    let config = async_nats::jetstream::stream::Config {
+        name: "ORDERS".into(),
+        subjects: vec!["orders.>".into()],
+        ..Default::default()
+    };
+    async_nats::jetstream::new(client).create_stream(config).await.unwrap();
+
+    // The target signs with a seed that the server does not know.
+    let server =
+        |file: &str| format!("servers = [\"nats://{}\"]\nauth = {{ nkey = \"file:secrets/{file}\" }}", nats.address);
+    let text = include_str!("../scenarios/nats/hexafn.toml");
+    let (before, target) = text.split_once("name = \"orders\"\n").unwrap();
+    let plain = "servers = [\"nats://{{receiver}}\"]";
+    let whole = |seed: &str| {
+        format!("{}name = \"orders\"\n{}", before.replace(plain, &server("key")), target.replace(plain, &server(seed)))
+    };
+    let scenario = Scenario::new("nats").file("hexafn.toml", &whole("new-key"));
+    std::fs::write(scenario.path("cfg/secrets/key"), SEED).unwrap();
+    std::fs::write(scenario.path("cfg/secrets/new-key"), OTHER_SEED).unwrap();
+    let service = scenario.start();
+    source_state(&service, "back", "running").await;
+    let id = order(&service, "eu", 1).await;
+    let failed = eventually("an attempt failed", async || {
+        let target = super::watch::target(&service, "orders").await;
+        (target["failed"].as_u64() > Some(0), target)
+    })
+    .await;
+    let why = failed["last"].as_str().unwrap();
+    assert!(why.contains("check `auth`") && !why.contains(OTHER_SEED), "{failed}");
+    service.configure("hexafn.toml", &whole("key"));
+    service.ask(&["reload"]);
+    assert_eq!(ids_of(&events_when(&service, "back", 1).await), [id]);
+}

@@ -47,6 +47,12 @@ impl Server {
         server
     }
 
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     /// An S3 server (moto).
     pub fn s3(port: u16) -> Self {
         let mut command = Command::new(program("moto_server"));

@@ -238,3 +238,25 @@ async fn what_needs_a_restart_is_told_by_the_reload() {
     service.start_again();
     assert_eq!(service.ask(&["reload"])["restart_needed"], Value::Null, "it was started again");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_that_comes_and_goes_under_traffic_makes_each_output_once() {
+    let (_receiver, service) = start().await;
+    let extra = "[[trigger]]\nname = \"extra\"\non = \"in\"\nto = [\"extra\"]\n[[target]]\nname = \"extra\"\nkind = \"topic\"\n";
+    let load = Load::start(&service, 4, 0);
+    for round in 0..30 {
+        service.configure("extra.toml", if round % 2 == 0 { extra } else { "" });
+        service.ask(&["reload"]);
+        load.more(20).await;
+    }
+    service.configure("extra.toml", extra);
+    service.ask(&["reload"]);
+    let sent = load.end().await;
+    idle(&service).await;
+    // One that was there before goes on where it was: what came while it was away is not lost on it.
+    let mut outputs = ids_of(&events(&service, "extra").await);
+    let count = outputs.len();
+    outputs.dedup();
+    assert_eq!(outputs.len(), count, "of {} events", sent.len());
+    assert!(count > 20, "{count}");
+}

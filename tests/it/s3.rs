@@ -162,6 +162,37 @@ async fn an_event_that_names_no_key_is_a_dead_letter_alone() {
     assert!(found[0].starts_with("log/a/"), "{found:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_in_the_middle_of_an_upload_leaves_nothing_but_whole_objects() {
+    let server = Server::s3(free_port());
+    make_bucket(server.port).await;
+    let batch = "batch = { max_records = 3, max_bytes = \"8MiB\", max_age = \"5m\" }";
+    let mut service = scenario(&toml(server.port, batch)).start();
+    // It takes connections and the beginning of what comes, and answers nothing.
+    server.signal("STOP");
+    let filler = "x".repeat(900 << 10);
+    for n in 0..3 {
+        send(&service, &format!(r#"{{"n":{n},"filler":"{filler}"}}"#)).await;
+    }
+    eventually("the upload", async || {
+        let status = target(&service, "out").await;
+        (status["attempting"] == 1, status)
+    })
+    .await;
+    service.kill();
+    server.signal("CONT");
+    service.start_again();
+    idle(&service).await;
+    let mut numbers = Vec::new();
+    for key in keys(server.port).await {
+        let text = object(server.port, &key).await.text().await.unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line"));
+        numbers.extend(lines.map(|event| event["n"].as_i64().unwrap()));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2], "each once: the same batch has the same name");
+}
+
 #[test]
 fn a_private_endpoint_must_be_allowed() {
     let scenario = scenario(&toml(9, "")).edit("allow_networks = [\"127.0.0.0/8\"]", "");

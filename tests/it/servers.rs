@@ -20,7 +20,12 @@ pub fn node_modules() -> PathBuf {
 }
 
 fn installed() -> PathBuf {
+    cache().join("servers")
+}
+
+/// The folder that scripts/deps unpacks into.
+pub fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).unwrap_or_default();
-    cache.join("hexafn/servers")
+    cache.join("hexafn")
 }

@@ -131,6 +131,11 @@ impl Scenario {
         Ran::of(command.env("HEXAFN_SERVER", "http://127.0.0.1:9").output().unwrap())
     }
 
+    /// Starts the command line in the folder, with its output to be read.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        binary(self.dir.path(), args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Runs the command line with a file of the folder as its standard input.
     pub fn run_with(&self, args: &[&str], input: &str) -> Ran {
         let input = std::fs::File::open(self.path(input)).unwrap();
@@ -249,8 +254,13 @@ impl Service {
 
     /// Runs the command line against this service. The receivers and senders of the test go on meanwhile.
     pub fn hexafn(&self, args: &[&str]) -> Ran {
+        self.hexafn_with(&[], args)
+    }
+
+    /// The same with further variables of the environment.
+    pub fn hexafn_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Ran {
         let mut command = binary(self.scenario.dir.path(), args);
-        command.env("HEXAFN_SERVER", &self.base);
+        command.env("HEXAFN_SERVER", &self.base).envs(variables.iter().copied());
         Ran::of(block_in_place(|| command.output().unwrap()))
     }
 

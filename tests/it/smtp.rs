@@ -162,3 +162,27 @@ async fn a_certificate_that_is_not_trusted_is_said() {
     let why = last_of(&service).await;
     assert!(why.starts_with("tls") && why.contains("cannot be trusted"), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_before_the_server_says_that_it_has_the_mail_sends_the_same_mail_again() {
+    let port = free_port();
+    let scenario = scenario(&toml(port, "tls = \"none\"\nto = [\"${event.data.to}\"]"));
+    let _server = Server::smtp(port, &scenario.path("mails"), &[]);
+    let mut service = scenario.start();
+    send(&service, r#"{"to":"hang@example.org"}"#).await;
+    eventually("the mail is there, and not confirmed", async || {
+        let mails = lines(&service.path("mails"));
+        (mails.len() == 1, mails)
+    })
+    .await;
+    assert_eq!(target(&service, "out").await["attempting"], 1);
+    service.kill_and_restart();
+    idle(&service).await;
+    let mails = lines(&service.path("mails"));
+    assert_eq!(mails.len(), 2, "{mails:?}");
+    let message_id = |mail: &Value| {
+        let text = mail["text"].as_str().unwrap().to_owned();
+        text.lines().find(|line| line.starts_with("Message-ID: <")).expect("an id").to_owned()
+    };
+    assert_eq!(message_id(&mails[0]), message_id(&mails[1]));
+}

@@ -192,12 +192,18 @@ impl Cluster {
     }
 }
 
+/// How long a client that failed is listened to.
+const LISTENS: Duration = Duration::from_millis(10);
+
 /// The hosts that the brokers say they are at.
 fn advertised(config: &ClientConfig, events: Events, patience: Duration) -> Result<Vec<String>, KafkaError> {
     let client: BaseConsumer<Events> = BaseConsumer::from_config_and_context(config, events)?;
     let metadata = client.fetch_metadata(None, patience);
-    // What went wrong was put into the queue of events, and is told to the context on the way out of it.
-    while client.poll(Duration::ZERO).is_some() {}
+    if metadata.is_err() {
+        // What went wrong was put into the queue of events, and is told to the context on the way out of it. Without a
+        // time of its own a poll would end at the first line of the client's log, which lies before it.
+        while client.poll(LISTENS).is_some() {}
+    }
     Ok(metadata?.brokers().iter().map(|broker| broker.host().trim_matches(['[', ']']).to_owned()).collect())
 }
 

@@ -77,6 +77,11 @@ impl Pool {
         &self.seats
     }
 
+    /// Calls that are running or wait.
+    pub fn pending(&self) -> usize {
+        self.seats.iter().map(|seat| seat.pending.load(Ordering::Relaxed)).sum()
+    }
+
     /// Runs one call on the worker that has the least to do. When all have as much as they may hold, it waits for room;
     /// when none is there, since all are being restarted, for one that is; and fails with [`Code::Busy`] when that takes
     /// longer than [`PATIENCE`].

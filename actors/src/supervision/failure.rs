@@ -77,12 +77,16 @@ pub struct Failure {
     /// The record that was being worked on ([`Lifeline::working_on`](super::Lifeline::working_on)), if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub culprit: Option<u64>,
+    /// What ran, with its versions, for dead letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Arc<str>>,
 }
 
 impl Failure {
     /// A counted failure; the message is cut to 1,000 bytes.
     pub fn new(kind: FailureKind, message: impl AsRef<str>, at: Wall) -> Self {
-        Self { kind, message: cut(message.as_ref()).into(), at, retry_after: None, counts: true, culprit: None }
+        let message = cut(message.as_ref()).into();
+        Self { kind, message, at, retry_after: None, counts: true, culprit: None, ran: None }
     }
 
     /// Asks for no earlier attempt than `wait` from now.
@@ -103,6 +107,13 @@ impl Failure {
     #[must_use]
     pub fn culprit(mut self, record: Option<u64>) -> Self {
         self.culprit = record;
+        self
+    }
+
+    /// Says what ran, with its versions.
+    #[must_use]
+    pub fn ran(mut self, ran: Option<Arc<str>>) -> Self {
+        self.ran = ran;
         self
     }
 

@@ -291,9 +291,13 @@ impl Lifeline {
         Some(Busy { tally: Some(Arc::clone(tally)), _named: Some(Named::new(self.path())) })
     }
 
-    /// Names the record that is worked on from here to the end of the handler, so that a failure can name its culprit.
+    /// Names the record that is worked on from here to the end of the handler, so that a failure can name its culprit. Also a
+    /// sign of life: a handler that goes from record to record does not hang, however many there are.
     pub fn working_on(&self, record: u64) {
-        self.shared.tally.record.store(record.saturating_add(1), Ordering::Relaxed);
+        let tally = &self.shared.tally;
+        tally.record.store(record.saturating_add(1), Ordering::Relaxed);
+        // By two, so that it stays odd: the handler runs on.
+        tally.turns.store(tally.turns.load(Ordering::Relaxed).wrapping_add(2), Ordering::Relaxed);
     }
 
     /// Whether this incarnation was replaced: what it still does must have no effect.
@@ -460,8 +464,11 @@ mod tests {
     fn the_record_is_forgotten_after_a_handler() {
         let life = Lifeline::detached("/x");
         let busy = life.enter().unwrap();
+        let before = life.shared.tally.turns();
         life.working_on(0);
         assert_eq!(life.shared.tally.record(), Some(0));
+        let after = life.shared.tally.turns();
+        assert!(after != before && after % 2 == 1, "a sign of life, within the same handler");
         drop(busy);
         assert_eq!(life.shared.tally.record(), None);
     }

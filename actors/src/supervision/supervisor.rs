@@ -26,8 +26,8 @@ use super::panics;
 use super::tree::{Effect, Now, Tree};
 
 pub use messages::{Control, DrainStep, Drained, Group, Remove, Shutdown, Snapshot, Spawn, Watch, Watching};
-pub use spec::{ChildSpec, Settings};
-use spec::{HANG_AFTER, OnFatal};
+use spec::OnFatal;
+pub use spec::{ChildSpec, HANG_AFTER, Settings};
 
 /// How many changes a watcher may be behind before it loses some (it then takes a new snapshot).
 const WATCH_BACKLOG: usize = 1_024;

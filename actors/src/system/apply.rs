@@ -1,6 +1,6 @@
 //! Definitions put in place: only what changed is stopped and started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::switches::switch_op;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
 use crate::clock::Wall;
 use crate::definitions::{
-    Definitions, FunctionDefinition, On, Outcomes, SourceKind, TargetDefinition, TargetKind, TriggerDefinition,
+    Definitions, FunctionDefinition, On, SourceKind, TargetDefinition, TargetKind, Told, TriggerDefinition,
 };
 use crate::event::Str;
 use crate::function::Function;
@@ -17,12 +17,13 @@ use crate::source::timer::Schedule;
 use crate::source::timer_actor::{Timer, TimerSpec};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
-use crate::supervision::{ChildSpec, ControlError, Remove, Spawn};
+use crate::supervision::{ChildSpec, ControlError, HANG_AFTER, Place, Remove, Spawn};
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Fallback, Feedback, OUTCOMES, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Fallback, Feedback, Limit, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
+use crate::trigger::told::EXECUTIONS;
 use crate::trigger::{self, Trigger, TriggerSpec};
 use actix::Actor;
 
@@ -40,17 +41,23 @@ pub struct Applied {
 }
 
 impl System {
-    /// Replaces what is defined: only what changed is stopped and started. Everything was checked before; what can still
-    /// fail here is the log or the supervisor.
+    /// Replaces what is defined: only what changed is stopped and started. Everything was checked before, and what a full disk
+    /// or too many topics can refuse is asked for before anything is changed.
+    ///
+    /// # Errors
+    /// Nothing was changed; or the supervisor has ended, which ends the process.
     pub async fn apply(&self, definitions: Definitions) -> Result<Applied, Error> {
         let _one_at_a_time = self.0.applying.lock().await;
         let mut applied = Applied::default();
         let inner = &self.0;
-        inner.cast.configure(definitions.topics.values().cloned());
-        for topic in definitions.topics.keys() {
-            inner.cast.ensure(topic).await?;
-        }
         let old = read(&inner.running).definitions.clone();
+        inner.cast.configure(definitions.topics.values().cloned());
+        for topic in topics_of(&definitions) {
+            if let Err(error) = inner.cast.ensure(&topic).await {
+                inner.cast.configure(old.topics.values().cloned());
+                return Err(error.into());
+            }
+        }
         // Targets first, so that no trigger produces for one that is not there.
         for (name, target) in &definitions.targets {
             match old.targets.get(name) {
@@ -118,12 +125,12 @@ impl System {
         Ok(())
     }
 
-    async fn feedback(&self, source: String, outcomes: Outcomes) -> Result<Option<Feedback>, Error> {
-        if outcomes == Outcomes::Off {
+    async fn feedback(&self, topic: &str, source: String, told: Told) -> Result<Option<Feedback>, Error> {
+        if told == Told::Off {
             return Ok(None);
         }
-        let topic = self.0.cast.ensure(OUTCOMES).await?.id;
-        Ok(Some(Feedback { topic, source: source.into(), delivered: outcomes == Outcomes::All }))
+        let topic = self.0.cast.ensure(topic).await?.id;
+        Ok(Some(Feedback { topic, source: source.into(), delivered: told == Told::All }))
     }
 
     async fn start_target(
@@ -148,7 +155,7 @@ impl System {
         };
         let outbox = inner.cast.ensure(&outbox_of(&name)).await?;
         let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
-        let (deliveries, front) = (Front::new(), Front::new());
+        let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
         let fallback = match definition.settings.fallback.as_ref().map(|name| (name, all.targets.get(name))) {
@@ -185,6 +192,7 @@ impl System {
             name: name.clone(),
             subscription: subscription.clone(),
             target,
+            limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,
             enabled: enabled.clone(),
@@ -235,7 +243,8 @@ impl System {
                 fallback,
                 version: definition.fingerprint,
                 to: deliveries,
-                feedback: self.feedback(format!("/targets/{name}"), all.outcomes).await?,
+                limit,
+                feedback: self.feedback(OUTCOMES, format!("/targets/{name}"), all.outcomes).await?,
             })
             .await?;
         write(&inner.running).targets.insert(name, TargetEntry { definition, front, enabled });
@@ -254,8 +263,13 @@ impl System {
         let path = format!("/triggers/{name}");
         let topic = topic_of(&definition);
         let runner = Arc::new(self.resolve(definition.clone(), all).await?);
-        // Longer than its functions may take, each behind a full queue.
-        let ack_wait = subscription::Settings::default().ack_wait + self.patience(&runner.chain);
+        let settings = subscription::Settings::default();
+        // Longer than its functions may take, each behind a full queue. Those in the language of hexaFn run one after the
+        // other for all that is in flight.
+        let inline = runner.is_inline();
+        let run = self.patience(&runner.chains);
+        let ahead = if inline { u32::try_from(settings.max_in_flight).unwrap_or(u32::MAX) } else { 1 };
+        let ack_wait = settings.ack_wait + run.saturating_mul(ahead);
         if replaces {
             self.remove(&path).await?;
         }
@@ -281,13 +295,17 @@ impl System {
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             store: inner.store.clone(),
             working: Arc::new(AtomicU64::new(0)),
+            executions: self.feedback(EXECUTIONS, path.clone(), all.executions).await?,
         };
         let serves = deliveries.clone();
-        let child = ChildSpec::new(path, "trigger", move |life| {
+        let child = ChildSpec::new(path.clone(), "trigger", move |life| {
             let addr = Trigger::new(spec.clone(), life).start();
             Ok(Started::new(&addr).serves(&serves, &addr))
         });
-        let place = slot(&topic);
+        // One that may keep its thread for long has one of its own.
+        let place = if inline && run > LONG_RUN { Place::Own } else { slot(&topic) };
+        // Steps bound the time of a run on an ordinary machine; a slow one takes longer, and does not hang.
+        let child = if inline { child.hang_after(Some(HANG_AFTER + run * 2)) } else { child };
         let priority = self.priority_of(&definition)?;
         inner
             .cast
@@ -298,7 +316,7 @@ impl System {
                     ordering: definition.ordering,
                     retry: definition.retry.clone(),
                     ack_wait,
-                    ..Default::default()
+                    ..settings
                 },
                 filter: None,
                 from: DeliverFrom::New,
@@ -308,8 +326,9 @@ impl System {
                 fallback: None,
                 version: definition.fingerprint,
                 to: deliveries,
+                limit: Limit::default(),
                 // A trigger's results are seen where they arrive; only its failures are told.
-                feedback: self.feedback(format!("/triggers/{name}"), all.outcomes.min(Outcomes::Failures)).await?,
+                feedback: self.feedback(OUTCOMES, path.clone(), all.outcomes.min(Told::Failures)).await?,
             })
             .await?;
         let placed = Wall::now();
@@ -322,14 +341,11 @@ impl System {
 
     /// Names to functions and topics.
     async fn resolve(&self, definition: Arc<TriggerDefinition>, all: &Definitions) -> Result<Runner, Error> {
-        let chain: Vec<Function> = chain_of(&definition, all)
-            .into_iter()
-            .map(|f| Function {
-                metrics: self.0.metrics.function(&f.name),
-                workers: self.workers_of(&f),
-                definition: f,
-            })
-            .collect();
+        let chains = chains_of(&definition, all, |f| Function {
+            metrics: self.0.metrics.function(&f.name),
+            workers: self.workers_of(&f),
+            definition: f,
+        });
         let mut outputs = Vec::with_capacity(definition.to.len());
         for name in &definition.to {
             let Some(target) = all.targets.get(name) else {
@@ -348,12 +364,12 @@ impl System {
             });
         }
         // What functions name in so many words is there before the first event; other topics are made when they are named.
-        for function in &chain {
+        for function in chains.iter().flatten() {
             for topic in function.definition.emits_to() {
                 self.0.cast.ensure(&topic).await?;
             }
         }
-        Ok(Runner::new(definition, chain, outputs, Arc::new(self.0.cast.clone())))
+        Ok(Runner::new(definition, chains, outputs, Arc::new(self.0.cast.clone())))
     }
 
     async fn apply_timers(&self, definitions: &Definitions, applied: &mut Applied) -> Result<(), Error> {
@@ -404,6 +420,44 @@ impl System {
         Ok(())
     }
 }
+
+/// Every topic that a set of definitions needs to be there.
+fn topics_of(all: &Definitions) -> BTreeSet<Str> {
+    let mut topics: BTreeSet<Str> = all.topics.keys().cloned().collect();
+    let dead = |subscription: &str| Str::from(format!("hexafn.dead.{subscription}"));
+    for target in all.targets.values() {
+        topics.insert(topic_of_target(target));
+        if matches!(target.kind, TargetKind::Outside(_)) {
+            topics.insert(dead(&forwarder::subscription_name(&target.name)));
+        }
+    }
+    for trigger in all.triggers.values() {
+        topics.insert(dead(&trigger::subscription_name(&trigger.name)));
+        if matches!(trigger.on, On::Timer(_)) {
+            topics.insert(topic_of(trigger));
+        }
+        topics.extend(functions_of(trigger, all).iter().flat_map(|f| f.emits_to()).map(|topic| Str::from(&*topic)));
+    }
+    for source in all.sources.values() {
+        match &source.kind {
+            SourceKind::Webhook { settings, .. } => topics.extend(settings.topic.as_deref().map(Str::from)),
+            SourceKind::Timer { topic, .. } => {
+                topics.insert(topic.clone());
+            }
+            SourceKind::Pull { topic, .. } => {
+                topics.insert(topic.clone());
+                topics.insert(dead(&format!("source.{}", source.name)));
+            }
+        }
+    }
+    for (topic, told) in [(OUTCOMES, all.outcomes), (EXECUTIONS, all.executions)] {
+        topics.extend((told != Told::Off).then(|| topic.into()));
+    }
+    topics
+}
+
+/// A trigger whose runs may take longer has a thread of its own.
+const LONG_RUN: Duration = Duration::from_secs(1);
 
 /// How many deliveries a target holds at a time, and how long one may take from its offer to its settlement.
 fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, Duration) {
@@ -457,9 +511,22 @@ pub fn topic_of(trigger: &TriggerDefinition) -> Str {
 }
 
 /// The function of a trigger and its fallbacks, each once, in order.
-pub fn chain_of(trigger: &TriggerDefinition, all: &Definitions) -> Vec<Arc<FunctionDefinition>> {
+pub fn functions_of(trigger: &TriggerDefinition, all: &Definitions) -> Vec<Arc<FunctionDefinition>> {
+    with_fallbacks(trigger.run.of.iter().cloned().collect(), all)
+}
+
+/// Each function that a trigger may run, followed by its fallbacks.
+pub fn chains_of(
+    trigger: &TriggerDefinition,
+    all: &Definitions,
+    function: impl Fn(Arc<FunctionDefinition>) -> Function,
+) -> Vec<Vec<Function>> {
+    let chain = |first: &Str| with_fallbacks([first.clone()].into(), all).into_iter().map(&function).collect();
+    trigger.run.of.iter().map(chain).collect()
+}
+
+fn with_fallbacks(mut next: std::collections::VecDeque<Str>, all: &Definitions) -> Vec<Arc<FunctionDefinition>> {
     let mut chain: Vec<Arc<FunctionDefinition>> = Vec::new();
-    let mut next: std::collections::VecDeque<Str> = trigger.run.iter().cloned().collect();
     while let Some(name) = next.pop_front() {
         if chain.iter().any(|f| f.name == name) {
             continue;
@@ -477,7 +544,8 @@ fn whole_fingerprint(trigger: &TriggerDefinition, all: &Definitions) -> u64 {
     let mut hasher = DefaultHasher::new();
     trigger.fingerprint.hash(&mut hasher);
     all.outcomes.hash(&mut hasher);
-    for function in chain_of(trigger, all) {
+    all.executions.hash(&mut hasher);
+    for function in functions_of(trigger, all) {
         function.fingerprint.hash(&mut hasher);
     }
     for target in trigger.to.iter().filter_map(|name| all.targets.get(name)) {

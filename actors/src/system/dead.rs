@@ -24,6 +24,8 @@ pub const DEAD: &str = "hexafn.dead.";
 pub const MAX_PICKED: usize = 1_000;
 /// Records read at a time.
 const CHUNK: usize = 256;
+/// Bytes of letters that are shown at a time.
+const PAGE: usize = 8 << 20;
 /// The extension attributes that a dead letter has beyond those of its event.
 const MARKS: [&str; 8] =
     ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadedited"];
@@ -123,7 +125,7 @@ impl System {
         Ok(cursor)
     }
 
-    /// Open letters from a sequence on, at most `limit`, for which the filter holds; and where to read on.
+    /// Open letters from a sequence on, at most `limit` and 8 MiB, for which the filter holds; and where to read on.
     ///
     /// # Errors
     /// There is no such subscription; the log failed.
@@ -136,7 +138,7 @@ impl System {
     ) -> Result<(Vec<Arc<Record>>, Seq), Error> {
         let topic = self.letters(subscription)?;
         let cursor = self.settled(&topic)?;
-        self.open_letters(&topic, &cursor, from, limit, filter)
+        self.open_letters(&topic, &cursor, from, (limit, PAGE), filter)
     }
 
     fn open_letters(
@@ -144,7 +146,7 @@ impl System {
         topic: &TopicHandle,
         cursor: &Cursor,
         from: Seq,
-        limit: usize,
+        (limit, mut bytes): (usize, usize),
         filter: Option<&Program>,
     ) -> Result<(Vec<Arc<Record>>, Seq), Error> {
         let mut next = from.max(cursor.floor() + 1);
@@ -158,9 +160,12 @@ impl System {
                 if cursor.is_handled(record.seq) || !filter.is_none_or(fits) {
                     continue;
                 }
-                if found.len() == limit {
+                let size = record.event.data.len();
+                // The first is shown however large it is.
+                if found.len() == limit || (!found.is_empty() && size > bytes) {
                     return Ok((found, record.seq));
                 }
+                bytes = bytes.saturating_sub(size);
                 found.push(record);
             }
         }
@@ -180,7 +185,7 @@ impl System {
             if letters == 0 {
                 continue;
             }
-            let (oldest, _) = self.open_letters(&topic, &cursor, 0, 1, None)?;
+            let (oldest, _) = self.open_letters(&topic, &cursor, 0, (1, PAGE), None)?;
             let newest = self.0.log.read(topic.id, bounds.next.saturating_sub(1), 1, 1 << 20)?;
             all.push(DeadSummary {
                 subscription: subscription.into(),
@@ -284,12 +289,12 @@ impl System {
         let limit = pick.limit.clamp(1, MAX_PICKED);
         let next = self.0.log.bounds(topic.id)?.next;
         let (mut picked, _) = if pick.seqs.is_empty() {
-            self.open_letters(&topic, &cursor, 0, limit, pick.filter.as_ref())?
+            self.open_letters(&topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?
         } else {
             let mut picked = Vec::new();
             let seqs: BTreeSet<Seq> = pick.seqs.iter().copied().collect();
             for seq in seqs.into_iter().take(limit) {
-                let (found, _) = self.open_letters(&topic, &cursor, seq, 1, pick.filter.as_ref())?;
+                let (found, _) = self.open_letters(&topic, &cursor, seq, (1, PAGE), pick.filter.as_ref())?;
                 picked.extend(found.into_iter().filter(|record| record.seq == seq));
             }
             (picked, 0)

@@ -302,7 +302,7 @@ impl Bench {
             return (Vec::new(), Some("what its targets were told is left out: it takes too long".to_owned()));
         }
         let runner = runner(&now.definition, &self.definitions, &self.metrics);
-        if let Some(function) = runner.chain.iter().find(|f| f.definition.hosted().is_some()) {
+        if let Some(function) = runner.chains.iter().flatten().find(|f| f.definition.hosted().is_some()) {
             let why = format!(
                 "what its targets were told is left out: function `{}` is in `{}` and is not run again for an explanation",
                 function.definition.name,

@@ -26,13 +26,18 @@ impl System {
         }
     }
 
-    /// How long the chain of a trigger may take beyond what others may: each function its time, behind a full queue.
-    pub(super) fn patience(&self, chain: &[Function]) -> Duration {
+    /// The workers of a function that has any.
+    pub fn pool(&self, function: &str) -> Option<Arc<Pool>> {
+        read(&self.0.running).pools.get(function).map(|(_, pool)| pool.clone())
+    }
+
+    /// How long the functions of a trigger may take beyond what others may: each of a chain its time, behind a full queue.
+    pub(super) fn patience(&self, chains: &[Vec<Function>]) -> Duration {
         let of = |f: &Function| {
             let queue = f.definition.hosted().map_or(0, |hosted| hosted.pool.queue);
             f.definition.timeout.saturating_mul(u32::try_from(queue).unwrap_or(u32::MAX).saturating_add(1))
         };
-        chain.iter().map(of).sum()
+        chains.iter().map(|chain| chain.iter().map(of).sum()).max().unwrap_or_default()
     }
 
     /// Starts the workers of functions that are new or have changed. Gives the paths of those that nobody needs once the

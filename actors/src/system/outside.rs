@@ -16,7 +16,7 @@ use crate::supervision::front::{Front, Lent};
 use crate::supervision::strategy::{RawStrategy, RestartStrategy};
 use crate::topic::cast::{self, Cast};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Deliveries, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Deliveries, Limit, Subscriber, subscription};
 
 /// The most registered subscriptions.
 pub const MAX_REGISTERED: usize = 1_000;
@@ -120,6 +120,13 @@ impl System {
     /// # Errors
     /// What is wrong with the name or the fields, and what to write instead.
     pub async fn register(&self, name: &str, asked: Value) -> Result<bool, Error> {
+        // In a task of its own: whoever asks may hang up in the middle.
+        let (system, name) = (self.clone(), name.to_owned());
+        let registered = actix_rt::spawn(async move { system.register_whole(&name, asked).await });
+        registered.await.unwrap_or(Err(Error::Gone("the registration ended")))
+    }
+
+    async fn register_whole(&self, name: &str, asked: Value) -> Result<bool, Error> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) {
             return Err(invalid("the name of a subscription is 1 to 64 letters, digits, `_` and `-`"));
@@ -181,6 +188,7 @@ impl System {
             fallback: None,
             version: 0,
             to,
+            limit: Limit::default(),
             feedback: None,
         })
     }

@@ -11,8 +11,8 @@ use crate::event::Str;
 use crate::log::{Op, Table};
 use crate::supervision::front::Front;
 use crate::supervision::{Control, Verb};
-use crate::target::forwarder::{ForwarderMessage, TargetStatus};
-use crate::topic::Subscriber;
+use crate::target::forwarder::{ForwarderMessage, TargetStatus, subscription_name};
+use crate::topic::{Act, Subscriber};
 use crate::trigger;
 
 /// The state of a trigger, for tables.
@@ -24,8 +24,8 @@ pub struct TriggerStatus {
     pub on: String,
     /// The condition.
     pub when: Option<String>,
-    /// The function.
-    pub run: Option<Str>,
+    /// The function; of several one runs for each event.
+    pub run: Vec<Str>,
     /// The targets.
     pub to: Vec<Str>,
     /// Its priority.
@@ -149,7 +149,9 @@ impl System {
     /// Closes a target's breaker and makes what waits due now.
     pub async fn reset_target(&self, name: &str) -> Result<TargetStatus, Error> {
         let front = self.target_front(name)?;
-        front.send(ForwarderMessage::Reset).await.map_err(|_| Error::Gone("the forwarder is being restarted"))?;
+        let gone = |_| Error::Gone("the forwarder is being restarted");
+        front.send(ForwarderMessage::Switch(true)).await.map_err(gone)?;
+        self.0.cast.act(&subscription_name(name), Act::RetryNow).await?;
         self.target(name).await
     }
 
@@ -188,7 +190,7 @@ fn trigger_status(entry: &TriggerEntry) -> TriggerStatus {
             On::Kv { namespace, prefix } => format!("kv {namespace}/{prefix}*"),
         },
         when: definition.when.as_ref().map(|w| w.text().to_owned()),
-        run: definition.run.clone(),
+        run: definition.run.of.clone(),
         to: definition.to.clone(),
         priority: entry.priority,
         enabled: entry.enabled.load(Ordering::Relaxed),

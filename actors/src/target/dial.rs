@@ -1,15 +1,18 @@
 //! Connections of the kinds that do not speak HTTP: to addresses that the guard lets through, and to no others.
 
-use rustls::ClientConfig;
-use rustls::RootCertStore;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::http::failure::chain;
 use super::http::guard::{self, Guard, SystemLookup, Unreachable};
 use super::http::settings::TlsSettings;
 use crate::event::Str;
@@ -51,11 +54,6 @@ impl Endpoint {
         Ok(Self { guard, host: host.to_owned(), port, connect_timeout: connect_timeout.0 })
     }
 
-    /// How long a connection may take.
-    pub(super) fn connect_timeout(&self) -> Duration {
-        self.connect_timeout
-    }
-
     /// Where it may be connected to: resolved now, and checked.
     pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
         let found = self.guard.addresses(&self.host).await.map_err(|error| match error {
@@ -68,7 +66,11 @@ impl Endpoint {
 
     /// Connects to the first address that answers.
     pub(super) async fn connect(&self) -> Result<TcpStream, Failure> {
-        let addresses = self.addresses().await?;
+        self.connect_to(self.addresses().await?).await
+    }
+
+    /// Connects to the first of these [`addresses`](Self::addresses) that answers.
+    pub(super) async fn connect_to(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
         let failed = |what: String| Failure::new(FailureClass::Connect, format!("`{self}` {what}"));
         // Each address has its share of the time: one that swallows everything must not hide one that answers.
         let share = self.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
@@ -90,6 +92,20 @@ impl Endpoint {
         }
         Err(failed(last.unwrap_or_else(|| "has no address".to_owned())))
     }
+
+    /// TLS over a connection, with a server that must be `name`.
+    pub(super) async fn secure(
+        &self,
+        tcp: TcpStream,
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+    ) -> Result<TlsStream<TcpStream>, Failure> {
+        let connected = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await;
+        connected.map_err(|error| {
+            let message = format!("`{self}` cannot be trusted or does not speak TLS: {}", chain(&error));
+            Failure::new(FailureClass::Tls, message)
+        })
+    }
 }
 
 impl std::fmt::Display for Endpoint {
@@ -102,6 +118,19 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+}
+
+/// TLS of a client that trusts what the machine trusts.
+///
+/// # Errors
+/// The machine's certificates cannot be read.
+pub fn platform_tls() -> Result<Arc<ClientConfig>, rustls::Error> {
+    Ok(Arc::new(builder()?.with_platform_verifier()?.with_no_client_auth()))
+}
+
 /// What a target trusts, and what it shows of itself.
 pub(super) fn tls(
     name: &Str,
@@ -109,21 +138,8 @@ pub(super) fn tls(
     context: &Context<'_>,
 ) -> Result<Arc<ClientConfig>, Error> {
     let bad = |field: &str, message: String| Error::setting(name, field, message);
-    let client = |error: rustls::Error| Error::Client { target: name.clone(), message: error.to_string() };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(client)?;
     let settings = settings.cloned().unwrap_or_default();
-    let builder = match &settings.ca {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path, context).map_err(|e| bad("tls.ca", e))? {
-                roots.add(certificate).map_err(|e| bad("tls.ca", e.to_string()))?;
-            }
-            builder.with_root_certificates(roots)
-        }
-        None => builder.with_platform_verifier().map_err(client)?,
-    };
+    let builder = trusting(name, "tls.ca", settings.ca.as_deref(), context)?;
     let config = match (&settings.cert, &settings.private_key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(path), Some(key)) => {
@@ -141,6 +157,24 @@ pub(super) fn tls(
         (Some(_), None) => return Err(bad("tls.cert", "a certificate needs its `private_key`, by reference".into())),
     };
     Ok(Arc::new(config))
+}
+
+/// A client that trusts the authorities of the file that `field` names; those of the system when there is none.
+pub(super) fn trusting(
+    name: &Str,
+    field: &str,
+    ca: Option<&str>,
+    context: &Context<'_>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
+    let bad = |message: String| Error::setting(name, field, message);
+    let client = |error: rustls::Error| Error::Client { target: name.clone(), message: error.to_string() };
+    let builder = builder().map_err(client)?;
+    let Some(path) = ca else { return builder.with_platform_verifier().map_err(client) };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path, context).map_err(bad)? {
+        roots.add(certificate).map_err(|e| bad(e.to_string()))?;
+    }
+    Ok(builder.with_root_certificates(roots))
 }
 
 /// The certificates in a file of the configuration folder.

@@ -3,8 +3,8 @@
 //!
 //! Owns: the target, its breaker, the deliveries that are being attempted.
 //! Receives: deliveries of its outbox, results of attempts.
-//! Sends: attempts (an actor each), settlements, and its credit to the topic: none while the breaker is open, one for
-//! the probe.
+//! Sends: attempts (an actor each), and settlements. Its limit is read by its topics: nothing while the breaker is open, one
+//! delivery for the probe.
 //! Strategy: `RestartStrategy::actor`. A restart loses the attempts that are being made: they are made again under the
 //! same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
 
@@ -20,7 +20,6 @@ use super::log::{Attempted, DeliveryLog};
 use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
-use crate::log::Ops;
 use crate::metrics::TargetMetrics;
 use crate::source::rate::Bucket;
 use crate::supervision::breaker::{Breaker, Permit, Turn};
@@ -31,7 +30,7 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::RestartStrategy;
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Act, Deliveries, Delivery, Settlement, TopicMessage};
+use crate::topic::{Deliveries, Delivery, Limit, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use crate::trigger::{record, settle};
 
@@ -56,6 +55,8 @@ pub struct ForwarderSpec {
     pub subscription: Str,
     /// What makes an attempt.
     pub target: Arc<dyn Target>,
+    /// What its topics let be with it.
+    pub limit: Limit,
     /// When the breaker opens and closes.
     pub breaker: RestartStrategy,
     /// The most attempts in a time.
@@ -114,8 +115,6 @@ pub struct TargetStatus {
 pub enum ForwarderMessage {
     /// Switch on (closes the breaker) or off (events are kept).
     Switch(bool),
-    /// Close the breaker and make what waits due now.
-    Reset,
     /// Describe the state.
     Inspect(oneshot::Sender<TargetStatus>),
     /// The newest attempts, the last first.
@@ -202,12 +201,7 @@ impl Forwarder {
                     // The probe is out. What came besides waits for what it says; given back it would come again at once.
                     return;
                 }
-                self.release();
-                // A topic that was started since knows nothing of the limit, and would offer the same at once again.
-                if self.off || matches!(self.breaker.phase(), Phase::Open { .. }) {
-                    self.credit(Some(0));
-                }
-                return;
+                return self.release();
             };
             let per_call = if matches!(permit, Permit::Probe(_)) { 1 } else { per_call };
             let mut batch = Vec::with_capacity(per_call.min(self.queue.len()));
@@ -269,7 +263,7 @@ impl Forwarder {
         self.queued_bytes = 0;
         for (delivery, _) in self.queue.drain(..) {
             let (seq, attempt) = (delivery.record.seq, delivery.attempt);
-            let item = Settlement { seq, attempt, verdict: Verdict::Release, ops: Ops::new() };
+            let item = Settlement::new(seq, attempt, Verdict::Release);
             self.settled.push((delivery.record.topic.clone(), item));
         }
     }
@@ -339,7 +333,7 @@ impl Forwarder {
                 }
             };
             self.last = Some((said.to_string(), wall));
-            let item = Settlement { seq: record.seq, attempt: delivery.attempt, verdict, ops: Ops::new() };
+            let item = Settlement::new(record.seq, delivery.attempt, verdict);
             self.settled.push((record.topic.clone(), item));
             self.turned(turn, ctx);
             // A probe is one attempt: what else was in the same call counts as under no permit.
@@ -414,19 +408,13 @@ impl Forwarder {
         self.schedule(ctx);
     }
 
+    /// Says how much may be with this target, to every topic that delivers here.
     fn credit(&self, credit: Option<usize>) {
-        let act = Act::Limit(if self.off { Some(0) } else { credit });
-        self.act(act);
-    }
-
-    /// Tells every topic that delivers here.
-    fn act(&self, act: Act) {
+        self.spec.limit.set(if self.off { Some(0) } else { credit });
         let again = self.open.values().filter(|front| !front.leads_where(&self.spec.outbox));
         for topic in std::iter::once(&self.spec.outbox).chain(again) {
-            let message = TopicMessage::Act { subscription: self.spec.subscription.clone(), act, reply: None };
-            if let Err(error) = topic.try_send(message) {
-                // It is being restarted (its subscriptions start with full credit, and what it delivers is given back)
-                // or busy: the next result sets the credit again.
+            if let Err(error) = topic.try_send(TopicMessage::Look) {
+                // It is busy, or being restarted, and looks by itself after that.
                 tracing::debug!(to = %self.spec.name, %error, "a topic was not told");
             }
         }
@@ -476,7 +464,6 @@ impl Actor for Forwarder {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(2048);
         self.show_breaker();
-        // First, since it lifts what the one before had limited; a target that is off limits again.
         self.spec.cast.restarted(&self.spec.subscription, None);
         self.credit(None);
     }
@@ -549,6 +536,8 @@ impl Handler<Stop> for Forwarder {
     /// stop repeats none.
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         self.stopping = true;
+        // Else what is given back would come again at once, until the last attempt has ended.
+        self.spec.limit.set(Some(0));
         self.release();
         if !self.flushing {
             self.flushing = true;
@@ -564,10 +553,6 @@ impl Handler<ForwarderMessage> for Forwarder {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
         match message {
             ForwarderMessage::Switch(on) => self.switch(on, ctx),
-            ForwarderMessage::Reset => {
-                self.switch(true, ctx);
-                self.act(Act::RetryNow);
-            }
             ForwarderMessage::Log(reply) => {
                 if reply.send(self.log.newest()).is_err() {
                     tracing::debug!("nobody waits for the log");

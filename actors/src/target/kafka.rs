@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+use tokio::time::timeout_at;
 
 use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen};
 use crate::broker::{TlsSettings, Trouble, Wrong};
@@ -35,8 +36,6 @@ mod tests;
 
 /// What the producer's queue holds at least, in KiB and in records.
 const QUEUE: (usize, usize) = (65_536, 100_000);
-/// The producer looks for records that are out of time once a second.
-const LOOKS: Duration = Duration::from_millis(1_500);
 /// How long a topic that is not there is asked for before a record for it fails.
 const UNKNOWN_TOPIC: Duration = Duration::from_secs(5);
 
@@ -152,6 +151,7 @@ impl std::fmt::Debug for KafkaTarget {
 struct Client {
     producer: Arc<Aside<FutureProducer<Events>>>,
     seen: Arc<Seen>,
+    made: Instant,
 }
 
 impl Client {
@@ -294,7 +294,7 @@ impl KafkaTarget {
             _ => {}
         }
         *connection = Connection::None;
-        match self.connect().await {
+        match self.connect(self.timeout.saturating_sub(began.elapsed())).await {
             Ok(client) => {
                 *connection = Connection::Open(client.clone());
                 Ok(client)
@@ -306,8 +306,10 @@ impl KafkaTarget {
         }
     }
 
-    async fn connect(&self) -> Result<Client, Failure> {
-        self.cluster.check(self.timeout).await.map_err(|trouble| self.troubled(trouble))?;
+    /// A new producer. The brokers are asked first, who may take nearly all of the time that is left: at its end the
+    /// attempt is over, and nobody would hear what the client says of them.
+    async fn connect(&self, left: Duration) -> Result<Client, Failure> {
+        self.cluster.check(left * 9 / 10).await.map_err(|trouble| self.troubled(trouble))?;
         let mut config = self.cluster.config();
         for (setting, value) in &self.config {
             config.set(*setting, value);
@@ -318,10 +320,16 @@ impl KafkaTarget {
         let made = tokio::task::spawn_blocking(made).await;
         let failed = |message: String| Failure::new(FailureClass::Connect, message);
         match made {
-            Ok(Ok(producer)) => Ok(Client { producer: Arc::new(Aside::new(producer)), seen }),
+            Ok(Ok(producer)) => Ok(Client { producer: Arc::new(Aside::new(producer)), seen, made: Instant::now() }),
             Ok(Err(error)) => Err(failed(format!("the producer cannot be made: {error}"))),
             Err(error) => Err(failed(format!("the producer could not be made: {error}"))),
         }
+    }
+
+    fn not_connected(&self) -> Failure {
+        let (brokers, limit) = (self.cluster.brokers(), Span(self.timeout));
+        let message = format!("`{brokers}` did not answer within {limit} (`timeout` of the target)");
+        Failure::new(FailureClass::Connect, message)
     }
 
     fn troubled(&self, trouble: Trouble) -> Failure {
@@ -396,13 +404,20 @@ impl KafkaTarget {
         }
     }
 
+    /// One attempt with all of them: connecting and the reports have one deadline.
     async fn send(&self, records: &[Arc<Record>], attempt: u32, now: Wall) -> Vec<Outcome> {
         let began = Instant::now();
+        let deadline = (began + self.timeout).into();
         let made: Vec<Result<Message, Failure>> =
             records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
-        let mut connection = self.connection.lock().await;
-        let client = match self.client(&mut connection, began).await {
-            Ok(client) => client,
+        let connected = async {
+            let mut connection = self.connection.lock().await;
+            let client = self.client(&mut connection, began).await?;
+            Ok((client, connection))
+        };
+        let connected = timeout_at(deadline, connected).await.unwrap_or_else(|_| Err(self.not_connected()));
+        let (client, connection) = match connected {
+            Ok(connected) => connected,
             Err(failure) => {
                 let all = made.into_iter().map(|made| made.err().unwrap_or_else(|| failure.clone()));
                 return all.map(|failure| placed(Err(failure), 0, began.elapsed())).collect();
@@ -422,32 +437,45 @@ impl KafkaTarget {
             let client = &client;
             async move {
                 let result = match queued {
-                    Ok((report, message)) => self.report(client, report, message).await,
+                    Ok((report, message)) => self.report(client, report, message, deadline).await,
                     Err(failure) => Err(failure),
                 };
                 placed(result, size, began.elapsed())
             }
         });
         let outcomes = join_all(reports).await;
-        self.renew(&client, &outcomes).await;
+        self.renew(&client, &outcomes);
         outcomes
     }
 
     /// Lets a producer go that has confirmed nothing of a batch in time. An idempotent one numbers its records for brokers
-    /// that remember it; when they do not any more, it may ask them without an end, and a new one is known at once.
-    async fn renew(&self, client: &Client, outcomes: &[Outcome]) {
+    /// that remember it; when they do not any more, it may ask them without an end, and a new one is known at once. One that
+    /// was made during the attempt is kept: it may be as far as the next attempt needs it.
+    fn renew(&self, client: &Client, outcomes: &[Outcome]) {
         let late = |o: &Outcome| matches!(o, Outcome::Failed(failure) if failure.class == FailureClass::Timeout);
-        if !outcomes.iter().any(late) || outcomes.iter().any(Outcome::is_delivered) {
+        if client.made.elapsed() < self.timeout
+            || !outcomes.iter().any(late)
+            || outcomes.iter().any(Outcome::is_delivered)
+        {
             return;
         }
-        let mut connection = self.connection.lock().await;
-        if matches!(&*connection, Connection::Open(open) if Arc::ptr_eq(&open.producer, &client.producer)) {
+        // Nobody is waited for: whoever holds it connects anew, or will find the same of this one.
+        if let Ok(mut connection) = self.connection.try_lock()
+            && matches!(&*connection, Connection::Open(open) if Arc::ptr_eq(&open.producer, &client.producer))
+        {
             *connection = Connection::None;
         }
     }
 
-    async fn report(&self, client: &Client, report: DeliveryFuture, message: Message) -> Result<Str, Failure> {
-        match tokio::time::timeout(self.timeout + LOOKS, report).await {
+    /// The producer gives a record up at the same deadline or later, so a late one may still arrive.
+    async fn report(
+        &self,
+        client: &Client,
+        report: DeliveryFuture,
+        message: Message,
+        deadline: tokio::time::Instant,
+    ) -> Result<Str, Failure> {
+        match timeout_at(deadline, report).await {
             Ok(Ok(Ok(Report { partition, offset, .. }))) => {
                 Ok(format!("{}/{partition}/{offset}", message.topic).into())
             }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+use tokio::time::timeout_at;
 
 use crate::broker::nats::{AuthSettings, Connected, Delivery as By, Servers, chain, check_subject, header_map};
 use crate::broker::{TlsSettings, Trouble, Wrong};
@@ -217,6 +218,11 @@ impl NatsTarget {
         }
     }
 
+    fn not_connected(&self) -> Failure {
+        let (list, limit) = (self.servers.list(), Span(self.timeout));
+        Failure::new(FailureClass::Connect, format!("`{list}` did not answer within {limit} (`timeout` of the target)"))
+    }
+
     async fn begin(&self, client: &Client, message: Message) -> Result<Begun, Failure> {
         let headers = header_map(&message.headers).map_err(|e| unusable("headers", &e))?;
         let most = client.connected.client.max_payload();
@@ -268,14 +274,21 @@ impl NatsTarget {
         Failure::new(FailureClass::Timeout, text)
     }
 
+    /// One attempt with all of them: whatever of it waits (for others who connect, for the connection, for room to publish,
+    /// for the acks), waits until the one deadline.
     async fn send(&self, records: &[Arc<Record>], attempt: u32, now: Wall) -> Vec<Outcome> {
         let began = Instant::now();
         let deadline = (began + self.timeout).into();
         let made: Vec<Result<Message, Failure>> =
             records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
-        let mut connection = self.connection.lock().await;
-        let client = match self.client(&mut connection, began).await {
-            Ok(client) => client,
+        let connected = async {
+            let mut connection = self.connection.lock().await;
+            let client = self.client(&mut connection, began).await?;
+            Ok((client, connection))
+        };
+        let connected = timeout_at(deadline, connected).await.unwrap_or_else(|_| Err(self.not_connected()));
+        let (client, connection) = match connected {
+            Ok(connected) => connected,
             Err(failure) => {
                 let all = made.into_iter().map(|made| made.err().unwrap_or_else(|| failure.clone()));
                 return all.map(|failure| placed(Err(failure), 0, began.elapsed())).collect();
@@ -285,7 +298,11 @@ impl NatsTarget {
         for made in made {
             let (subject, size) = made.as_ref().map_or((String::new(), 0), |m| (m.subject.clone(), m.payload.len()));
             let one = match made {
-                Ok(message) => self.begin(&client, message).await,
+                // A server that takes nothing leaves no room, and none of those that follow would find any.
+                Ok(message) => match timeout_at(deadline, self.begin(&client, message)).await {
+                    Ok(one) => one,
+                    Err(_) => Err(self.too_slow(&client)),
+                },
                 Err(failure) => Err(failure),
             };
             begun.push((one, subject, size as u64));
@@ -301,7 +318,7 @@ impl NatsTarget {
             async move {
                 let result = match one {
                     // The client's own time-out begins with the publishing, which connecting may have put off.
-                    Ok(Begun::Acked(ack)) => match tokio::time::timeout_at(deadline, ack.into_future()).await {
+                    Ok(Begun::Acked(ack)) => match timeout_at(deadline, ack.into_future()).await {
                         Ok(Ok(ack)) if ack.duplicate => {
                             Ok(format!("{}/{} (known already)", ack.stream, ack.sequence).into())
                         }
@@ -321,7 +338,7 @@ impl NatsTarget {
     /// Everything published so far has reached the server.
     async fn flushed(&self, client: &Client, deadline: tokio::time::Instant) -> Result<(), Failure> {
         let list = self.servers.list();
-        match tokio::time::timeout_at(deadline, client.connected.client.flush()).await {
+        match timeout_at(deadline, client.connected.client.flush()).await {
             Ok(Ok(())) if !client.connected.seen.is_lost() => Ok(()),
             Ok(Ok(())) => Err(Failure::new(FailureClass::Connect, format!("`{list}`: the connection was lost"))),
             Ok(Err(error)) => Err(Failure::new(FailureClass::Connect, format!("`{list}`: {error}"))),

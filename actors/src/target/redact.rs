@@ -179,6 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_found_as_their_text_is() {
+        let json = "application/json";
+        let data = r#"{"card":4111111111111111,"no":4111111111111112,"at":[1795507200008,-2.50],"id":77001,"big":5555555555554444.0}"#;
+        let cards = r#"{"card":"************1111","no":4111111111111112,"at":[1795507200008,-2.50],"id":77001,"big":"************4444.0"} | from jo@example.org"#;
+        assert_eq!(redacted("cards = true", json, data), cards);
+        let patterns = r#"{"card":4111111111111111,"no":4111111111111112,"at":[1795507200008,-2.50],"id":"*","big":5555555555554444.0} | from jo@example.org"#;
+        assert_eq!(redacted("patterns = ['^77\\d{3}$']\nwith = '*'", json, data), patterns);
+        assert_eq!(redacted("cards = true", json, "4111111111111111"), "\"************1111\" | from jo@example.org");
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         for (toml, field) in [("", ""), ("patterns = ['(']", "patterns"), ("keys = '['", "keys"), ("with = 'x'", "")] {
             assert_eq!(Redactor::new("t", &settings(toml)).unwrap_err().0, field, "{toml}");

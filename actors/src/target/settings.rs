@@ -89,7 +89,7 @@ impl BatchSettings {
 pub struct RedactSettings {
     /// Paths whose values are replaced: `customer.email`, `items.*.note`.
     pub paths: Vec<String>,
-    /// Regular expressions; every match in every string is replaced.
+    /// Regular expressions; every match in every string and number is replaced.
     pub patterns: Vec<String>,
     /// A regular expression; everything under a key that matches is replaced, at any depth.
     pub keys: Option<String>,

@@ -2,13 +2,15 @@
 //!
 //! The library speaks SMTP and TLS and writes the mail; the addresses that it connects to are those that the guard let
 //! through, under the host's name for TLS. A connection is used again for the next mails, as servers like it. Parts:
-//! [`mail`] (what is sent), [`session`] (how).
+//! [`mail`] (what is sent), [`session`] (how), [`capped`] (how much is read).
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -24,10 +26,12 @@ use crate::target::{
     Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Span, Target,
 };
 
+mod capped;
 mod mail;
 mod session;
 
 use mail::Writer;
+use session::GOODBYE;
 
 /// Connections that are kept for the next mail.
 const MAX_IDLE: usize = 4;
@@ -109,15 +113,21 @@ impl Factory for Settings {
 /// A target of kind `smtp`, ready to send.
 pub struct SmtpTarget {
     endpoint: Endpoint,
-    protection: Protection,
-    /// What is trusted, where there is TLS.
-    tls: Option<TlsParameters>,
+    security: Security,
     credentials: Option<Credentials>,
     hello: ClientId,
     writer: Writer,
     timeout: Span,
     concurrency: usize,
     idle: Mutex<Vec<Kept>>,
+}
+
+/// How a connection is protected, and what is trusted then.
+enum Security {
+    None,
+    /// From the first byte.
+    AtOnce(Arc<ClientConfig>, ServerName<'static>),
+    Starttls(TlsParameters),
 }
 
 /// A connection between two mails.
@@ -176,10 +186,15 @@ impl SmtpTarget {
             (Some(_), None) => return Err(bad("username", "needs a `password`, by reference".into())),
             (None, Some(_)) => return Err(bad("password", "needs a `username`".into())),
         };
-        let tls = match settings.tls {
-            Protection::None if settings.ca.is_some() => return Err(bad("ca", "goes with TLS only".into())),
-            Protection::None => None,
-            Protection::Required | Protection::Starttls => Some(tls(name, host, settings.ca.as_deref(), context)?),
+        let ca = settings.ca.as_deref();
+        let security = match settings.tls {
+            Protection::None if ca.is_some() => return Err(bad("ca", "goes with TLS only".into())),
+            Protection::None => Security::None,
+            Protection::Required => {
+                let server = ServerName::try_from(host.to_owned()).map_err(|e| bad("host", e.to_string()))?;
+                Security::AtOnce(Arc::new(dial::trusting(name, "ca", ca, context)?.with_no_client_auth()), server)
+            }
+            Protection::Starttls => Security::Starttls(starttls(name, host, ca, context)?),
         };
         let hello = match &settings.hello {
             Some(text) if text.is_empty() || text.len() > 253 || !text.chars().all(plain) => {
@@ -190,8 +205,7 @@ impl SmtpTarget {
         };
         Ok(Self {
             endpoint,
-            protection: settings.tls,
-            tls,
+            security,
             credentials,
             hello,
             writer: Writer::new(name, settings)?,
@@ -217,7 +231,8 @@ impl SmtpTarget {
         let mut detail = Detail::default();
         let result = match self.writer.write(delivery) {
             Ok(mail) => {
-                let sent = tokio::time::timeout(self.timeout.0, self.send(&mail, &mut detail)).await;
+                let deadline = started + self.timeout.0;
+                let sent = tokio::time::timeout_at(deadline, self.send(&mail, deadline, &mut detail)).await;
                 sent.unwrap_or_else(|_| {
                     let limit = self.timeout;
                     let message = format!("`{}` did not take the mail within {limit} (`timeout`)", self.endpoint);
@@ -234,7 +249,8 @@ impl SmtpTarget {
     }
 }
 
-fn tls(name: &Str, host: &str, ca: Option<&str>, context: &Context<'_>) -> Result<TlsParameters, Error> {
+/// The library begins TLS by itself after `STARTTLS`, with a configuration of its own.
+fn starttls(name: &Str, host: &str, ca: Option<&str>, context: &Context<'_>) -> Result<TlsParameters, Error> {
     let bad = |message: String| Error::setting(name, "ca", message);
     let mut tls = TlsParameters::builder(host.to_owned());
     if let Some(path) = ca {
@@ -283,7 +299,7 @@ impl Target for SmtpTarget {
         async move {
             let idle = std::mem::take(&mut *self.idle());
             for mut kept in idle {
-                if tokio::time::timeout(Duration::from_secs(1), kept.connection.quit()).await.is_err() {
+                if tokio::time::timeout(GOODBYE, kept.connection.quit()).await.is_err() {
                     tracing::debug!(to = %self.endpoint, "the mail server did not say goodbye");
                 }
             }

@@ -282,15 +282,7 @@ impl WebSocketTarget {
         detail.remote = remote;
         let stream: Box<dyn Io> = match &self.tls {
             None => Box::new(tcp),
-            Some((config, name)) => {
-                let connector = tokio_rustls::TlsConnector::from(config.clone());
-                let connected = connector.connect(name.clone(), tcp).await.map_err(|error| {
-                    let message =
-                        format!("`{}` cannot be trusted or does not speak TLS: {}", self.endpoint, chain(&error));
-                    Failure::new(FailureClass::Tls, message)
-                })?;
-                Box::new(connected)
-            }
+            Some((config, name)) => Box::new(self.endpoint.secure(tcp, config, name).await?),
         };
         let config = WebSocketConfig::default()
             .read_buffer_size(8 << 10)

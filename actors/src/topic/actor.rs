@@ -9,6 +9,7 @@
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, SpawnHandle, WrapFuture,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,13 +19,13 @@ use super::cast::Cast;
 use super::cursor::Cursor;
 use super::keys;
 use super::subscription::{Subscription, Waiting};
-use super::tail::Tail;
+use super::tail::{Room, Tail};
 use super::{
     Act, DeliverFrom, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus, Viewer, WaitingStatus,
 };
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
-use crate::event::Event;
+use crate::event::{Event, Str};
 use crate::log::journal::Barrier;
 use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Published, Record, Seq, Table};
 use crate::metrics::Metrics;
@@ -63,6 +64,8 @@ pub struct TopicSpec {
     pub epochs: Epochs,
     /// Bytes that a memory topic may hold.
     pub memory_limit: usize,
+    /// The room of all tails of topics on disk.
+    pub tails: Room,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The last sequence that viewers were shown, or had read by themselves when they joined: outlives the actor, so
@@ -93,9 +96,16 @@ pub struct Topic {
     next: Seq,
     first: Seq,
     served: Vec<Served>,
+    /// What is served no longer, and may be again: the newest of its settlements may be on their way to the log still, so its
+    /// place is not read back from there.
+    left: HashMap<Str, Subscription>,
     viewers: Vec<Viewer>,
     fresh: Vec<Arc<Record>>,
     pumping: bool,
+    /// Whether the last pump stopped before it had looked at everything.
+    unfinished: bool,
+    /// What handing out led to, for the next commit.
+    owed: Ops,
     wake: Option<(Tick, SpawnHandle)>,
     label: String,
     ready: Option<oneshot::Sender<()>>,
@@ -110,13 +120,16 @@ impl Topic {
     pub fn new(spec: TopicSpec, life: Lifeline, ready: Option<oneshot::Sender<()>>) -> Self {
         let on_disk = spec.handle.durability == TopicDurability::Disk;
         Self {
-            tail: Tail::new(if on_disk { TAIL_DISK } else { spec.memory_limit }),
+            tail: if on_disk { Tail::within(TAIL_DISK, spec.tails.clone()) } else { Tail::new(spec.memory_limit) },
             next: 1,
             first: 1,
             served: Vec::new(),
+            left: HashMap::new(),
             viewers: Vec::new(),
             fresh: Vec::new(),
             pumping: false,
+            unfinished: false,
+            owed: Ops::new(),
             wake: None,
             label: spec.metrics.topic_label(&spec.handle.name).to_owned(),
             ready,
@@ -171,7 +184,14 @@ impl Topic {
             served.state.configure(spec.settings.clone());
             served.spec = spec;
         } else {
-            let state = self.load(&spec)?;
+            let state = match self.left.remove(&spec.name) {
+                Some(mut state) if spec.durable => {
+                    state.configure(spec.settings.clone());
+                    state.skip_to(self.first);
+                    state
+                }
+                _ => self.load(&spec)?,
+            };
             self.served.push(Served { spec, state, ahead: Default::default(), delivered: 0, dead: 0, dirty: false });
         }
         self.served.sort_by_key(|s| std::cmp::Reverse(s.spec.priority));
@@ -244,10 +264,8 @@ impl Topic {
         if self.on_disk() && newest >= self.next {
             let from = self.next;
             self.next = newest + 1;
-            if !self.viewers.is_empty()
-                && let Ok(records) = self.spec.log.read(self.spec.handle.id, from, BATCH, READ_BYTES)
-            {
-                self.fresh.extend(records);
+            if !self.viewers.is_empty() {
+                self.show_from(from);
             }
         }
     }
@@ -265,6 +283,7 @@ impl Topic {
         self.catch_up();
         self.expire(ctx);
         self.retain(ctx);
+        self.tail.yield_room();
         let topic = self.spec.handle.id;
         let (next, on_disk) = (self.next, self.on_disk());
         let mut ops = Ops::new();
@@ -423,7 +442,17 @@ impl Handler<Pump> for Topic {
     fn handle(&mut self, _: Pump, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
         self.pumping = false;
+        self.unfinished = false;
         self.pump();
+        if !self.owed.is_empty() {
+            let ops = std::mem::take(&mut self.owed);
+            self.commit(Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) }, ctx);
+        }
+        if self.unfinished {
+            // Not by a message to itself, which would be handled before anything else on this thread.
+            let others = tokio::task::yield_now().into_actor(self);
+            others.map(|(), this, ctx| this.schedule(ctx)).spawn(ctx);
+        }
         self.rearm(ctx);
     }
 }
@@ -457,12 +486,20 @@ impl Handler<TopicMessage> for Topic {
                 }
             }
             TopicMessage::Detach { subscription, forget } => {
-                self.served.retain(|s| s.spec.name != subscription);
+                // What is in flight is nobody's now; what comes of it all the same is stale.
+                self.restarted(&subscription, None, ctx);
+                let left = self.served.iter().position(|s| s.spec.name == subscription);
+                let left = left.map(|at| self.served.remove(at).state);
+                match left {
+                    Some(state) if !forget => drop(self.left.insert(subscription.clone(), state)),
+                    _ => drop(self.left.remove(&subscription)),
+                }
                 if forget && let Some(commit) = self.forget(&subscription, true) {
                     self.commit(commit, ctx);
                 }
             }
             TopicMessage::Restarted { subscription, culprit } => self.restarted(&subscription, culprit, ctx),
+            TopicMessage::Look => {}
             TopicMessage::Act { subscription, act, reply } => {
                 if matches!(act, Act::Seek(_))
                     && let Some(commit) = self.forget(&subscription, false)

@@ -12,6 +12,7 @@ use super::actor::{Topic, TopicSpec};
 use super::cursor::Cursor;
 use super::keys;
 use super::pattern::Pattern;
+use super::tail::Room;
 use super::{AGAIN, Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
@@ -25,8 +26,12 @@ use crate::trigger::run::{Place, Topics};
 
 /// The most cursors that are looked through for names.
 const MAX_CURSORS: usize = 1_000_000;
-/// The most topics: names can come from payloads, so their number is bounded.
+/// The most topics.
 pub const MAX_TOPICS: usize = 10_000;
+/// The most topics that events may bring: their names can come from payloads, and what is configured must have room, too.
+pub const MAX_NAMED_BY_EVENTS: usize = 9_000;
+/// The newest records of all topics on disk that are kept in memory, in bytes.
+const TAILS: usize = 128 << 20;
 
 /// What goes wrong with topics and subscriptions.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,8 +43,11 @@ pub enum Error {
     #[error(transparent)]
     Name(#[from] super::pattern::Error),
     /// Too many topics.
-    #[error("there are {MAX_TOPICS} topics already; delete some, or make fewer with `topic_expr`")]
-    TooMany,
+    #[error(
+        "there are {0} topics already, and no more can be made this way; a topic stays once it is there, so compute its name \
+        (`topic_expr`, `emit`) from something of which there are few, and put the rest into the ordering key"
+    )]
+    TooMany(usize),
     /// No such topic.
     #[error("there is no topic `{name}`; {near}")]
     Unknown {
@@ -62,6 +70,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     supervisor: Addr<Supervisor>,
     memory_limit: usize,
+    tails: Room,
     strategy: RestartStrategy,
     topics: RwLock<Arc<HashMap<Str, TopicHandle>>>,
     settings: RwLock<HashMap<Str, Arc<TopicDefinition>>>,
@@ -127,6 +136,7 @@ impl Cast {
             metrics,
             supervisor,
             memory_limit,
+            tails: Room::new(TAILS),
             strategy,
             topics: RwLock::default(),
             settings: RwLock::default(),
@@ -170,15 +180,31 @@ impl Cast {
 
     /// The topic; started, and numbered durably, when it is used for the first time.
     pub async fn ensure(&self, name: &str) -> Result<TopicHandle, Error> {
+        self.ensure_below(name, MAX_TOPICS).await
+    }
+
+    /// The same for a name that comes with an event or a request, of which there may be many.
+    pub async fn ensure_for_event(&self, name: &str) -> Result<TopicHandle, Error> {
+        self.ensure_below(name, MAX_NAMED_BY_EVENTS).await
+    }
+
+    async fn ensure_below(&self, name: &str, most: usize) -> Result<TopicHandle, Error> {
         if let Some(topic) = self.get(name) {
             return Ok(topic);
         }
+        // In a task of its own: whoever asked may be gone before the topic is there, and it must not stay half made.
+        let (cast, topic) = (self.clone(), Str::from(name));
+        let made = actix_rt::spawn(async move { cast.make(&topic, most).await });
+        made.await.unwrap_or_else(|_| Err(Error::Start(name.into())))
+    }
+
+    async fn make(&self, name: &str, most: usize) -> Result<TopicHandle, Error> {
         let _one_at_a_time = self.0.creating.lock().await;
         if let Some(topic) = self.get(name) {
             return Ok(topic);
         }
-        if read(&self.0.topics).len() >= MAX_TOPICS {
-            return Err(Error::TooMany);
+        if read(&self.0.topics).len() >= most {
+            return Err(Error::TooMany(most));
         }
         Pattern::new(name)?;
         let durability = read(&self.0.settings).get(name).map_or(TopicDurability::Disk, |t| t.durability);
@@ -216,6 +242,7 @@ impl Cast {
                 epochs: cast.0.epochs.clone(),
                 barrier: (starts.fetch_add(1, Ordering::Relaxed) > 0).then(|| cast.0.barrier.clone()),
                 memory_limit: cast.0.memory_limit,
+                tails: cast.0.tails.clone(),
                 shown: shown.clone(),
                 metrics: cast.0.metrics.clone(),
             };
@@ -239,8 +266,8 @@ impl Cast {
         if let Some(handle) = self.get(name) {
             return Ok(Place { id: handle.id, memory: memory(&handle) });
         }
-        if read(&self.0.topics).len() >= MAX_TOPICS {
-            return Err(Error::TooMany);
+        if read(&self.0.topics).len() >= MAX_NAMED_BY_EVENTS {
+            return Err(Error::TooMany(MAX_NAMED_BY_EVENTS));
         }
         let durability = read(&self.0.settings).get(name).map_or(TopicDurability::Disk, |t| t.durability);
         let id = self.0.log.topic(name)?;
@@ -308,21 +335,23 @@ impl Cast {
     /// Serves a subscription from now on; one of the same name is replaced and keeps its place.
     pub async fn subscribe(&self, subscriber: Subscriber) -> Result<(), Error> {
         let subscriber = Arc::new(subscriber);
-        {
+        let replaced = {
             let mut all = write(&self.0.subscribers);
-            all.retain(|s| s.name != subscriber.name);
+            let place = all.iter().position(|s| s.name == subscriber.name);
+            let replaced = place.map(|place| all.remove(place));
             all.push(subscriber.clone());
-        }
+            replaced
+        };
         if let Some(name) = subscriber.pattern.literal() {
             self.ensure(name).await?;
         }
         for topic in self.all() {
-            let known = subscriber.serves(&topic.name);
-            let message = if known {
+            let message = if subscriber.serves(&topic.name) {
                 TopicMessage::Attach(subscriber.clone())
-            } else {
-                // It may have matched before a reload.
+            } else if replaced.as_ref().is_some_and(|old| old.serves(&topic.name)) {
                 TopicMessage::Detach { subscription: subscriber.name.clone(), forget: false }
+            } else {
+                continue;
             };
             // A topic that is being restarted takes its subscriptions from the registry.
             topic.front.send(message).await.ok();
@@ -334,17 +363,20 @@ impl Cast {
     pub async fn unsubscribe(&self, name: &str, forget: bool) -> bool {
         let known = {
             let mut all = write(&self.0.subscribers);
-            let before = all.len();
-            all.retain(|s| &*s.name != name);
-            before != all.len()
+            let place = all.iter().position(|s| &*s.name == name);
+            place.map(|place| all.remove(place))
         };
         for topic in self.all() {
+            // One that is to be forgotten may have a place in topics that it does not match any more.
+            if !forget && known.as_ref().is_none_or(|s| !s.serves(&topic.name)) {
+                continue;
+            }
             topic.front.send(TopicMessage::Detach { subscription: name.into(), forget }).await.ok();
         }
         if forget && let Err(error) = self.write(Op::Delete { table: Table::State, key: keys::paused(name) }).await {
             tracing::warn!(subscription = name, %error, "the pause of a removed subscription is kept");
         }
-        known
+        known.is_some()
     }
 
     /// The subscriber's actor runs (again): its topics deliver, and what it had in flight is offered again. `culprit` is
@@ -385,10 +417,8 @@ impl Cast {
         }
         let next = next();
         for topic in &topics {
-            let act = Act::Limit(None);
-            let message = TopicMessage::Act { subscription: subscription.clone(), act, reply: None };
             // Offered again at the topic's next look, within a second, where this does not arrive.
-            topic.front.send(message).await.ok();
+            topic.front.send(TopicMessage::Look).await.ok();
         }
         next
     }
@@ -402,7 +432,7 @@ impl Cast {
         match act {
             Act::Pause => self.write(Op::Put { table, key, value: b"by hand".to_vec() }).await?,
             Act::Resume => self.write(Op::Delete { table, key }).await?,
-            Act::Seek(_) | Act::RetryNow | Act::Limit(_) => {}
+            Act::Seek(_) | Act::RetryNow => {}
         }
         let mut found = false;
         for topic in self.all() {

@@ -91,18 +91,21 @@ pub struct Attempt {
     pub at: Wall,
     /// Why, cut to 300 characters.
     pub cause: Str,
+    /// The functions that ran and their versions, as in `score@0123456789abcdef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Str>,
 }
 
 /// Failed attempts that are kept of a delivery: more than the default schedule has.
 pub const MAX_TOLD: usize = 20;
 
-fn told(flight: &InFlight, attempt: u32, at: Wall, cause: &str) -> Vec<Attempt> {
+fn told(flight: &InFlight, attempt: u32, at: Wall, failure: &Failure) -> Vec<Attempt> {
     let mut failures = flight.retried.as_ref().map(|w| w.failures.clone()).unwrap_or_default();
     if failures.len() >= MAX_TOLD {
         failures.remove(0);
     }
-    let cause: String = cause.chars().take(300).collect();
-    failures.push(Attempt { attempt, at, cause: cause.into() });
+    let cause: String = failure.message.chars().take(300).collect();
+    failures.push(Attempt { attempt, at, cause: cause.into(), ran: failure.ran.clone() });
     failures
 }
 
@@ -201,8 +204,8 @@ pub struct Subscription {
     held: usize,
     /// To be offered before anything new: released deliveries, and held ones whose turn has come.
     ready: BTreeMap<Seq, Option<Waiting>>,
-    /// The subscriber's own limit on the credit: 0 while its breaker is open, 1 for a probe.
-    credit: Option<usize>,
+    /// The subscriber's own limit on the credit, as it was seen last.
+    limit: usize,
     paused: bool,
     budget: Option<Budget>,
     /// When the budget lets the next repeated attempt through, as long as it does not.
@@ -225,7 +228,7 @@ impl Subscription {
             busy: HashMap::new(),
             held: 0,
             ready: BTreeMap::new(),
-            credit: None,
+            limit: usize::MAX,
             paused: false,
         };
         for (seq, entry) in waiting {
@@ -277,9 +280,9 @@ impl Subscription {
         self.paused = paused;
     }
 
-    /// The subscriber's own limit: 0 stops, 1 lets one probe through, `None` is the configured credit.
-    pub fn limit(&mut self, credit: Option<usize>) {
-        self.credit = credit;
+    /// The subscriber's own limit: 0 stops, 1 lets one probe through.
+    pub fn limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Takes new settings at a reload.
@@ -301,8 +304,8 @@ impl Subscription {
     /// forgotten. What is in flight stays with the subscriber, and its answers are stale.
     pub fn seek(&mut self, next: Seq) {
         let settings = self.settings.clone();
-        let (credit, paused) = (self.credit, self.paused);
-        *self = Self { credit, paused, ..Self::new(settings, Cursor::at(next.saturating_sub(1)), Vec::new()) };
+        let (limit, paused) = (self.limit, self.paused);
+        *self = Self { limit, paused, ..Self::new(settings, Cursor::at(next.saturating_sub(1)), Vec::new()) };
     }
 
     /// Skips what retention removed.
@@ -313,7 +316,7 @@ impl Subscription {
 
     fn has_credit(&self) -> bool {
         let strict = if self.settings.ordering == Ordering::Strict { 1 } else { usize::MAX };
-        let limit = self.settings.max_in_flight.min(self.credit.unwrap_or(usize::MAX)).min(strict);
+        let limit = self.settings.max_in_flight.min(self.limit).min(strict);
         let room = self.in_flight.is_empty() || self.in_flight_bytes < self.settings.max_bytes_in_flight;
         !self.paused && self.in_flight.len() < limit && room
     }
@@ -446,7 +449,7 @@ impl Subscription {
             Verdict::Term(failure) => {
                 self.cursor.mark(seq);
                 self.free(flight.key.as_ref());
-                let failures = told(&flight, attempt, wall, &failure.message);
+                let failures = told(&flight, attempt, wall, &failure);
                 Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
             }
             Verdict::Nak(failure) => {
@@ -456,7 +459,7 @@ impl Subscription {
                 let mut history = History::resumed(attempt - 1, first);
                 match decide(&self.settings.retry, &mut history, now, &failure, random) {
                     Decision::RestartAt(due) | Decision::OpenUntil(due) => {
-                        let failures = told(&flight, attempt, wall, &failure.message);
+                        let failures = told(&flight, attempt, wall, &failure);
                         let entry = Waiting {
                             failures,
                             attempts: attempt,
@@ -473,7 +476,7 @@ impl Subscription {
                     Decision::Quarantine | Decision::Escalate | Decision::DeadLetter => {
                         self.cursor.mark(seq);
                         self.free(flight.key.as_ref());
-                        let failures = told(&flight, attempt, wall, &failure.message);
+                        let failures = told(&flight, attempt, wall, &failure);
                         Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
                     }
                 }

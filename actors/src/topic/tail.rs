@@ -2,16 +2,44 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::log::{Record, Seq};
 
 /// A run of records without gaps, bounded by bytes; the oldest leave first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tail {
     records: VecDeque<Arc<Record>>,
     bytes: usize,
     limit: usize,
+    /// What it shares with the tails of other topics.
+    shared: Option<Room>,
+    /// Whether something has come since the last [`yield_room`](Self::yield_room).
+    pushed: bool,
 }
+
+/// The bytes that the tails of all topics on disk hold together, and may: there can be many topics, and what is not in a tail is
+/// read from disk.
+#[derive(Debug, Clone)]
+pub struct Room {
+    held: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl Room {
+    /// Room for `most` bytes.
+    pub fn new(most: usize) -> Self {
+        Self { held: Arc::default(), most }
+    }
+
+    /// Bytes held by all.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+}
+
+/// What a busy tail keeps when all together hold too much, in bytes.
+const LEAST: usize = 64 << 10;
 
 /// What a record costs in memory beyond its data, in bytes: an estimate for the bound.
 const OVERHEAD: usize = 512;
@@ -23,7 +51,14 @@ fn cost(record: &Record) -> usize {
 impl Tail {
     /// An empty tail that keeps at most `limit` bytes, and always the newest record.
     pub fn new(limit: usize) -> Self {
-        Self { records: VecDeque::new(), bytes: 0, limit }
+        Self { records: VecDeque::new(), bytes: 0, limit, shared: None, pushed: false }
+    }
+
+    /// The same, within room that all tails share.
+    pub fn within(limit: usize, room: Room) -> Self {
+        let mut tail = Self::new(limit);
+        tail.shared = Some(room);
+        tail
     }
 
     /// Adds the next record. A gap (records that were never handed over) empties what is older: those are read from
@@ -34,16 +69,41 @@ impl Tail {
                 return;
             }
             if record.seq != last.seq + 1 {
-                self.records.clear();
-                self.bytes = 0;
+                self.shrink(0, 0);
             }
         }
+        self.pushed = true;
         self.bytes += cost(&record);
+        if let Some(room) = &self.shared {
+            room.held.fetch_add(cost(&record), Ordering::Relaxed);
+        }
         self.records.push_back(record);
-        while self.bytes > self.limit && self.records.len() > 1 {
+        self.shrink(self.limit, 1);
+    }
+
+    /// Lets the oldest go until so many bytes, or so many records, are left.
+    fn shrink(&mut self, bytes: usize, records: usize) {
+        let before = self.bytes;
+        while self.bytes > bytes && self.records.len() > records {
             if let Some(old) = self.records.pop_front() {
                 self.bytes -= cost(&old);
             }
+        }
+        self.give_back(before);
+    }
+
+    fn give_back(&self, before: usize) {
+        if let Some(room) = &self.shared {
+            room.held.fetch_sub(before - self.bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets go of what others need: when all tails together hold too much, one that got nothing since it was last asked lets
+    /// everything go, and one that did keeps [`LEAST`] bytes.
+    pub fn yield_room(&mut self) {
+        let pushed = std::mem::take(&mut self.pushed);
+        if self.shared.as_ref().is_some_and(|room| room.held() > room.most) {
+            self.shrink(if pushed { LEAST } else { 0 }, 0);
         }
     }
 
@@ -66,11 +126,13 @@ impl Tail {
 
     /// Removes what is below a sequence.
     pub fn trim(&mut self, below: Seq) {
+        let before = self.bytes;
         while self.records.front().is_some_and(|r| r.seq < below) {
             if let Some(old) = self.records.pop_front() {
                 self.bytes -= cost(&old);
             }
         }
+        self.give_back(before);
     }
 
     /// Bytes held, by the estimate that bounds it.
@@ -86,6 +148,12 @@ impl Tail {
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.shrink(0, 0);
     }
 }
 
@@ -112,6 +180,33 @@ mod tests {
         assert!(tail.get(11).is_none() && tail.get(15).is_none());
         tail.push(record(15, 1 << 20));
         assert_eq!(tail.len(), 1, "one that is larger than the bound is still served");
+    }
+
+    #[test]
+    fn all_tails_together_are_bounded() {
+        let room = Room::new(100 << 10);
+        let mut tails: Vec<Tail> = (0..4).map(|_| Tail::within(1 << 20, room.clone())).collect();
+        for seq in 1..=40 {
+            tails.iter_mut().for_each(|tail| tail.push(record(seq, 1000)));
+        }
+        assert_eq!(room.held(), tails.iter().map(Tail::bytes).sum::<usize>());
+        let full = tails[0].bytes();
+        tails[0].yield_room();
+        assert!(tails[0].bytes() == full.min(LEAST) && tails[0].last() == Some(40), "a busy one keeps the newest");
+        tails[0].yield_room();
+        assert!(tails[0].is_empty(), "an idle one keeps nothing while others need the room");
+        for tail in &mut tails[1..3] {
+            tail.yield_room();
+            tail.yield_room();
+        }
+        assert_eq!((tails[2].is_empty(), room.held()), (true, tails[3].bytes()));
+        tails[3].yield_room();
+        tails[3].yield_room();
+        assert_eq!(tails[3].len(), 40, "there is room");
+        tails[3].push(record(50, 1));
+        assert_eq!(room.held(), OVERHEAD + 1, "a gap gives back what it lets go");
+        drop(tails);
+        assert_eq!(room.held(), 0);
     }
 
     #[test]

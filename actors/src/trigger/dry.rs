@@ -2,6 +2,7 @@
 //! on a throw-away set of metrics, so that live figures do not move.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 
 use super::run::{Emission, End, Output, Place, Runner, Topics};
@@ -11,7 +12,7 @@ use crate::event::Str;
 use crate::function::{self, Function};
 use crate::log::{Record, TopicId};
 use crate::metrics::Metrics;
-use crate::system::{chain_of, topic_of};
+use crate::system::{chains_of, topic_of};
 use crate::topic::pattern::Pattern;
 
 /// What one trigger would do.
@@ -29,9 +30,10 @@ pub struct DryRun {
     pub error: Option<String>,
     /// The functions that would run, in order.
     pub functions: Vec<DryFunction>,
-    /// The result, as JSON when it is.
+    /// The result, as its bytes are when they are JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<serde_json::Value>,
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub output: Option<Box<RawValue>>,
     /// Where it would go.
     pub to: Vec<Str>,
     /// Targets whose own condition would not hold.
@@ -49,8 +51,9 @@ pub struct DryEmit {
     /// The ordering key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Str>,
-    /// The data.
-    pub data: serde_json::Value,
+    /// The data, as its bytes are.
+    #[schemars(with = "serde_json::Value")]
+    pub data: Box<RawValue>,
 }
 
 /// Topics of a run that writes nowhere.
@@ -76,8 +79,7 @@ pub struct DryFunction {
 
 /// A runner that writes nowhere.
 pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &Metrics) -> Runner {
-    let chain =
-        chain_of(definition, all).into_iter().map(|f| Function::local(f.clone(), metrics.function(&f.name))).collect();
+    let chains = chains_of(definition, all, |f| Function::local(f.clone(), metrics.function(&f.name)));
     let outputs = definition.to.iter().filter_map(|name| {
         let target = all.targets.get(name)?;
         let topic_name = match &target.kind {
@@ -93,7 +95,7 @@ pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &
             memory: None,
         })
     });
-    Runner::new(definition.clone(), chain, outputs.collect(), Arc::new(Nowhere))
+    Runner::new(definition.clone(), chains, outputs.collect(), Arc::new(Nowhere))
 }
 
 /// What every trigger that listens to the record's topic would do, by priority. `disabled` says which are switched off.
@@ -140,9 +142,11 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
         }
         End::Fired { output, to, emitted } => {
             dry.outcome = "fired";
+            // As it is, so that no number is rounded; what is no JSON is shown as a text.
             let json = |data: &[u8]| {
-                let text = || serde_json::Value::String(String::from_utf8_lossy(data).into_owned());
-                serde_json::from_slice(data).unwrap_or_else(|_| text())
+                let text = String::from_utf8_lossy(data).into_owned();
+                let quoted = || serde_json::value::to_raw_value(&text).unwrap_or_default();
+                RawValue::from_string(text.clone()).unwrap_or_else(|_| quoted())
             };
             let emission = |e: Emission| DryEmit { topic: e.topic, data: json(&e.event.data), key: e.event.key };
             dry.emitted = emitted.into_iter().map(emission).collect();

@@ -76,8 +76,8 @@ pub struct Emission {
 pub struct Runner {
     /// The definition.
     pub definition: Arc<TriggerDefinition>,
-    /// The function and its fallbacks, in order; empty when the data is passed on.
-    pub chain: Vec<Function>,
+    /// The functions of the definition, each with its fallbacks in order; none when the data is passed on.
+    pub chains: Vec<Vec<Function>>,
     /// Where results go.
     pub outputs: Vec<Output>,
     /// Where what functions emit goes.
@@ -128,17 +128,17 @@ impl Runner {
     /// A trigger with its functions and outputs.
     pub fn new(
         definition: Arc<TriggerDefinition>,
-        chain: Vec<Function>,
+        chains: Vec<Vec<Function>>,
         outputs: Vec<Output>,
         topics: Arc<dyn Topics>,
     ) -> Self {
         let source = format!("/triggers/{}", definition.name).into();
-        Self { definition, chain, outputs, topics, source, json: "application/json".into() }
+        Self { definition, chains, outputs, topics, source, json: "application/json".into() }
     }
 
     /// Whether a run needs no waiting: [`Runner::run_now`] gives its result.
     pub fn is_inline(&self) -> bool {
-        self.chain.iter().all(Function::is_inline)
+        self.chains.iter().flatten().all(Function::is_inline)
     }
 
     /// A run of a runner that is inline.
@@ -209,14 +209,28 @@ impl Runner {
     fn emissions(&self, record: &Record, emitted: Vec<Emitted>, now: Wall) -> Result<Vec<Emission>, String> {
         let (input, name) = (&record.event, &self.definition.name);
         let mut emissions = Vec::with_capacity(emitted.len());
+        let stem = if emitted.is_empty() { String::new() } else { input.stem() };
         for (at, one) in emitted.into_iter().enumerate() {
             let place = self.topics.place(&one.topic).map_err(|e| format!("emit to `{}`: {e}", one.topic))?;
-            let id = format!("{}-{name}-{}", input.id, at + 1).into();
+            let id = format!("{stem}-{name}-{}", at + 1).into();
             let mut event = input.derive(id, self.source.clone(), Some(self.json.clone()), one.data, now);
             event.key = one.key;
             emissions.push(Emission { topic: one.topic, place, event: Box::new(event) });
         }
         Ok(emissions)
+    }
+
+    /// The function for this event, and its fallbacks.
+    fn chain(&self, record: &Record, attempt: u32) -> Result<&[Function], String> {
+        let Some(by) = &self.definition.run.by else { return Ok(self.chains.first().map_or(&[], Vec::as_slice)) };
+        let wrong = |what: String| format!("`run.by` {what}");
+        let name =
+            function::text(by, record, &self.definition.name, attempt).map_err(|e| wrong(format!("failed: {e}")))?;
+        let at = self.definition.run.of.iter().position(|one| **one == *name);
+        at.and_then(|at| self.chains.get(at)).map(Vec::as_slice).ok_or_else(|| {
+            let names = self.definition.run.of.join(", ");
+            wrong(format!("gave `{}`, which is not in `run.of`; there are {names}", name.escape_debug()))
+        })
     }
 
     async fn execute(
@@ -227,7 +241,7 @@ impl Runner {
         executions: &mut Vec<Execution>,
     ) -> Result<Produced, String> {
         let mut last = None;
-        for function in &self.chain {
+        for function in self.chain(record, attempt)? {
             let (result, execution) = function.run(record, &self.definition.name, attempt, now).await;
             executions.push(execution);
             match result {
@@ -251,9 +265,10 @@ impl Runner {
     ) -> Result<(Box<Event>, Vec<usize>), String> {
         let input = &record.event;
         let name = &self.definition.name;
-        let passed_on = self.chain.is_empty();
+        let passed_on = self.chains.is_empty();
         let content_type = if passed_on { input.content_type.clone() } else { Some(self.json.clone()) };
-        let output = input.derive(format!("{}-{name}", input.id).into(), self.source.clone(), content_type, data, now);
+        let output =
+            input.derive(format!("{}-{name}", input.stem()).into(), self.source.clone(), content_type, data, now);
         let mut to = Vec::with_capacity(self.outputs.len());
         let mut output = output;
         for (index, target) in self.outputs.iter().enumerate() {

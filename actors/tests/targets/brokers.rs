@@ -1,10 +1,12 @@
 //! Message brokers: a broker of the Kafka protocol (Tansu), and a NATS server with JetStream.
 
 use super::PATIENCE;
-use super::contract::{SECRET, Subject};
+use super::contract::{SECRET, Subject, build_with, record};
 use super::line::Line;
 use super::servers::{Server, free_port, program};
 use async_nats::jetstream::stream::{Config, Stream};
+use hexafn_actors::clock::Wall;
+use hexafn_actors::target::{FailureClass, Outcome, Verdict, attempt_batch};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -61,8 +63,6 @@ impl Subject for Kafka {
     const KIND: &'static str = "kafka";
     /// A new producer asks for its number only every half a second.
     const TIMEOUT: Duration = Duration::from_secs(3);
-    /// The producer looks for what is out of time once a second.
-    const MARGIN: Duration = Duration::from_secs(2);
 
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -173,5 +173,26 @@ impl Subject for Nats {
         }
         ids.retain(|found| found == id);
         ids
+    }
+}
+
+/// More than the client holds for a server that takes nothing: what finds no room in it waits no longer than the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_for_a_silent_nats_server_waits_once() {
+    let subject = Nats::start().await;
+    let target = build_with(&subject, "batch = { max_records = 4000, max_bytes = \"64MiB\" }");
+    let first = [record(&subject.good())];
+    assert!(attempt_batch(&*target, &first, Wall::now()).await[0].is_delivered());
+    subject.line.hang();
+    let data = json!({ "to": "a", "filler": "x".repeat(16_000) });
+    let records: Vec<_> = (0..4_000).map(|_| record(&data)).collect();
+    let (began, all) = (Instant::now(), attempt_batch(&*target, &records, Wall::now()));
+    let outcomes = tokio::time::timeout(PATIENCE, all).await.expect("each waited for itself");
+    let took = began.elapsed();
+    assert!(took < Nats::TIMEOUT + Nats::MARGIN, "{took:?}");
+    assert_eq!(outcomes.len(), records.len());
+    for outcome in &outcomes {
+        let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((failure.class, failure.verdict), (FailureClass::Timeout, Verdict::Retry), "{failure:?}");
     }
 }

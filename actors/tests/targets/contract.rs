@@ -93,7 +93,12 @@ impl ReadSettings for Table {
 
 /// The target of a subject, made as the configuration makes it.
 pub fn build<S: Subject>(subject: &S) -> Arc<dyn Target> {
-    let text = format!("name = \"out\"\ntimeout = \"{}ms\"\n{}", S::TIMEOUT.as_millis(), subject.toml());
+    build_with(subject, "")
+}
+
+/// The same with more settings.
+pub fn build_with<S: Subject>(subject: &S, more: &str) -> Arc<dyn Target> {
+    let text = format!("name = \"out\"\ntimeout = \"{}ms\"\n{more}\n{}", S::TIMEOUT.as_millis(), subject.toml());
     let whole: toml::Table = toml::from_str(&text).unwrap();
     let common: Common = toml::Value::Table(whole.clone()).try_into().unwrap();
     common.check().unwrap();

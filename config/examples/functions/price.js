@@ -1,4 +1,5 @@
 // Prices an order in cents, and tells the warehouse about large ones.
+/** @type {import("./hexafn").Handler} */
 export default (event, ctx) => {
   const { id, lines } = event.data;
   let items = 0;

@@ -37,16 +37,16 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "redact_pattern",
         signature: "(value: any, pattern: string, with?: string) -> any",
-        doc: "The value with every match of a regular expression, in every string of it, replaced by `[redacted]`. \
-              `$1` in `with` stands for a group.",
-        examples: &[(
-            "redact_pattern({ note: 'token=abc123 ok' }, 'token=\\w+', 'token=***')",
-            "{\"note\":\"token=*** ok\"}",
-        )],
+        doc: "The value with every match of a regular expression, in every string and number of it, replaced by \
+              `[redacted]`. `$1` in `with` stands for a group. A number with a match becomes a string.",
+        examples: &[
+            ("redact_pattern({ note: 'token=abc123 ok' }, 'token=\\w+', 'token=***')", "{\"note\":\"token=*** ok\"}"),
+            ("redact_pattern({ phone: 15551234567, n: 7 }, '^1555\\d{7}$')", "{\"phone\":\"[redacted]\",\"n\":7}"),
+        ],
         run: Run::Pattern(|m, a, regex| {
             let with = optional_text(a, 2).unwrap_or(MARK).to_owned();
             let groups = with.matches('$').count();
-            rewritten(m, &a[0], &mut |m, subject| {
+            rewritten(m, &a[0], &mut |m, subject, _| {
                 m.budget.step(subject.len() as u64 / 8)?;
                 let mut count = 0usize;
                 for part in regex.find_iter(subject) {
@@ -79,14 +79,19 @@ pub(super) const ROWS: &[Row] = &[
         name: "redact_cards",
         signature: "(value: any, with?: string) -> any",
         doc: "The value with the numbers of payment cards (13 to 19 digits, in groups or not, with a right check \
-              digit) in its strings masked but for the last four digits, or replaced.",
+              digit) in its strings masked but for the last four digits, or replaced. A number that is one becomes a \
+              string; one that begins with 1 is a time, unless it has the 15 digits of an airline's card.",
         examples: &[
             ("redact_cards('paid with 4111 1111 1111 1111.')", "\"paid with **** **** **** 1111.\""),
+            ("redact_cards({ card: 4111111111111111 })", "{\"card\":\"************1111\"}"),
             ("redact_cards('order 1234567890123456')", "\"order 1234567890123456\""),
         ],
         run: Run::Pure(|m, a| {
             let with = optional_text(a, 1).map(str::to_owned);
-            rewritten(m, &a[0], &mut |m, subject| {
+            rewritten(m, &a[0], &mut |m, subject, is_number| {
+                if is_number && may_be_time(subject) {
+                    return Ok(None);
+                }
                 m.budget.step(subject.len() as u64)?;
                 m.budget.make(with.as_ref().map_or(0, |with| with.len().saturating_mul(subject.len() / 13)))?;
                 Ok(cards_masked(subject, with.as_deref()))
@@ -100,7 +105,7 @@ pub(super) const ROWS: &[Row] = &[
         examples: &[("redact_emails(['write to jo.doe@example.org, please'])", "[\"write to [redacted], please\"]")],
         run: Run::Pure(|m, a| {
             let with = optional_text(a, 1).unwrap_or(MARK).to_owned();
-            rewritten(m, &a[0], &mut |m, subject| {
+            rewritten(m, &a[0], &mut |m, subject, _| {
                 m.budget.step(subject.len() as u64 / 8)?;
                 let marks = subject.matches('@').count();
                 if marks == 0 {
@@ -167,14 +172,21 @@ fn emails() -> Result<&'static Regex> {
     made.as_ref().ok_or_else(|| Fault::new(codes::BAD_ARGUMENT, "the pattern of addresses does not compile"))
 }
 
-/// The change of one string; nothing if it stays.
-type Rewrite<'f, 'p, 'e> = &'f mut dyn FnMut(&mut Machine<'p, 'e>, &str) -> Result<Option<String>>;
+/// The change of one text, which is that of a number or not; nothing if it stays.
+type Rewrite<'f, 'p, 'e> = &'f mut dyn FnMut(&mut Machine<'p, 'e>, &str, bool) -> Result<Option<String>>;
 
-/// The value with every string in it changed, as deep as values are.
+/// The value with every string and number in it changed, as deep as values are.
 fn rewritten<'p, 'e>(m: &mut Machine<'p, 'e>, value: &Value<'e>, change: Rewrite<'_, 'p, 'e>) -> Result<Value<'e>> {
     m.budget.step(1)?;
-    if let Value::Str(text) = value {
-        return match change(m, text)? {
+    let changed = match value {
+        Value::Str(text) => Some(change(m, text, false)?),
+        Value::Int(number) => Some(change(m, &number.to_string(), true)?),
+        Value::Dec(number) => Some(change(m, &number.to_string(), true)?),
+        Value::Number(text) => Some(change(m, text, true)?),
+        _ => None,
+    };
+    if let Some(changed) = changed {
+        return match changed {
             Some(new) => m.string(new),
             None => Ok(value.clone()),
         };
@@ -216,6 +228,13 @@ fn keys_redacted<'e>(m: &mut Machine<'_, 'e>, value: &Value<'e>, keys: &Regex, w
         object.push_new(key, member);
     }
     m.object(object)
+}
+
+/// Whether a number can be milliseconds, microseconds or nanoseconds since 1970, of which one in ten has a right check digit.
+/// Cards that begin with 1 are those of airlines, of 15 digits.
+fn may_be_time(number: &str) -> bool {
+    let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+    number.starts_with('1') && digits != 15
 }
 
 /// The text with card numbers masked; nothing if there are none.

@@ -414,8 +414,9 @@ impl<'s> Scanner<'s> {
         if let Some(token) = value {
             return self.push(token, start, end);
         }
+        let shown = if text.len() > 40 { format!("{}…", text.chars().take(40).collect::<String>()) } else { text };
         let finding =
-            Diagnostic::new(codes::BAD_NUMBER, start..end, format!("`{text}` is not a number of the language"));
+            Diagnostic::new(codes::BAD_NUMBER, start..end, format!("`{shown}` is not a number of the language"));
         self.findings.push(match raw {
             Raw::BadNumber => finding
                 .label("digits and letters do not mix")

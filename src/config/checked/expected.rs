@@ -212,8 +212,9 @@ fn runs(layers: &Layers) -> BTreeMap<&str, Vec<&str>> {
         .collect();
     let mut runs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for node in layers.of_kind("trigger") {
-        let (Some(trigger), Some(first)) = (name(node), node.get("run").and_then(Node::text)) else { continue };
-        let (mut seen, mut next) = (BTreeSet::new(), VecDeque::from([first]));
+        let Some(trigger) = name(node) else { continue };
+        let (mut seen, mut next) =
+            (BTreeSet::new(), super::graph::runs(node).map(|(name, _)| name).collect::<VecDeque<_>>());
         while let Some(function) = next.pop_front() {
             if seen.insert(function) {
                 runs.entry(function).or_default().push(trigger);

@@ -17,8 +17,10 @@ use crate::config::read::Reader;
 use crate::config::tree::{Node, Step};
 use crate::config::{codes, files, fingerprint, settings};
 
-/// The longest time that a function may ask for.
-const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+/// Whether a function may ask for this time: from `"1ms"` to `"30s"`.
+pub(crate) fn is_timeout(time: Duration) -> bool {
+    !time.is_zero() && time <= Duration::from_secs(30)
+}
 
 /// `[[function]]`: what a trigger runs on an event; its value is the output.
 #[derive(Deserialize, JsonSchema)]
@@ -97,7 +99,7 @@ impl Checker<'_> {
         let who = who("function", node);
         let errors = self.problems.errors();
         let raw: RawFunction = Reader::new(node, &who).read_what_fits(self.problems).0?;
-        if raw.timeout.is_zero() || raw.timeout > MAX_TIMEOUT {
+        if !is_timeout(raw.timeout) {
             let span = node.span_of(&[Step::Key("timeout")]);
             let message = format!("`timeout` of {who} must be from \"1ms\" to \"30s\"");
             self.problems.push(Problem::error(&codes::VALUE, span, message));

@@ -31,6 +31,12 @@ fn place(layers: &Layers, kind: &str, name: &str, key: &str) -> Span {
     table(layers, kind, name).map_or(0..0, |node| node.span_of(&[Step::Key(key)]))
 }
 
+/// The functions that a trigger names.
+pub(super) fn runs(trigger: &Node) -> impl Iterator<Item = (&str, Span)> {
+    let run = trigger.get("run");
+    words(run).chain(words(run.and_then(|run| run.get("of"))))
+}
+
 /// The strings of an array, or one string.
 pub(super) fn words(node: Option<&Node>) -> impl Iterator<Item = (&str, Span)> {
     let one = node.filter(|n| n.text().is_some());
@@ -86,7 +92,7 @@ fn trigger_cycles(definitions: &Definitions, layers: &Layers, problems: &mut Pro
             let TargetKind::Topic(topic) = &target.kind else { continue };
             out.extend(listens.iter().filter(|(_, p)| p.matches(topic)).map(|(name, _)| *name));
         }
-        for function in hexafn_actors::system::chain_of(trigger, definitions) {
+        for function in hexafn_actors::system::functions_of(trigger, definitions) {
             for topic in function.emits_to() {
                 out.extend(listens.iter().filter(|(_, p)| p.matches(&topic)).map(|(name, _)| *name));
             }
@@ -193,7 +199,7 @@ fn silent_topics(definitions: &Definitions, layers: &Layers, problems: &mut Prob
 fn unused(layers: &Layers, problems: &mut Problems) {
     let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
     for node in layers.of_kind("trigger") {
-        used.extend(words(node.get("run")).map(|(n, _)| ("function", n)));
+        used.extend(runs(node).map(|(n, _)| ("function", n)));
         used.extend(words(node.get("to")).map(|(n, _)| ("target", n)));
     }
     for node in layers.of_kind("function") {

@@ -6,6 +6,7 @@ use hexafn_runtimes::{Grants, Language, Limits, Settings, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Checker;
 use super::function::{RawFunction, Runtime};
@@ -19,7 +20,7 @@ use crate::config::{codes, fingerprint};
 /// `limits` of `[[function]]`: what one run may use. Beyond, it fails with an error that names the limit.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(in crate::config) struct RawLimits {
+pub(crate) struct RawLimits {
     /// Instructions of WebAssembly, up to 10,000,000,000. The other languages have their `timeout` alone.
     fuel: u64,
     /// Memory, up to `"256MiB"`.
@@ -48,6 +49,46 @@ impl Default for RawLimits {
             logs: size(of.logs),
             host_calls: of.host_calls,
             emits: of.emits,
+        }
+    }
+}
+
+impl RawLimits {
+    /// Reads them from a table that is no part of a configuration.
+    ///
+    /// # Errors
+    /// What is wrong with a value, and what was expected.
+    pub(crate) fn read(table: &toml::Table) -> Result<Self, String> {
+        table.clone().try_into().map_err(|e: toml::de::Error| e.message().to_owned())
+    }
+
+    /// The limits that are out of their range, and the range of each.
+    pub(crate) fn out_of_range(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let within = |size: Size, least: u64, most: u64| (least..=most).contains(&size.0);
+        let bounds = [
+            ("fuel", (1..=10_000_000_000).contains(&self.fuel), "from 1 to 10000000000"),
+            ("memory", within(self.memory, 1 << 20, 256 << 20), "from \"1MiB\" to \"256MiB\""),
+            ("stack", within(self.stack, 64 << 10, 1 << 20), "from \"64KiB\" to \"1MiB\""),
+            ("output", within(self.output, 1 << 10, 16 << 20), "from \"1KiB\" to \"16MiB\""),
+            ("logs", within(self.logs, 0, 1 << 20), "up to \"1MiB\""),
+            ("host_calls", self.host_calls <= 100_000, "up to 100000"),
+            ("emits", self.emits <= 10_000, "up to 10000"),
+        ];
+        bounds.into_iter().filter_map(|(key, holds, range)| (!holds).then_some((key, range)))
+    }
+
+    /// The limits of a function that may take `timeout`.
+    pub(crate) fn within(&self, timeout: Duration) -> Limits {
+        let size = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Limits {
+            wall: timeout,
+            fuel: self.fuel,
+            memory: size(self.memory),
+            stack: size(self.stack),
+            output: size(self.output),
+            logs: size(self.logs),
+            host_calls: self.host_calls,
+            emits: self.emits,
         }
     }
 }
@@ -179,35 +220,12 @@ impl Checker<'_> {
 
     fn limits(&mut self, node: &Node, raw: &RawFunction, who: &str) -> Limits {
         let given = raw.limits.clone().unwrap_or_default();
-        let mut bound = |key: &'static str, holds: bool, range: &str| {
-            if !holds {
-                let span = node.span_of(&[Step::Key("limits"), Step::Key(key)]);
-                self.problems.push(Problem::error(
-                    &codes::VALUE,
-                    span,
-                    format!("`limits.{key}` of {who} must be {range}"),
-                ));
-            }
-        };
-        let within = |size: Size, least: u64, most: u64| (least..=most).contains(&size.0);
-        bound("fuel", (1..=10_000_000_000).contains(&given.fuel), "from 1 to 10000000000");
-        bound("memory", within(given.memory, 1 << 20, 256 << 20), "from \"1MiB\" to \"256MiB\"");
-        bound("stack", within(given.stack, 64 << 10, 1 << 20), "from \"64KiB\" to \"1MiB\"");
-        bound("output", within(given.output, 1 << 10, 16 << 20), "from \"1KiB\" to \"16MiB\"");
-        bound("logs", within(given.logs, 0, 1 << 20), "up to \"1MiB\"");
-        bound("host_calls", given.host_calls <= 100_000, "up to 100000");
-        bound("emits", given.emits <= 10_000, "up to 10000");
-        let size = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
-        Limits {
-            wall: raw.timeout,
-            fuel: given.fuel,
-            memory: size(given.memory),
-            stack: size(given.stack),
-            output: size(given.output),
-            logs: size(given.logs),
-            host_calls: given.host_calls,
-            emits: given.emits,
+        for (key, range) in given.out_of_range() {
+            let span = node.span_of(&[Step::Key("limits"), Step::Key(key)]);
+            let message = format!("`limits.{key}` of {who} must be {range}");
+            self.problems.push(Problem::error(&codes::VALUE, span, message));
         }
+        given.within(raw.timeout)
     }
 
     fn pool(&mut self, node: &Node, raw: &RawFunction, who: &str) -> PoolSettings {

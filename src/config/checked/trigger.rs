@@ -1,6 +1,6 @@
 //! `[[trigger]]`: what it listens to, when it fires, what it runs, where the result goes.
 
-use hexafn_actors::definitions::{On, Ordering, TriggerDefinition};
+use hexafn_actors::definitions::{On, Ordering, Run, TriggerDefinition};
 use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::strategy::{RawStrategy, RestartStrategy};
 use hexafn_actors::topic::pattern::Pattern;
@@ -29,8 +29,10 @@ pub(super) struct RawTrigger {
     /// The condition, in the language of hexaFn; always when absent.
     #[serde(rename = "when")]
     _when: Option<String>,
-    /// The function; without one the event passes on as it is.
-    run: Option<String>,
+    /// The function, or several and which of them; without one the event passes on as it is.
+    #[serde(rename = "run", default)]
+    #[schemars(schema_with = "run")]
+    _run: Option<IgnoredAny>,
     /// The targets of the result.
     #[serde(default)]
     to: OneOrMany,
@@ -65,6 +67,22 @@ fn on(generator: &mut SchemaGenerator) -> Schema {
     });
     let (timer, kv) = (generator.subschema_for::<ScheduleConfig>(), generator.subschema_for::<Kv>());
     json_schema!({ "anyOf": [topic, timer, kv] })
+}
+
+/// A function, or several and an expression that says which.
+fn run(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "string" }, generator.subschema_for::<RawRun>(), { "type": "null" }] })
+}
+
+/// Several functions, one of which runs for each event.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawRun {
+    /// Gives the name of one of them, in the language of hexaFn.
+    #[serde(rename = "by")]
+    _by: String,
+    /// The functions.
+    of: Vec<String>,
 }
 
 /// Changes of the key-value store.
@@ -129,14 +147,11 @@ impl Checker<'_> {
         let when = self.compile(node, &[Step::Key("when")], ProgramKind::Condition, &format!("`when` of {who}"));
         self.known = None;
         let raw: RawTrigger = Reader::new(node, &who).read_what_fits(self.problems).0?;
-        if let Some(name) = raw.run.as_ref().filter(|name| !self.names.functions.contains(name)) {
-            let span = node.span_of(&[Step::Key("run")]);
-            self.problems.push(self.names.functions.unknown(name, span, &format!("`run` of {who}")));
-        }
+        let run = self.run(node, &who);
         for (index, name) in raw.to.0.iter().enumerate() {
             self.check_target(node, index, name, &who);
         }
-        let emits = raw.run.as_ref().is_some_and(|name| self.emitting.contains(name));
+        let emits = run.as_ref().is_some_and(|run| run.of.iter().any(|name| self.emitting.contains(&**name)));
         if raw.to.0.is_empty() && !emits && !self.answering.contains(raw.name.as_str()) {
             let span = node.entry("to").map_or_else(|| node.span.clone(), |e| e.key_span.clone());
             self.problems.push(
@@ -150,13 +165,15 @@ impl Checker<'_> {
         if self.problems.errors() > errors {
             return None;
         }
-        let modules = when.as_ref().map(|when| self.modules.texts_of(when)).unwrap_or_default();
+        let run = run?;
+        let programs = when.iter().chain(&run.by);
+        let modules: Vec<_> = programs.flat_map(|program| self.modules.texts_of(program)).collect();
         let parts: Vec<&[u8]> = modules.iter().map(|m| m.as_bytes()).collect();
         Some(TriggerDefinition {
             name: raw.name.into(),
             on: on?,
             when,
-            run: raw.run.map(Into::into),
+            run,
             to: raw.to.0.into_iter().map(Into::into).collect(),
             priority: raw.priority,
             enabled: raw.enabled,
@@ -165,6 +182,52 @@ impl Checker<'_> {
             origin: self.origin(&node.span),
             fingerprint: fingerprint::of(node, &parts),
         })
+    }
+
+    /// A function, or several and which of them; `None` where something is wrong.
+    fn run(&mut self, node: &Node, who: &str) -> Option<Run> {
+        let Some(run) = node.get("run") else { return Some(Run::default()) };
+        let what = format!("`run` of {who}");
+        let check = |checker: &mut Self, name: &str, path: &[Step<'_>]| {
+            let known = checker.names.functions.contains(name);
+            if !known {
+                checker.problems.push(checker.names.functions.unknown(name, node.span_of(path), &what));
+            }
+            known
+        };
+        match &run.value {
+            Value::String(name) => check(self, name, &[Step::Key("run")]).then(|| Run::from(name.as_str())),
+            Value::Table(_) => {
+                let (key, by) = (Step::Key("run"), Step::Key("by"));
+                let by = self.compile(node, &[key, by], ProgramKind::Function, &format!("`run.by` of {who}"));
+                let raw: RawRun = read(run, &what, self.problems)?;
+                let at = |index| [key, Step::Key("of"), Step::Index(index)];
+                let mut known = !raw.of.is_empty();
+                if !known {
+                    let span = node.span_of(&[key, Step::Key("of")]);
+                    let problem = Problem::error(&codes::VALUE, span, format!("`run.of` of {who} is empty"));
+                    self.problems.push(problem.help("name the functions that `by` chooses from: of = [\"…\", \"…\"]"));
+                }
+                for (index, name) in raw.of.iter().enumerate() {
+                    known &= check(self, name, &at(index));
+                    if raw.of[..index].contains(name) {
+                        let message = format!("`run.of` of {who} names the function `{name}` twice");
+                        let problem = Problem::error(&codes::DUPLICATE, node.span_of(&at(index)), message);
+                        self.problems.push(problem.help("remove one"));
+                    }
+                }
+                Some(Run { by: Some(by?), of: raw.of.into_iter().map(Into::into).collect() }).filter(|_| known)
+            }
+            _ => {
+                let message = format!("{what} must be a function or a table");
+                self.problems.push(
+                    Problem::error(&codes::VALUE, run.span.clone(), message)
+                        .label(format!("this is {}", run.kind()))
+                        .help("for example run = \"score\", or run = { by = 'event.headers[\"x-runtime\"] ?? \"score\"', of = [\"score\", \"score-lua\"] }"),
+                );
+                None
+            }
+        }
     }
 
     fn check_target(&mut self, node: &Node, index: usize, name: &str, who: &str) {

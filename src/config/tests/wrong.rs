@@ -142,6 +142,40 @@ fn names_that_nothing_defines() {
 }
 
 #[test]
+fn functions_that_an_event_chooses() {
+    beside_right(
+        "chosen_functions",
+        r#"[[trigger]]
+name = 'unknown'
+on = 'demo'
+run = { by = '"plain"', of = ['plain', 'plian', 'plain'] }
+to = 'pushes'
+
+[[trigger]]
+name = 'none'
+on = 'demo'
+run = { by = 'event.dta.run', of = [] }
+to = 'pushes'
+
+[[trigger]]
+name = 'half'
+on = 'demo'
+run = { of = ['plain'], from = 'x' }
+to = 'pushes'
+
+[[trigger]]
+name = 'number'
+on = 'demo'
+run = 7
+to = 'pushes'
+
+[functions]
+executions = "some"
+"#,
+    );
+}
+
+#[test]
 fn circles() {
     toml(
         "fallback_cycle",

@@ -6,6 +6,7 @@ use hexafn_actors::system::dead::{MAX_PICKED, Pick, To, mark};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::body::{Body, Json};
 use super::super::problem::Problem;
@@ -59,7 +60,8 @@ async fn list(
     let (system, from) = (app.system.clone(), page.from.unwrap_or(1));
     let read = web::block(move || system.dead(&subscription, from, limit, filter.as_ref())).await;
     let (letters, next) = read.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
-    let letters = letters.iter().map(|record| letter(record)).collect();
+    let letters = letters.iter().map(|record| letter(record)).collect::<serde_json::Result<_>>();
+    let letters = letters.map_err(|e| Problem::new(500, "letter-unreadable", e.to_string()))?;
     Ok(HttpResponse::Ok().json(Letters { letters, next }))
 }
 
@@ -83,18 +85,20 @@ struct Letter {
     /// Of the trigger or target that failed.
     version: Option<String>,
     edited: Option<String>,
-    /// The last 20 attempts: `attempt`, `at`, `cause`.
+    /// The last 20 attempts: `attempt`, `at`, `cause`, and of a trigger the functions that `ran` with their versions.
     failures: Option<Value>,
-    event: Value,
+    /// Its bytes as they are: no number of it is read, and so none is rounded.
+    #[schemars(with = "Value")]
+    event: Box<RawValue>,
 }
 
-fn letter(record: &Record) -> Letter {
+fn letter(record: &Record) -> serde_json::Result<Letter> {
     let event = &record.event;
     let text = |name: &str| mark(event, name).map(|value| value.to_string());
     let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
     let mut whole = Vec::new();
     ws::json(record, &mut whole);
-    Letter {
+    Ok(Letter {
         seq: record.seq,
         at: record.stored.rfc3339(),
         topic: text("deadtopic"),
@@ -110,8 +114,8 @@ fn letter(record: &Record) -> Letter {
             }
             log
         }),
-        event: serde_json::from_slice::<Value>(&whole).unwrap_or_default(),
-    }
+        event: serde_json::from_slice(&whole)?,
+    })
 }
 
 /// Which letters, and where they are to go.

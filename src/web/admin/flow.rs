@@ -1,7 +1,7 @@
 //! Sources, triggers, functions, targets and traces.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hexafn_actors::definitions::{FunctionDefinition, SourceDefinition, SourceKind, TargetDefinition, TargetKind};
+use hexafn_actors::definitions::{SourceDefinition, SourceKind, TargetDefinition, TargetKind};
 use hexafn_actors::event::{Event, Str};
 use hexafn_actors::system::explained::Explained;
 use hexafn_actors::target::forwarder::TargetStatus;
@@ -25,7 +25,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
                 .route(web::patch().to(change_trigger)),
         )
         .service(web::resource("/admin/triggers/{name}/{act}").route(web::post().to(switch_trigger)))
-        .service(web::resource("/admin/functions").route(web::get().to(functions)))
+        .service(web::resource("/admin/functions").route(web::get().to(super::functions::functions)))
         .service(web::resource("/admin/targets").route(web::get().to(targets)))
         .service(web::resource("/admin/targets/{name}").route(web::get().to(target)))
         .service(web::resource("/admin/targets/{name}/log").route(web::get().to(target_log)))
@@ -188,39 +188,6 @@ async fn switch_trigger(
     Ok(HttpResponse::Ok().json(app.system.switch_trigger(&name, on).await?))
 }
 
-async fn functions(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    app.allow(&request, "functions", "read", "*")?;
-    let definitions = app.system.definitions();
-    let counted = |name: &str, outcome| app.system.metrics().function_runs.with_label_values(&[name, outcome]).get();
-    let of = |f: &FunctionDefinition| FunctionStatus {
-        name: f.name.clone(),
-        runtime: f.language(),
-        timeout_ms: u64::try_from(f.timeout.as_millis()).unwrap_or(u64::MAX),
-        fallback: f.fallback.clone(),
-        env: f.env.iter().map(|(name, _)| name.clone()).collect(),
-        version: format!("{:016x}", f.fingerprint),
-        ok: counted(&f.name, "ok"),
-        failed: counted(&f.name, "failed"),
-        timed_out: counted(&f.name, "timeout"),
-    };
-    Ok(HttpResponse::Ok().json(definitions.functions.values().map(|f| of(f)).collect::<Vec<_>>()))
-}
-
-/// A function with its runs since the start.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(in super::super) struct FunctionStatus {
-    name: Str,
-    runtime: &'static str,
-    timeout_ms: u64,
-    fallback: Vec<Str>,
-    /// The environment variables that it may read.
-    env: Vec<Str>,
-    version: String,
-    ok: u64,
-    failed: u64,
-    timed_out: u64,
-}
-
 async fn targets(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "targets", "read", "*")?;
     let mut rows: Vec<TargetRow> = app.system.targets().await.into_iter().map(TargetRow::Outside).collect();
@@ -377,7 +344,7 @@ async fn trace(app: web::Data<App>, request: HttpRequest, id: web::Path<String>)
         );
         Problem::new(404, "trace-unknown", message)
     })?;
-    let conditions = app.system.explain(&found, |topic| app.may_read(&request, "topics", topic)).await;
+    let conditions = app.system.explain(&found, |topic| app.may_read(&request, "topics", topic).is_ok()).await;
     Ok(HttpResponse::Ok().json(Journey { trace: found, conditions }))
 }
 

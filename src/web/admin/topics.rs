@@ -133,7 +133,7 @@ async fn publish(
     event.content_type = Some(content_type.into());
     event.subject = attributes.subject.map(Into::into);
     event.key = attributes.key.map(Into::into);
-    let topic = app.system.cast().ensure(&name).await?;
+    let topic = app.system.cast().ensure_for_event(&name).await?;
     let began = Instant::now();
     let record = app.system.publish(&topic, event).await?;
     if let Some(worker) = request.app_data::<Rc<Worker>>() {
@@ -141,7 +141,7 @@ async fn publish(
         let step = Step::ended(&record.event, Stage::Stored, record.topic.clone(), began.elapsed());
         worker.record([step.begins(&record.event).with(place)]);
     }
-    let durability = if topic.durability == TopicDurability::Memory { "memory" } else { "disk" };
+    let durability = super::super::durability(&app, topic.durability);
     Ok(HttpResponse::Accepted().json(Published {
         id: record.event.id.clone(),
         trace_id: record.event.trace.trace_id.clone(),
@@ -158,7 +158,7 @@ pub(in super::super) struct Published {
     trace_id: Str,
     topic: Str,
     seq: u64,
-    /// `disk` or `memory`.
+    /// `disk`: it is on disk; `disk-later` (`storage.sync = "lazy"`): soon; `memory`: never.
     durability: &'static str,
 }
 
@@ -223,6 +223,10 @@ async fn register(
     Json(asked): Json<serde_json::Value>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "write", &name)?;
+    // Whoever is given it sees all events of its topics.
+    if let Some(pattern) = asked["pattern"].as_str() {
+        app.may_read(&request, "topics", pattern)?;
+    }
     let created = app.system.register(&name, asked).await?;
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
     let stream = format!("/ws/subscriptions/{name}");

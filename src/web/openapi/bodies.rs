@@ -14,7 +14,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::super::admin::dead::{Chosen, Edited, Letters};
-use super::super::admin::flow::{Change, FunctionStatus, Journey, Probe, SourceStatus, TargetRow, TraceRow};
+use super::super::admin::flow::{Change, Journey, Probe, SourceStatus, TargetRow, TraceRow};
+use super::super::admin::functions::FunctionStatus;
 use super::super::admin::topics::{Published, Registration, ReplayBody};
 use super::super::admin::{ControlBody, Ticket};
 use super::super::hooks::Accepted;

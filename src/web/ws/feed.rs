@@ -6,10 +6,11 @@ use actix_ws::{CloseCode, Message, ProtocolError, Session};
 use futures_util::future::LocalBoxFuture;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::super::App;
 use super::super::problem::Problem;
-use super::{BEHIND, CHECK, Heard, Holder, Outbox, begin, close, frame, heard};
+use super::{BEHIND, CHECK, Heard, Holder, Outbox, PING, SILENT, STOPPING, begin, close, frame, heard, ping};
 
 /// Where the texts of a feed go.
 pub(super) struct Viewer(Rc<RefCell<Outbox>>);
@@ -29,6 +30,7 @@ struct Feed {
     holder: Holder,
     session: Option<Session>,
     outbox: Rc<RefCell<Outbox>>,
+    heard: Instant,
     /// Taken at the start.
     watch: Option<LocalBoxFuture<'static, ()>>,
 }
@@ -46,7 +48,7 @@ where
 {
     let (response, session, stream, outbox) = begin(&app, request, payload)?;
     let watch: LocalBoxFuture<'static, ()> = Box::pin(watch(Viewer(outbox.clone())));
-    let feed = Feed { app, holder, session: Some(session), outbox, watch: Some(watch) };
+    let feed = Feed { app, holder, session: Some(session), outbox, heard: Instant::now(), watch: Some(watch) };
     Feed::create(|ctx| {
         ctx.add_stream(stream);
         feed
@@ -56,7 +58,7 @@ where
 
 impl Feed {
     fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
-        close(&mut self.session, code, why);
+        close(&mut self.session, &self.outbox, code, why);
         ctx.stop();
     }
 }
@@ -69,20 +71,28 @@ impl Actor for Feed {
         ctx.spawn(
             watch.into_actor(self).map(|(), this, ctx| this.close(CloseCode::Again, "too slow; connect again", ctx)),
         );
+        let app = self.app.clone();
+        let drain = async move { app.until_draining().await };
+        ctx.spawn(drain.into_actor(self).map(|(), this, ctx| this.close(CloseCode::Restart, STOPPING, ctx)));
         ctx.run_interval(CHECK, |this, ctx| {
             if this.outbox.borrow().ended {
                 return ctx.stop();
             }
             if this.holder.check(&this.app).is_err() {
-                this.close(CloseCode::Policy, "the token was revoked", ctx);
+                return this.close(CloseCode::Policy, "the token was revoked", ctx);
+            }
+            if this.heard.elapsed() > SILENT {
+                this.close(CloseCode::Away, "no sign of life", ctx);
             }
         });
+        ctx.run_interval(PING, |this, _| ping(this.session.as_ref()));
     }
 }
 
 impl StreamHandler<Result<Message, ProtocolError>> for Feed {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        match heard(message, self.session.as_ref()) {
+        self.heard = Instant::now();
+        match heard(message, &self.outbox) {
             Heard::Fine | Heard::Said(_) => {}
             Heard::End => self.close(CloseCode::Normal, "", ctx),
             Heard::Bad(code, why) => self.close(code, why, ctx),

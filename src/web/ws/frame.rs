@@ -36,6 +36,15 @@ pub fn text(payload: &[u8]) -> Bytes {
     framed(out)
 }
 
+/// A pong; the payload of a ping is at most 125 bytes long.
+pub fn pong(ping: &[u8]) -> Bytes {
+    let ping = &ping[..ping.len().min(125)];
+    let mut out = Vec::with_capacity(2 + ping.len());
+    out.extend([0x8a, ping.len() as u8]);
+    out.extend_from_slice(ping);
+    out.into()
+}
+
 /// Puts the header right before the payload, which begins at [`HEADER`].
 fn framed(mut out: Vec<u8>) -> Bytes {
     let len = out.len() - HEADER;

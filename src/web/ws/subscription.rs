@@ -15,8 +15,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, Message, ProtocolError, Session};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::event::Str;
-use hexafn_actors::log::{Ops, Seq};
-use hexafn_actors::supervision::{Failure, FailureKind};
+use hexafn_actors::log::Seq;
+use hexafn_actors::supervision::{Failure, FailureKind, Front};
 use hexafn_actors::system::outside::Serving;
 use hexafn_actors::topic::subscription::Verdict;
 use hexafn_actors::topic::{Deliveries, Settlement, TopicMessage};
@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use super::super::problem::Problem;
 use super::super::{App, printable};
-use super::{CHECK, Heard, Holder, Outbox, PING, SILENT, begin, close, frame, heard, ping};
+use super::{BEHIND, CHECK, Heard, Holder, Outbox, PING, SILENT, STOPPING, begin, close, frame, heard, ping};
 
 /// The longest reason that is kept.
 const MAX_REASON: usize = 1_000;
@@ -58,7 +58,8 @@ pub(super) async fn open(
         session: Some(session),
         outbox,
         serving: None,
-        open: HashMap::new(),
+        open: Open::default(),
+        errors: 0,
         heard: Instant::now(),
     };
     Subscribed::create(|ctx| {
@@ -110,14 +111,70 @@ struct Subscribed {
     /// The place of the subscription's actor, held while the connection lives.
     serving: Option<Serving>,
     /// Where each topic takes its settlements.
-    open: HashMap<Str, hexafn_actors::supervision::Front<TopicMessage>>,
+    open: Open,
+    /// Bytes of errors since the client last had taken everything.
+    errors: usize,
     heard: Instant,
+}
+
+/// Where each topic takes its settlements: filled with the first delivery of each.
+type Open = Rc<RefCell<HashMap<Str, Front<TopicMessage>>>>;
+
+/// Takes the deliveries, as long as the client takes what it was sent. Beyond, they wait in the mailbox, and when that is
+/// full the topics keep them: what a client does not read costs it attempts, and no memory here.
+struct Intake {
+    outbox: Rc<RefCell<Outbox>>,
+    open: Open,
+}
+
+impl Actor for Intake {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // A message may hold as much as is under way at a time. A topic that finds it full tries again within a second.
+        ctx.set_mailbox_capacity(2);
+    }
+}
+
+impl Handler<Deliveries> for Intake {
+    type Result = ();
+
+    fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
+        let mut outbox = self.outbox.borrow_mut();
+        for delivery in &deliveries.items {
+            outbox.push(frame::of_delivery(&delivery.record, delivery.attempt), None);
+        }
+        self.open.borrow_mut().entry(deliveries.topic).or_insert(deliveries.reply_to);
+        if let Some(has_room) = outbox.room() {
+            ctx.wait(async move { drop(has_room.await) }.into_actor(self));
+        }
+    }
 }
 
 impl Subscribed {
     fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
-        close(&mut self.session, code, why);
+        close(&mut self.session, &self.outbox, code, why);
         ctx.stop();
+    }
+
+    /// Closes on a client that sends, and does not read what it is sent.
+    fn close_slow(&mut self, ctx: &mut Context<Self>) {
+        self.app.system.metrics().viewers_slow.inc();
+        self.outbox.borrow_mut().cut();
+        self.close(CloseCode::Again, "too slow; what is open is offered to the next connection", ctx);
+    }
+
+    /// Tells the client what was wrong, as long as it reads.
+    fn say(&mut self, error: &str, ctx: &mut Context<Self>) {
+        let text = serde_json::json!({ "error": error }).to_string();
+        let frame = frame::text(text.as_bytes());
+        let mut outbox = self.outbox.borrow_mut();
+        self.errors = frame.len() + if outbox.bytes == 0 { 0 } else { self.errors };
+        outbox.push(frame, None);
+        drop(outbox);
+        if self.errors > BEHIND {
+            self.close_slow(ctx);
+        }
     }
 
     /// Settles what the client names; an id that is not one is told, and changes nothing.
@@ -138,18 +195,18 @@ impl Subscribed {
         let mut by_topic: HashMap<Str, Vec<Settlement>> = HashMap::new();
         for id in ids.list() {
             let known = parse_id(&id).and_then(|(topic, seq, attempt)| {
-                self.open.get_key_value(topic).map(|(topic, _)| (topic.clone(), seq, attempt))
+                self.open.borrow().get_key_value(topic).map(|(topic, _)| (topic.clone(), seq, attempt))
             });
             let Some((topic, seq, attempt)) = known else {
                 return Err(format!("`{}` is not the ack_id of an event of this stream", printable(&id)));
             };
-            let item = Settlement { seq, attempt, verdict: verdict.clone(), ops: Ops::new() };
+            let item = Settlement::new(seq, attempt, verdict.clone());
             by_topic.entry(topic).or_default().push(item);
         }
         for (topic, items) in by_topic {
-            let Some(front) = self.open.get(&topic) else { continue };
+            let Some(front) = self.open.borrow().get(&topic).cloned() else { continue };
             let message = TopicMessage::Settle { subscription: self.name.clone(), items };
-            hexafn_actors::trigger::settle(front, message, self, ctx);
+            hexafn_actors::trigger::settle(&front, message, self, ctx);
         }
         Ok(())
     }
@@ -159,12 +216,16 @@ impl Actor for Subscribed {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let (system, name, to) = (self.app.system.clone(), self.name.clone(), ctx.address().recipient());
+        let intake = Intake { outbox: self.outbox.clone(), open: self.open.clone() };
+        let (system, name, to) = (self.app.system.clone(), self.name.clone(), intake.start().recipient());
         let serving = async move { system.serve(&name, to).await };
         ctx.spawn(serving.into_actor(self).map(|serving, this, ctx| match serving {
             Ok(serving) => this.serving = Some(serving),
             Err(error) => this.close(CloseCode::Again, &error.to_string(), ctx),
         }));
+        let app = self.app.clone();
+        let drain = async move { app.until_draining().await };
+        ctx.spawn(drain.into_actor(self).map(|(), this, ctx| this.close(CloseCode::Restart, STOPPING, ctx)));
         ctx.run_interval(CHECK, |this, ctx| {
             if this.outbox.borrow().ended {
                 return ctx.stop();
@@ -180,36 +241,24 @@ impl Actor for Subscribed {
                 );
             }
             if this.heard.elapsed() > SILENT {
-                this.close(CloseCode::Away, "no sign of life", ctx);
+                return this.close(CloseCode::Away, "no sign of life", ctx);
+            }
+            if this.outbox.borrow().is_stuck() {
+                this.close_slow(ctx);
             }
         });
         ctx.run_interval(PING, |this, _| ping(this.session.as_ref()));
     }
 }
 
-impl Handler<Deliveries> for Subscribed {
-    type Result = ();
-
-    fn handle(&mut self, deliveries: Deliveries, _: &mut Self::Context) {
-        // Bounded by the credit of the subscription: what is not settled is not followed by more.
-        let mut outbox = self.outbox.borrow_mut();
-        for delivery in &deliveries.items {
-            let record = &delivery.record;
-            outbox.push(frame::of_delivery(record, delivery.attempt), None);
-        }
-        self.open.entry(deliveries.topic).or_insert(deliveries.reply_to);
-    }
-}
-
 impl StreamHandler<Result<Message, ProtocolError>> for Subscribed {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
         self.heard = Instant::now();
-        match heard(message, self.session.as_ref()) {
+        match heard(message, &self.outbox) {
             Heard::Fine => {}
             Heard::Said(text) => {
                 if let Err(why) = self.settle(&text, ctx) {
-                    let text = serde_json::json!({ "error": why }).to_string();
-                    self.outbox.borrow_mut().push(frame::text(text.as_bytes()), None);
+                    self.say(&why, ctx);
                 }
             }
             Heard::End => self.close(CloseCode::Normal, "", ctx),

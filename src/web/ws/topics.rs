@@ -18,10 +18,14 @@ use std::time::Instant;
 
 use super::super::App;
 use super::super::problem::Problem;
-use super::{BEHIND, CHECK, Heard, Holder, Outbox, PING, SILENT, begin, close, filter, frame, heard, ping};
+use super::{BEHIND, CHECK, Heard, Holder, Outbox, PING, SILENT, STOPPING, begin, close, filter, frame, heard, ping};
 
 /// Records read at a time for a replay.
 const CHUNK: usize = 256;
+/// Bytes of live records that may come before a replay has ended: beyond, the viewer does not keep up.
+const EARLY: usize = 32 << 20;
+/// What a record takes beside its data, about.
+const RECORD: usize = 320;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +90,7 @@ fn watch(
         overrun: Arc::default(),
         seen: HashMap::new(),
         early: Some(Vec::new()),
+        early_bytes: 0,
         heard: Instant::now(),
     };
     viewer_start(viewer, stream);
@@ -114,6 +119,7 @@ struct TopicSession {
     seen: HashMap<Str, Seq>,
     /// Live records that came before the replay ended; `None` once live.
     early: Option<Vec<Arc<Record>>>,
+    early_bytes: usize,
     heard: Instant,
 }
 
@@ -138,21 +144,26 @@ impl TopicSession {
         self.outbox.borrow().bytes > BEHIND || self.overrun.load(Ordering::Acquire)
     }
 
-    /// Tells a viewer that fell behind where to go on, and closes.
+    /// Closes on a viewer that fell behind.
     fn close_slow(&mut self, ctx: &mut Context<Self>) {
         self.app.system.metrics().viewers_slow.inc();
+        self.leave("too slow", CloseCode::Again, "too slow; the last message says where to resume", ctx);
+    }
+
+    /// Tells a viewer where to go on, and closes.
+    fn leave(&mut self, closed: &str, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
         let mut resume = self.outbox.borrow_mut().cut();
         for (topic, seq) in &self.seen {
             resume.entry(topic.clone()).or_insert(seq + 1);
         }
         let resume: HashMap<&str, Seq> = resume.iter().map(|(t, s)| (&**t, *s)).collect();
-        let text = serde_json::json!({ "closed": "too slow", "resume_from": resume }).to_string();
+        let text = serde_json::json!({ "closed": closed, "resume_from": resume }).to_string();
         self.outbox.borrow_mut().push(frame::text(text.as_bytes()), None);
-        self.close(CloseCode::Again, "too slow; the last message says where to resume", ctx);
+        self.close(code, why, ctx);
     }
 
     fn close(&mut self, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
-        close(&mut self.session, code, why);
+        close(&mut self.session, &self.outbox, code, why);
         self.app.system.cast().unview(self.id);
         ctx.stop();
     }
@@ -220,6 +231,11 @@ impl Actor for TopicSession {
                 this.send(&record);
             }
         }));
+        let app = self.app.clone();
+        let drain = async move { app.until_draining().await };
+        ctx.spawn(
+            drain.into_actor(self).map(|(), this, ctx| this.leave("draining", CloseCode::Restart, STOPPING, ctx)),
+        );
         ctx.run_interval(CHECK, |this, ctx| {
             if this.outbox.borrow().ended {
                 this.app.system.cast().unview(this.id);
@@ -248,9 +264,9 @@ impl Handler<Live> for TopicSession {
 
     fn handle(&mut self, live: Live, ctx: &mut Self::Context) {
         if let Some(early) = &mut self.early {
-            // As many as the replay can take: beyond, the viewer could not keep up anyway.
             early.extend(live.records.iter().cloned());
-            if early.len() > 100_000 {
+            self.early_bytes += live.records.iter().map(|r| r.event.data.len() + RECORD).sum::<usize>();
+            if self.early_bytes > EARLY {
                 self.close_slow(ctx);
             }
             return;
@@ -271,20 +287,17 @@ impl Handler<Replayed> for TopicSession {
         for record in &records {
             self.send(record);
         }
-        let mut outbox = self.outbox.borrow_mut();
-        if outbox.bytes < BEHIND / 2 || outbox.ended {
-            return Box::pin(std::future::ready(()));
+        match self.outbox.borrow_mut().room() {
+            None => Box::pin(std::future::ready(())),
+            Some(has_room) => Box::pin(async move { drop(has_room.await) }),
         }
-        let (room, has_room) = tokio::sync::oneshot::channel();
-        outbox.room = Some(room);
-        Box::pin(async move { drop(has_room.await) })
     }
 }
 
 impl StreamHandler<Result<Message, ProtocolError>> for TopicSession {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
         self.heard = Instant::now();
-        match heard(message, self.session.as_ref()) {
+        match heard(message, &self.outbox) {
             // A view has nothing to be told; that is not an error, so that a client may say hello.
             Heard::Fine | Heard::Said(_) => {}
             Heard::End => self.close(CloseCode::Normal, "", ctx),

@@ -18,6 +18,7 @@ impl RocksLog {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<Arc<Record>>, Error> {
+        fail::fail_point!("log-unreadable", |_| Err(Error::Unreadable("injected: Too many open files".into())));
         let topic = self.topic_of(id)?;
         let Counters { first, next, .. } = topic.counters();
         let from = from.max(first);
@@ -43,16 +44,21 @@ impl RocksLog {
                 return Ok(records);
             }
             bytes += value.len();
-            let record = keys::decode_record(&topic.name, id, expected, Bytes::copy_from_slice(value))
-                .map_err(|what| corrupt(&topic, expected, &what))?;
-            records.push(Arc::new(record));
+            match stored_record(&topic.name, id, expected, value) {
+                Ok(record) => records.push(Arc::new(record)),
+                // What is before it is good; whoever goes on reads the error.
+                Err(_) if !records.is_empty() => return Ok(records),
+                Err(what) => return Err(corrupt(&topic, expected, &what)),
+            }
             expected += 1;
             iter.next();
         }
-        iter.status().map_err(|e| match e.kind() {
-            rocksdb::ErrorKind::Corruption => corrupt(&topic, expected, e.as_ref()),
-            _ => read_error(&e),
-        })?;
+        match iter.status() {
+            Ok(()) => {}
+            Err(_) if !records.is_empty() => return Ok(records),
+            Err(e) if e.kind() == rocksdb::ErrorKind::Corruption => return Err(corrupt(&topic, expected, e.as_ref())),
+            Err(e) => return Err(read_error(&e)),
+        }
         // A trim may have removed what was still there when the counters were read.
         let missing = expected < next && records.len() < max_records;
         if missing && expected < topic.counters().first {
@@ -126,6 +132,16 @@ fn stored_header(db: &DB, topic: &Topic, seq: Seq) -> Result<(Header, usize), Er
         .ok_or_else(|| corrupt(topic, seq, "missing"))?;
     let header = keys::check_record(topic.id, seq, &value).map_err(|what| corrupt(topic, seq, what))?;
     Ok((header, value.len().max(RECORD_HEADER)))
+}
+
+fn stored_record(topic: &Str, id: TopicId, seq: Seq, value: &[u8]) -> Result<Record, String> {
+    // Of the topic `in`, the record of this number.
+    fail::fail_point!("log-damaged-in", |damaged| {
+        let is_it = &**topic == "in" && damaged.and_then(|n| n.parse().ok()) == Some(seq);
+        let whole = || keys::decode_record(topic, id, seq, Bytes::copy_from_slice(value));
+        if is_it { Err("injected".to_owned()) } else { whole() }
+    });
+    keys::decode_record(topic, id, seq, Bytes::copy_from_slice(value))
 }
 
 fn corrupt(topic: &Topic, seq: Seq, what: &str) -> Error {

@@ -235,7 +235,9 @@ fn a_damaged_record_is_named() {
         *value.last_mut().unwrap() ^= 1;
         db.put_cf(cf, keys::record(topic, 2), value).unwrap();
     }
-    let error = log.read(topic, 1, 9, usize::MAX).unwrap_err();
+    let before: Vec<Seq> = log.read(topic, 1, 9, usize::MAX).unwrap().iter().map(|r| r.seq).collect();
+    assert_eq!(before, [1], "what is before it can be read");
+    let error = log.read(topic, 2, 9, usize::MAX).unwrap_err();
     assert_eq!(
         error.to_string(),
         "record 2 of topic `a` is damaged (checksum mismatch); restore it from a backup or trim the topic past it"

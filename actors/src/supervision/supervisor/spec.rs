@@ -76,7 +76,8 @@ impl std::fmt::Debug for ChildSpec {
     }
 }
 
-pub(super) const HANG_AFTER: Duration = Duration::from_secs(5);
+/// A handler that runs longer hangs, unless its actor says otherwise.
+pub const HANG_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) type OnFatal = Box<dyn FnOnce(Arc<str>, Failure) + Send>;
 

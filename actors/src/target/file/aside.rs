@@ -3,17 +3,22 @@
 //! A file is compressed beside itself: written to `<name>.gz.new`, synced, renamed to `<name>.gz`, and only then is the
 //! plain file removed. So whatever a crash leaves behind, one of the two is whole, and the next process finishes: it
 //! removes what was begun, removes plain files that have their compressed one, and compresses the others.
+//!
+//! A file that is written to is locked (`flock`), and its lock goes with it until it is compressed. So what is locked is
+//! taken care of by somebody: at a reload by the target of before, which finishes what it has begun.
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::{self, BufWriter, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::path::sync_dir;
 use crate::clock::Wall;
@@ -21,6 +26,8 @@ use crate::target::http::Compress;
 
 /// What a compressed file is called before it is whole.
 const NEW: &str = ".new";
+/// The most files of a target that wait to be compressed.
+const MAX_WAITING: usize = 64;
 
 /// A file that was put aside, in one form or several.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,47 +48,56 @@ impl Aside {
     }
 }
 
-/// A file that waits to be compressed, or is being compressed.
+/// A file that waits to be compressed, or is being compressed: locked, so that it is nobody else's.
 #[derive(Debug)]
 pub struct Rotated {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
+    file: File,
     name: String,
     by: Compress,
-    _claim: Claim,
+    _place: OwnedSemaphorePermit,
 }
 
-/// The files that are being taken care of, so that what one has begun is no leftover to another.
-#[derive(Debug, Clone, Default)]
-pub struct Claims(Arc<Mutex<HashSet<PathBuf>>>);
+/// How a target's files are compressed, and how many may wait for it: each is open.
+#[derive(Debug, Clone)]
+pub struct Compressing {
+    by: Compress,
+    places: Arc<Semaphore>,
+}
 
-#[derive(Debug)]
-struct Claim(Claims, PathBuf);
-
-impl Claims {
-    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Compressing {
+    /// Nothing waits yet.
+    pub fn new(by: Compress) -> Self {
+        Self { by, places: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 
-    /// A file of the directory `folder`, which is open as `dir`, to be compressed; none when it is being taken care of.
+    /// A file that was put aside just now, with its lock. None when too many wait: it is a leftover for later then.
+    pub fn take(&self, dir: &Arc<OwnedFd>, file: File, name: &str) -> Option<Rotated> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        Some(Rotated { dir: dir.clone(), file, name: name.to_owned(), by: self.by, _place: place })
+    }
+
+    /// A file that is there from before; none when it is somebody else's, or gone, or too many wait.
     ///
     /// # Errors
-    /// Too many files are open.
-    pub fn claim(&self, folder: &Path, dir: &OwnedFd, name: &str, by: Compress) -> io::Result<Option<Rotated>> {
-        let (dir, path) = (dir.try_clone()?, folder.join(name));
-        if !self.lock().insert(path.clone()) {
-            return Ok(None);
+    /// It cannot be opened or locked.
+    pub fn claim(&self, dir: &Arc<OwnedFd>, name: &str) -> io::Result<Option<Rotated>> {
+        let read = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match openat(dir, name, read, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            // It was removed by `keep`, or by somebody.
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other(format!("`{name}` is not a regular file")));
         }
-        Ok(Some(Rotated { dir, name: name.to_owned(), by, _claim: Claim(self.clone(), path) }))
-    }
-
-    fn has(&self, path: &Path) -> bool {
-        self.lock().contains(path)
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(self.take(dir, file, name).filter(|rotated| !rotated.is_gone()))
     }
 }
 
@@ -150,6 +166,23 @@ pub fn next(current: &str, found: &[Aside], now: Wall) -> Aside {
     }
 }
 
+/// Whether a file was put aside under this name. A list of names may lack one that was being compressed while it was made;
+/// here the plain name is asked for first, since it goes only after the compressed one has come.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn is_taken(dir: impl AsFd, plain: &str) -> io::Result<bool> {
+    let compressed = [Compress::Gzip, Compress::Zstd].map(|by| format!("{plain}{}", ending(by)));
+    for name in std::iter::once(plain).chain(compressed.iter().map(String::as_str)) {
+        match fstatat(dir.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => return Ok(true),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(false)
+}
+
 /// Removes a file; that it is gone already is as good.
 pub fn remove(dir: impl AsFd, name: &str) -> io::Result<()> {
     match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
@@ -159,31 +192,30 @@ pub fn remove(dir: impl AsFd, name: &str) -> io::Result<()> {
 }
 
 /// Cleans up behind an earlier process; the files that are still to be compressed.
-pub fn left_behind(
-    folder: &Path,
-    dir: &OwnedFd,
-    found: &[Aside],
-    by: Compress,
-    claims: &Claims,
-) -> io::Result<Vec<Rotated>> {
+///
+/// # Errors
+/// Of the file system; what is not looked after now is at the next rotation.
+pub fn left_behind(dir: &Arc<OwnedFd>, found: &[Aside], compressing: &Compressing) -> io::Result<Vec<Rotated>> {
     let mut left = Vec::new();
     for aside in found {
-        if aside.names.iter().any(|name| claims.has(&folder.join(plain(name)))) {
-            continue;
-        }
         let (begun, whole): (Vec<&String>, Vec<&String>) = aside.names.iter().partition(|name| name.ends_with(NEW));
+        let (as_it_was, compressed): (Vec<&String>, Vec<&String>) =
+            whole.into_iter().partition(|name| plain(name) == **name);
+        let rotated = match as_it_was.first() {
+            // Whoever compresses it has what was begun, too.
+            Some(name) => match compressing.claim(dir, name)? {
+                Some(rotated) => Some(rotated),
+                None => continue,
+            },
+            None => None,
+        };
         for name in begun {
             remove(dir, name)?;
         }
-        let (as_it_was, compressed): (Vec<&String>, Vec<&String>) =
-            whole.into_iter().partition(|name| plain(name) == **name);
-        for name in as_it_was {
-            if compressed.is_empty() {
-                left.extend(claims.claim(folder, dir, name, by)?);
-            } else {
-                // It was renamed when it was whole and on disk.
-                remove(dir, name)?;
-            }
+        match rotated {
+            // The compressed one got its name when it was whole and on disk.
+            Some(rotated) if !compressed.is_empty() => remove(dir, &rotated.name)?,
+            rotated => left.extend(rotated),
         }
     }
     Ok(left)
@@ -195,29 +227,26 @@ impl Rotated {
         &self.name
     }
 
+    /// Whether its name leads to nothing any more: it was compressed, or removed by `keep` or by somebody.
+    fn is_gone(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
+    }
+
     /// Compresses the file; blocks for as long as that takes.
     ///
     /// # Errors
     /// Of the file system; the plain file is still there.
     pub fn compress(&self) -> io::Result<()> {
-        let dir = &self.dir;
-        let read = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let mut source = match openat(dir, self.name.as_str(), read, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            // It was removed by `keep`, or by somebody.
-            Err(Errno::ENOENT) => return Ok(()),
-            Err(errno) => return Err(errno.into()),
-        };
-        let meta = source.metadata()?;
-        if !meta.is_file() {
-            return Err(io::Error::other("not a regular file"));
+        if self.is_gone() {
+            return Ok(());
         }
+        let dir = &self.dir;
         let whole = format!("{}{}", self.name, ending(self.by));
         let begun = format!("{whole}{NEW}");
         remove(dir, &begun)?;
         let write = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let target = File::from(openat(dir, begun.as_str(), write, Mode::from_bits_truncate(0o640))?);
-        let written = self.copy(&mut source, target).and_then(|file| {
+        let written = self.copy(target).and_then(|file| {
             file.sync_all()?;
             renameat(dir, begun.as_str(), dir, whole.as_str())?;
             sync_dir(dir)
@@ -231,7 +260,10 @@ impl Rotated {
         sync_dir(dir)
     }
 
-    fn copy(&self, source: &mut File, target: File) -> io::Result<File> {
+    fn copy(&self, target: File) -> io::Result<File> {
+        let source = &mut &self.file;
+        // It may be the one that was written to.
+        source.rewind()?;
         let target = BufWriter::with_capacity(64 << 10, target);
         let mut target = match self.by {
             Compress::Gzip => {

@@ -89,6 +89,49 @@ async fn batches_called_at_once_are_written_one_after_another() {
     assert!(lines.chunks(50).all(|chunk| chunk.iter().all(|line| *line == chunk[0])), "batches are not mixed");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_while_files_are_compressed_loses_no_line_and_doubles_none() {
+    let base = tempfile::tempdir().unwrap();
+    let toml = "path = \"a.jsonl\"\nfsync = \"never\"\nrotate = { size = \"1MiB\", compress = \"gzip\" }";
+    let mut sent = Vec::new();
+    for round in 0..4 {
+        // A line that takes a while to compress.
+        let lines = (0..400u64).map(|n| {
+            let noise: Vec<u64> =
+                (0..250).map(|m| (round * 1_000 + n * 7 + m).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+            format!("[{},{noise:?}]", round * 1_000 + n)
+        });
+        let lines: Vec<String> = lines.collect();
+        let batch: Vec<_> = lines.iter().enumerate().map(|(at, line)| record(at as u64, "a", line)).collect();
+        sent.extend(lines.iter().map(|line| line.split(',').next().unwrap().to_owned()));
+        // As a reload does: the one before is closed, and compresses on.
+        let target = build(base.path(), toml).unwrap();
+        assert!(attempt_batch(&*target, &batch, Wall(0)).await.iter().all(Outcome::is_delivered));
+        target.close().await;
+    }
+    let names =
+        || std::fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let end = Instant::now() + Duration::from_secs(60);
+    while names().any(|name| name != "a.jsonl" && !name.ends_with(".gz")) {
+        assert!(Instant::now() < end, "{:?}", names().collect::<Vec<_>>());
+        tokio::task::yield_now().await;
+    }
+    assert!(names().count() > 4, "{:?}", names().collect::<Vec<_>>());
+    let mut found: Vec<String> = Vec::new();
+    for name in names() {
+        let file = std::fs::File::open(base.path().join(&name)).unwrap();
+        let text = if name == "a.jsonl" {
+            std::io::read_to_string(file).unwrap()
+        } else {
+            std::io::read_to_string(flate2::read::GzDecoder::new(file)).unwrap()
+        };
+        found.extend(text.lines().map(|line| line.split(',').next().unwrap().to_owned()));
+    }
+    sent.sort();
+    found.sort();
+    assert_eq!(found, sent);
+}
+
 #[test]
 fn settings_that_are_refused() {
     let base = tempfile::tempdir().unwrap();

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::aside::{self, Aside, Claims, Rotated};
+use super::aside::{self, Aside, Compressing, Rotated};
 use super::path::{self, broken};
 use crate::clock::Wall;
 use crate::target::Failure;
@@ -69,13 +69,13 @@ pub struct Writer {
     uses: u64,
     /// Put aside, and not compressed yet.
     rotated: Vec<Rotated>,
-    claims: Claims,
+    compressing: Option<Compressing>,
 }
 
 #[derive(Debug)]
 struct Open {
     file: File,
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     full: PathBuf,
     name: String,
     identity: (u64, u64),
@@ -88,8 +88,8 @@ struct Open {
 impl Writer {
     /// A writer below a directory; nothing is opened yet.
     pub fn new(base: PathBuf, rotate: Rotate, fsync: Fsync) -> Self {
-        let (open, rotated) = (HashMap::new(), Vec::new());
-        Self { base, rotate, fsync, head: Vec::new(), json: true, open, uses: 0, rotated, claims: Claims::default() }
+        let (open, rotated, compressing) = (HashMap::new(), Vec::new(), rotate.compress.map(Compressing::new));
+        Self { base, rotate, fsync, head: Vec::new(), json: true, open, uses: 0, rotated, compressing }
     }
 
     /// The same for lines that need not be JSON, in files that begin with a head.
@@ -218,11 +218,9 @@ impl Writer {
         if !self.open.contains_key(relative) {
             self.make_room()?;
             let opened = Open::new(&self.base, relative, now, self.json)?;
-            if let Some(by) = self.rotate.compress {
+            if let Some(compressing) = &self.compressing {
                 // A file that cannot be listed now is seen at the next rotation.
-                let left = opened
-                    .aside()
-                    .and_then(|found| aside::left_behind(opened.folder(), &opened.dir, &found, by, &self.claims));
+                let left = opened.aside().and_then(|found| aside::left_behind(&opened.dir, &found, compressing));
                 match left {
                     Ok(left) => self.rotated.extend(left),
                     Err(error) => tracing::warn!(file = relative, %error, "rotated files are not compressed"),
@@ -250,8 +248,12 @@ impl Writer {
     fn put_aside(&mut self, relative: &str, now: Wall) -> Result<(), Failure> {
         let Some(open) = self.open.remove(relative) else { return Ok(()) };
         open.file.sync_data().map_err(|e| broken("syncing", relative, &e))?;
-        let mut found = open.aside().map_err(|e| broken("listing the directory of", relative, &e))?;
-        let next = aside::next(&open.name, &found, now);
+        let listing = |e: io::Error| broken("listing the directory of", relative, &e);
+        let mut found = open.aside().map_err(listing)?;
+        let mut next = aside::next(&open.name, &found, now);
+        while aside::is_taken(&open.dir, &next.plain(&open.name)).map_err(listing)? {
+            next.n = next.n.saturating_add(1);
+        }
         let name = next.plain(&open.name);
         let renamed = renameat(&open.dir, open.name.as_str(), &open.dir, name.as_str());
         renamed.map_err(|e| broken("rotating", relative, &e.into()))?;
@@ -266,9 +268,8 @@ impl Writer {
                 tracing::warn!(file = relative, %error, "old rotated files could not be removed");
             }
         }
-        if let (Some(by), false) = (self.rotate.compress, found.is_empty()) {
-            let rotated = self.claims.claim(open.folder(), &open.dir, &name, by);
-            self.rotated.extend(rotated.map_err(|e| broken("rotating", relative, &e))?);
+        if let (Some(compressing), false) = (&self.compressing, found.is_empty()) {
+            self.rotated.extend(compressing.take(&open.dir, open.file, &name));
         }
         Ok(())
     }
@@ -300,7 +301,7 @@ impl Open {
         let name = steps.last().copied().unwrap_or_default().to_owned();
         Ok(Self {
             file: opened.file,
-            dir: opened.dir,
+            dir: Arc::new(opened.dir),
             full: base.join(relative),
             name,
             identity: (meta.dev(), meta.ino()),

@@ -210,6 +210,23 @@ async fn a_broker_that_is_away_is_a_retry_and_takes_all_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connecting_and_sending_have_one_deadline() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let target = target(&cluster.bootstrap_servers(), "topic = 't'\ntimeout = '3s'\n");
+    // Asking for the brokers takes some round trips, and a new producer's first record some more.
+    cluster.broker_round_trip_time(1, Duration::from_millis(400)).unwrap();
+    let began = Instant::now();
+    let outcomes = attempt_batch(&*target, &[record(1, "k")], Wall(0)).await;
+    let took = began.elapsed();
+    assert_eq!(failure(&outcomes[0]).class, FailureClass::Timeout, "{outcomes:?}");
+    assert!(took < Duration::from_millis(3_900), "{took:?}");
+    // What was connected late is kept, or no attempt would ever get further.
+    let outcomes = attempt_batch(&*target, &[record(1, "k")], Wall(0)).await;
+    assert!(outcomes[0].is_delivered(), "{outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_side_by_side_keep_the_order_of_a_key() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("t", 1, 1).unwrap();

@@ -4,7 +4,7 @@
 //! attempt would reach those again who have it.
 
 use lettre::transport::smtp::authentication::DEFAULT_MECHANISMS;
-use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
@@ -13,8 +13,9 @@ use std::error::Error as _;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use super::capped::Capped;
 use super::mail::{Mail, Recipient};
-use super::{Kept, Protection, SmtpTarget};
+use super::{Kept, Security, SmtpTarget};
 use crate::target::http::failure::{chain, is_tls};
 use crate::target::http::guard::special_range;
 use crate::target::http::reply::excerpt;
@@ -24,6 +25,8 @@ use crate::target::{Detail, Failure, FailureClass, Verdict};
 const DOUBTFUL: Duration = Duration::from_secs(1);
 /// One that has been silent for so long is not used any more: servers end them.
 const STALE: Duration = Duration::from_secs(30);
+/// How long a server may take to say goodbye.
+pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 /// Mails over one connection; servers bound them.
 const MAILS: u32 = 50;
 
@@ -37,9 +40,9 @@ enum Step<'a> {
 }
 
 impl SmtpTarget {
-    /// Sends a mail.
-    pub(super) async fn send(&self, mail: &Mail, detail: &mut Detail) -> Result<(), Failure> {
-        let (mut connection, mails) = self.connected().await?;
+    /// Sends a mail; the attempt ends at `deadline`.
+    pub(super) async fn send(&self, mail: &Mail, deadline: Instant, detail: &mut Detail) -> Result<(), Failure> {
+        let (mut connection, mails) = self.connected(deadline).await?;
         match self.converse(&mut connection, mail).await {
             Ok(response) => {
                 detail.status = Some(response.code().into());
@@ -54,7 +57,7 @@ impl SmtpTarget {
                 detail.status = error.status().map(Into::into);
                 let failure = self.failed(&step, &error);
                 // What was begun ends with the connection.
-                connection.abort().await;
+                self.give_up(connection, deadline).await;
                 Err(failure)
             }
         }
@@ -86,7 +89,7 @@ impl SmtpTarget {
     }
 
     /// A connection that stands, and how many mails went over it.
-    async fn connected(&self) -> Result<(AsyncSmtpConnection, u32), Failure> {
+    async fn connected(&self, deadline: Instant) -> Result<(AsyncSmtpConnection, u32), Failure> {
         loop {
             let Some(mut kept) = self.idle().pop() else { break };
             let silent = kept.since.elapsed();
@@ -94,12 +97,21 @@ impl SmtpTarget {
                 return Ok((kept.connection, kept.mails));
             }
         }
-        Ok((self.open().await?, 0))
+        Ok((self.open(deadline).await?, 0))
     }
 
-    async fn open(&self) -> Result<AsyncSmtpConnection, Failure> {
+    /// Ends a connection in the middle. A server that does not answer the goodbye must not turn what it said before into a
+    /// time-out of the attempt.
+    async fn give_up(&self, mut connection: AsyncSmtpConnection, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if tokio::time::timeout(GOODBYE.min(left / 2), connection.abort()).await.is_err() {
+            tracing::debug!(to = %self.endpoint, "the mail server did not say goodbye");
+        }
+    }
+
+    async fn open(&self, deadline: Instant) -> Result<AsyncSmtpConnection, Failure> {
         let addresses = self.endpoint.addresses().await?;
-        if self.protection == Protection::None
+        if matches!(self.security, Security::None)
             && let Some(public) = addresses.iter().find(|address| special_range(address.ip()).is_none())
         {
             let message = format!(
@@ -109,27 +121,33 @@ impl SmtpTarget {
             );
             return Err(Failure::new(FailureClass::Refused, message));
         }
-        let at_once = self.tls.clone().filter(|_| self.protection == Protection::Required);
-        let limit = Some(self.endpoint.connect_timeout());
-        // Checked addresses, and under TLS the name of the host.
-        let connected = AsyncSmtpConnection::connect_tokio1(&addresses[..], limit, &self.hello, at_once, None).await;
+        let tcp = self.endpoint.connect_to(addresses).await?;
+        let remote = tcp.peer_addr();
+        let remote = remote.map_err(|e| Failure::new(FailureClass::Connect, format!("`{}`: {e}", self.endpoint)))?;
+        let stream: Box<dyn AsyncTokioStream> = match &self.security {
+            Security::AtOnce(config, name) => {
+                Box::new(Capped::new(self.endpoint.secure(tcp, config, name).await?, remote))
+            }
+            Security::None | Security::Starttls(_) => Box::new(Capped::new(tcp, remote)),
+        };
+        let connected = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await;
         let mut connection = connected.map_err(|e| self.failed(&Step::Connect, &e))?;
-        if let Some(tls) = self.tls.clone().filter(|_| self.protection == Protection::Starttls) {
+        if let Security::Starttls(tls) = &self.security {
             if !connection.can_starttls() {
-                connection.abort().await;
+                self.give_up(connection, deadline).await;
                 let message = format!(
                     "`{}` does not offer STARTTLS, and mail is not sent without; `tls = \"required\"` and port 465 may do",
                     self.endpoint
                 );
                 return Err(Failure::new(FailureClass::Tls, message));
             }
-            let encrypted = connection.starttls(tls, &self.hello).await;
+            let encrypted = connection.starttls(tls.clone(), &self.hello).await;
             encrypted.map_err(|e| self.failed(&Step::Connect, &e))?;
         }
         if let Some(credentials) = &self.credentials {
             let signed_in = connection.auth(DEFAULT_MECHANISMS, credentials).await;
             if let Err(error) = signed_in {
-                connection.abort().await;
+                self.give_up(connection, deadline).await;
                 return Err(self.failed(&Step::SignIn, &error));
             }
         }
@@ -145,7 +163,7 @@ impl SmtpTarget {
             Step::Content => "the mail".to_owned(),
         };
         let Some(status) = error.status() else {
-            return self.broken(&doing, step, error);
+            return self.broken(&doing, error);
         };
         let code = u16::from(status);
         let said = error.source().map(ToString::to_string).unwrap_or_default();
@@ -168,18 +186,16 @@ impl SmtpTarget {
     }
 
     /// It failed without an answer.
-    fn broken(&self, doing: &str, step: &Step<'_>, error: &smtp::Error) -> Failure {
+    fn broken(&self, doing: &str, error: &smtp::Error) -> Failure {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         let mut tls = error.is_tls();
         while let Some(at) = cause {
             tls |= is_tls(at);
             cause = at.source();
         }
-        let (class, what) = match step {
-            _ if tls => (FailureClass::Tls, "cannot be trusted or does not speak TLS"),
-            Step::Connect if error.is_timeout() => (FailureClass::Connect, "did not answer within `connect_timeout`"),
-            Step::Connect => (FailureClass::Connect, "cannot be connected to"),
-            _ => (FailureClass::Protocol, "broke off, or does not speak SMTP"),
+        let (class, what) = match tls {
+            true => (FailureClass::Tls, "cannot be trusted or does not speak TLS"),
+            false => (FailureClass::Protocol, "broke off, or does not speak SMTP"),
         };
         Failure::new(class, format!("`{}` {what} ({doing}): {}", self.endpoint, chain(error)))
     }

@@ -9,6 +9,8 @@ use crate::log::{Record, TopicId};
 use crate::target::kinds::sample::Sample;
 use crate::target::{Lookup, Secrets, Verdict, attempt};
 use std::net::Ipv4Addr;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 struct Known;
@@ -108,4 +110,68 @@ async fn without_tls_nothing_goes_to_a_public_address() {
     let Outcome::Failed(failure) = outcome else { panic!("delivered") };
     assert_eq!(failure.class, FailureClass::Refused);
     assert!(failure.message.contains("a public address"), "{failure:?}");
+}
+
+/// A mail server that greets, and then answers each line that begins with one of these words in its way, others with 250.
+/// Endless answers go on until the client is gone.
+async fn answering(lines: &'static [(&'static str, Answer)]) -> Arc<dyn Target> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let mut said = BufReader::new(read).lines();
+        let mut line = String::new();
+        loop {
+            let answer = lines.iter().find(|(word, _)| line.starts_with(word)).map(|(_, answer)| *answer);
+            match answer.unwrap_or(Answer::Line(if line.is_empty() { "220 hello" } else { "250 ok" })) {
+                Answer::Line(text) => write.write_all(format!("{text}\r\n").as_bytes()).await.unwrap(),
+                Answer::Endless => while write.write_all(&[b'2'; 64 << 10]).await.is_ok() {},
+                Answer::Nothing => {}
+            }
+            match said.next_line().await {
+                Ok(Some(next)) => line = next,
+                _ => return,
+            }
+        }
+    });
+    let more = format!("host = \"127.0.0.1\"\nport = {port}\nallow_networks = [\"127.0.0.0/8\"]\ntls = \"none\"");
+    build(&format!("from = \"a@example.com\"\nto = [\"jo@example.org\"]\ntimeout = \"5s\"\n{more}")).unwrap()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Line(&'static str),
+    /// A line that does not end.
+    Endless,
+    Nothing,
+}
+
+async fn failure(target: &dyn Target) -> Failure {
+    match attempt(target, Delivery { record: &record("{}"), attempt: 1, now: Wall(0) }).await {
+        Outcome::Failed(failure) => failure,
+        Outcome::Delivered { .. } => panic!("delivered"),
+    }
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_read_to_a_bound() {
+    for lines in [&[("", Answer::Endless)], &[("MAIL", Answer::Endless)], &[("DATA", Answer::Endless)]] {
+        let target = answering(lines).await;
+        let failure = failure(&*target).await;
+        assert_eq!(
+            (failure.class, failure.verdict),
+            (FailureClass::Protocol, Verdict::Retry),
+            "{lines:?}: {failure:?}"
+        );
+        assert!(failure.message.contains("more than 128 KiB"), "{lines:?}: {failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_counts_also_when_the_server_says_no_goodbye() {
+    let target = answering(&[("RCPT", Answer::Line("550 nobody of this name")), ("QUIT", Answer::Nothing)]).await;
+    let failure = failure(&*target).await;
+    assert_eq!((failure.class, failure.verdict), (FailureClass::Status(550), Verdict::DeadLetter), "{failure:?}");
+    assert!(failure.message.contains("nobody of this name"), "{failure:?}");
 }

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use super::super::subscription::{Offer, Verdict};
-use super::super::{Deliveries, Delivery, Live};
+use super::super::subscription::{Effect, Offer, Verdict};
+use super::super::{Deliveries, Delivery, Live, keys};
+use super::settle::{damaged, dead_letter};
 use super::{BATCH, MISSED, READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
-use crate::log::{Record, Seq};
+use crate::log::{self, Op, Record, Seq, Table};
 use crate::supervision::front::SendError;
+
+/// How long subscriptions are looked through at a time for what their filters let through.
+const SLICE: Duration = Duration::from_millis(20);
 
 impl Topic {
     pub(super) fn show(&mut self) {
@@ -35,13 +40,18 @@ impl Topic {
         if self.viewers.is_empty() || from >= self.next {
             return;
         }
+        self.show_from(from);
+    }
+
+    /// Shows viewers what is stored from here on, which nobody has told this actor of; closes them when that is too much.
+    pub(super) fn show_from(&mut self, from: Seq) {
         let missed = if self.on_disk() {
             self.spec.log.read(self.spec.handle.id, from, MISSED, 4 * READ_BYTES).unwrap_or_default()
         } else {
             Vec::new()
         };
         if missed.last().is_some_and(|last| last.seq + 1 == self.next) {
-            self.fresh = missed;
+            self.fresh.extend(missed);
         } else {
             for viewer in self.viewers.drain(..) {
                 viewer.overrun.store(true, Ordering::Release);
@@ -49,12 +59,14 @@ impl Topic {
         }
     }
 
-    /// Hands out what the credit of each subscription allows.
+    /// Hands out what the credit of each subscription allows. Where filters let little through it stops after [`SLICE`], to go
+    /// on after others that share the thread.
     pub(super) fn pump(&mut self) {
         self.show();
         let now = Tick::now();
+        let until = now.plus(SLICE);
         for at in 0..self.served.len() {
-            while let Some(items) = self.collect(at, now) {
+            while let Some(items) = self.collect(at, now, until) {
                 let served = &mut self.served[at];
                 let count = items.len() as u64;
                 let message = Deliveries {
@@ -77,8 +89,10 @@ impl Topic {
     }
 
     /// The next deliveries of a subscription; `None` when there is nothing to do now.
-    fn collect(&mut self, at: usize, now: Tick) -> Option<Vec<Delivery>> {
+    fn collect(&mut self, at: usize, now: Tick, until: Tick) -> Option<Vec<Delivery>> {
         let mut items = Vec::new();
+        let served = &mut self.served[at];
+        served.state.limit(served.spec.limit.get());
         while items.len() < BATCH {
             let again = self.served[at].state.take_again(now);
             let seq = match again {
@@ -95,16 +109,23 @@ impl Topic {
             let record = match self.fetch(at, seq, again.is_some()) {
                 Fetched::Record(record) => record,
                 Fetched::Gone(first) => {
-                    let served = &mut self.served[at];
                     if again.is_some() {
                         // Retention by hand removed what was waiting: it counts as handled.
-                        if let Offer::Deliver(attempt) = served.state.offer(seq, None, now) {
-                            served.state.settle(seq, attempt, Verdict::Ack, now, Wall::now(), 0.5);
-                        }
+                        self.pass(at, seq, true, now);
                     } else {
+                        let served = &mut self.served[at];
                         served.state.skip_to(first);
+                        served.dirty = true;
                     }
-                    served.dirty = true;
+                    continue;
+                }
+                Fetched::Damaged(error) => {
+                    // It can be delivered to nobody, and what is behind it must not wait for ever: a dead letter says where
+                    // it was.
+                    tracing::error!(topic = %self.spec.handle.name, seq, %error, subscription = %self.served[at].spec.name,
+                        "a record is damaged; it is given up");
+                    self.give_up_damaged(at, seq, &error);
+                    self.pass(at, seq, again.is_some(), now);
                     continue;
                 }
                 Fetched::Later => break,
@@ -113,6 +134,10 @@ impl Topic {
             if again.is_none() && !passes(served.spec.filter.as_ref(), &record) {
                 served.state.skip(seq);
                 served.dirty = true;
+                if Tick::now() > until {
+                    self.unfinished = true;
+                    break;
+                }
                 continue;
             }
             match served.state.offer(seq, record.event.key.clone(), now) {
@@ -124,6 +149,34 @@ impl Topic {
             }
         }
         (!items.is_empty()).then_some(items)
+    }
+
+    /// Counts a record as handled that nobody was given.
+    fn pass(&mut self, at: usize, seq: Seq, waited: bool, now: Tick) {
+        let (topic, stored) = (self.spec.handle.id, self.on_disk() && self.served[at].spec.durable);
+        let served = &mut self.served[at];
+        served.dirty = true;
+        if !waited {
+            return served.state.skip(seq);
+        }
+        if let Offer::Deliver(attempt) = served.state.offer(seq, None, now) {
+            let effect = served.state.settle(seq, attempt, Verdict::Ack, now, Wall::now(), 0.5);
+            if effect == (Effect::Done { waited: true }) && stored {
+                self.owed.push(Op::Delete { table: Table::Waiting, key: keys::waiting(&served.spec.name, topic, seq) });
+            }
+        }
+    }
+
+    /// Writes down that a subscription will not get a record.
+    fn give_up_damaged(&mut self, at: usize, seq: Seq, error: &log::Error) {
+        let served = &mut self.served[at];
+        served.dead += 1;
+        self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
+        if let Some(to) = served.spec.dead_letter {
+            let record = damaged(&self.spec.handle, seq, error);
+            let event = Box::new(dead_letter(&record, &served.spec, 0, &error.to_string(), &[]));
+            self.owed.push(Op::Append { topic: to, event, dedupe: None });
+        }
     }
 
     fn fetch(&mut self, at: usize, seq: Seq, single: bool) -> Fetched {
@@ -158,13 +211,11 @@ impl Topic {
                 Some(first) => Fetched::Gone(first),
                 None => Fetched::Later,
             },
+            Err(error @ log::Error::Corrupt { .. }) => Fetched::Damaged(error),
             Err(error) => {
-                // A damaged record: this subscription cannot pass it silently. It is said, counted as a dead letter
-                // by its place, and passed, so that what is behind it is served.
-                tracing::error!(topic = %self.spec.handle.name, seq, %error, "record cannot be read; it is passed over");
-                served.dead += 1;
-                self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
-                Fetched::Gone(seq + 1)
+                // It is the machine's doing (no file can be opened, no memory), so it is there when that is over.
+                tracing::warn!(topic = %self.spec.handle.name, seq, %error, "records cannot be read now; tried again in a second");
+                Fetched::Later
             }
         }
     }
@@ -174,12 +225,15 @@ enum Fetched {
     Record(Arc<Record>),
     /// Removed; the next that is there.
     Gone(Seq),
-    /// Not readable yet.
+    /// Not what was written.
+    Damaged(log::Error),
+    /// Not readable now; looked for again at the next tick.
     Later,
 }
 
 fn passes(filter: Option<&hexafn_dsl::Program>, record: &Record) -> bool {
     let Some(filter) = filter else { return true };
+    crate::failpoint!("filter-runs");
     crate::function::test(filter, record, "", 1).unwrap_or_else(|error| {
         // A filter that fails is one that does not hold; the subscriber's owner reads why in the log.
         tracing::warn!(topic = %record.topic, seq = record.seq, %error, "filter failed; the record is passed over");

@@ -3,11 +3,11 @@
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
 use super::super::subscription::{Attempt, Effect, Verdict};
-use super::super::{Act, OUTCOMES, Settlement, Subscriber, first_place, keys};
+use super::super::{Act, OUTCOMES, Settlement, Subscriber, TopicHandle, first_place, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
-use crate::log::{Back, Commit, Durability, Op, Ops, Record, Seq, Table};
+use crate::log::{self, Back, Commit, Durability, Op, Ops, Record, Seq, Table};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::SendError;
 use crate::trigger::run::MAX_HOPS;
@@ -23,21 +23,44 @@ impl Topic {
         let mut ops = Ops::new();
         // What is told of it goes into the same write, and alone is not worth a sync.
         let mut told = Ops::new();
-        let (tail, log) = (&self.tail, &self.spec.log);
+        let (tail, stored_log) = (&self.tail, &self.spec.log);
+        // `None` where retention has removed it; one that is damaged is told by its place.
         let record_of = |seq| {
-            let stored = || log.read(topic.id, seq, 1, READ_BYTES).ok().and_then(|records| records.into_iter().next());
-            tail.get(seq).cloned().or_else(stored)
+            if let Some(record) = tail.get(seq) {
+                return Ok(Some(record.clone()));
+            }
+            match stored_log.read(topic.id, seq, 1, READ_BYTES) {
+                Ok(records) => Ok(records.into_iter().next().filter(|record| record.seq == seq)),
+                Err(error @ log::Error::Corrupt { .. }) => Ok(Some(damaged(&topic, seq, &error).into())),
+                Err(error) => Err(error),
+            }
         };
         let mut changed = false;
-        for item in items {
+        for mut item in items {
+            // What fails may have to be written down as a dead letter, so it is read before anything is decided.
+            let mut record = None;
+            if matches!(item.verdict, Verdict::Nak(_) | Verdict::Term(_)) {
+                match record_of(item.seq) {
+                    Ok(found) => record = found,
+                    Err(error) => {
+                        tracing::warn!(topic = %topic.name, seq = item.seq, %error, subscription,
+                            "a delivery failed, and its record cannot be read now; it is delivered again");
+                        item.verdict = Verdict::Release;
+                    }
+                }
+            }
             let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
             let key = || keys::waiting(&served.spec.name, topic.id, item.seq);
+            if matches!(effect, Effect::Stale | Effect::Again) {
+                continue;
+            }
+            told.extend(item.told);
             match effect {
-                Effect::Stale | Effect::Again => continue,
+                Effect::Stale | Effect::Again => {}
                 Effect::Done { waited } => {
                     ops.extend(item.ops);
                     if served.spec.feedback.as_ref().is_some_and(|feedback| feedback.delivered) {
-                        told.extend(record_of(item.seq).and_then(|record| {
+                        told.extend(record_of(item.seq).ok().flatten().and_then(|record| {
                             outcome(&served.spec, &record, "delivered", item.attempt, None, None, wall)
                         }));
                     }
@@ -47,9 +70,9 @@ impl Topic {
                 }
                 Effect::Wait(entry) => {
                     if served.spec.feedback.is_some() {
-                        told.extend(record_of(item.seq).and_then(|record| {
+                        told.extend(record.as_ref().and_then(|record| {
                             let (cause, due) = (Some(&entry.cause), Some(entry.due_wall));
-                            outcome(&served.spec, &record, "retrying", entry.attempts, cause, due, wall)
+                            outcome(&served.spec, record, "retrying", entry.attempts, cause, due, wall)
                         }));
                     }
                     if stored {
@@ -64,7 +87,6 @@ impl Topic {
                     if waited && stored {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });
                     }
-                    let record = record_of(item.seq);
                     let what = if served.spec.fallback.is_some() { "fell-back" } else { "dead-lettered" };
                     told.extend(
                         record
@@ -134,15 +156,9 @@ impl Topic {
             }
             let name = self.served[at].spec.name.clone();
             let wait = self.served[at].spec.settings.ack_wait;
-            let items = expired.into_iter().map(|(seq, attempt)| Settlement {
-                seq,
-                attempt,
-                verdict: Verdict::Nak(Failure::new(
-                    FailureKind::Deadline,
-                    format!("not settled within {wait:?}"),
-                    Wall::now(),
-                )),
-                ops: Ops::new(),
+            let items = expired.into_iter().map(|(seq, attempt)| {
+                let failure = Failure::new(FailureKind::Deadline, format!("not settled within {wait:?}"), Wall::now());
+                Settlement::new(seq, attempt, Verdict::Nak(failure))
             });
             if let Some(commit) = self.settle(&name, items.collect()) {
                 self.commit(commit, ctx);
@@ -152,8 +168,6 @@ impl Topic {
 
     pub(super) fn restarted(&mut self, subscription: &str, culprit: Option<(Seq, Str)>, ctx: &mut Context<Self>) {
         let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return };
-        // The limit was the old one's; the new one sets its own.
-        served.state.limit(None);
         let items = served.state.flying().into_iter().map(|(seq, attempt)| {
             let verdict = match &culprit {
                 Some((bad, cause)) if *bad == seq => {
@@ -161,7 +175,7 @@ impl Topic {
                 }
                 _ => Verdict::Release,
             };
-            Settlement { seq, attempt, verdict, ops: Ops::new() }
+            Settlement::new(seq, attempt, verdict)
         });
         let items = items.collect();
         if let Some(commit) = self.settle(subscription, items) {
@@ -179,7 +193,6 @@ impl Topic {
             Act::Pause => served.state.pause(true),
             Act::Resume => served.state.pause(false),
             Act::RetryNow => served.state.retry_now(Tick::now()),
-            Act::Limit(credit) => served.state.limit(credit),
             Act::Seek(_) => {
                 if let Some(place) = place {
                     served.state.seek(place);
@@ -207,8 +220,22 @@ impl Topic {
     }
 }
 
+/// What stands for a record that cannot be read any more: where it was, and what is wrong with it.
+pub(super) fn damaged(topic: &TopicHandle, seq: Seq, error: &log::Error) -> Record {
+    let data = serde_json::json!({ "topic": topic.name, "seq": seq, "error": error.to_string() });
+    let mut event = Event::new(format!("/topics/{}", topic.name), "hexafn.record.damaged", data.to_string().into());
+    event.id = format!("{}-{seq}-damaged", topic.name).into();
+    Record::new(topic.name.clone(), topic.id, seq, Wall::now(), event)
+}
+
 /// The dead letter of a record: the event as it was, and in extension attributes where, why and after how many attempts.
-fn dead_letter(record: &Record, subscriber: &Subscriber, attempts: u32, cause: &str, failures: &[Attempt]) -> Event {
+pub(super) fn dead_letter(
+    record: &Record,
+    subscriber: &Subscriber,
+    attempts: u32,
+    cause: &str,
+    failures: &[Attempt],
+) -> Event {
     let mut event = record.event.clone();
     let (topic, seq) = first_place(record);
     for (name, value) in [
@@ -253,7 +280,7 @@ fn outcome(
         "cause": cause,
         "next_attempt": next_attempt.map(Wall::rfc3339),
     });
-    let id = format!("{}-{}-{what}-{attempt}", event.id, subscriber.name).into();
+    let id = format!("{}-{}-{what}-{attempt}", event.stem(), subscriber.name).into();
     let json = Some("application/json".into());
     let mut told = event.derive(id, feedback.source.clone(), json, data.to_string().into(), now);
     told.kind = format!("hexafn.delivery.{what}").into();

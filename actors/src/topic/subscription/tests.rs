@@ -78,10 +78,10 @@ fn the_credit_bounds_what_is_in_flight() {
         s.offer(seq, None, Tick(0));
     }
     assert!(!s.wants_new());
-    s.limit(Some(0));
+    s.limit(0);
     settle(&mut s, 1, 1, Verdict::Ack, Tick(0));
     assert!(!s.wants_new(), "an open breaker takes nothing");
-    s.limit(None);
+    s.limit(usize::MAX);
     assert!(s.wants_new());
     s.pause(true);
     assert!(!s.wants_new());
@@ -123,7 +123,7 @@ fn a_waiting_entry_survives_storage_and_its_due_time_is_relative_to_the_wall_clo
         due_wall: Wall(30_000_000),
         key: Some("k".into()),
         cause: "x".into(),
-        failures: vec![Attempt { attempt: 1, at: Wall(4), cause: "w".into() }],
+        failures: vec![Attempt { attempt: 1, at: Wall(4), cause: "w".into(), ran: None }],
     };
     let back = Waiting::decode(&entry.encode(), Tick(100), Wall(10_000_000)).unwrap();
     assert_eq!(back, Waiting { due: Tick(20_000_100), ..entry.clone() });

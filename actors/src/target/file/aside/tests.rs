@@ -65,21 +65,74 @@ fn rotated_files_are_compressed_and_the_plain_ones_removed() {
 #[test]
 fn what_is_being_compressed_is_no_leftover() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = writer(dir.path(), None, Some(Compress::Gzip));
-    append(&mut writer, "11\n22\n");
-    let at_work = writer.take_rotated();
+    let new = || writer(dir.path(), None, Some(Compress::Gzip));
+    let mut before = new();
+    append(&mut before, "11\n22\n");
+    let at_work = before.take_rotated();
     let begun = dir.path().join("a.20261124T080000Z.1.jsonl.gz.new");
     std::fs::write(&begun, "half").unwrap();
-    writer.forget();
-    append(&mut writer, "3\n");
-    let names: Vec<String> = writer.take_rotated().iter().map(|file| file.name().to_owned()).collect();
-    assert_eq!(names, ["a.20261124T080000Z.2.jsonl"], "that one was rotated just now");
+    // A reload: the first has closed its files, and compresses still.
+    before.forget();
+    let mut after = new();
+    append(&mut after, "3\n");
+    let rotated = after.take_rotated();
+    let of_after: Vec<&str> = rotated.iter().map(Rotated::name).collect();
+    assert_eq!(of_after, ["a.20261124T080000Z.2.jsonl"], "that one was rotated just now");
     assert!(begun.exists());
-    drop(at_work);
+    drop(before);
+    for file in at_work.iter().chain(&rotated) {
+        file.compress().unwrap();
+    }
+    let unpacked = |n| unpacked(dir.path().join(format!("a.20261124T080000Z.{n}.jsonl.gz")));
+    assert_eq!((unpacked(1).as_str(), unpacked(2).as_str()), ("11\n", "22\n"));
+    assert_eq!(names(dir.path()).len(), 3);
+}
+
+#[test]
+fn a_place_is_taken_in_whatever_form() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b.gz", "c.zst"] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+    }
+    let dir = File::open(dir.path()).unwrap();
+    let taken = ["a", "b", "c", "d"].map(|name| is_taken(&dir, name).unwrap());
+    assert_eq!(taken, [true, true, true, false]);
+}
+
+#[test]
+fn what_was_given_up_is_a_leftover() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = writer(dir.path(), None, Some(Compress::Gzip));
+    append(&mut writer, "11\n22\n");
+    let begun = dir.path().join("a.20261124T080000Z.1.jsonl.gz.new");
+    std::fs::write(&begun, "half").unwrap();
+    drop(writer.take_rotated());
     writer.forget();
     append(&mut writer, "\n");
     assert!(!begun.exists());
-    assert_eq!(writer.take_rotated().len(), 2);
+    assert_eq!(writer.take_rotated().len(), 1);
+}
+
+#[test]
+fn no_more_wait_than_may_be_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines: String = (100..200).map(|n| format!("{n}\n")).collect();
+    append(&mut writer(dir.path(), None, None), &lines);
+    let mut after = writer(dir.path(), None, Some(Compress::Gzip));
+    let mut rounds = 0;
+    loop {
+        append(&mut after, "200\n");
+        let rotated = after.take_rotated();
+        assert!(rotated.len() <= MAX_WAITING, "{}", rotated.len());
+        rotated.iter().for_each(|file| file.compress().unwrap());
+        rounds += 1;
+        if rotated.len() <= 1 {
+            break;
+        }
+    }
+    assert!(rounds > 1, "what found no place came later");
+    let plain = names(dir.path()).into_iter().filter(|name| name.ends_with(".jsonl")).collect::<Vec<_>>();
+    assert_eq!(plain, ["a.jsonl"]);
 }
 
 #[test]
@@ -104,8 +157,8 @@ fn what_a_crash_left_behind_is_finished() {
     let file = |name: &str| dir.path().join(name);
     // The first was being compressed; the second was compressed and not removed yet.
     std::fs::write(file("a.20261124T080000Z.1.jsonl.gz.new"), "half").unwrap();
-    let dir_fd = OwnedFd::from(File::open(dir.path()).unwrap());
-    let second = Claims::default().claim(dir.path(), &dir_fd, "a.20261124T080000Z.2.jsonl", Compress::Gzip);
+    let dir_fd = Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
+    let second = Compressing::new(Compress::Gzip).claim(&dir_fd, "a.20261124T080000Z.2.jsonl");
     second.unwrap().unwrap().compress().unwrap();
     std::fs::write(file("a.20261124T080000Z.2.jsonl"), "22\n").unwrap();
     std::fs::write(file("b.20261124T080000Z.2.jsonl"), "another target's").unwrap();
@@ -134,8 +187,8 @@ fn a_file_that_cannot_be_compressed_stays() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a"), "1\n").unwrap();
     std::fs::create_dir(dir.path().join("a.gz")).unwrap();
-    let dir_fd = OwnedFd::from(File::open(dir.path()).unwrap());
-    let file = Claims::default().claim(dir.path(), &dir_fd, "a", Compress::Gzip).unwrap().unwrap();
+    let dir_fd = Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
+    let file = Compressing::new(Compress::Gzip).claim(&dir_fd, "a").unwrap().unwrap();
     file.compress().unwrap_err();
     assert_eq!(names(dir.path()), ["a", "a.gz"]);
 }
