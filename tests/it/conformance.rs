@@ -4,6 +4,8 @@
 //! WebAssembly in the three shapes that it has. Each program runs on its event twice, since the first run must leave
 //! nothing for the second. What a language does otherwise stands in the case, and in `docs/runtimes/differences.md`.
 
+#![allow(clippy::print_stdout)]
+
 use super::cases::{Case, Failed, Outcome, groups};
 use super::guests;
 use futures_executor::block_on;

@@ -30,8 +30,11 @@ impl Shape {
     }
 }
 
-/// The interfaces of the world, and how their functions are lowered: name, type, and whether memory is needed.
-const INTERFACES: [(&str, &[(&str, &str, bool)]); 7] = [
+/// A function of an interface: its name, its type, and whether it needs memory.
+type Imported = (&'static str, &'static str, bool);
+
+/// The interfaces of the world.
+const INTERFACES: [(&str, &[Imported]); 7] = [
     ("logs", &[("log", r#"(param "level" $level) (param "message" string)"#, true)]),
     ("variables", &[("get", r#"(param "name" string) (result string)"#, true)]),
     ("clock", &[("now-ms", "(result s64)", false)]),
