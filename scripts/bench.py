@@ -35,6 +35,7 @@ MILLION = 1_000_000
 THROUGHPUT = {"A": ("raw-actix", 0.60), "C": ("raw-actix", 0.80), "D": ("raw-rocks", 0.80), "DB": ("raw-rocks", 0.70)}
 JOBS = [*THROUGHPUT, "latency", "idle", "start", "stalled"]
 DELIVERY = ["deliver", "kafka", "file", "isolation", "targets"]
+FUNCTIONS = ["functions"]
 
 
 def fail(message):
@@ -458,8 +459,8 @@ def main():
     parser.add_argument("--perf", action="store_true")
     options = parser.parse_args()
     for job in options.jobs:
-        if job not in JOBS + DELIVERY:
-            parser.error(f"there is no job {job}; there are {', '.join(JOBS + DELIVERY)}, and peers")
+        if job not in JOBS + DELIVERY + FUNCTIONS:
+            parser.error(f"there is no job {job}; there are {', '.join(JOBS + DELIVERY + FUNCTIONS)}, and peers")
     rows = ["| job | server | events/s (min–max) | p50 / p99 ms | CPU µs/event | peak MB | noise % | hexaFn / hand-written |",
             "|---|---|---|---|---|---|---|---|"]
     head, remarks = len(rows), []
@@ -470,6 +471,10 @@ def main():
             import bench_delivery
 
             bench_delivery.JOBS[job](options, remarks)
+        elif job in FUNCTIONS:
+            import bench_functions
+
+            bench_functions.JOBS[job](options, remarks)
         elif job == "latency":
             latency(options, remarks)
         elif job == "idle":

@@ -9,14 +9,19 @@
 
 mod check;
 mod component;
+mod guest;
 mod host;
 mod wasi;
+#[cfg(feature = "wasmer")]
+mod wasmer;
 mod wasmtime;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use check::{Checked, Shape};
+#[cfg(feature = "wasmer")]
+pub use wasmer::Wasmer;
 pub use wasmtime::Wasmtime;
 
 use crate::{Code, Compiled, Error, Runtime, Settings, Source};
@@ -114,17 +119,5 @@ impl<E: WasmEngine> Runtime for WasmRuntime<E> {
         }
         let checked = check::check(source, settings, options.max_module)?;
         self.engine.compile(checked, source, settings)
-    }
-}
-
-/// The result of a guest: JSON, or nothing.
-pub(crate) fn output(bytes: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
-    let bytes = bytes.trim_ascii();
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
-        Ok(_) => Ok(Some(bytes.to_vec())),
-        Err(e) => Err(Error::new(Code::BadOutput, format!("the output is not JSON: {e}"))),
     }
 }

@@ -253,3 +253,17 @@ async fn workers_are_actors_that_a_person_can_restart() {
     data_when(&service, "done", 4).await;
     assert!(began.elapsed() < Duration::from_secs(20), "it serves");
 }
+
+#[test]
+fn the_first_start_keeps_what_it_compiled() {
+    const MODULE: &str = "[[function]]\nname = \"nothing\"\nruntime = \"wasm\"\ncode = '(module (func (export \"_start\")))'\n";
+    let service = Scenario::empty_config().file("hexafn.toml", MODULE).start();
+    let kept = service.scenario.path("data/compiled");
+    let entries = std::fs::read_dir(&kept).unwrap_or_else(|e| panic!("{}: {e}", kept.display()));
+    assert_eq!(entries.count(), 1, "the folder of the modules");
+    drop(service);
+    // A command that only looks makes no folder.
+    let scenario = Scenario::empty_config().file("hexafn.toml", MODULE);
+    assert_eq!(scenario.run(&["check", "--config", "cfg"]).code, Some(0));
+    assert!(!scenario.path("data").exists());
+}
