@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use hexafn_dsl::{Budget, Data, Input, ProgramKind, SourceText, json};
 use hexafn_runtimes::process::{Launcher, Process};
 use hexafn_runtimes::wasm::{Options, WasmRuntime, Wasmtime};
-use hexafn_runtimes::{Ctx, Done, Instance, JsRuntime, Language, LuaRuntime, NoHost, Runtime, Session, Settings, Source};
+use hexafn_runtimes::{
+    Ctx, Done, Instance, JsRuntime, Language, LuaRuntime, NoHost, Runtime, Session, Settings, Source,
+};
 
 use measure::{Figures, in_flight, in_threads, median, one_by_one};
 
@@ -192,10 +194,10 @@ fn script(job: &Job, runtime: &dyn Runtime, engine: &str) -> Result<()> {
     let (launcher, settings) = (launcher()?, Arc::new(Settings::default()));
     start(job, engine, "start of a process", || {
         let mut process = Process::start(&launcher, engine, &source(code.as_bytes()), &settings)?;
-        process.call(&job.event, &Ctx::default(), &NoHost).map_err(|lost| lost.done.result).map_or_else(
-            |failed| Err(format!("{failed:?}").into()),
-            output,
-        )
+        process
+            .call(&job.event, &Ctx::default(), &NoHost)
+            .map_err(|lost| lost.done.result)
+            .map_or_else(|failed| Err(format!("{failed:?}").into()), output)
     })
 }
 

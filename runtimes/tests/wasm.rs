@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,8 @@ on_each_engine!(
     a_function_can_fail_by_itself,
     each_call_begins_with_fresh_globals_and_memory,
     fuel_is_a_limit_of_its_own,
+    memory_is_counted_as_far_as_it_grew,
+    a_start_function_runs_with_its_imports,
     an_error_names_the_functions_it_came_through,
     what_is_no_module_is_refused_with_the_reason,
     random_bytes_at_any_place_never_panic,
@@ -195,6 +197,38 @@ fn fuel_is_a_limit_of_its_own(engine: &dyn Runtime) {
     assert_eq!(done.usage.fuel, Some(100_000));
 }
 
+fn memory_is_counted_as_far_as_it_grew(engine: &dyn Runtime) {
+    let module = |memory: &str, then: &str| {
+        format!(
+            r#"(module (memory (export "memory") {memory}) (table $t 10 funcref)
+                 (func (export "hexafn_alloc") (param i32) (result i32) (i32.const 4096))
+                 (func (export "hexafn_call") (param i32 i32) (result i64) {then} (i64.const 0)))"#
+        )
+    };
+    let grow = |pages: i32| format!("(drop (memory.grow (i32.const {pages})))");
+    let peak = |code: &str| call(engine, code).usage.peak_memory.unwrap();
+    let table = 10 * 8;
+    assert_eq!(peak(&module("1", &grow(2))), (3 << 16) + table);
+    // Its own bound is none of the host's: nothing grew, and nothing was refused.
+    assert_eq!(peak(&module("1 2", &grow(5))), (1 << 16) + table);
+    let trapped = call(engine, &module("1 2", &(grow(5) + "unreachable")));
+    assert_eq!(trapped.result.unwrap_err().code, Code::Trap);
+    let tables = "(drop (table.grow $t (ref.null func) (i32.const 100)))";
+    assert_eq!(peak(&module("1", tables)), (1 << 16) + 110 * 8);
+}
+
+fn a_start_function_runs_with_its_imports(engine: &dyn Runtime) {
+    let done = call(
+        engine,
+        r#"(module (import "hexafn" "log" (func $log (param i32 i32 i32))) (memory (export "memory") 1)
+             (data (i32.const 0) "before")
+             (func $first (call $log (i32.const 1) (i32.const 0) (i32.const 6))) (start $first)
+             (func (export "_start")))"#,
+    );
+    assert_eq!(value(&done), None);
+    assert_eq!(done.logs[0].message, "before");
+}
+
 fn an_error_names_the_functions_it_came_through(engine: &dyn Runtime) {
     let done = call(engine, &guest("stack.wat"));
     let error = done.result.unwrap_err();
@@ -250,7 +284,8 @@ fn an_import_without_a_grant_is_refused_before_anything_runs(engine: &dyn Runtim
     let error = call_with(engine, guest("imports.wat").as_bytes(), &none).unwrap_err();
     assert_eq!(error.code, Code::Denied);
     assert!(error.message.contains("hexafn.emit") && error.message.contains("grants nothing"), "{error}");
-    let error = call_with(engine, br#"(module (import "env" "abort" (func)) (func (export "_start")))"#, &none).unwrap_err();
+    let error =
+        call_with(engine, br#"(module (import "env" "abort" (func)) (func (export "_start")))"#, &none).unwrap_err();
     assert!(error.message.contains("`env.abort`") && error.message.contains("kv_get"), "{error}");
 }
 
@@ -261,12 +296,26 @@ fn a_component_is_refused_what_it_is_not_granted_and_what_does_not_exist(engine:
         ("hexafn:function/keys@1.0.0", "grants nothing"),
         ("wasi:filesystem/types@0.2.0", "does not exist here"),
     ] {
-        let error = call_with(engine, format!(r#"(component (import "{import}" (instance)))"#).as_bytes(), &none).unwrap_err();
+        let error =
+            call_with(engine, format!(r#"(component (import "{import}" (instance)))"#).as_bytes(), &none).unwrap_err();
         assert_eq!(error.code, Code::Denied, "{import}");
         assert!(error.message.contains(import) && error.message.contains(said), "{error}");
     }
     let error = call_with(engine, b"(component)", &none).unwrap_err();
     assert!(error.code == Code::Compile && error.message.contains("`handle`"), "{error}");
+}
+
+#[cfg(feature = "wasmer")]
+#[test]
+fn what_wasmer_cannot_do_is_said() {
+    let component = call_with(wasmer(), guest("echo_component.wat").as_bytes(), &granted(Limits::default()));
+    assert!(component.unwrap_err().message.contains("`engine = \"wasmtime\"`"));
+    let stack = granted(Limits { stack: 64 << 10, ..Limits::default() });
+    let error = call_with(wasmer(), guest("echo.wat").as_bytes(), &stack).unwrap_err();
+    assert!(error.code == Code::Compile && error.message.contains("524288"), "{error}");
+    // What the host adds has names of its own, which no module can take.
+    let taken = guest("echo.wat").replacen("(module", "(module (global (export \"hexafn:fuel\") i64 (i64.const 9))", 1);
+    assert_eq!(value(&call(wasmer(), &taken)).unwrap(), echoed());
 }
 
 #[test]
@@ -401,7 +450,11 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
+/// What is measured is the process's: one corpus at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn hostile_programs_end_within_their_limits_with_the_right_error(engine: &dyn Runtime) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/wasm");
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -256,7 +256,8 @@ async fn workers_are_actors_that_a_person_can_restart() {
 
 #[test]
 fn the_first_start_keeps_what_it_compiled() {
-    const MODULE: &str = "[[function]]\nname = \"nothing\"\nruntime = \"wasm\"\ncode = '(module (func (export \"_start\")))'\n";
+    const MODULE: &str =
+        "[[function]]\nname = \"nothing\"\nruntime = \"wasm\"\ncode = '(module (func (export \"_start\")))'\n";
     let service = Scenario::empty_config().file("hexafn.toml", MODULE).start();
     let kept = service.scenario.path("data/compiled");
     let entries = std::fs::read_dir(&kept).unwrap_or_else(|e| panic!("{}: {e}", kept.display()));

@@ -6,8 +6,8 @@ use std::sync::{Arc, Once};
 use wasmer::sys::vm::{self, TrapCode};
 use wasmer::sys::{Cranelift, EngineBuilder, Features};
 use wasmer::{
-    Engine, Function, FunctionEnv, FunctionEnvMut, FunctionType, Imports, InstantiationError, LinkError,
-    MemoryView, Module, RuntimeError, Store, Type, TypedFunction, Value,
+    Engine, Function, FunctionEnv, FunctionEnvMut, FunctionType, Imports, InstantiationError, LinkError, MemoryView,
+    Module, RuntimeError, Store, Type, TypedFunction, Value,
 };
 
 use super::guest::{self, Guest, Outcome};
@@ -330,7 +330,9 @@ fn not_there(error: wasmer::ExportError) -> Error {
 /// Why there is no instance.
 fn not_instantiated(error: InstantiationError, limits: &Limits) -> Error {
     match error {
-        InstantiationError::Start(trap) | InstantiationError::Link(LinkError::Trap(trap)) => trapped(&trap, false, limits),
+        InstantiationError::Start(trap) | InstantiationError::Link(LinkError::Trap(trap)) => {
+            trapped(&trap, false, limits)
+        }
         InstantiationError::Link(LinkError::Resource(why)) => {
             Error::new(Code::Busy, format!("the machine has no room for its memory: {why}"))
         }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, HasSelf, Linker as ComponentLinker};
 use wasmtime::{
     Cache, Caller, Config, Engine, Extern, FuncType, InstancePre, Linker, Module, PoolConcurrencyLimitError,
-    PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, Val, ValType, WasmBacktrace, WasmBacktraceDetails,
+    PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, Val, ValType, WasmBacktrace,
+    WasmBacktraceDetails,
 };
 
 use super::component::{Function, FunctionPre};
@@ -73,9 +74,9 @@ impl Room {
 }
 
 impl ResourceLimiter for Room {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, own: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        let fits = self.grow(more);
+        let fits = self.grow(more) && own.is_none_or(|own| desired <= own);
         if fits {
             self.memory += more;
             self.peak = self.peak.max(self.memory + self.tables);
@@ -83,13 +84,13 @@ impl ResourceLimiter for Room {
         Ok(fits)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, own: Option<usize>) -> wasmtime::Result<bool> {
         if desired > TABLE_ENTRIES {
             self.refused = true;
             return Ok(false);
         }
         let more = desired.saturating_sub(current) * ENTRY;
-        let fits = self.grow(more);
+        let fits = self.grow(more) && own.is_none_or(|own| desired <= own);
         if fits {
             self.tables += more;
             self.peak = self.peak.max(self.memory + self.tables);

@@ -170,7 +170,11 @@ impl Checker<'_> {
         match engine.runtime() {
             Ok(runtime) => Some(runtime),
             Err(error) => {
-                self.problems.push(Problem::error(&codes::VALUE, span, format!("`engine` of {who}: {}", error.message)));
+                self.problems.push(Problem::error(
+                    &codes::VALUE,
+                    span,
+                    format!("`engine` of {who}: {}", error.message),
+                ));
                 None
             }
         }

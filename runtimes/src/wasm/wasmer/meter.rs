@@ -277,12 +277,7 @@ impl Meter {
         write(out, &bytes);
         write(
             out,
-            &[
-                Instruction::I64Sub,
-                Instruction::GlobalSet(room),
-                Instruction::End,
-                Instruction::GlobalGet(grown),
-            ],
+            &[Instruction::I64Sub, Instruction::GlobalSet(room), Instruction::End, Instruction::GlobalGet(grown)],
         );
     }
 }
@@ -294,7 +289,11 @@ impl Reencode for Meter {
         Ok(if function < self.imported { function } else { function + 1 })
     }
 
-    fn parse_type_section(&mut self, types: &mut TypeSection, section: wasmparser::TypeSectionReader<'_>) -> Result<()> {
+    fn parse_type_section(
+        &mut self,
+        types: &mut TypeSection,
+        section: wasmparser::TypeSectionReader<'_>,
+    ) -> Result<()> {
         utils::parse_type_section(self, types, section)?;
         self.types = types.len();
         types.ty().function([ValType::I64], [ValType::I64]);
@@ -398,7 +397,11 @@ impl Reencode for Meter {
     }
 
     /// Only the names are kept, for stack traces; those that cannot be read are of no use.
-    fn parse_custom_section(&mut self, module: &mut Module, section: wasmparser::CustomSectionReader<'_>) -> Result<()> {
+    fn parse_custom_section(
+        &mut self,
+        module: &mut Module,
+        section: wasmparser::CustomSectionReader<'_>,
+    ) -> Result<()> {
         if section.name() == "name" {
             drop(utils::parse_custom_section(self, module, section));
         }
@@ -419,7 +422,8 @@ impl Reencode for Meter {
         }
         let late = matches!(
             next,
-            Some(SectionId::Export | SectionId::Element | SectionId::DataCount | SectionId::Code | SectionId::Data) | None
+            Some(SectionId::Export | SectionId::Element | SectionId::DataCount | SectionId::Code | SectionId::Data)
+                | None
         );
         if !self.has_globals && late {
             let mut globals = GlobalSection::new();
