@@ -115,7 +115,7 @@ pub fn js(code: &str, fresh: bool) -> Result<Callee> {
 pub fn lua(code: &str, fresh: bool) -> Result<Callee> {
     let lua = mlua::Lua::new();
     lua.sandbox(true)?;
-    let compiled = mlua::Compiler::new().compile(code)?;
+    let compiled = mlua::chunk::Compiler::new().compile(code)?;
     let kept: mlua::Function = lua.load(code).eval()?;
     Ok(Box::new(move |event| {
         let function = if fresh {

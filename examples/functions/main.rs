@@ -25,7 +25,7 @@ use hexafn_runtimes::{
 
 use measure::{Figures, in_flight, in_threads, median, one_by_one};
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Calls that wait or run at once where there are processes.
 const IN_FLIGHT: usize = 16;

@@ -50,8 +50,10 @@ pub fn in_threads<C: FnMut() -> Result<()>>(
     time: Duration,
     make: impl Fn() -> Result<C> + Sync,
 ) -> Result<Figures> {
-    let parts: Vec<Result<Figures>> = std::thread::scope(|scope| {
-        let started: Vec<_> = (0..threads).map(|_| scope.spawn(|| one_by_one(time, make()?))).collect();
+    // Not every engine's errors can leave their thread.
+    let run = || make().and_then(|call| one_by_one(time, call)).map_err(|e| e.to_string());
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
         started.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into()))).collect()
     });
     let mut all = Figures { times: Vec::new(), took: time };
@@ -72,7 +74,7 @@ pub fn in_flight<C: FnMut() -> Result<()>>(
     make: impl Fn() -> Result<C> + Sync,
 ) -> Result<Figures> {
     let (ask, asked) = mpsc::channel::<Instant>();
-    let (tell, told) = mpsc::channel::<Result<Instant>>();
+    let (tell, told) = mpsc::channel::<std::result::Result<Instant, String>>();
     let (asked, ready) = (Mutex::new(asked), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..callees {
@@ -80,12 +82,12 @@ pub fn in_flight<C: FnMut() -> Result<()>>(
             scope.spawn(move || {
                 let mut call = match make() {
                     Ok(call) => call,
-                    Err(error) => return drop(tell.send(Err(error))),
+                    Err(error) => return drop(tell.send(Err(error.to_string()))),
                 };
                 ready.fetch_add(1, Ordering::Relaxed);
                 // Whoever is told of it may be gone: then the channel of calls closes, too.
                 while let Ok(Ok(waiting)) = asked.lock().map(|asked| asked.recv()) {
-                    drop(tell.send(call().map(|()| waiting)));
+                    drop(tell.send(call().map(|()| waiting).map_err(|e| e.to_string())));
                 }
             });
         }
