@@ -35,7 +35,7 @@ MILLION = 1_000_000
 THROUGHPUT = {"A": ("raw-actix", 0.60), "C": ("raw-actix", 0.80), "D": ("raw-rocks", 0.80), "DB": ("raw-rocks", 0.70)}
 JOBS = [*THROUGHPUT, "latency", "idle", "start", "stalled"]
 DELIVERY = ["deliver", "kafka", "file", "isolation", "targets"]
-FUNCTIONS = ["neighbours"]
+FUNCTIONS = ["functions", "neighbours"]
 
 
 def fail(message):
@@ -473,8 +473,9 @@ def main():
             bench_delivery.JOBS[job](options, remarks)
         elif job in FUNCTIONS:
             import bench_functions
+            import bench_neighbours
 
-            bench_functions.JOBS[job](options, remarks)
+            (bench_functions.JOBS | bench_neighbours.JOBS)[job](options, remarks)
         elif job == "latency":
             latency(options, remarks)
         elif job == "idle":

@@ -29,9 +29,15 @@ mod table;
 mod test;
 mod trace;
 
+/// The version, and which engines of WebAssembly this build has.
+const VERSION: &str = match cfg!(feature = "wasmer") {
+    false => concat!(env!("CARGO_PKG_VERSION"), " (WebAssembly: wasmtime)"),
+    true => concat!(env!("CARGO_PKG_VERSION"), " (WebAssembly: wasmtime, wasmer)"),
+};
+
 /// An event-function runtime: webhooks in, triggers decide, functions run, results are forwarded, nothing lost.
 #[derive(Debug, Parser)]
-#[command(name = "hexafn", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "hexafn", version = VERSION, about, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     /// The service to talk to.
     #[arg(long, global = true, env = "HEXAFN_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]

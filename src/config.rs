@@ -68,6 +68,8 @@ pub struct Options {
     pub shown: Shown,
     /// Whether programs count which of their branches are taken: for tests.
     pub coverage: bool,
+    /// Whether the data folder is made for compiled code when it is not there: for the service.
+    pub keeps_compiled: bool,
 }
 
 impl Options {
@@ -83,6 +85,7 @@ impl Options {
             secrets: SecretMode::Required,
             shown: Shown::new(),
             coverage: false,
+            keeps_compiled: false,
         }
     }
 }
@@ -137,8 +140,11 @@ pub fn load(options: &Options) -> Result<Loaded, ConfigErrors> {
     let section = |name: &str| layers.section(name);
     let server = settings::server(&section("server"), &mut problems);
     let storage = settings::storage(&section("storage"), &mut problems);
-    // What a start compiled, the next one need not: in the data folder, which is hexaFn's alone, once that is there.
-    if let Ok(data) = std::fs::canonicalize(options.base_dir.join(&storage.path)) {
+    // What a start compiled, the next one need not: in the data folder, which is hexaFn's alone. The service makes it for the
+    // first module; others use it once it is there.
+    let data = options.base_dir.join(&storage.path);
+    let data = if options.keeps_compiled { std::path::absolute(&data) } else { std::fs::canonicalize(&data) };
+    if let Ok(data) = data {
         hexafn_runtimes::keep_compiled_in(data.join("compiled"));
     }
     let log = read::read(&section("log"), "[log]", &mut problems).unwrap_or_default();

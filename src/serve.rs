@@ -45,6 +45,7 @@ const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// Runs until it is told to stop. Returns after an orderly drain.
 pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
+    let options = Options { keeps_compiled: true, ..options };
     let loaded = config::load(&options).map_err(|errors| Failed::new(78, errors.render(false)))?;
     crate::telemetry::start(&loaded.log);
     if !loaded.warnings.is_empty() {

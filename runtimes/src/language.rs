@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "wasmer")]
+use crate::wasm::Wasmer;
 use crate::wasm::{Options, WasmRuntime, Wasmtime};
 use crate::{Compiled, Error, Runtime, Settings, Source};
 
@@ -40,15 +42,43 @@ impl Language {
         self == Self::Wasm
     }
 
-    /// Its engine.
+    /// Its engine; of WebAssembly the default one.
     pub fn runtime(self) -> Box<dyn Runtime> {
         match self {
             Self::Js => Box::new(crate::JsRuntime),
             Self::Lua => Box::new(crate::LuaRuntime),
-            Self::Wasm => match wasmtime() {
-                Ok(engine) => Box::new(WasmRuntime::new(engine)),
-                Err(error) => Box::new(Broken(error)),
-            },
+            Self::Wasm => Engine::default().runtime().unwrap_or_else(|error| Box::new(Broken(error))),
+        }
+    }
+}
+
+/// An engine of WebAssembly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// Wasmtime: all shapes of modules, and a cache of compiled code.
+    #[default]
+    Wasmtime,
+    /// Wasmer: core modules and commands. Only in a build with the feature `wasmer`.
+    Wasmer,
+}
+
+impl Engine {
+    /// It, to compile functions with.
+    ///
+    /// # Errors
+    /// [`Code::Compile`](crate::Code::Compile) when this program was built without it, with how to get it, or when it
+    /// cannot be used here.
+    pub fn runtime(self) -> Result<Box<dyn Runtime>, Error> {
+        match self {
+            Self::Wasmtime => Ok(Box::new(WasmRuntime::new(wasmtime()?))),
+            #[cfg(feature = "wasmer")]
+            Self::Wasmer => Ok(Box::new(WasmRuntime::new(Wasmer::new(Options::default())))),
+            #[cfg(not(feature = "wasmer"))]
+            Self::Wasmer => Err(Error::new(
+                crate::Code::Compile,
+                "this hexafn was built without Wasmer; build it with `cargo build --release --workspace --features wasmer`, or \
+                 remove `engine`: the function then runs on Wasmtime",
+            )),
         }
     }
 }

@@ -28,7 +28,7 @@ pub mod worker;
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
 pub use error::{Code, Error, Position};
 pub use js::JsRuntime;
-pub use language::{Language, keep_compiled_in};
+pub use language::{Engine, Language, keep_compiled_in};
 pub use limits::{Grants, Limits, Settings};
 pub use lua::LuaRuntime;
 pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};

@@ -118,6 +118,13 @@ impl Session {
         }
     }
 
+    /// Hands it over; one that has done nothing stays behind, for an engine that cannot let go of what it was given.
+    #[cfg(feature = "wasmer")]
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let fresh = Self::new(Arc::clone(&self.settings), Arc::clone(&self.ctx), Arc::clone(&self.host));
+        std::mem::replace(self, fresh)
+    }
+
     /// Its limits and grants.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -9,14 +9,19 @@
 
 mod check;
 mod component;
+mod guest;
 mod host;
 mod wasi;
+#[cfg(feature = "wasmer")]
+mod wasmer;
 mod wasmtime;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use check::{Checked, Shape};
+#[cfg(feature = "wasmer")]
+pub use wasmer::Wasmer;
 pub use wasmtime::Wasmtime;
 
 use crate::{Code, Compiled, Error, Runtime, Settings, Source};
@@ -115,10 +120,4 @@ impl<E: WasmEngine> Runtime for WasmRuntime<E> {
         let checked = check::check(source, settings, options.max_module)?;
         self.engine.compile(checked, source, settings)
     }
-}
-
-/// The result of a guest without what surrounds it, or nothing.
-pub(crate) fn output(bytes: &[u8]) -> Option<Vec<u8>> {
-    let bytes = bytes.trim_ascii();
-    (!bytes.is_empty()).then(|| bytes.to_vec())
 }

@@ -35,6 +35,7 @@ impl Case {
             secrets: SecretMode::Required,
             shown: Shown::new(),
             coverage: false,
+            keeps_compiled: false,
         };
         Self { folder, options }
     }

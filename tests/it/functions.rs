@@ -253,3 +253,19 @@ async fn workers_are_actors_that_a_person_can_restart() {
     data_when(&service, "done", 4).await;
     assert!(began.elapsed() < Duration::from_secs(20), "it serves");
 }
+
+#[test]
+fn the_first_start_keeps_what_it_compiled() {
+    const MODULE: &str =
+        "[[function]]\nname = \"nothing\"\nruntime = \"wasm\"\ncode = '(module (func (export \"_start\")))'\n";
+    let service = Scenario::empty_config().file("hexafn.toml", MODULE).start();
+    let kept = service.scenario.path("data/compiled/modules");
+    let compiler = std::fs::read_dir(&kept).unwrap_or_else(|e| panic!("{}: {e}", kept.display())).next();
+    let modules = std::fs::read_dir(compiler.expect("a compiler has a folder").unwrap().path()).unwrap();
+    assert!(modules.count() > 0, "{} has no module", kept.display());
+    drop(service);
+    // A command that only looks makes no folder.
+    let scenario = Scenario::empty_config().file("hexafn.toml", MODULE);
+    assert_eq!(scenario.run(&["check", "--config", "cfg"]).code, Some(0));
+    assert!(!scenario.path("data").exists());
+}

@@ -1,22 +1,21 @@
 //! Wasmtime: a pool of memory slots, a fresh instance from it for each call, fuel, and a deadline by epochs.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, HasSelf, Linker as ComponentLinker};
 use wasmtime::{
-    Cache, CacheConfig, Caller, Config, Engine, Extern, FuncType, InstancePre, Linker, Module,
-    PoolConcurrencyLimitError, PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, Val, ValType,
-    WasmBacktrace, WasmBacktraceDetails,
+    Cache, Caller, Config, Engine, Extern, FuncType, InstancePre, Linker, Module, PoolConcurrencyLimitError,
+    PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, Val, ValType, WasmBacktrace,
+    WasmBacktraceDetails,
 };
 
 use super::component::{Function, FunctionPre};
-use super::host::{self, Call, Import, Memory, Range, Stop};
-use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, output, wasi};
-use crate::{Code, Compiled, Ended, Error, Instance, Session, Settings, Source};
+use super::guest::{self, Guest, Outcome};
+use super::host::{self, Call, Import, Memory};
+use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, wasi};
+use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
+mod cache;
 mod ticker;
 
 use ticker::Ticker;
@@ -78,9 +77,9 @@ impl Room {
 }
 
 impl ResourceLimiter for Room {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, own: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        let fits = self.grow(more);
+        let fits = self.grow(more) && own.is_none_or(|own| desired <= own);
         if fits {
             self.memory += more;
             self.peak = self.peak.max(self.memory + self.tables);
@@ -88,13 +87,13 @@ impl ResourceLimiter for Room {
         Ok(fits)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, own: Option<usize>) -> wasmtime::Result<bool> {
         if desired > TABLE_ENTRIES {
             self.refused = true;
             return Ok(false);
         }
         let more = desired.saturating_sub(current) * ENTRY;
-        let fits = self.grow(more);
+        let fits = self.grow(more) && own.is_none_or(|own| desired <= own);
         if fits {
             self.tables += more;
             self.peak = self.peak.max(self.memory + self.tables);
@@ -125,7 +124,7 @@ impl Wasmtime {
     /// # Errors
     /// [`Code::Compile`] when the directory of the cache cannot be used.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let cache = options.cache.as_deref().map(open_cache).transpose()?;
+        let cache = options.cache.as_deref().map(cache::open).transpose()?;
         Ok(Self { options, cache, engines: Mutex::default() })
     }
 
@@ -203,29 +202,6 @@ impl Wasmtime {
     }
 }
 
-/// A directory for compiled code that nobody else can fill.
-fn open_cache(directory: &Path) -> Result<Cache, Error> {
-    let unusable = |why: String| Error::new(Code::Compile, format!("the cache of compiled code cannot be used: {why}"));
-    if !directory.is_absolute() {
-        return Err(unusable("its directory is not an absolute path".to_owned()));
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| unusable(e.to_string()))?;
-    let meta = fs::symlink_metadata(directory).map_err(|e| unusable(e.to_string()))?;
-    if !meta.is_dir() {
-        return Err(unusable("what should be its directory is something else".to_owned()));
-    }
-    let owner = std::os::unix::fs::MetadataExt::uid(&meta);
-    if owner != nix::unistd::geteuid().as_raw() || meta.permissions().mode() & 0o077 != 0 {
-        return Err(unusable(format!(
-            "its directory has mode {:o} and owner {owner}; it must be 700 and belong to the user that hexaFn runs as",
-            meta.permissions().mode() & 0o777
-        )));
-    }
-    let mut config = CacheConfig::new();
-    config.with_directory(directory);
-    Cache::new(config).map_err(|e| unusable(format!("{e:#}")))
-}
-
 fn types(letters: &str) -> impl Iterator<Item = ValType> + '_ {
     letters.chars().map(|letter| if letter == 'I' { ValType::I64 } else { ValType::I32 })
 }
@@ -271,7 +247,7 @@ impl WasmEngine for Wasmtime {
             Shape::Component => {
                 let component = Component::from_binary(&loaded.engine, &module.wasm).map_err(&invalid)?;
                 let linked = loaded.interfaces.instantiate_pre(&component).and_then(FunctionPre::new);
-                Linked::Component(linked.map_err(|e| {
+                Pre::Component(linked.map_err(|e| {
                     Error::new(Code::Abi, format!("it does not fit the world `hexafn:function/function`: {e:#}"))
                 })?)
             }
@@ -279,9 +255,9 @@ impl WasmEngine for Wasmtime {
                 let compiled = Module::from_binary(&loaded.engine, &module.wasm).map_err(&invalid)?;
                 let linked = loaded.imports.instantiate_pre(&compiled).map_err(engine_error("it cannot be linked"))?;
                 if module.shape == Shape::Abi {
-                    Linked::Abi { linked, initialize: module.initialize }
+                    Pre::Abi { linked, initialize: module.initialize }
                 } else {
-                    Linked::Command(linked)
+                    Pre::Command(linked)
                 }
             }
         };
@@ -289,14 +265,14 @@ impl WasmEngine for Wasmtime {
     }
 }
 
-enum Linked {
+enum Pre {
     Abi { linked: InstancePre<State>, initialize: bool },
     Command(InstancePre<State>),
     Component(FunctionPre<State>),
 }
 
 struct Ready {
-    code: Linked,
+    code: Pre,
     // After the code, which needs the engine.
     loaded: Arc<Loaded>,
 }
@@ -318,7 +294,7 @@ impl Instance for Worker {
         let late = session.is_late().then(|| session.late());
         let ticks = ticker::ticks(session.time_left());
         let room = Room { limit: limits.memory, memory: 0, tables: 0, peak: 0, refused: false };
-        let call = Call::new(event, session, matches!(code, Linked::Command(_)));
+        let call = Call::new(event, session, matches!(code, Pre::Command(_)));
         let mut store = Store::new(&loaded.engine, State { call, room });
         store.limiter(|state| &mut state.room);
         store.set_epoch_deadline(ticks);
@@ -329,9 +305,9 @@ impl Instance for Worker {
             (Some(late), _) => Err(late),
             (None, Err(e)) => Err(Error::new(Code::Trap, format!("{e:#}"))),
             (None, Ok(())) => match code {
-                Linked::Abi { linked, initialize } => abi(&mut store, linked, *initialize),
-                Linked::Command(linked) => command(&mut store, linked),
-                Linked::Component(linked) => component(&mut store, linked, event),
+                Pre::Abi { linked, initialize } => abi(&mut store, linked, *initialize, &limits),
+                Pre::Command(linked) => command(&mut store, linked),
+                Pre::Component(linked) => component(&mut store, linked, event),
             },
         };
         drop(running);
@@ -342,69 +318,63 @@ impl Instance for Worker {
     }
 }
 
-type Outcome = Result<Option<Vec<u8>>, Error>;
+/// A core module with the interface of hexaFn, for one call.
+struct Linked<'a> {
+    store: &'a mut Store<State>,
+    memory: wasmtime::Memory,
+    alloc: TypedFunc<i32, i32>,
+    handle: TypedFunc<(i32, i32), i64>,
+}
 
-fn abi(store: &mut Store<State>, linked: &InstancePre<State>, initialize: bool) -> Outcome {
+impl Memory for Linked<'_> {
+    fn size(&self) -> usize {
+        self.memory.data_size(&*self.store)
+    }
+
+    fn get(&self, at: usize, into: &mut [u8]) -> bool {
+        self.memory.read(&*self.store, at, into).is_ok()
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) -> bool {
+        self.memory.write(&mut *self.store, at, bytes).is_ok()
+    }
+}
+
+impl Guest for Linked<'_> {
+    fn refused(&mut self) -> bool {
+        self.store.data().room.refused
+    }
+
+    fn alloc(&mut self, len: i32) -> Result<i32, Error> {
+        self.alloc.call(&mut *self.store, len).map_err(|e| explain(self.store, &e))
+    }
+
+    fn handle(&mut self, at: i32, len: i32) -> Result<i64, Error> {
+        self.handle.call(&mut *self.store, (at, len)).map_err(|e| explain(self.store, &e))
+    }
+}
+
+fn abi(store: &mut Store<State>, linked: &InstancePre<State>, initialize: bool, limits: &Limits) -> Outcome {
     let instance = linked.instantiate(&mut *store).map_err(|e| explain(store, &e))?;
     if initialize {
         let start: TypedFunc<(), ()> =
             instance.get_typed_func(&mut *store, "_initialize").map_err(|e| explain(store, &e))?;
         start.call(&mut *store, ()).map_err(|e| explain(store, &e))?;
     }
-    let alloc: TypedFunc<i32, i32> =
-        instance.get_typed_func(&mut *store, "hexafn_alloc").map_err(|e| explain(store, &e))?;
-    let call: TypedFunc<(i32, i32), i64> =
-        instance.get_typed_func(&mut *store, "hexafn_call").map_err(|e| explain(store, &e))?;
+    let alloc = instance.get_typed_func(&mut *store, "hexafn_alloc").map_err(|e| explain(store, &e))?;
+    let handle = instance.get_typed_func(&mut *store, "hexafn_call").map_err(|e| explain(store, &e))?;
     let Some(memory) = instance.get_memory(&mut *store, "memory") else {
         return Err(Error::new(Code::Abi, "it exports no memory with the name `memory`"));
     };
     let input = std::mem::take(&mut store.data_mut().call.input);
-    let len = i32::try_from(input.len())
-        .map_err(|_| Error::new(Code::Abi, "the event is larger than the memory of a module can be"))?;
-    let at = alloc.call(&mut *store, len).map_err(|e| explain(store, &e))?;
-    if at == 0 {
-        return Err(match store.data().room.refused {
-            true => no_memory(store),
-            false => Error::new(Code::Abi, format!("`hexafn_alloc` gave no place for the {len} bytes of the input")),
-        });
-    }
-    let mut bytes = memory.data_mut(&mut *store);
-    host::write(&mut bytes, at as u32 as usize, &input, "the input, where `hexafn_alloc` said,")?;
-    drop(input);
-    let result = call.call(&mut *store, (at, len)).map_err(|e| explain(store, &e))?;
-    if result == 0 {
-        return Ok(None);
-    }
-    let range = Range::new(result >> 32, result);
-    let limit = store.data().call.session.settings().limits.output;
-    let bytes = memory.data_mut(&mut *store);
-    let found = range.bytes(&bytes as &dyn Memory, "the result of `hexafn_call`", limit.saturating_add(1))?;
-    if found.len() > limit {
-        // The whole would not have to be copied to know.
-        return Err(Error::new(
-            Code::OutputTooLarge,
-            format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", range.len),
-        ));
-    }
-    match output(&found) {
-        Some(value) => Ok(Some(value)),
-        None => Err(Error::new(Code::BadOutput, "the output is empty; return 0 to drop the event")),
-    }
+    guest::run(&mut Linked { store, memory, alloc, handle }, input, limits)
 }
 
 fn command(store: &mut Store<State>, linked: &InstancePre<State>) -> Outcome {
     let instance = linked.instantiate(&mut *store).map_err(|e| explain(store, &e))?;
     let start: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, "_start").map_err(|e| explain(store, &e))?;
-    if let Err(e) = start.call(&mut *store, ()) {
-        match store.data_mut().call.stop.take() {
-            Some(Stop::Exit(0)) => {}
-            stop => {
-                store.data_mut().call.stop = stop;
-                return Err(explain(store, &e));
-            }
-        }
-    }
-    Ok(output(&store.data_mut().call.stdout.take().unwrap_or_default()))
+    let ended = start.call(&mut *store, ()).map_err(|e| explain(store, &e));
+    guest::command(ended, &mut store.data_mut().call)
 }
 
 fn component(store: &mut Store<State>, linked: &FunctionPre<State>, event: &[u8]) -> Outcome {
@@ -416,11 +386,8 @@ fn component(store: &mut Store<State>, linked: &FunctionPre<State>, event: &[u8]
     let limit = store.data().call.session.settings().limits.output;
     match function.call_handle(&mut *store, &event, &ctx).map_err(|e| explain(store, &e))? {
         Ok(None) => Ok(None),
-        Ok(Some(value)) if value.len() > limit => Err(Error::new(
-            Code::OutputTooLarge,
-            format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", value.len()),
-        )),
-        Ok(Some(value)) => match output(value.as_bytes()) {
+        Ok(Some(value)) if value.len() > limit => Err(guest::too_large(value.len(), limit)),
+        Ok(Some(value)) => match guest::output(value.as_bytes()) {
             Some(value) => Ok(Some(value)),
             None => Err(Error::new(Code::BadOutput, "the output is empty; return none to drop the event")),
         },
@@ -428,37 +395,18 @@ fn component(store: &mut Store<State>, linked: &FunctionPre<State>, event: &[u8]
     }
 }
 
-fn no_memory(store: &Store<State>) -> Error {
-    let limit = store.data().room.limit;
-    Error::new(Code::Memory, format!("it wanted more than {limit} bytes of memory and tables (`limits.memory`)"))
-}
-
 /// Why the engine ended a call, in the words that all languages share.
-fn explain(store: &mut Store<State>, error: &wasmtime::Error) -> Error {
-    let state = store.data_mut();
-    if let Some(stop) = state.call.stop.take() {
-        return match stop {
-            Stop::Failed(error) => with_stack(error, None),
-            Stop::Exit(status) => {
-                let said = String::from_utf8_lossy(&state.call.complaint);
-                let said = said.trim();
-                let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-                Error::new(Code::Thrown, format!("it ended with status {status}{said}"))
-            }
-        };
+fn explain(store: &Store<State>, error: &wasmtime::Error) -> Error {
+    let state = store.data();
+    if let Some(stopped) = guest::stopped(&state.call) {
+        return stopped;
     }
-    let refused = state.room.refused;
     let limits = &state.call.session.settings().limits;
     let found = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => Error::timeout(limits.wall),
-        Some(Trap::OutOfFuel) => {
-            Error::new(Code::Fuel, format!("it used up its {} instructions (`limits.fuel`)", limits.fuel))
-        }
-        Some(Trap::StackOverflow) => Error::new(
-            Code::Stack,
-            format!("it recursed deeper than its stack of {} bytes allows (`limits.stack`)", limits.stack),
-        ),
-        _ if refused => no_memory(store),
+        Some(Trap::OutOfFuel) => guest::no_fuel(limits),
+        Some(Trap::StackOverflow) => guest::no_stack(limits),
+        _ if state.room.refused => guest::no_memory(limits),
         Some(
             trap @ (Trap::StringOutOfBounds
             | Trap::ListOutOfBounds

@@ -32,6 +32,8 @@ pub(super) struct RawFunction {
     /// The language.
     #[serde(default)]
     pub(super) runtime: Runtime,
+    /// The engine of a function in WebAssembly: `"wasmtime"` when absent. `"wasmer"` takes a hexafn that was built with it.
+    pub(super) engine: Option<RawEngine>,
     /// A file of the configuration folder that holds the body. Either this or `code`.
     pub(super) file: Option<String>,
     /// The body.
@@ -88,6 +90,15 @@ pub(super) enum Runtime {
     Lua,
     /// WebAssembly.
     Wasm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawEngine {
+    /// Wasmtime.
+    Wasmtime,
+    /// Wasmer.
+    Wasmer,
 }
 
 fn second() -> Duration {

@@ -2,14 +2,14 @@
 
 use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
 use hexafn_actors::target::http::guard;
-use hexafn_runtimes::{Grants, Language, Limits, Settings, Source};
+use hexafn_runtimes::{Engine, Grants, Language, Limits, Settings, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Checker;
-use super::function::{RawFunction, Runtime};
+use super::function::{RawEngine, RawFunction, Runtime};
 use crate::config::embedded::Embedded;
 use crate::config::files::{self, MAX_MODULE};
 use crate::config::problem::Problem;
@@ -128,7 +128,7 @@ impl Runtime {
 impl Checker<'_> {
     /// A function in the language of hexaFn has no settings of the other languages.
     pub(super) fn only_hosted(&mut self, node: &Node, who: &str) {
-        for key in ["emit", "kv", "http", "allow_networks", "limits", "pool", "trusted"] {
+        for key in ["emit", "kv", "http", "allow_networks", "limits", "pool", "trusted", "engine"] {
             if let Some(entry) = node.entry(key) {
                 let message = format!("`{key}` of {who} is for functions in JavaScript, Lua or WebAssembly");
                 let help = "remove it, or name the language: runtime = \"js\", \"lua\" or \"wasm\"";
@@ -145,6 +145,7 @@ impl Checker<'_> {
         texts: &mut Vec<Vec<u8>>,
     ) -> Option<Hosted> {
         let language = raw.runtime.language()?;
+        let runtime = self.engine(node, raw, language, who)?;
         let limits = self.limits(node, raw, who);
         let pool = self.pool(node, raw, who);
         let grants = self.grants(node, raw, who);
@@ -162,7 +163,7 @@ impl Checker<'_> {
         let (code, shown, places) = self.code(node, raw, who)?;
         let settings = Arc::new(Settings { limits, grants });
         let source = Source { name: raw.name.as_str().into(), file: shown.as_str().into(), code: code.clone().into() };
-        let compiled = match language.runtime().compile(&source, &settings) {
+        let compiled = match runtime.compile(&source, &settings) {
             Ok(compiled) => compiled,
             Err(error) => {
                 let text = std::str::from_utf8(&code).ok();
@@ -186,6 +187,38 @@ impl Checker<'_> {
             pool,
             allow_networks: networks.into(),
         })
+    }
+
+    /// What compiles and runs it.
+    fn engine(
+        &mut self,
+        node: &Node,
+        raw: &RawFunction,
+        language: Language,
+        who: &str,
+    ) -> Option<Box<dyn hexafn_runtimes::Runtime>> {
+        let Some(engine) = raw.engine else { return Some(language.runtime()) };
+        let span = node.span_of(&[Step::Key("engine")]);
+        if language != Language::Wasm {
+            let message = format!("`engine` of {who} is for functions in WebAssembly; its language has one engine");
+            self.problems.push(Problem::error(&codes::VALUE, span, message).help("remove it"));
+            return None;
+        }
+        let engine = match engine {
+            RawEngine::Wasmtime => Engine::Wasmtime,
+            RawEngine::Wasmer => Engine::Wasmer,
+        };
+        match engine.runtime() {
+            Ok(runtime) => Some(runtime),
+            Err(error) => {
+                self.problems.push(Problem::error(
+                    &codes::VALUE,
+                    span,
+                    format!("`engine` of {who}: {}", error.message),
+                ));
+                None
+            }
+        }
     }
 
     /// The code, how errors name where it is, and the places of its text.

@@ -249,6 +249,19 @@ fn functions() {
     files("functions", &all);
 }
 
+/// With Wasmer in it, the third is right.
+#[cfg(not(feature = "wasmer"))]
+#[test]
+fn engines() {
+    let module = "code = '(module (func (export \"_start\")))'";
+    toml(
+        "engines",
+        &format!(
+            "[[function]]\nname = 'a'\nruntime = 'js'\ncode = 'export default () => 1'\nengine = 'wasmtime'\n\n[[function]]\nname = 'b'\ncode = '1'\nengine = 'wasmtime'\n\n[[function]]\nname = 'c'\nruntime = 'wasm'\n{module}\nengine = 'wasmer'\n\n[[function]]\nname = 'd'\nruntime = 'wasm'\n{module}\nengine = 'v8'\n"
+        ),
+    );
+}
+
 #[test]
 fn modules_and_schemas() {
     let all = [
