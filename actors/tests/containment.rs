@@ -4,22 +4,26 @@
 #![cfg(feature = "failpoints")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "support/system.rs"]
+mod support;
+
 use hexafn_actors::definitions::{
     Body, Definitions, FunctionDefinition, On, Ordering, SourceDefinition, SourceKind, TargetDefinition, TargetKind,
     TriggerDefinition,
 };
 use hexafn_actors::event::{Event, Str};
-use hexafn_actors::log::rocks::RocksOptions;
 use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
 use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::{Change, Control, FailureKind, Node, RestartStrategy, Snapshot, Verb, Watch};
-use hexafn_actors::system::{System, SystemOptions};
+use hexafn_actors::system::System;
 use hexafn_actors::target::{Common, Context, Factory, Secrets, file};
 use hexafn_actors::topic::{Act, DeliverFrom};
 use hexafn_dsl::{ProgramKind, SourceText, compile};
 use hexafn_runtimes::{Language, Source};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 struct NoSecrets;
@@ -143,24 +147,7 @@ async fn publish(system: &System, n: i64) -> Option<Str> {
 async fn a_panic_in_each_kind_of_actor_is_contained() {
     let scenario = fail::FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
-    let system = System::start(SystemOptions {
-        data: dir.path().join("data"),
-        rocks: RocksOptions::new(dir.path().join("data")),
-        threads: 1,
-        traces: 100,
-        memory_topic: 1 << 20,
-        durability: hexafn_actors::log::Durability::Synced,
-        max_bytes: None,
-        actor: RestartStrategy::actor(),
-        parent: RestartStrategy::parent(),
-        tap: None,
-        metrics: Arc::default(),
-        on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
-    })
-    .await
-    .unwrap();
-    system.watch().await.unwrap();
-    system.apply(definitions(dir.path())).await.unwrap();
+    let system = system(dir.path(), RestartStrategy::actor()).await;
     let id = publish(&system, 1).await.expect("accepted");
     outputs(&system, dir.path(), &id).await;
 
@@ -228,21 +215,7 @@ async fn a_panic_in_each_kind_of_actor_is_contained() {
 
 /// A system whose actors have this strategy.
 async fn system(dir: &Path, actor: RestartStrategy) -> System {
-    let system = System::start(SystemOptions {
-        data: dir.join("data"),
-        rocks: RocksOptions::new(dir.join("data")),
-        threads: 1,
-        traces: 100,
-        memory_topic: 1 << 20,
-        durability: hexafn_actors::log::Durability::Synced,
-        max_bytes: None,
-        actor,
-        parent: RestartStrategy::parent(),
-        tap: None,
-        metrics: Arc::default(),
-        on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
-    });
-    let system = system.await.unwrap();
+    let system = support::start(dir, actor).await;
     system.watch().await.unwrap();
     system.apply(definitions(dir)).await.unwrap();
     system
@@ -425,8 +398,11 @@ async fn a_filter_that_lets_nothing_through_holds_up_no_topic() {
     let system = system(dir.path(), RestartStrategy::actor()).await;
     let rare = system.cast().ensure("rare").await.unwrap();
     let event = || Event::new("test", "number", "{\"n\":1}".into());
-    for published in futures_util::future::join_all((0..1500).map(|_| system.publish(&rare, event()))).await {
-        published.unwrap();
+    // No more at a time than the mailbox of the journal holds.
+    for _ in 0..3 {
+        for published in futures_util::future::join_all((0..500).map(|_| system.publish(&rare, event()))).await {
+            published.unwrap();
+        }
     }
     // Together longer than a handler may take.
     fail::cfg("filter-runs", "delay(4)").unwrap();
@@ -443,6 +419,34 @@ async fn a_filter_that_lets_nothing_through_holds_up_no_topic() {
     }
     fail::remove("filter-runs");
     assert_eq!(restarts(&nodes(&system).await, "/topics/rare"), 0);
+    system.shutdown(Duration::from_secs(5)).await;
+    scenario.teardown();
+}
+
+#[actix::test]
+async fn a_costly_filter_that_lets_everything_through_holds_up_no_topic() {
+    let scenario = fail::FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let system = system(dir.path(), RestartStrategy::actor()).await;
+    let topic = system.cast().ensure("dear").await.unwrap();
+    let event = || Event::new("test", "number", "{\"n\":1}".into());
+    for published in futures_util::future::join_all((0..200).map(|_| system.publish(&topic, event()))).await {
+        published.unwrap();
+    }
+    let runs = Arc::new(AtomicUsize::new(0));
+    let count = runs.clone();
+    // Together longer than a handler may take.
+    fail::cfg_callback("filter-runs", move || {
+        count.fetch_add(1, Relaxed);
+        std::thread::sleep(Duration::from_millis(40));
+    })
+    .unwrap();
+    let asked = serde_json::json!({ "pattern": "dear", "filter": "event.data.n > 0", "from": "all" });
+    system.register("everything", asked).await.unwrap();
+    wait_for("all were looked at", || runs.load(Relaxed) >= 200).await;
+    fail::remove("filter-runs");
+    assert!(system.cast().status(&topic).await.is_some());
+    assert_eq!(restarts(&nodes(&system).await, "/topics/dear"), 0);
     system.shutdown(Duration::from_secs(5)).await;
     scenario.teardown();
 }

@@ -4,13 +4,15 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+#[path = "support/system.rs"]
+mod support;
+
 use hexafn_actors::definitions::{Definitions, TargetDefinition, TargetKind};
 use hexafn_actors::event::Event;
-use hexafn_actors::log::rocks::RocksOptions;
 use hexafn_actors::supervision::Snapshot;
 use hexafn_actors::supervision::front::SendError;
 use hexafn_actors::supervision::strategy::RestartStrategy;
-use hexafn_actors::system::{System, SystemOptions};
+use hexafn_actors::system::System;
 use hexafn_actors::target::{Common, Delivery, Detail, Failure, Mode, Outcome, Preview, Target};
 use hexafn_actors::topic::TopicMessage;
 use std::path::Path;
@@ -70,22 +72,7 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 
 /// A system with the door as its one target, which runs.
 async fn start(dir: &Path, door: &Arc<Door>) -> System {
-    let system = System::start(SystemOptions {
-        data: dir.join("data"),
-        rocks: RocksOptions::new(dir.join("data")),
-        threads: 1,
-        traces: 100,
-        memory_topic: 1 << 20,
-        durability: hexafn_actors::log::Durability::Synced,
-        max_bytes: None,
-        actor: RestartStrategy::actor(),
-        parent: RestartStrategy::parent(),
-        tap: None,
-        metrics: Arc::default(),
-        on_fatal: Arc::new(|code, why| panic!("the process would end with {code}: {why}")),
-    })
-    .await
-    .unwrap();
+    let system = support::start(dir, RestartStrategy::actor()).await;
     let settings: Common = toml::from_str("name = \"door\"").unwrap();
     let definition = TargetDefinition {
         name: "door".into(),

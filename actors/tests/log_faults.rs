@@ -170,24 +170,15 @@ async fn a_slow_sync_is_shared_by_all_that_wait_for_it() {
     let _faults = faults();
     let b = bench();
     let journal = start(&b.parts).await;
-    let syncs = Arc::new(AtomicU64::new(0));
-    let count = syncs.clone();
-    fail::cfg_callback("journal-slow-sync", move || {
-        count.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(500));
-    })
-    .unwrap();
-    let mut answers = Vec::new();
-    for n in 0..50 {
-        let (message, answer) = commit(b.topic, &n.to_string());
-        journal.do_send(message);
-        answers.push(answer);
-    }
+    fail::cfg("journal-slow-sync", "delay(500)").unwrap();
+    let (messages, answers): (Vec<_>, Vec<_>) = (0..50).map(|n| commit(b.topic, &n.to_string())).unzip();
+    let sent = futures_util::future::join_all(messages.into_iter().map(|message| journal.send(message)));
+    assert!(sent.await.iter().all(Result::is_ok));
     for answer in answers {
         answer.await.unwrap().unwrap();
     }
     // The first may go alone; what came during its sync shares the next.
-    let syncs = syncs.load(Ordering::SeqCst);
+    let syncs = b.parts.stats.synced.load(Ordering::Relaxed);
     assert!((1..=3).contains(&syncs), "{syncs} syncs for 50 commits");
     assert_eq!(texts(&*b.parts.log, b.topic).len(), 50);
     assert!(b.parts.healthy.load(Ordering::SeqCst) && b.fatal.load(Ordering::SeqCst) == 0);

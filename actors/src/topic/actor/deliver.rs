@@ -84,6 +84,9 @@ impl Topic {
                         break;
                     }
                 }
+                if self.unfinished {
+                    break;
+                }
             }
         }
     }
@@ -140,12 +143,18 @@ impl Topic {
                 }
                 continue;
             }
+            // One that holds took its time, too.
+            let late = served.spec.filter.is_some() && Tick::now() > until;
             match served.state.offer(seq, record.event.key.clone(), now) {
                 Offer::Deliver(attempt) => {
                     served.state.weigh(seq, record.event.data.len());
                     items.push(Delivery { record, attempt });
                 }
                 Offer::Held => {}
+            }
+            if late {
+                self.unfinished = true;
+                break;
             }
         }
         (!items.is_empty()).then_some(items)
