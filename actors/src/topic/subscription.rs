@@ -63,6 +63,20 @@ struct InFlight {
     retried: Option<Waiting>,
 }
 
+impl InFlight {
+    fn again(self) -> Again {
+        Again { key: self.key, retried: self.retried }
+    }
+}
+
+/// A delivery that is to be offered again at once.
+#[derive(Debug, Default)]
+struct Again {
+    /// Its ordering key, where that is known.
+    key: Option<Str>,
+    retried: Option<Waiting>,
+}
+
 /// A delivery that waits for its next attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waiting {
@@ -203,7 +217,7 @@ pub struct Subscription {
     busy: HashMap<Str, VecDeque<Seq>>,
     held: usize,
     /// To be offered before anything new: released deliveries, and held ones whose turn has come.
-    ready: BTreeMap<Seq, Option<Waiting>>,
+    ready: BTreeMap<Seq, Again>,
     /// The subscriber's own limit on the credit, as it was seen last.
     limit: usize,
     paused: bool,
@@ -290,7 +304,7 @@ impl Subscription {
         if self.settings.ordering == Ordering::Key && settings.ordering != Ordering::Key {
             // What waits behind the same key waits no longer.
             for (_, behind) in self.busy.drain() {
-                self.ready.extend(behind.into_iter().map(|seq| (seq, None)));
+                self.ready.extend(behind.into_iter().map(|seq| (seq, Again::default())));
             }
             self.held = 0;
         }
@@ -378,11 +392,14 @@ impl Subscription {
         // entries are known before the records in front of them have been offered again.
         let again = self.ready.remove(&seq);
         let is_new = again.is_none() && !self.waiting.contains_key(&seq);
-        let retried = again.unwrap_or_else(|| {
-            self.waiting.remove(&seq).inspect(|w| {
+        let Again { key: known, retried } = again.unwrap_or_else(|| {
+            let retried = self.waiting.remove(&seq).inspect(|w| {
                 self.due.remove(&(w.due, seq));
-            })
+            });
+            Again { key: retried.as_ref().and_then(|w| w.key.clone()), retried }
         });
+        // A record that is gone or damaged has no key to tell, and what waits behind its key must go on all the same.
+        let key = key.or(known);
         if is_new {
             self.next = seq + 1;
             if self.settings.ordering == Ordering::Key
@@ -425,7 +442,7 @@ impl Subscription {
     /// Takes back a delivery that could not be handed over (the mailbox was full or its actor is being restarted).
     pub fn hand_back(&mut self, seq: Seq) {
         if let Some(flight) = self.land(seq) {
-            self.ready.insert(seq, flight.retried);
+            self.ready.insert(seq, flight.again());
         }
     }
 
@@ -443,7 +460,7 @@ impl Subscription {
                 Effect::Done { waited }
             }
             Verdict::Release => {
-                self.ready.insert(seq, flight.retried);
+                self.ready.insert(seq, flight.again());
                 Effect::Again
             }
             Verdict::Term(failure) => {
@@ -504,7 +521,7 @@ impl Subscription {
             match behind.pop_front() {
                 Some(seq) => {
                     self.held -= 1;
-                    self.ready.insert(seq, None);
+                    self.ready.insert(seq, Again { key: Some(key.clone()), retried: None });
                 }
                 None => {
                     self.busy.remove(key);

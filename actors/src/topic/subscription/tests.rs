@@ -322,6 +322,24 @@ fn bytes_with_the_subscriber_are_bounded_too_but_one_delivery_always_goes() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_any_more_frees_its_key() {
+    let (mut s, key, now) = (subscription(Ordering::Key), Some(Str::from("k")), Tick(0));
+    s.offer(1, key.clone(), now);
+    assert_eq!(s.offer(2, key.clone(), now), Offer::Held);
+    assert_eq!(s.offer(3, key.clone(), now), Offer::Held);
+    settle(&mut s, 1, 1, Verdict::Nak(failure()), now);
+    // The first waits for its next attempt, the second for its turn: nobody can say their key any more.
+    let due = Tick(1_000_000);
+    assert_eq!((s.take_again(due), s.offer(1, None, due)), (Some(1), Offer::Deliver(2)));
+    settle(&mut s, 1, 2, Verdict::Ack, due);
+    assert_eq!((s.take_again(due), s.offer(2, None, due)), (Some(2), Offer::Deliver(1)));
+    s.hand_back(2);
+    assert_eq!(s.offer(2, None, due), Offer::Deliver(1));
+    settle(&mut s, 2, 1, Verdict::Ack, due);
+    assert_eq!((s.take_again(due), s.offer(3, key, due)), (Some(3), Offer::Deliver(1)), "what is behind it goes on");
+}
+
+#[test]
 fn events_behind_a_key_go_when_the_order_is_given_up() {
     let mut s = subscription(Ordering::Key);
     s.offer(1, Some("k".into()), Tick(0));
