@@ -129,6 +129,11 @@ const COLUMNS: Columns<'static> = &[
     ("ERRORS", "errors"),
 ];
 
+/// What a counter has grown by; one that was begun anew has grown by all it has.
+fn since<N: PartialOrd + std::ops::Sub<Output = N>>(then: N, now: N) -> N {
+    if now < then { now } else { now - then }
+}
+
 /// What happened between two looks. A service that was started anew meanwhile counts from nothing.
 fn between(before: &Value, after: &Value, seconds: f64, by: By) -> Result<Vec<Value>, Failure> {
     let rounded = |value: f64, places: i32| (value * 10f64.powi(places)).round() / 10f64.powi(places);
@@ -137,8 +142,7 @@ fn between(before: &Value, after: &Value, seconds: f64, by: By) -> Result<Vec<Va
         let old = before.as_array().into_iter().flatten().find(|old| old["name"] == row["name"]);
         let grown = |field: &str| {
             let count = |row: &Value| row[field].as_f64().unwrap_or_default();
-            let (then, now) = (old.map_or(0.0, count), count(row));
-            if now < then { now } else { now - then }
+            since(old.map_or(0.0, count), count(row))
         };
         let times = |row: &Value| serde_json::from_value::<Times>(row["run_seconds"].clone());
         let unknown =
@@ -150,14 +154,11 @@ fn between(before: &Value, after: &Value, seconds: f64, by: By) -> Result<Vec<Va
         };
         let ms = |q| spent.quantile(q).map(|seconds| rounded(seconds * 1e3, 3));
         let failed = grown("failed") + grown("timed_out");
-        let mut errors = row["errors"].clone();
-        for (code, count) in errors.as_object_mut().into_iter().flatten() {
+        let errors = row["errors"].as_object().into_iter().flatten().map(|(code, count)| {
             let then = old.and_then(|old| old["errors"][code].as_u64()).unwrap_or(0);
-            *count = count.as_u64().unwrap_or(0).saturating_sub(then).into();
-        }
-        if let Some(errors) = errors.as_object_mut() {
-            errors.retain(|_, count| count.as_u64() != Some(0));
-        }
+            (code.clone(), json!(since(then, count.as_u64().unwrap_or(0))))
+        });
+        let errors = Value::Object(errors.filter(|(_, count)| *count != 0).collect());
         list.push(json!({
             "name": row["name"],
             "runtime": row["runtime"],
@@ -211,5 +212,7 @@ mod tests {
         // A service that was started anew.
         let anew = json!([seen("a", 4, 0, times(4, 0, 0.002))]);
         assert_eq!(between(&before, &anew, 2.0, By::Time).unwrap()[0]["runs_per_second"], 2.0);
+        let anew = between(&after, &json!([seen("b", 0, 2, times(2, 0, 0.001))]), 2.0, By::Time).unwrap();
+        assert_eq!((&anew[0]["failed_per_second"], &anew[0]["errors"]), (&json!(1.0), &json!("thrown 2")));
     }
 }
