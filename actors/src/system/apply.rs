@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use super::dead::dead_topic_of;
 use super::switches::switch_op;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
 use crate::clock::Wall;
@@ -157,7 +158,7 @@ impl System {
         let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
         let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
         let subscription = forwarder::subscription_name(&name);
-        let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
+        let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
         let fallback = match definition.settings.fallback.as_ref().map(|name| (name, all.targets.get(name))) {
             None => None,
             Some((name, None)) => return Err(unknown("target", name, all.targets.keys())),
@@ -276,7 +277,7 @@ impl System {
         let enabled = Arc::new(AtomicBool::new(self.switched("trigger", &name, definition.enabled)?));
         let counts = read(&inner.running).triggers.get(&name).map_or_else(Arc::default, |t| t.counts.clone());
         let subscription = trigger::subscription_name(&name);
-        let dead = inner.cast.ensure(&format!("hexafn.dead.{subscription}")).await?;
+        let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
         let deliveries = Front::new();
         let answers = all.sources.values().any(|source| match &source.kind {
             SourceKind::Webhook { settings, .. } => settings.reply.as_ref().is_some_and(|r| *r.trigger == *name),
@@ -424,15 +425,14 @@ impl System {
 /// Every topic that a set of definitions needs to be there.
 fn topics_of(all: &Definitions) -> BTreeSet<Str> {
     let mut topics: BTreeSet<Str> = all.topics.keys().cloned().collect();
-    let dead = |subscription: &str| Str::from(format!("hexafn.dead.{subscription}"));
     for target in all.targets.values() {
         topics.insert(topic_of_target(target));
         if matches!(target.kind, TargetKind::Outside(_)) {
-            topics.insert(dead(&forwarder::subscription_name(&target.name)));
+            topics.insert(dead_topic_of(&forwarder::subscription_name(&target.name)));
         }
     }
     for trigger in all.triggers.values() {
-        topics.insert(dead(&trigger::subscription_name(&trigger.name)));
+        topics.insert(dead_topic_of(&trigger::subscription_name(&trigger.name)));
         if matches!(trigger.on, On::Timer(_)) {
             topics.insert(topic_of(trigger));
         }
@@ -446,7 +446,7 @@ fn topics_of(all: &Definitions) -> BTreeSet<Str> {
             }
             SourceKind::Pull { topic, .. } => {
                 topics.insert(topic.clone());
-                topics.insert(dead(&format!("source.{}", source.name)));
+                topics.insert(dead_topic_of(&format!("source.{}", source.name)));
             }
         }
     }

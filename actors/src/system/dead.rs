@@ -20,6 +20,11 @@ use crate::topic::{AGAIN, REPLAY_OF, TopicHandle, TopicMessage};
 
 /// What the topics of dead letters begin with; the subscription's name follows.
 pub const DEAD: &str = "hexafn.dead.";
+
+/// The topic of a subscription's dead letters.
+pub fn dead_topic_of(subscription: &str) -> Str {
+    format!("{DEAD}{subscription}").into()
+}
 /// Letters that are settled in one write.
 pub const MAX_PICKED: usize = 1_000;
 /// Records read at a time.
@@ -110,7 +115,7 @@ fn revived(letter: &Record) -> Event {
 
 impl System {
     fn letters(&self, subscription: &str) -> Result<TopicHandle, Error> {
-        let name = format!("{DEAD}{subscription}");
+        let name = dead_topic_of(subscription);
         self.0.cast.get(&name).ok_or_else(|| {
             let all: Vec<Str> =
                 self.0.cast.all().iter().filter_map(|t| t.name.strip_prefix(DEAD)).map(Str::from).collect();

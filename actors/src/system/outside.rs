@@ -181,7 +181,7 @@ impl System {
             crate::topic::pattern::check_name(name).map_err(cast::Error::from)?;
         }
         let (filter, from) = (filter.transpose()?, place(asked.from.as_ref())?.unwrap_or_default());
-        let dead = self.0.cast.ensure(&format!("hexafn.dead.{name}")).await?;
+        let dead = self.0.cast.ensure(&super::dead::dead_topic_of(name)).await?;
         Ok(Subscriber {
             name: name.into(),
             pattern,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::apply::Applied;
-use super::dead::DEAD;
+use super::dead::dead_topic_of;
 use super::{Error, System, read, write};
 use crate::definitions::{Definitions, SourceKind};
 use crate::event::Str;
@@ -46,7 +46,7 @@ impl System {
                 upstream: upstream.clone(),
                 decoder: decoder.clone(),
                 topic: inner.cast.ensure(topic).await?,
-                dead: inner.cast.ensure(&format!("{DEAD}source.{name}")).await?.id,
+                dead: inner.cast.ensure(&dead_topic_of(&format!("source.{name}"))).await?.id,
                 journal: inner.journal.clone(),
                 durability: inner.durability,
                 over_size: inner.over_size.clone(),

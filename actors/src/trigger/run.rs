@@ -209,10 +209,9 @@ impl Runner {
     fn emissions(&self, record: &Record, emitted: Vec<Emitted>, now: Wall) -> Result<Vec<Emission>, String> {
         let (input, name) = (&record.event, &self.definition.name);
         let mut emissions = Vec::with_capacity(emitted.len());
-        let stem = if emitted.is_empty() { String::new() } else { input.stem() };
         for (at, one) in emitted.into_iter().enumerate() {
             let place = self.topics.place(&one.topic).map_err(|e| format!("emit to `{}`: {e}", one.topic))?;
-            let id = format!("{stem}-{name}-{}", at + 1).into();
+            let id = format!("{}-{name}-{}", input.stem(), at + 1).into();
             let mut event = input.derive(id, self.source.clone(), Some(self.json.clone()), one.data, now);
             event.key = one.key;
             emissions.push(Emission { topic: one.topic, place, event: Box::new(event) });
