@@ -274,25 +274,41 @@ impl Event {
     }
 
     /// Reads the stored form; the data shares `bytes`.
-    pub fn decode(mut bytes: Bytes) -> Result<Self, DecodeError> {
-        let b = &mut bytes;
+    ///
+    /// # Errors
+    /// The bytes are not what [`encode`](Self::encode) wrote.
+    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
+        Self::decode_like(bytes, None)
+    }
+
+    /// The same. Text that `like` has in the same place, such as the source, is shared with it instead of copied: events that lie
+    /// beside each other are much alike.
+    ///
+    /// # Errors
+    /// The bytes are not what [`encode`](Self::encode) wrote.
+    pub fn decode_like(bytes: &Bytes, like: Option<&Self>) -> Result<Self, DecodeError> {
+        let b = &mut &bytes[..];
         let format = get_u8(b)?;
         if format != FORMAT {
             return Err(DecodeError::Format(format));
         }
-        let (id, source, kind) = (get_str(b)?, get_str(b)?, get_str(b)?);
+        let id = get_str(b, None)?;
+        let (source, kind) = (get_str(b, like.map(|e| &e.source))?, get_str(b, like.map(|e| &e.kind))?);
         let time = Wall(if b.remaining() >= 8 { b.get_i64() } else { return Err(DecodeError::Short) });
-        let (subject, content_type, key) = (get_option(b)?, get_option(b)?, get_option(b)?);
+        let subject = get_option(b, like.and_then(|e| e.subject.as_ref()))?;
+        let content_type = get_option(b, like.and_then(|e| e.content_type.as_ref()))?;
+        let key = get_option(b, like.and_then(|e| e.key.as_ref()))?;
         let hops = get_u8(b)?;
         let trace = TraceContext {
-            trace_id: get_str(b)?,
-            span_id: get_str(b)?,
+            trace_id: get_str(b, None)?,
+            span_id: get_str(b, None)?,
             flags: get_u8(b)?,
             parent: None,
-            state: get_option(b)?,
+            state: get_option(b, None)?,
         };
-        let (extensions, headers) = (get_pairs(b)?, get_pairs(b)?);
-        let data = get_bytes(b)?;
+        let extensions = get_pairs(b, like.map_or(&[], |e| &e.extensions))?;
+        let headers = get_pairs(b, like.map_or(&[], |e| &e.headers))?;
+        let data = bytes.slice_ref(get_bytes(b)?);
         Ok(Self {
             id,
             source,
@@ -348,11 +364,11 @@ fn put_option(out: &mut Vec<u8>, text: Option<&str>) {
     }
 }
 
-fn get_u8(b: &mut Bytes) -> Result<u8, DecodeError> {
+fn get_u8(b: &mut &[u8]) -> Result<u8, DecodeError> {
     if b.has_remaining() { Ok(b.get_u8()) } else { Err(DecodeError::Short) }
 }
 
-fn get_len(b: &mut Bytes) -> Result<usize, DecodeError> {
+fn get_len(b: &mut &[u8]) -> Result<usize, DecodeError> {
     let mut n = 0usize;
     for shift in (0..63).step_by(7) {
         let byte = get_u8(b)?;
@@ -364,37 +380,45 @@ fn get_len(b: &mut Bytes) -> Result<usize, DecodeError> {
     Err(DecodeError::Short)
 }
 
-fn take(b: &mut Bytes, n: usize) -> Result<Bytes, DecodeError> {
-    if n > b.remaining() { Err(DecodeError::Short) } else { Ok(b.split_to(n)) }
+fn take<'a>(b: &mut &'a [u8], n: usize) -> Result<&'a [u8], DecodeError> {
+    b.split_off(..n).ok_or(DecodeError::Short)
 }
 
-fn get_bytes(b: &mut Bytes) -> Result<Bytes, DecodeError> {
+fn get_bytes<'a>(b: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let n = get_len(b)?;
     take(b, n)
 }
 
-fn get_str(b: &mut Bytes) -> Result<Str, DecodeError> {
-    let raw = get_bytes(b)?;
-    std::str::from_utf8(&raw).map(Into::into).map_err(|_| DecodeError::Text)
-}
-
-fn get_option(b: &mut Bytes) -> Result<Option<Str>, DecodeError> {
-    match get_len(b)? {
-        0 => Ok(None),
-        n => {
-            let raw = take(b, n - 1)?;
-            std::str::from_utf8(&raw).map(|s| Some(s.into())).map_err(|_| DecodeError::Text)
-        }
+fn text(raw: &[u8], like: Option<&Str>) -> Result<Str, DecodeError> {
+    match like {
+        Some(like) if like.as_bytes() == raw => Ok(like.clone()),
+        _ => std::str::from_utf8(raw).map(Into::into).map_err(|_| DecodeError::Text),
     }
 }
 
-fn get_pairs(b: &mut Bytes) -> Result<Vec<(Str, Str)>, DecodeError> {
+fn get_str(b: &mut &[u8], like: Option<&Str>) -> Result<Str, DecodeError> {
+    text(get_bytes(b)?, like)
+}
+
+fn get_option(b: &mut &[u8], like: Option<&Str>) -> Result<Option<Str>, DecodeError> {
+    match get_len(b)? {
+        0 => Ok(None),
+        n => text(take(b, n - 1)?, like).map(Some),
+    }
+}
+
+fn get_pairs(b: &mut &[u8], like: &[(Str, Str)]) -> Result<Vec<(Str, Str)>, DecodeError> {
     let n = get_len(b)?;
     // A pair takes at least two bytes, so a length beyond that is a cut or a lie; never reserve for it.
     if n > b.remaining() / 2 {
         return Err(DecodeError::Short);
     }
-    (0..n).map(|_| Ok((get_str(b)?, get_str(b)?))).collect()
+    let mut pairs = Vec::with_capacity(n);
+    for at in 0..n {
+        let like = like.get(at);
+        pairs.push((get_str(b, like.map(|pair| &pair.0))?, get_str(b, like.map(|pair| &pair.1))?));
+    }
+    Ok(pairs)
 }
 
 #[cfg(test)]
@@ -443,12 +467,12 @@ mod tests {
     fn decode_gives_back_what_was_encoded_and_refuses_every_cut() {
         let mut out = Vec::new();
         sample().encode(&mut out);
-        let back = Event::decode(Bytes::from(out.clone())).unwrap();
+        let back = Event::decode(&Bytes::from(out.clone())).unwrap();
         let mut again = Vec::new();
         back.encode(&mut again);
         assert_eq!(again, out);
         for cut in 0..out.len() {
-            assert!(Event::decode(Bytes::copy_from_slice(&out[..cut])).is_err(), "cut at {cut}");
+            assert!(Event::decode(&Bytes::copy_from_slice(&out[..cut])).is_err(), "cut at {cut}");
         }
     }
 

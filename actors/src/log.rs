@@ -126,7 +126,7 @@ pub enum Durability {
 }
 
 /// The changes of one atomic write: all of them or none.
-pub type Ops = SmallVec<[Op; 4]>;
+pub type Ops = SmallVec<[Op; 2]>;
 
 /// Asks the journal for one atomic write.
 #[derive(Debug, Message)]

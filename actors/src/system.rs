@@ -237,7 +237,7 @@ impl System {
             Ok(Started::new(&addr).capacity(4096).serves(&steps_front, &addr).serves(&ask_front, &addr))
         });
         supervisor
-            .send(Spawn(recorder.strategy(options.actor.clone()).place(Place::Slot(1))))
+            .send(Spawn(recorder.strategy(options.actor.clone()).place(Place::Own)))
             .await
             .map_err(|_| Error::Gone("the supervisor ended"))??;
         let system = Self(Arc::new(Inner {

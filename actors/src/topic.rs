@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::clock::Wall;
 use crate::definitions::TopicDurability;
 use crate::event::{Event, Str};
-use crate::log::{Ops, Published, Record, Seq, TopicId};
+use crate::log::{Op, Ops, Published, Record, Seq, TopicId};
 use crate::supervision::front::Front;
 use crate::target::redact::Redactor;
 use pattern::Pattern;
@@ -195,13 +195,13 @@ pub struct Settlement {
     /// Outputs and other writes that take effect with it, or not at all.
     pub ops: Ops,
     /// Written whatever the verdict, unless it comes too late to count; alone not worth a sync.
-    pub told: Ops,
+    pub told: Vec<Op>,
 }
 
 impl Settlement {
     /// One that writes nothing.
     pub fn new(seq: Seq, attempt: u32, verdict: Verdict) -> Self {
-        Self { seq, attempt, verdict, ops: Ops::new(), told: Ops::new() }
+        Self { seq, attempt, verdict, ops: Ops::new(), told: Vec::new() }
     }
 }
 

@@ -15,6 +15,8 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 
 /// Steps kept of one trace; a trace that fans out further keeps its first ones and says how many are missing.
 const MAX_STEPS: usize = 200;
+/// Steps that most traces have.
+const USUAL_STEPS: usize = 8;
 
 /// Which of the six steps of the flow this was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -133,11 +135,16 @@ fn rfc3339<S: serde::Serializer>(at: &Wall, s: S) -> Result<S::Ok, S::Error> {
 impl Step {
     /// A step that began `took` ago.
     pub fn ended(event: &crate::event::Event, stage: Stage, name: Str, took: Duration) -> Self {
+        Self::ended_at(event, stage, name, took, Wall::now())
+    }
+
+    /// The same for many steps that are told together: one look at the clock serves all.
+    pub fn ended_at(event: &crate::event::Event, stage: Stage, name: Str, took: Duration, now: Wall) -> Self {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         Self {
             trace_id: event.trace.trace_id.clone(),
             event_id: event.id.clone(),
-            at: Wall(Wall::now().0.saturating_sub_unsigned(took_us)),
+            at: Wall(now.0.saturating_sub_unsigned(took_us)),
             took_us,
             stage,
             name,
@@ -208,13 +215,17 @@ impl Recorder {
             }
             return;
         }
+        let mut steps = Vec::new();
         if self.order.len() >= self.limit
             && let Some(oldest) = self.order.pop_front()
+            && let Some((gone, _)) = self.traces.remove(&oldest)
         {
-            self.traces.remove(&oldest);
+            // Its room serves the new one.
+            steps = gone;
+            steps.clear();
+            steps.shrink_to(USUAL_STEPS);
         }
         self.order.push_back(step.trace_id.clone());
-        let mut steps = Vec::with_capacity(6);
         let id = step.trace_id.clone();
         steps.push(step);
         self.traces.insert(id, (steps, 0));

@@ -137,7 +137,7 @@ impl Trigger {
         tell(&ran, record, name, attempt);
         let executions = self.spec.executions.as_ref().filter(|_| !ran.executions.is_empty());
         let told =
-            executions.map_or_else(Ops::new, |feedback| told::executions(&ran, record, name, attempt, feedback, now));
+            executions.map_or_else(Vec::new, |feedback| told::executions(&ran, record, name, attempt, feedback, now));
         if !matches!(ran.end, End::Skipped) || ran.condition > Duration::from_millis(1) {
             let mut step = Step::ended(event, Stage::Evaluated, name.clone(), ran.condition);
             // It is told after the functions have run, and began before them.

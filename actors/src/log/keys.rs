@@ -278,9 +278,15 @@ pub fn check_record(topic: TopicId, seq: Seq, value: &[u8]) -> Result<Header, &'
 }
 
 /// Checks and decodes a stored record. Its data shares `value`.
-pub fn decode_record(name: &Str, topic: TopicId, seq: Seq, value: bytes::Bytes) -> Result<Record, String> {
-    let header = check_record(topic, seq, &value)?;
-    let event = Event::decode(value.slice(RECORD_HEADER..)).map_err(|e| e.to_string())?;
+pub fn decode_record(
+    name: &Str,
+    topic: TopicId,
+    seq: Seq,
+    value: &bytes::Bytes,
+    like: Option<&Event>,
+) -> Result<Record, String> {
+    let header = check_record(topic, seq, value)?;
+    let event = Event::decode_like(&value.slice(RECORD_HEADER..), like).map_err(|e| e.to_string())?;
     Ok(Record::new(name.clone(), topic, seq, header.stored, event))
 }
 

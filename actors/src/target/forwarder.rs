@@ -1,12 +1,12 @@
 //! The forwarder actor: one for each target outside, with a subscription and a breaker of its own, so that a target
 //! that fails or hangs stalls nobody else.
 //!
-//! Owns: the target, its breaker, the deliveries that are being attempted.
-//! Receives: deliveries of its outbox, results of attempts.
-//! Sends: attempts (an actor each), and settlements. Its limit is read by its topics: nothing while the breaker is open, one
+//! Owns: the target, its breaker, the attempts that are being made.
+//! Receives: deliveries of its outbox.
+//! Sends: settlements. Its limit is read by its topics: nothing while the breaker is open, one
 //! delivery for the probe.
-//! Strategy: `RestartStrategy::actor`. A restart loses the attempts that are being made: they are made again under the
-//! same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
+//! Strategy: `RestartStrategy::actor`. A restart abandons the attempts that are being made: they are made again under
+//! the same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use serde::Serialize;
@@ -25,21 +25,21 @@ use crate::source::rate::Bucket;
 use crate::supervision::breaker::{Breaker, Permit, Turn};
 use crate::supervision::decision::Phase;
 use crate::supervision::failure::{Failure, FailureKind};
-use crate::supervision::front::Front;
+use crate::supervision::front::{Front, SendError};
 use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::RestartStrategy;
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
 use crate::topic::{Deliveries, Delivery, Limit, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
-use crate::trigger::{record, settle};
+use crate::trigger::record;
 
 /// How long a target may take to close.
 const CLOSE: Duration = Duration::from_secs(5);
 
 mod attempt;
 
-use attempt::{Attempt, Done, describe};
+use attempt::{Attempts, Batch, Done, Turns, describe};
 
 /// Told the target's name and why it disabled itself.
 pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
@@ -121,10 +121,6 @@ pub enum ForwarderMessage {
     Log(oneshot::Sender<Vec<Attempted>>),
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Flush;
-
 /// The actor.
 pub struct Forwarder {
     spec: ForwarderSpec,
@@ -138,13 +134,14 @@ pub struct Forwarder {
     rate: Option<Bucket>,
     /// When this looks again at what waits.
     waking: Option<Tick>,
-    attempting: usize,
-    /// What became of deliveries, with the topic that each came from.
-    settled: Vec<(Str, Settlement)>,
+    attempts: Attempts,
+    /// What became of deliveries, by the topic that they came from: nearly always all of one.
+    settled: Vec<(Str, Vec<Settlement>)>,
+    /// A topic that had no room is being told; what comes meanwhile goes along afterwards.
+    answering: bool,
     /// The topics that deliver: the outbox, and the one of what is delivered again.
     open: HashMap<Str, Front<TopicMessage>>,
     steps: Vec<Step>,
-    flushing: bool,
     off: bool,
     /// Asked to end: what is being attempted is finished first.
     stopping: bool,
@@ -152,7 +149,7 @@ pub struct Forwarder {
     closing: bool,
     delivered: u64,
     failed: u64,
-    last: Option<(String, Wall)>,
+    last: Option<(Str, Wall)>,
     /// The newest attempts.
     log: DeliveryLog,
 }
@@ -169,11 +166,11 @@ impl Forwarder {
             queue: VecDeque::new(),
             queued_bytes: 0,
             waking: None,
-            attempting: 0,
+            attempts: Attempts::default(),
             settled: Vec::new(),
+            answering: false,
             open: HashMap::new(),
             steps: Vec::new(),
-            flushing: false,
             stopping: false,
             closing: false,
             delivered: 0,
@@ -190,7 +187,7 @@ impl Forwarder {
             Mode::Each { concurrency } => (concurrency, 1, usize::MAX),
             Mode::Batch { max_records, max_bytes, concurrency, .. } => (concurrency, max_records, max_bytes),
         };
-        while self.attempting < slots && !self.queue.is_empty() {
+        while self.attempts.len() < slots && !self.queue.is_empty() {
             let may = !self.off && !self.stopping;
             if may && let Err(wait) = self.pace(now) {
                 return self.wake_in(wait, now, ctx);
@@ -204,7 +201,7 @@ impl Forwarder {
                 return self.release();
             };
             let per_call = if matches!(permit, Permit::Probe(_)) { 1 } else { per_call };
-            let mut batch = Vec::with_capacity(per_call.min(self.queue.len()));
+            let mut batch = Batch::with_capacity(per_call.min(self.queue.len()));
             let mut bytes = 0;
             while batch.len() < per_call
                 && let Some((next, _)) = self.queue.front()
@@ -217,10 +214,7 @@ impl Forwarder {
                 self.queued_bytes -= size;
                 batch.extend(self.queue.pop_front().map(|(delivery, _)| delivery));
             }
-            self.attempting += 1;
-            let target = self.spec.target.clone();
-            let (to, actor) = (ctx.address().recipient(), self.life.path().clone());
-            Attempt { target, batch: Some(batch), permit, to, actor }.start();
+            self.attempts.begin(self.spec.target.clone(), batch, permit);
         }
     }
 
@@ -253,7 +247,7 @@ impl Forwarder {
             if this.waking == Some(at) {
                 this.waking = None;
                 this.advance(ctx);
-                this.schedule(ctx);
+                this.attempts.wake();
             }
         });
     }
@@ -263,15 +257,21 @@ impl Forwarder {
         self.queued_bytes = 0;
         for (delivery, _) in self.queue.drain(..) {
             let (seq, attempt) = (delivery.record.seq, delivery.attempt);
-            let item = Settlement::new(seq, attempt, Verdict::Release);
-            self.settled.push((delivery.record.topic.clone(), item));
+            keep(&mut self.settled, &delivery.record.topic, Settlement::new(seq, attempt, Verdict::Release));
         }
     }
 
-    fn done(&mut self, done: Done, ctx: &mut Context<Self>) {
-        self.attempting -= 1;
-        self.spec.metrics.seconds.observe(done.took.as_secs_f64());
+    /// Takes what became of attempts, and begins the next.
+    fn ended(&mut self, ended: Vec<Done>, ctx: &mut Context<Self>) {
         let (now, wall) = (Tick::now(), Wall::now());
+        for done in ended {
+            self.done(done, now, wall, ctx);
+        }
+        self.advance(ctx);
+    }
+
+    fn done(&mut self, done: Done, now: Tick, wall: Wall, ctx: &mut Context<Self>) {
+        self.spec.metrics.seconds.observe(done.took.as_secs_f64());
         let mut permit = done.permit;
         // A call is one attempt to the breaker, however many events it carries.
         let batched = matches!(self.spec.target.mode(), Mode::Batch { .. });
@@ -279,7 +279,7 @@ impl Forwarder {
         for (delivery, outcome) in done.results {
             let record = &delivery.record;
             let said = describe(&outcome);
-            let mut step = Step::ended(&record.event, Stage::Attempted, self.spec.name.clone(), done.took)
+            let mut step = Step::ended_at(&record.event, Stage::Attempted, self.spec.name.clone(), done.took, wall)
                 .with(Detail::Attempt(delivery.attempt, said.clone()));
             step.ok = outcome.is_delivered();
             self.steps.push(step);
@@ -332,9 +332,8 @@ impl Forwarder {
                     (verdict, turn)
                 }
             };
-            self.last = Some((said.to_string(), wall));
-            let item = Settlement::new(record.seq, delivery.attempt, verdict);
-            self.settled.push((record.topic.clone(), item));
+            self.last = Some((said, wall));
+            keep(&mut self.settled, &record.topic, Settlement::new(record.seq, delivery.attempt, verdict));
             self.turned(turn, ctx);
             // A probe is one attempt: what else was in the same call counts as under no permit.
             if !batched && matches!(permit, Permit::Probe(_)) {
@@ -352,8 +351,6 @@ impl Forwarder {
             };
             self.turned(turn, ctx);
         }
-        self.advance(ctx);
-        self.schedule(ctx);
     }
 
     fn turned(&mut self, turn: Option<Turn>, ctx: &mut Context<Self>) {
@@ -405,7 +402,7 @@ impl Forwarder {
             self.release();
         }
         self.show_breaker();
-        self.schedule(ctx);
+        self.attempts.wake();
     }
 
     /// Says how much may be with this target, to every topic that delivers here.
@@ -429,10 +426,39 @@ impl Forwarder {
         self.spec.metrics.breaker.set(value);
     }
 
-    fn schedule(&mut self, ctx: &mut Context<Self>) {
-        if !self.flushing && (self.stopping || !(self.settled.is_empty() && self.steps.is_empty())) {
-            self.flushing = true;
-            ctx.notify(Flush);
+    /// Tells the topics what became of their deliveries, one message each; and closes the target at the end of it all.
+    fn answer(&mut self, ctx: &mut Context<Self>) {
+        record(&self.spec.traces, std::mem::take(&mut self.steps), &self.spec.steps_dropped);
+        while !self.answering
+            && let Some((topic, items)) = self.settled.pop()
+        {
+            crate::failpoint!("forwarder-before-ack");
+            let front = self.open.get(&topic).unwrap_or(&self.spec.outbox);
+            match front.try_send(TopicMessage::Settle { subscription: self.spec.subscription.clone(), items }) {
+                // One that is being restarted delivers anew what was not settled.
+                Ok(()) | Err(SendError::Closed(_)) => {}
+                Err(SendError::Full(message)) => {
+                    // The attempts go on meanwhile: what waited for room would time them out.
+                    self.answering = true;
+                    let sent = front.send(message).into_actor(self);
+                    ctx.spawn(sent.map(|_, this, _| {
+                        this.answering = false;
+                        this.attempts.wake();
+                    }));
+                }
+            }
+        }
+        if self.stopping && self.attempts.len() == 0 && !self.answering && !self.closing {
+            self.closing = true;
+            let target = self.spec.target.clone();
+            // What it holds is brought to its place; one that cannot does not keep the process from ending.
+            let closed = async move { tokio::time::timeout(CLOSE, target.close()).await };
+            ctx.spawn(closed.into_actor(self).map(|closed, this, ctx| {
+                if closed.is_err() {
+                    tracing::warn!(to = %this.spec.name, "the target did not close within {CLOSE:?}");
+                }
+                this.life.finish(ctx);
+            }));
         }
     }
 
@@ -449,12 +475,20 @@ impl Forwarder {
             destination: self.spec.target.destination(),
             breaker,
             opens_in,
-            attempting: self.attempting,
+            attempting: self.attempts.len(),
             delivered: self.delivered,
             failed: self.failed,
-            last: self.last.as_ref().map(|(what, _)| what.clone()),
+            last: self.last.as_ref().map(|(what, _)| what.to_string()),
             last_at: self.last.as_ref().map(|(_, at)| at.rfc3339()),
         }
+    }
+}
+
+/// Adds what became of a delivery to what its topic is to be told.
+fn keep(settled: &mut Vec<(Str, Vec<Settlement>)>, topic: &Str, item: Settlement) {
+    match settled.iter_mut().find(|(known, _)| known == topic) {
+        Some((_, items)) => items.push(item),
+        None => settled.push((topic.clone(), vec![item])),
     }
 }
 
@@ -466,6 +500,7 @@ impl Actor for Forwarder {
         self.show_breaker();
         self.spec.cast.restarted(&self.spec.subscription, None);
         self.credit(None);
+        ctx.spawn(Turns);
     }
 }
 
@@ -480,52 +515,7 @@ impl Handler<Deliveries> for Forwarder {
         self.queued_bytes += deliveries.items.iter().map(|delivery| delivery.record.event.data.len()).sum::<usize>();
         self.queue.extend(deliveries.items.into_iter().map(|delivery| (delivery, now)));
         self.advance(ctx);
-        self.schedule(ctx);
-    }
-}
-
-impl Handler<Done> for Forwarder {
-    type Result = ();
-
-    fn handle(&mut self, done: Done, ctx: &mut Self::Context) {
-        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
-        self.done(done, ctx);
-    }
-}
-
-impl Handler<Flush> for Forwarder {
-    type Result = ();
-
-    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
-        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
-        self.flushing = false;
-        record(&self.spec.traces, std::mem::take(&mut self.steps), &self.spec.steps_dropped);
-        let mut by_topic: Vec<(Str, Vec<Settlement>)> = Vec::new();
-        for (topic, item) in std::mem::take(&mut self.settled) {
-            // Nearly always they are all of the outbox.
-            match by_topic.iter_mut().find(|(known, _)| *known == topic) {
-                Some((_, items)) => items.push(item),
-                None => by_topic.push((topic, vec![item])),
-            }
-        }
-        for (topic, items) in by_topic {
-            crate::failpoint!("forwarder-before-ack");
-            let front = self.open.get(&topic).unwrap_or(&self.spec.outbox).clone();
-            let message = TopicMessage::Settle { subscription: self.spec.subscription.clone(), items };
-            settle(&front, message, self, ctx);
-        }
-        if self.stopping && self.attempting == 0 && !self.closing {
-            self.closing = true;
-            let target = self.spec.target.clone();
-            // What it holds is brought to its place; one that cannot does not keep the process from ending.
-            let closed = async move { tokio::time::timeout(CLOSE, target.close()).await };
-            ctx.spawn(closed.into_actor(self).map(|closed, this, ctx| {
-                if closed.is_err() {
-                    tracing::warn!(to = %this.spec.name, "the target did not close within {CLOSE:?}");
-                }
-                this.life.finish(ctx);
-            }));
-        }
+        self.attempts.wake();
     }
 }
 
@@ -534,15 +524,12 @@ impl Handler<Stop> for Forwarder {
 
     /// Attempts that are being made end first (the supervisor's deadline is longer than theirs), so that an orderly
     /// stop repeats none.
-    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) {
         self.stopping = true;
         // Else what is given back would come again at once, until the last attempt has ended.
         self.spec.limit.set(Some(0));
         self.release();
-        if !self.flushing {
-            self.flushing = true;
-            ctx.notify(Flush);
-        }
+        self.attempts.wake();
     }
 }
 

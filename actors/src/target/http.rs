@@ -191,10 +191,15 @@ impl HttpTarget {
     /// Sends a request and reads its answer, within the time-out.
     async fn send(&self, request: Request, now: Wall, detail: &mut Detail) -> Result<Answer, Failure> {
         detail.sent = request.body().and_then(|b| b.as_bytes()).map_or(0, |b| b.len() as u64);
-        let host = host_of(request.url());
+        // Said when it fails. A constant one is looked for only then.
+        let named = matches!(self.url, Address::Template(_)).then(|| host_of(request.url()));
+        let host = || match (&self.url, named) {
+            (Address::Constant { url, .. }, _) => host_of(url),
+            (Address::Template(_), named) => named.unwrap_or_default(),
+        };
         match tokio::time::timeout(self.timeout, self.exchange(request, now, detail)).await {
-            Ok(result) => result.map_err(|failure| with_host(failure, &host)),
-            Err(_) => Err(self.too_slow(&host, detail)),
+            Ok(result) => result.map_err(|failure| with_host(failure, &host())),
+            Err(_) => Err(self.too_slow(&host(), detail)),
         }
     }
 

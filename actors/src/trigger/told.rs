@@ -10,7 +10,7 @@ use super::run::{End, Ran};
 use crate::clock::Wall;
 use crate::event::{Event, Str};
 use crate::function::Execution;
-use crate::log::{Op, Ops, Record, Seq};
+use crate::log::{Op, Record, Seq};
 use crate::topic::{Feedback, first_place};
 use crate::trigger::run::MAX_HOPS;
 
@@ -57,9 +57,9 @@ struct Told<'a> {
 }
 
 /// An event for each run that is told. Nothing is told of what is told itself, nor of a circle.
-pub fn executions(ran: &Ran, record: &Record, trigger: &str, attempt: u32, feedback: &Feedback, now: Wall) -> Ops {
+pub fn executions(ran: &Ran, record: &Record, trigger: &str, attempt: u32, feedback: &Feedback, now: Wall) -> Vec<Op> {
     if &*record.topic == EXECUTIONS || record.event.hops >= MAX_HOPS {
-        return Ops::new();
+        return Vec::new();
     }
     let told = ran.executions.iter().filter(|run| feedback.delivered || run.error.is_some());
     told.map(|run| told_of(run, ran, record, trigger, attempt, feedback, now)).collect()

@@ -110,13 +110,15 @@ fn family(options: &RocksOptions, write_buffer: usize) -> Options {
     cf
 }
 
-/// Records come in ascending order, are read in that order and go in that order. Their bytes are kept out of the
-/// sorted tables (in blob files), so that compaction moves keys only; a blob file goes when its last record went.
+/// Records come in ascending order, are read in that order and go in that order. Large ones are kept out of the
+/// sorted tables (in blob files), so that compaction moves their keys only; a blob file goes when its last record went.
 fn log(options: &RocksOptions, cache: &Cache) -> Options {
     let mut cf = family(options, options.memtable);
     cf.set_block_based_table_factory(&tables(cache, 16 * 1024, false));
     cf.set_enable_blob_files(true);
-    cf.set_min_blob_size(256);
+    // A blob is read by a call to the system each, so records that are not large stay in the tables: reading a backlog of
+    // small ones takes a third of the time, and writing for half a minute took no more (docs/performance.md).
+    cf.set_min_blob_size(4096);
     cf.set_blob_file_size(64 * MIB as u64);
     if options.compress {
         cf.set_blob_compression_type(DBCompressionType::Lz4);

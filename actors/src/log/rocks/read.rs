@@ -44,7 +44,8 @@ impl RocksLog {
                 return Ok(records);
             }
             bytes += value.len();
-            match stored_record(&topic.name, id, expected, value) {
+            let before = records.last().map(|record: &Arc<Record>| &record.event);
+            match stored_record(&topic.name, id, expected, value, before) {
                 Ok(record) => records.push(Arc::new(record)),
                 // What is before it is good; whoever goes on reads the error.
                 Err(_) if !records.is_empty() => return Ok(records),
@@ -134,14 +135,14 @@ fn stored_header(db: &DB, topic: &Topic, seq: Seq) -> Result<(Header, usize), Er
     Ok((header, value.len().max(RECORD_HEADER)))
 }
 
-fn stored_record(topic: &Str, id: TopicId, seq: Seq, value: &[u8]) -> Result<Record, String> {
+fn stored_record(topic: &Str, id: TopicId, seq: Seq, value: &[u8], before: Option<&Event>) -> Result<Record, String> {
     // Of the topic `in`, the record of this number.
     fail::fail_point!("log-damaged-in", |damaged| {
         let is_it = &**topic == "in" && damaged.and_then(|n| n.parse().ok()) == Some(seq);
-        let whole = || keys::decode_record(topic, id, seq, Bytes::copy_from_slice(value));
+        let whole = || keys::decode_record(topic, id, seq, &Bytes::copy_from_slice(value), before);
         if is_it { Err("injected".to_owned()) } else { whole() }
     });
-    keys::decode_record(topic, id, seq, Bytes::copy_from_slice(value))
+    keys::decode_record(topic, id, seq, &Bytes::copy_from_slice(value), before)
 }
 
 fn corrupt(topic: &Topic, seq: Seq, what: &str) -> Error {

@@ -215,7 +215,7 @@ proptest! {
                     for arrival in arrivals {
                         let mut stored = Vec::new();
                         arrival.event.encode(&mut stored);
-                        prop_assert!(Event::decode(stored.into()).is_ok());
+                        prop_assert!(Event::decode(&stored.into()).is_ok());
                     }
                 }
             }

@@ -1,63 +1,120 @@
-//! The attempt: an actor that lives as long as one delivery takes, and fails alone.
+//! The attempts of a forwarder: futures that its own context polls. What ends together is looked at together, and an
+//! attempt costs neither an actor nor a message.
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Message, Recipient, WrapFuture};
-use std::sync::Arc;
+use actix::{ActorContext, ActorFuture, Context};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, Stream};
+use smallvec::SmallVec;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::Forwarder;
 use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 use crate::supervision::breaker::Permit;
-use crate::supervision::running::named;
 use crate::target::{self, Mode, Outcome, Target};
 use crate::topic::Delivery;
 
-/// An attempt is over.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+/// How often what ended is looked at in one turn of the actor; attempts that end as soon as they begin would keep the
+/// thread.
+const ROUNDS: usize = 8;
+
+/// The deliveries of one attempt: one, or a batch.
+pub(super) type Batch = SmallVec<[Delivery; 1]>;
+
+/// An attempt that is over.
 pub(super) struct Done {
-    pub(super) results: Vec<(Delivery, Outcome)>,
+    pub(super) results: SmallVec<[(Delivery, Outcome); 1]>,
     pub(super) permit: Permit,
     pub(super) took: Duration,
 }
 
-/// One attempt: lives as long as it takes, and fails alone.
-pub(super) struct Attempt {
-    pub(super) target: Arc<dyn Target>,
-    pub(super) batch: Option<Vec<Delivery>>,
-    pub(super) permit: Permit,
-    pub(super) to: Recipient<Done>,
-    /// Whose attempt it is: what its log lines are marked with.
-    pub(super) actor: Arc<str>,
+/// The attempts that are being made. Dropped with their forwarder, they are abandoned: as after a crash, nobody knows
+/// what became of them, and they are made again under the same idempotency id.
+#[derive(Default)]
+pub(super) struct Attempts {
+    running: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Of the turn that looks after them.
+    waker: Option<Waker>,
 }
 
-impl Actor for Attempt {
-    type Context = Context<Self>;
+impl Attempts {
+    /// How many are being made.
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
 
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let (target, to, permit) = (self.target.clone(), self.to.clone(), self.permit);
-        let batch = self.batch.take().unwrap_or_default();
-        let made = async move {
+    /// Begins one.
+    pub(super) fn begin(&mut self, target: Arc<dyn Target>, batch: Batch, permit: Permit) {
+        self.running.push(Box::pin(async move {
             let started = Instant::now();
             let results = make(&*target, batch).await;
-            // The forwarder has room for every attempt that it started; when it was replaced, nobody needs the answer.
-            let sent = to.send(Done { results, permit, took: started.elapsed() }).await;
-            if sent.is_err() {
-                tracing::debug!("the forwarder was restarted during an attempt");
-            }
-        };
-        ctx.spawn(named(self.actor.clone(), made).into_actor(self).map(|(), _, ctx| ctx.stop()));
+            Done { results, permit, took: started.elapsed() }
+        }));
+    }
+
+    /// Has the forwarder take its turn soon: something has begun, or is to be answered.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Those that have ended by now.
+    fn ended(&mut self, task: &mut task::Context<'_>) -> Vec<Done> {
+        let mut ended = Vec::new();
+        while let Poll::Ready(Some(done)) = Pin::new(&mut self.running).poll_next(task) {
+            ended.push(done);
+        }
+        ended
     }
 }
 
-async fn make(target: &dyn Target, batch: Vec<Delivery>) -> Vec<(Delivery, Outcome)> {
+/// The turns of a forwarder: its attempts go on, and what ended is answered. It never ends by itself.
+pub(super) struct Turns;
+
+impl ActorFuture<Forwarder> for Turns {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        this: &mut Forwarder,
+        ctx: &mut Context<Forwarder>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        let Some(_busy) = this.life.enter_own() else {
+            ctx.stop();
+            return Poll::Ready(());
+        };
+        if this.attempts.waker.as_ref().is_none_or(|known| !known.will_wake(task.waker())) {
+            this.attempts.waker = Some(task.waker().clone());
+        }
+        for round in 0..ROUNDS {
+            let ended = this.attempts.ended(task);
+            if ended.is_empty() {
+                break;
+            }
+            this.ended(ended, ctx);
+            if round + 1 == ROUNDS {
+                task.waker().wake_by_ref();
+            }
+        }
+        this.answer(ctx);
+        Poll::Pending
+    }
+}
+
+async fn make(target: &dyn Target, batch: Batch) -> SmallVec<[(Delivery, Outcome); 1]> {
     let now = Wall::now();
     if let Mode::Batch { .. } = target.mode() {
         let records: Vec<Arc<Record>> = batch.iter().map(|d| d.record.clone()).collect();
         let outcomes = target::attempt_batch(target, &records, now).await;
         return batch.into_iter().zip(outcomes).collect();
     }
-    let mut results = Vec::with_capacity(batch.len());
+    let mut results = SmallVec::new();
     for delivery in batch {
         let outcome =
             target::attempt(target, target::Delivery { record: &delivery.record, attempt: delivery.attempt, now })
@@ -69,13 +126,16 @@ async fn make(target: &dyn Target, batch: Vec<Delivery>) -> Vec<(Delivery, Outco
 
 /// What an attempt came to, in a line.
 pub(super) fn describe(outcome: &Outcome) -> Str {
+    /// Said of nearly all, so made once.
+    static USUAL: LazyLock<[Str; 3]> =
+        LazyLock::new(|| ["delivered", "delivered, status 200", "delivered, status 204"].map(Str::from));
     match outcome {
         Outcome::Delivered { detail } => match (detail.status, &detail.path) {
-            (Some(204), _) => "delivered, status 204".into(),
-            (Some(200), _) => "delivered, status 200".into(),
+            (Some(200), _) => USUAL[1].clone(),
+            (Some(204), _) => USUAL[2].clone(),
             (Some(status), _) => format!("delivered, status {status}").into(),
             (None, Some(path)) => path.clone(),
-            (None, None) => "delivered".into(),
+            (None, None) => USUAL[0].clone(),
         },
         Outcome::Failed(failure) => format!("{}: {}", failure.class.name(), failure.message).into(),
     }

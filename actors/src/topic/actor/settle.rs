@@ -22,7 +22,7 @@ impl Topic {
         let stored = durable_topic && served.spec.durable;
         let mut ops = Ops::new();
         // What is told of it goes into the same write, and alone is not worth a sync.
-        let mut told = Ops::new();
+        let mut told = Vec::new();
         let (tail, stored_log) = (&self.tail, &self.spec.log);
         // `None` where retention has removed it; one that is damaged is told by its place.
         let record_of = |seq| {
