@@ -413,7 +413,7 @@ fn get_pairs(b: &mut &[u8], like: &[(Str, Str)]) -> Result<Vec<(Str, Str)>, Deco
     if n > b.remaining() / 2 {
         return Err(DecodeError::Short);
     }
-    let mut pairs = Vec::with_capacity(n);
+    let mut pairs = Vec::with_capacity(n.min(64));
     for at in 0..n {
         let like = like.get(at);
         pairs.push((get_str(b, like.map(|pair| &pair.0))?, get_str(b, like.map(|pair| &pair.1))?));

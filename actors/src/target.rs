@@ -233,8 +233,8 @@ pub enum Mode {
     },
 }
 
-/// A place that results go to. One attempt a call; no call waits for longer than the target's time-out, but a file
-/// system that hangs. Dropping the future abandons the attempt: whether it took effect is then unknown, as after a
+/// A place that results go to. One attempt a call; no call waits for longer than the target's time-out (twice of it, where a
+/// batch has to be sent in parts), but a file system that hangs. Dropping the future abandons the attempt: whether it took effect is then unknown, as after a
 /// crash.
 pub trait Target: Send + Sync + std::fmt::Debug {
     /// `http`, `file`, …
@@ -299,7 +299,7 @@ pub(crate) fn placed(result: Result<Str, Failure>, sent: u64, took: Duration) ->
 
 /// One attempt in which a panic is a failure of class [`FailureClass::Panic`]: what the forwarder calls.
 pub async fn attempt(target: &dyn Target, delivery: Delivery<'_>) -> Outcome {
-    match AssertUnwindSafe(target.deliver(delivery)).catch_unwind().await {
+    match AssertUnwindSafe(async { target.deliver(delivery).await }).catch_unwind().await {
         Ok(outcome) => outcome,
         Err(panic) => Outcome::Failed(panicked(panic.as_ref())),
     }
@@ -307,7 +307,7 @@ pub async fn attempt(target: &dyn Target, delivery: Delivery<'_>) -> Outcome {
 
 /// A batch in which a panic is a failure of class [`FailureClass::Panic`] of every record in it.
 pub async fn attempt_batch(target: &dyn Target, records: &[Arc<Record>], now: Wall) -> Vec<Outcome> {
-    match AssertUnwindSafe(target.deliver_batch(records, now)).catch_unwind().await {
+    match AssertUnwindSafe(async { target.deliver_batch(records, now).await }).catch_unwind().await {
         Ok(outcomes) => outcomes,
         Err(panic) => vec![Outcome::Failed(panicked(panic.as_ref())); records.len()],
     }

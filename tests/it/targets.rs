@@ -54,6 +54,12 @@ async fn a_target_that_is_gone_is_disabled_and_keeps_its_events_until_it_is_enab
     assert_eq!(receiver.ids("/gone"), ids(&sent), "all that was kept, the refused one too");
     assert_eq!(receiver.seen("/gone").len(), 5);
     assert_eq!(events(&service, "hexafn.dead.target.gone").await, [] as [Value; 0]);
+
+    // A reset brings it back as well, and for good.
+    service.ask(&["target", "disable", "gone"]);
+    service.ask(&["target", "reset", "gone"]);
+    service.kill_and_restart();
+    breaker(&service, "gone", "closed").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -110,6 +110,13 @@ impl Tally {
         self.record.load(Ordering::Relaxed).checked_sub(1)
     }
 
+    /// A sign of life of the handler that runs, at a record.
+    fn beat(&self, record: u64) {
+        self.record.store(record.saturating_add(1), Ordering::Relaxed);
+        // By two, so that it stays odd: the handler runs on.
+        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(2), Ordering::Relaxed);
+    }
+
     fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Acquire)
     }
@@ -122,6 +129,17 @@ impl Tally {
         if !self.is_revoked() {
             notified.await;
         }
+    }
+}
+
+/// Signs of life of an actor, for work within one of its handlers.
+#[derive(Debug, Clone)]
+pub struct Pulse(Arc<Tally>);
+
+impl Pulse {
+    /// It is at this record.
+    pub fn beat(&self, record: u64) {
+        self.0.beat(record);
     }
 }
 
@@ -294,10 +312,12 @@ impl Lifeline {
     /// Names the record that is worked on from here to the end of the handler, so that a failure can name its culprit. Also a
     /// sign of life: a handler that goes from record to record does not hang, however many there are.
     pub fn working_on(&self, record: u64) {
-        let tally = &self.shared.tally;
-        tally.record.store(record.saturating_add(1), Ordering::Relaxed);
-        // By two, so that it stays odd: the handler runs on.
-        tally.turns.store(tally.turns.load(Ordering::Relaxed).wrapping_add(2), Ordering::Relaxed);
+        self.shared.tally.beat(record);
+    }
+
+    /// For work that the actor's handlers poll, and that must not be taken for a hang.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.shared.tally))
     }
 
     /// Whether this incarnation was replaced: what it still does must have no effect.

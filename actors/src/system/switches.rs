@@ -146,11 +146,9 @@ impl System {
         self.target(name).await
     }
 
-    /// Closes a target's breaker and makes what waits due now.
+    /// Closes a target's breaker and makes what waits due now. One that was off is on from now on, also after a restart.
     pub async fn reset_target(&self, name: &str) -> Result<TargetStatus, Error> {
-        let front = self.target_front(name)?;
-        let gone = |_| Error::Gone("the forwarder is being restarted");
-        front.send(ForwarderMessage::Switch(true)).await.map_err(gone)?;
+        self.switch_target(name, true).await?;
         self.0.cast.act(&subscription_name(name), Act::RetryNow).await?;
         self.target(name).await
     }

@@ -214,7 +214,7 @@ impl Forwarder {
                 self.queued_bytes -= size;
                 batch.extend(self.queue.pop_front().map(|(delivery, _)| delivery));
             }
-            self.attempts.begin(self.spec.target.clone(), batch, permit);
+            self.attempts.begin(self.spec.target.clone(), batch, permit, self.life.pulse());
         }
     }
 
@@ -407,7 +407,7 @@ impl Forwarder {
 
     /// Says how much may be with this target, to every topic that delivers here.
     fn credit(&self, credit: Option<usize>) {
-        self.spec.limit.set(if self.off { Some(0) } else { credit });
+        self.spec.limit.set(if self.off || self.stopping { Some(0) } else { credit });
         let again = self.open.values().filter(|front| !front.leads_where(&self.spec.outbox));
         for topic in std::iter::once(&self.spec.outbox).chain(again) {
             if let Err(error) = topic.try_send(TopicMessage::Look) {
@@ -522,8 +522,8 @@ impl Handler<Deliveries> for Forwarder {
 impl Handler<Stop> for Forwarder {
     type Result = ();
 
-    /// Attempts that are being made end first (the supervisor's deadline is longer than theirs), so that an orderly
-    /// stop repeats none.
+    /// Attempts that are being made end first, as far as the supervisor's patience goes: at the end of the service that is
+    /// `server.drain`, at a reload a few seconds, so that a target that hangs does not delay it.
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
         self.stopping = true;
         // Else what is given back would come again at once, until the last attempt has ended.

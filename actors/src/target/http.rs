@@ -169,7 +169,7 @@ impl HttpTarget {
         let start = Instant::now();
         let mut detail = Detail::default();
         let result = match self.request(delivery) {
-            Ok(request) => self.send(request, delivery.now, &mut detail).await,
+            Ok(request) => self.send(request, delivery.now, self.timeout, &mut detail).await,
             Err(failure) => Err(failure),
         };
         detail.took = start.elapsed();
@@ -179,17 +179,23 @@ impl HttpTarget {
         }
     }
 
-    fn too_slow(&self, host: &str, detail: &Detail) -> Failure {
+    fn too_slow(&self, host: &str, within: Duration, detail: &Detail) -> Failure {
         let seen = match detail.status {
             Some(status) => format!("answered {status}, but the answer did not end"),
             None => "did not answer".into(),
         };
-        let limit = Span(self.timeout);
+        let limit = Span(within);
         Failure::new(FailureClass::Timeout, format!("`{host}` {seen} within {limit} (`timeout` of the target)"))
     }
 
-    /// Sends a request and reads its answer, within the time-out.
-    async fn send(&self, request: Request, now: Wall, detail: &mut Detail) -> Result<Answer, Failure> {
+    /// Sends a request and reads its answer, within a time of at most the time-out.
+    async fn send(
+        &self,
+        request: Request,
+        now: Wall,
+        within: Duration,
+        detail: &mut Detail,
+    ) -> Result<Answer, Failure> {
         detail.sent = request.body().and_then(|b| b.as_bytes()).map_or(0, |b| b.len() as u64);
         // Said when it fails. A constant one is looked for only then.
         let named = matches!(self.url, Address::Template(_)).then(|| host_of(request.url()));
@@ -197,9 +203,9 @@ impl HttpTarget {
             (Address::Constant { url, .. }, _) => host_of(url),
             (Address::Template(_), named) => named.unwrap_or_default(),
         };
-        match tokio::time::timeout(self.timeout, self.exchange(request, now, detail)).await {
+        match tokio::time::timeout(within, self.exchange(request, now, detail)).await {
             Ok(result) => result.map_err(|failure| with_host(failure, &host())),
-            Err(_) => Err(self.too_slow(&host(), detail)),
+            Err(_) => Err(self.too_slow(&host(), within, detail)),
         }
     }
 

@@ -5,7 +5,8 @@ use actix::{ActorContext, ActorFuture, Context};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream};
 use smallvec::SmallVec;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
 use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 use crate::supervision::breaker::Permit;
-use crate::target::{self, Mode, Outcome, Target};
+use crate::supervision::lifeline::Pulse;
+use crate::target::{self, Failure, FailureClass, Mode, Outcome, Target};
 use crate::topic::Delivery;
 
 /// How often what ended is looked at in one turn of the actor; attempts that end as soon as they begin would keep the
@@ -48,11 +50,17 @@ impl Attempts {
     }
 
     /// Begins one.
-    pub(super) fn begin(&mut self, target: Arc<dyn Target>, batch: Batch, permit: Permit) {
+    pub(super) fn begin(&mut self, target: Arc<dyn Target>, batch: Batch, permit: Permit, pulse: Pulse) {
         self.running.push(Box::pin(async move {
             let started = Instant::now();
-            let results = make(&*target, batch).await;
-            Done { results, permit, took: started.elapsed() }
+            let first = batch.first().map_or(0, |delivery| delivery.record.seq);
+            let mut made = pin!(make(&*target, batch));
+            // To make the bodies of many attempts takes its time, and is no hang.
+            let results = poll_fn(|task| {
+                pulse.beat(first);
+                made.as_mut().poll(task)
+            });
+            Done { results: results.await, permit, took: started.elapsed() }
         }));
     }
 
@@ -94,6 +102,11 @@ impl ActorFuture<Forwarder> for Turns {
         }
         for round in 0..ROUNDS {
             let ended = this.attempts.ended(task);
+            // Replaced while that took so long: what it came to is not this incarnation's to tell.
+            if this.life.is_revoked() {
+                ctx.stop();
+                return Poll::Ready(());
+            }
             if ended.is_empty() {
                 break;
             }
@@ -112,6 +125,9 @@ async fn make(target: &dyn Target, batch: Batch) -> SmallVec<[(Delivery, Outcome
     if let Mode::Batch { .. } = target.mode() {
         let records: Vec<Arc<Record>> = batch.iter().map(|d| d.record.clone()).collect();
         let outcomes = target::attempt_batch(target, &records, now).await;
+        let missing =
+            || Outcome::Failed(Failure::new(FailureClass::Panic, "the target gave no outcome for this event"));
+        let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(missing));
         return batch.into_iter().zip(outcomes).collect();
     }
     let mut results = SmallVec::new();

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 use super::request::Head;
@@ -34,13 +35,17 @@ impl HttpTarget {
         let deadline = started + self.timeout * 2;
         let mut work = self.by_head(records, now, &mut outcomes);
         while let Some((head, members)) = work.pop() {
-            if Instant::now() >= deadline {
-                let late = Failure::new(FailureClass::Timeout, "the batch was sent in parts, and its time is over");
+            let left = deadline.saturating_duration_since(Instant::now());
+            // A part that is cut off may have arrived all the same, so none begins that has hardly any time.
+            if left < self.timeout / 4 {
+                let late = "the batch was sent in parts, and its time (twice `timeout`) is over";
+                let late = Failure::new(FailureClass::Timeout, late);
                 members.iter().for_each(|&at| outcomes[at] = Some(Outcome::Failed(late.clone())));
                 continue;
             }
             let mut detail = Detail::default();
-            let (members, sent) = self.send_many(&head, members, records, now, &mut outcomes, &mut detail).await;
+            let (members, sent) =
+                self.send_many(&head, members, (records, now), left, &mut outcomes, &mut detail).await;
             detail.took = started.elapsed();
             match sent {
                 Ok(answer) if answer.status.as_u16() == 207 => {
@@ -99,8 +104,8 @@ impl HttpTarget {
         &self,
         head: &Head,
         members: Vec<usize>,
-        records: &[Arc<Record>],
-        now: Wall,
+        (records, now): (&[Arc<Record>], Wall),
+        left: Duration,
         outcomes: &mut [Option<Outcome>],
         detail: &mut Detail,
     ) -> (Vec<usize>, Result<Answer, Failure>) {
@@ -120,7 +125,7 @@ impl HttpTarget {
         let id = id_of(rest.iter().map(|&at| &records[at]));
         let request = self.finish(head.clone(), body, &id, &records[first].event.trace, now);
         let sent = match request {
-            Ok(request) => self.send(request, now, detail).await,
+            Ok(request) => self.send(request, now, self.timeout.min(left), detail).await,
             Err(failure) => Err(failure),
         };
         (rest, sent)

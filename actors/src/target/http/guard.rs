@@ -6,11 +6,14 @@
 //! crate turns every spelling of an IPv4 address (decimal, octal, hexadecimal, short) into the one that is checked.
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Shared};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 use url::{Host, Url};
 
 use crate::target::Lookup;
@@ -106,17 +109,31 @@ pub fn special_range(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// Names that one target looks up at a time.
+const LOOKUPS: usize = 16;
+/// Whoever asks for a name after so long begins another lookup.
+const STALE: Duration = Duration::from_secs(30);
+
+type Found = Result<Vec<IpAddr>, Arc<std::io::Error>>;
+
+struct UnderWay {
+    since: Instant,
+    found: Shared<BoxFuture<'static, Found>>,
+}
+
 /// Decides over addresses, and resolves names for the client so that it only ever connects to what was decided.
 #[derive(Clone)]
 pub struct Guard {
     allowed: Arc<[IpNet]>,
     lookup: Arc<dyn Lookup>,
+    /// The lookups under way, by name. They go on when whoever asked has given up, and each may keep a thread as long.
+    under_way: Arc<Mutex<HashMap<String, UnderWay>>>,
 }
 
 impl Guard {
     /// A guard that lets through public addresses and the networks given.
     pub fn new(allowed: Arc<[IpNet]>, lookup: Arc<dyn Lookup>) -> Self {
-        Self { allowed, lookup }
+        Self { allowed, lookup, under_way: Arc::default() }
     }
 
     /// Decides over one address of a host.
@@ -153,7 +170,7 @@ impl Guard {
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(self.check(bare, address)?);
         }
-        let found = self.lookup.lookup(bare.to_owned()).await?;
+        let found = self.found(bare).await?;
         if found.is_empty() {
             return Err(Unreachable::NoAddress(bare.to_owned()));
         }
@@ -170,7 +187,7 @@ impl Guard {
             return Ok(vec![address]);
         }
         let (mut allowed, mut refused) = (Vec::new(), None);
-        for address in self.lookup.lookup(host.to_owned()).await? {
+        for address in self.found(host).await? {
             match self.check(host, address) {
                 Ok(()) => allowed.push(address),
                 Err(reason) => refused = refused.or(Some(reason)),
@@ -181,6 +198,42 @@ impl Guard {
             (true, None) => Err(Unreachable::NoAddress(host.to_owned())),
             (false, _) => Ok(allowed),
         }
+    }
+
+    /// What a name resolves to, unchecked. All who ask at the same time share one lookup, and names that nobody answers for keep no
+    /// more than [`LOOKUPS`] threads.
+    async fn found(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
+        let found = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            match under_way.get(host).filter(|known| known.since.elapsed() < STALE) {
+                Some(known) => known.found.clone(),
+                None if under_way.len() >= LOOKUPS && !under_way.contains_key(host) => {
+                    let full = format!("{LOOKUPS} other names are being looked up, and none of them is answered");
+                    return Err(std::io::Error::other(full));
+                }
+                None => {
+                    let since = Instant::now();
+                    let found = self.look_up(host.to_owned(), since).boxed().shared();
+                    under_way.insert(host.to_owned(), UnderWay { since, found: found.clone() });
+                    found
+                }
+            }
+        };
+        found.await.map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
+    }
+
+    /// In a task of its own, which ends when it is answered, whoever still waits.
+    fn look_up(&self, host: String, since: Instant) -> impl Future<Output = Found> + Send + 'static {
+        let (lookup, under_way) = (self.lookup.lookup(host.clone()), self.under_way.clone());
+        let asked = tokio::spawn(async move {
+            let found = lookup.await.map_err(Arc::new);
+            let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            if under_way.get(&host).is_some_and(|known| known.since == since) {
+                under_way.remove(&host);
+            }
+            found
+        });
+        async move { asked.await.unwrap_or_else(|error| Err(Arc::new(std::io::Error::other(error)))) }
     }
 
     async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
@@ -237,6 +290,41 @@ mod tests {
     fn guard(allowed: &[&str]) -> Guard {
         let allowed: Vec<String> = allowed.iter().map(|s| (*s).to_owned()).collect();
         Guard::new(parse_networks(&allowed).unwrap().into(), Arc::new(SystemLookup))
+    }
+
+    /// Counts lookups that have begun, and answers none.
+    #[derive(Default)]
+    struct Unanswered(std::sync::atomic::AtomicUsize);
+
+    impl Lookup for Unanswered {
+        fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_that_gave_up_on_a_name_leave_one_lookup_behind_and_hold_up_no_other_name() {
+        let lookup = Arc::new(Unanswered::default());
+        let guard = Guard::new(Arc::new([]), lookup.clone());
+        let ask = async |name: &str| tokio::time::timeout(Duration::from_millis(100), guard.addresses(name)).await;
+        let begun = || lookup.0.load(std::sync::atomic::Ordering::SeqCst);
+        for _ in 0..20 {
+            assert!(ask("never.example").await.is_err(), "nobody answers");
+        }
+        assert_eq!(begun(), 1);
+        for n in 1..LOOKUPS {
+            assert!(ask(&format!("never-{n}.example")).await.is_err());
+        }
+        assert_eq!(begun(), LOOKUPS);
+        let refused = ask("one-more.example").await.unwrap().unwrap_err();
+        assert!(refused.to_string().contains("16 other names"), "{refused}");
+        assert_eq!(begun(), LOOKUPS);
+        tokio::time::advance(STALE).await;
+        assert!(ask("never.example").await.is_err());
+        assert_eq!(begun(), LOOKUPS + 1, "asked anew after a while");
+        let other = Guard::new(Arc::new([]), Arc::new(SystemLookup));
+        assert!(other.addresses("localhost").await.is_err(), "a name that is answered is judged as before");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Where jobs forward to. Counts requests and distinct `webhook-id`s, and how long each event that carries its time took
-//! from when it was due. `GET /count` tells, `POST /reset` forgets. PORT: where it listens.
+//! from when it was due. `GET /count` tells, `POST /reset` forgets. PORT: where it listens. Bad neighbours are at `/hang`, which never
+//! answers, `/busy`, which answers 503, and `/slow`, which takes 200 ms.
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use hexafn_rig::histogram::Histogram;
 use hexafn_rig::{now, stamp};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,6 +49,19 @@ async fn reset(seen: web::Data<Mutex<Seen>>) -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
+async fn hang() -> HttpResponse {
+    std::future::pending().await
+}
+
+async fn busy() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().finish()
+}
+
+async fn slow() -> HttpResponse {
+    actix_web::rt::time::sleep(Duration::from_millis(200)).await;
+    HttpResponse::NoContent().finish()
+}
+
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
     let port: u16 = std::env::var("PORT").ok().and_then(|p| p.parse().ok()).unwrap_or(9099);
@@ -57,6 +72,9 @@ async fn main() -> std::io::Result<()> {
             .route("/count", web::get().to(count))
             .route("/reset", web::post().to(reset))
             .route("/sink", web::post().to(take))
+            .route("/hang", web::post().to(hang))
+            .route("/busy", web::post().to(busy))
+            .route("/slow", web::post().to(slow))
     })
     .workers(1)
     .bind(("127.0.0.1", port))?
