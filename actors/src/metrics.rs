@@ -1,6 +1,6 @@
 //! The metrics, in one place: every family with its labels. Components keep a handle to their own series, so that
 //! counting is one atomic addition; labels are names from the configuration, and topic names beyond
-//! [`MAX_TOPIC_SERIES`] share the series `other`, so cardinality is bounded.
+//! [`MAX_TOPIC_SERIES`] share the series `other`, so cardinality is bounded. A gauge of `other` is the sum of its topics.
 
 use prometheus::core::{Collector, Metric};
 use prometheus::{
@@ -9,8 +9,10 @@ use prometheus::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::event::Str;
 
 /// Topics with a series of their own.
 pub const MAX_TOPIC_SERIES: usize = 500;
@@ -73,8 +75,22 @@ pub struct Metrics {
     pub trace_steps_dropped: IntCounter,
     /// Spans by what became of them: `exported`, `dropped`.
     pub spans: IntCounterVec,
-    topics_seen: AtomicUsize,
+    topics: Mutex<TopicSeries>,
 }
+
+/// Which topics have series of their own, and what the others say together.
+#[derive(Default)]
+struct TopicSeries {
+    /// Each topic, and whether it has its own.
+    own: HashMap<Str, bool>,
+    /// How many have.
+    named: usize,
+    /// What each subscription last said of each topic that has none: lag, in flight, waiting.
+    others: HashMap<(Str, Str), [i64; 3]>,
+}
+
+/// The label of all topics beyond the bound.
+const OTHER: &str = "other";
 
 fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, c: prometheus::Result<C>) -> C {
     // Names and labels are constants of this file and a test makes the whole set, so neither step can fail at run time.
@@ -194,14 +210,68 @@ impl Metrics {
                 IntCounter::new("hexafn_trace_steps_dropped_total", "Trace steps dropped, the recorder being busy."),
             ),
             spans: counter("hexafn_spans_total", "Spans of traces by what became of them.", &["outcome"]),
-            topics_seen: AtomicUsize::new(0),
+            topics: Mutex::default(),
             registry: r,
         }
     }
 
-    /// The label of a topic's series: its name, or `other` beyond the bound. Ask once per topic.
+    fn topics(&self) -> MutexGuard<'_, TopicSeries> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The label of a topic's series: its name, or `other` beyond the bound. It stays until the topic is
+    /// [forgotten](Self::forget_topic).
     pub fn topic_label<'a>(&self, topic: &'a str) -> &'a str {
-        if self.topics_seen.fetch_add(1, Ordering::Relaxed) < MAX_TOPIC_SERIES { topic } else { "other" }
+        if self.topics().is_own(topic) { topic } else { OTHER }
+    }
+
+    /// Says how a subscription stands on a topic: its lag, what is in flight, what waits for another attempt.
+    pub fn subscription(&self, subscription: &Str, topic: &Str, now: [i64; 3]) {
+        let gauges = [&self.subscription_lag, &self.subscription_in_flight, &self.subscription_waiting];
+        let mut topics = self.topics();
+        if topics.is_own(topic) {
+            for (gauge, now) in gauges.iter().zip(now) {
+                gauge.with_label_values(&[&**subscription, &**topic]).set(now);
+            }
+            return;
+        }
+        let before = topics.others.insert((subscription.clone(), topic.clone()), now).unwrap_or_default();
+        for (gauge, change) in gauges.iter().zip(now.iter().zip(before).map(|(now, before)| now - before)) {
+            gauge.with_label_values(&[&**subscription, OTHER]).add(change);
+        }
+    }
+
+    /// A subscription is not served on a topic any more.
+    pub fn forget_subscription(&self, subscription: &Str, topic: &Str) {
+        let gauges = [&self.subscription_lag, &self.subscription_in_flight, &self.subscription_waiting];
+        let mut topics = self.topics();
+        let Some(said) = topics.others.remove(&(subscription.clone(), topic.clone())) else {
+            for gauge in gauges {
+                // It has none when it left before it was first looked at.
+                gauge.remove_label_values(&[&**subscription, &**topic]).ok();
+            }
+            return;
+        };
+        let last = !topics.others.keys().any(|(name, _)| name == subscription);
+        for (gauge, said) in gauges.iter().zip(said) {
+            gauge.with_label_values(&[&**subscription, OTHER]).sub(said);
+            if last {
+                gauge.remove_label_values(&[&**subscription, OTHER]).ok();
+            }
+        }
+    }
+
+    /// A topic is gone; these subscriptions were served on it.
+    pub fn forget_topic(&self, topic: &Str, served: &[Str]) {
+        for subscription in served {
+            self.forget_subscription(subscription, topic);
+        }
+        let mut topics = self.topics();
+        if topics.own.remove(topic) == Some(true) {
+            topics.named -= 1;
+            // It has none when nothing was appended.
+            self.topic_records.remove_label_values(&[&**topic]).ok();
+        }
     }
 
     /// Adds a further collector (the journal's, the process's).
@@ -212,6 +282,18 @@ impl Metrics {
     /// The exposition text (Prometheus text format 0.0.4).
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl TopicSeries {
+    fn is_own(&mut self, topic: &str) -> bool {
+        if let Some(own) = self.own.get(topic) {
+            return *own;
+        }
+        let own = self.named < MAX_TOPIC_SERIES;
+        self.named += usize::from(own);
+        self.own.insert(topic.into(), own);
+        own
     }
 }
 
@@ -455,9 +537,37 @@ mod tests {
     #[test]
     fn topic_series_are_bounded() {
         let metrics = Metrics::new();
-        for _ in 0..MAX_TOPIC_SERIES {
-            assert_eq!(metrics.topic_label("t"), "t");
+        for n in 0..MAX_TOPIC_SERIES {
+            let name = format!("t{n}");
+            assert_eq!(
+                (metrics.topic_label(&name), metrics.topic_label(&name)),
+                (&*name, &*name),
+                "a restart takes no other"
+            );
         }
-        assert_eq!(metrics.topic_label("t"), "other");
+        assert_eq!(metrics.topic_label("more"), "other");
+        metrics.forget_topic(&"t7".into(), &[]);
+        assert_eq!(metrics.topic_label("more"), "other", "a counter that goes on under another name would count twice");
+        assert_eq!(metrics.topic_label("new"), "new", "in place of the one that is gone");
+    }
+
+    #[test]
+    fn a_gauge_of_all_other_topics_is_their_sum() {
+        let metrics = Metrics::new();
+        let (s, t, a, b): (Str, Str, Str, Str) = ("s".into(), "t0".into(), "a".into(), "b".into());
+        for n in 0..MAX_TOPIC_SERIES {
+            assert_ne!(metrics.topic_label(&format!("t{n}")), OTHER);
+        }
+        let lag = |topic: &str| metrics.subscription_lag.with_label_values(&["s", topic]).get();
+        for (topic, said) in [(&t, 1), (&a, 10), (&b, 100), (&a, 20), (&a, 20)] {
+            metrics.subscription(&s, topic, [said, 0, 0]);
+        }
+        assert_eq!((lag("t0"), lag("other")), (1, 120));
+        metrics.forget_subscription(&s, &a);
+        assert_eq!((lag("t0"), lag("other")), (1, 100));
+        metrics.forget_topic(&b, std::slice::from_ref(&s));
+        let text = metrics.render().unwrap();
+        assert!(text.contains(r#"lag_records{subscription="s",topic="t0"} 1"#), "{text}");
+        assert!(!text.contains(r#"topic="other""#), "{text}");
     }
 }

@@ -288,11 +288,9 @@ impl Topic {
         let (next, on_disk) = (self.next, self.on_disk());
         let mut ops = Ops::new();
         for served in &mut self.served {
-            let labels = [&*served.spec.name, &self.label];
-            let lag = served.state.lag(next);
-            self.spec.metrics.subscription_lag.with_label_values(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
-            self.spec.metrics.subscription_in_flight.with_label_values(&labels).set(served.state.in_flight() as i64);
-            self.spec.metrics.subscription_waiting.with_label_values(&labels).set(served.state.waiting().len() as i64);
+            let lag = i64::try_from(served.state.lag(next)).unwrap_or(i64::MAX);
+            let said = [lag, served.state.in_flight() as i64, served.state.waiting().len() as i64];
+            self.spec.metrics.subscription(&served.spec.name, &self.spec.handle.name, said);
             if std::mem::take(&mut served.dirty) && on_disk && served.spec.durable {
                 let value = served.state.cursor().encode();
                 ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic), value });
@@ -486,12 +484,7 @@ impl Handler<TopicMessage> for Topic {
                 }
             }
             TopicMessage::Detach { subscription, forget } => {
-                let metrics = &self.spec.metrics;
-                for gauge in [&metrics.subscription_lag, &metrics.subscription_in_flight, &metrics.subscription_waiting]
-                {
-                    // It has none when it left before it was first looked at.
-                    gauge.remove_label_values(&[&*subscription, &*self.label]).ok();
-                }
+                self.spec.metrics.forget_subscription(&subscription, &self.spec.handle.name);
                 // What is in flight is nobody's now; what comes of it all the same is stale.
                 self.restarted(&subscription, None, ctx);
                 let left = self.served.iter().position(|s| s.spec.name == subscription);
