@@ -106,6 +106,8 @@ mod overload;
 mod process;
 #[path = "it/reload.rs"]
 mod reload;
+#[path = "it/removal.rs"]
+mod removal;
 #[path = "it/rerun.rs"]
 mod rerun;
 #[path = "it/s3.rs"]

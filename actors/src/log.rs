@@ -114,6 +114,16 @@ pub enum Op {
         /// The first record that stays.
         below: Seq,
     },
+    /// Removes a topic with all that is stored of it. Its number is not given again. Nothing of the same group may follow
+    /// that is about the topic.
+    Remove {
+        /// The topic.
+        topic: TopicId,
+        /// Only when this is its next sequence: where something came meanwhile, nothing of it is removed.
+        next: Option<Seq>,
+        /// What else belongs to it.
+        keys: Vec<(Table, Vec<u8>)>,
+    },
 }
 
 /// When a commit is answered.
@@ -175,6 +185,8 @@ impl Epochs {
 pub struct Receipt {
     /// One entry per [`Op::Append`].
     pub appended: SmallVec<[Appended; 2]>,
+    /// Whether a topic was removed.
+    pub removed: bool,
 }
 
 /// What became of one append.

@@ -47,6 +47,7 @@ mod functions;
 pub mod outside;
 pub mod probe;
 mod pulls;
+mod removal;
 mod switches;
 
 pub use apply::{Applied, chains_of, functions_of, outbox_of, topic_of};
@@ -104,6 +105,16 @@ pub enum Error {
         name: String,
         /// What there is.
         near: String,
+    },
+    /// Something that is defined uses a topic by its name.
+    #[error(
+        "topic `{topic}` is used by {by}; take that out of the configuration first, or empty the topic with `hexafn topic trim`"
+    )]
+    InUse {
+        /// The topic.
+        topic: Str,
+        /// What uses it.
+        by: String,
     },
     /// Too busy: answer 503.
     #[error("the journal has as much to do as it may hold; try again in a second")]
@@ -336,7 +347,11 @@ impl System {
             Err(SendError::Full(_)) => return Err(Error::Busy),
             Err(SendError::Closed(_)) => return Err(log::Error::Stopped.into()),
         }
-        Ok(answer.await.map_err(|_| log::Error::Stopped)??)
+        match answer.await.map_err(|_| log::Error::Stopped)? {
+            // It was there when its number was asked for.
+            Err(log::Error::NoTopic(_)) => Err(Error::Gone("the topic was removed meanwhile; send it again")),
+            receipt => Ok(receipt?),
+        }
     }
 
     /// Publishes to a topic, by its durability.

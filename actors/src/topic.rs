@@ -394,4 +394,7 @@ pub struct TopicHandle {
     /// The newest durable sequence: raised by the journal before it tells the topic, so that a message which found
     /// the mailbox full is made up for.
     pub newest: Arc<AtomicU64>,
+    /// The last sequence that viewers were shown, or had read by themselves when they joined: outlives the actor, so
+    /// that its successor shows what came between.
+    pub shown: Arc<AtomicU64>,
 }

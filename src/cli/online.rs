@@ -147,6 +147,14 @@ pub enum Topic {
         #[arg(long)]
         below: u64,
     },
+    /// Remove one that nothing is configured to use, with its events and the places of subscriptions.
+    Rm {
+        /// The topic.
+        name: String,
+        /// Also when a subscription has not handled all of its events.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 const SUBSCRIPTION: Columns<'static> = &[
@@ -199,6 +207,10 @@ pub fn topic(client: &Client, topic: Topic) -> Done {
                 &json!({ "topic": name, "below": below }),
                 &format!("events below {below} of {name} are removed"),
             )
+        }
+        Topic::Rm { name, force } => {
+            client.delete(&format!("/admin/topics/{}?force={force}", part(&name)))?;
+            done(client, &json!({ "topic": name, "did": "rm" }), &format!("{name} is removed"))
         }
     }
 }

@@ -38,6 +38,12 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("post", "/admin/simulate", "What triggers would do with an event, without any effect", "triggers:read:*"),
     ("get", "/admin/topics", "Topics with their subscriptions", "topics:read:*"),
     ("get", "/admin/topics/{name}", "One topic", "topics:read:{name}"),
+    (
+        "delete",
+        "/admin/topics/{name}",
+        "Remove one that nothing is configured to use, with all that is stored of it",
+        "topics:write:{name}",
+    ),
     ("get", "/admin/topics/{name}/events", "Read events from a sequence on", "topics:read:{name}"),
     ("post", "/admin/topics/{name}/events", "Publish an event; 202 after it is on disk", "events:write:{name}"),
     ("delete", "/admin/topics/{name}/events", "Remove the events below a sequence", "topics:write:{name}"),

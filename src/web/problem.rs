@@ -129,6 +129,7 @@ impl From<topic::cast::Error> for Problem {
             E::Name(_) => Self::new(400, "topic-name", e.to_string()),
             E::TooMany(_) => Self::new(507, "too-many-topics", e.to_string()),
             E::Unknown { .. } => Self::new(404, "topic-unknown", e.to_string()),
+            E::Needed { .. } => Self::new(409, "topic-needed", e.to_string()),
             E::Start(_) => Self::new(503, "topic-restarting", e.to_string()).retry_after(1),
         }
     }
@@ -143,6 +144,7 @@ impl From<system::Error> for Problem {
             E::Control(e) => e.into(),
             E::Unknown { kind, .. } => Self::new(404, format!("{kind}-unknown"), e.to_string()),
             E::Invalid(_) => Self::new(400, "subscription-invalid", e.to_string()),
+            E::InUse { .. } => Self::new(409, "topic-in-use", e.to_string()),
             E::NoAttempts(_) => Self::new(409, "target-is-topic", e.to_string()),
             E::Busy => Self::new(503, "overloaded", e.to_string()).retry_after(1),
             E::OverSize => Self::new(507, "storage-full", e.to_string()).retry_after(5),

@@ -153,6 +153,7 @@ fn bytes_of(op: &Op) -> usize {
         Op::Put { key, value, .. } => key.len() + value.len(),
         Op::Delete { key, .. } => key.len(),
         Op::Trim { .. } => 0,
+        Op::Remove { keys, .. } => keys.iter().map(|(_, key)| key.len()).sum(),
     }
 }
 
@@ -339,7 +340,7 @@ impl Handler<Commit> for Journal {
     fn handle(&mut self, commit: Commit, ctx: &mut Self::Context) {
         let Ok(_busy) = self.enter() else { return ctx.stop() };
         fail::fail_point!("journal-panic");
-        let Commit { ops, durability, back } = commit;
+        let Commit { mut ops, durability, back } = commit;
         let reply = match back {
             Back::Reply(reply) => Some(reply),
             // What its sender sent before it died with an earlier incarnation: a cursor that counts a record as handled
@@ -351,7 +352,16 @@ impl Handler<Commit> for Journal {
             Back::Unawaited(_) => None,
         };
         let durability = if self.parts.options.lazy { Durability::Lazy } else { durability };
+        // What comes after it is held against the topics that are left.
+        let ends_group = ops.iter().any(|op| matches!(op, Op::Remove { .. }));
         match self.parts.log.admits(&ops) {
+            // A topic was removed while this was on its way. What goes there goes with it; what else a settlement writes must
+            // not, since its sender counts on all of it.
+            Err(Error::NoTopic(_)) if reply.is_none() => {
+                ops.retain(|op| !matches!(self.parts.log.admits(std::slice::from_ref(op)), Err(Error::NoTopic(_))));
+                self.pending.push(ops, durability, reply);
+                self.flush_soon(ctx);
+            }
             // What nobody waits for are settlements of topics: the reserve is there for them, so that deliveries go on
             // while the door is shut.
             Err(Error::Full) if reply.is_none() => {
@@ -360,7 +370,7 @@ impl Handler<Commit> for Journal {
             }
             Ok(()) => {
                 self.pending.push(ops, durability, reply);
-                self.flush_soon(ctx);
+                if ends_group { self.flush(ctx) } else { self.flush_soon(ctx) }
             }
             Err(error) => {
                 self.parts.refuse(reply, &error);

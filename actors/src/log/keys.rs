@@ -10,6 +10,7 @@
 //! | | 0x02 | | number of the last group, u64 |
 //! | | 0x03 | topic name | topic number, u32 |
 //! | | 0x04 | topic number u32 | [`Counters`] |
+//! | | 0x05 | | highest number of a topic that was removed, u32 |
 //! | | 0x10 to 0x13 | key in the [`Table`] | as given |
 //! | `log` | 0x20 | topic number u32, sequence u64 | a record: [`encode_record`] |
 //! | `dedupe` | 0x30 | length of scope u8, scope, id | [`Seen`] |
@@ -37,6 +38,8 @@ pub const CF_STATE: &str = "default";
 pub const KEY_FORMAT: [u8; 1] = [0x01];
 /// Key of the number of the last group.
 pub const KEY_GROUP: [u8; 1] = [0x02];
+/// Key of the highest number of a topic that was removed: it is not given again.
+pub const KEY_REMOVED: [u8; 1] = [0x05];
 const KIND_TOPIC_NAME: u8 = 0x03;
 const KIND_COUNTERS: u8 = 0x04;
 const KIND_RECORD: u8 = 0x20;
@@ -309,6 +312,7 @@ mod tests {
     fn stored_keys_are_forever() {
         assert_eq!(KEY_FORMAT, [1]);
         assert_eq!(KEY_GROUP, [2]);
+        assert_eq!(KEY_REMOVED, [5]);
         assert_eq!(hex::encode(topic_name("a.b")), "03612e62");
         assert_eq!(hex::encode(counters(TopicId(258))), "0400000102");
         assert_eq!(hex::encode(record(TopicId(1), 515)), "20000000010000000000000203");

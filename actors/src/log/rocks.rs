@@ -79,6 +79,15 @@ struct Writer {
 struct Topics {
     by_name: HashMap<Str, TopicId>,
     by_id: HashMap<u32, Arc<Topic>>,
+    /// The highest number of a topic that was removed.
+    removed: u32,
+}
+
+impl Topics {
+    /// The highest number that was ever given.
+    fn highest(&self) -> u32 {
+        self.by_id.keys().max().copied().unwrap_or(0).max(self.removed)
+    }
 }
 
 /// A topic as readers see it.
@@ -244,6 +253,10 @@ impl RocksLog {
         *db = Some(opened.db);
         writer.group = opened.group;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        // A removal may have been written and not been shown.
+        topics.by_id.retain(|id, _| opened.topics.by_id.contains_key(id));
+        topics.by_name.retain(|_, id| opened.topics.by_id.contains_key(&id.0));
+        topics.removed = opened.topics.removed;
         for (id, topic) in opened.topics.by_id {
             // The shared watermarks stay the same objects; the counters are what is on disk.
             match topics.by_id.get(&id) {
@@ -293,7 +306,7 @@ impl EventLog for RocksLog {
         self.check_failed()?;
         let mut appends = false;
         for op in ops {
-            if let Op::Append { topic, .. } | Op::Trim { topic, .. } = op {
+            if let Op::Append { topic, .. } | Op::Trim { topic, .. } | Op::Remove { topic, .. } = op {
                 self.topic_of(*topic)?;
                 appends |= matches!(op, Op::Append { .. });
             }

@@ -16,7 +16,7 @@ use crate::function;
 use crate::log::{Op, Ops, Record, Seq, Table};
 use crate::topic::cast;
 use crate::topic::cursor::Cursor;
-use crate::topic::{AGAIN, REPLAY_OF, TopicHandle, TopicMessage};
+use crate::topic::{AGAIN, REPLAY_OF, TopicHandle, TopicMessage, keys};
 
 /// What the topics of dead letters begin with; the subscription's name follows.
 pub const DEAD: &str = "hexafn.dead.";
@@ -93,12 +93,6 @@ pub fn mark<'e>(event: &'e Event, name: &str) -> Option<&'e Str> {
     event.extensions.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
 }
 
-fn key(topic: &TopicHandle) -> Vec<u8> {
-    let mut key = b"dead/".to_vec();
-    key.extend_from_slice(&topic.id.0.to_be_bytes());
-    key
-}
-
 /// The event as it was before it was given up, marked as one that comes again.
 fn revived(letter: &Record) -> Event {
     let mut event = letter.event.clone();
@@ -124,7 +118,7 @@ impl System {
     }
 
     fn settled(&self, topic: &TopicHandle) -> Result<Cursor, Error> {
-        let stored = self.0.log.get(Table::State, &key(topic))?;
+        let stored = self.0.log.get(Table::State, &keys::settled(topic.id))?;
         let mut cursor = stored.as_deref().and_then(Cursor::decode).unwrap_or_default();
         cursor.skip_to(self.0.log.bounds(topic.id)?.first);
         Ok(cursor)
@@ -311,7 +305,7 @@ impl System {
             cursor.mark(letter.seq);
         }
         if !picked.is_empty() {
-            ops.push(Op::Put { table: Table::State, key: key(&topic), value: cursor.encode() });
+            ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
             self.commit(ops).await?;
             // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
             topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();

@@ -11,7 +11,7 @@ use actix::{
 };
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -68,9 +68,6 @@ pub struct TopicSpec {
     pub tails: Room,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The last sequence that viewers were shown, or had read by themselves when they joined: outlives the actor, so
-    /// that its successor shows what came between.
-    pub shown: Arc<AtomicU64>,
     /// At a restart: what was sent to the journal before must be written before cursors are read.
     pub barrier: Option<Front<Barrier>>,
 }
@@ -521,7 +518,7 @@ impl Handler<TopicMessage> for Topic {
                     // Here already when the topic was started meanwhile.
                     self.viewers.retain(|v| v.id != viewer.id);
                     self.viewers.push(viewer);
-                    self.spec.shown.store(self.next - 1, Ordering::Release);
+                    self.spec.handle.shown.store(self.next - 1, Ordering::Release);
                 }
             }
             TopicMessage::Unview(id) => self.viewers.retain(|v| v.id != id),

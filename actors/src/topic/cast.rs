@@ -17,12 +17,14 @@ use super::{AGAIN, Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, View
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
 use crate::log::journal::{Barrier, Sinks};
-use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Seq, Table, TopicId};
+use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Receipt, Seq, Table, TopicId};
 use crate::metrics::Metrics;
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
 use crate::supervision::{ChildSpec, Place as ThreadPlace, RestartStrategy, Spawn, Supervisor};
 use crate::trigger::run::{Place, Topics};
+
+mod removal;
 
 /// The most cursors that are looked through for names.
 const MAX_CURSORS: usize = 1_000_000;
@@ -44,7 +46,7 @@ pub enum Error {
     Name(#[from] super::pattern::Error),
     /// Too many topics.
     #[error(
-        "there are {0} topics already, and no more can be made this way; a topic stays once it is there, so compute its name \
+        "there are {0} topics already, and no more can be made this way; a topic stays until it is removed (`hexafn topic rm`), so compute its name \
         (`topic_expr`, `emit`) from something of which there are few, and put the rest into the ordering key"
     )]
     TooMany(usize),
@@ -55,6 +57,17 @@ pub enum Error {
         name: String,
         /// What there is.
         near: String,
+    },
+    /// Somebody needs what would be removed.
+    #[error(
+        "events of topic `{topic}` are not handled yet by {by}; wait until they are, or remove them all the same with `--force` \
+        (`?force=true`)"
+    )]
+    Needed {
+        /// The topic.
+        topic: Str,
+        /// The subscriptions.
+        by: String,
     },
     /// The supervisor does not answer.
     #[error("the topic `{0}` could not be started; see `hexafn actors`")]
@@ -75,7 +88,10 @@ struct Inner {
     topics: RwLock<Arc<HashMap<Str, TopicHandle>>>,
     settings: RwLock<HashMap<Str, Arc<TopicDefinition>>>,
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
+    /// Held while a topic is made or removed.
     creating: tokio::sync::Mutex<()>,
+    /// The topic that is being removed.
+    removing: RwLock<Option<Str>>,
     /// Topics made by an emission whose subscriptions have their places, and the journal that was given them.
     begun: Mutex<BTreeMap<Str, Epoch>>,
     viewers: RwLock<Vec<(Pattern, Viewer)>>,
@@ -142,6 +158,7 @@ impl Cast {
             settings: RwLock::default(),
             subscribers: RwLock::default(),
             creating: tokio::sync::Mutex::default(),
+            removing: RwLock::default(),
             begun: Mutex::default(),
             viewers: RwLock::default(),
             viewer_ids: AtomicU64::new(1),
@@ -215,6 +232,7 @@ impl Cast {
             durability,
             front: Front::new(),
             newest: if durability == TopicDurability::Disk { self.0.log.high(id)? } else { Arc::default() },
+            shown: Arc::default(),
         };
         if durability == TopicDurability::Disk {
             let front = handle.front.clone();
@@ -222,16 +240,20 @@ impl Cast {
             self.0.sinks.set(id, Arc::new(move |published| drop(front.try_send(TopicMessage::Published(published)))));
         }
         self.start(&handle).await?;
+        self.insert(&handle);
+        Ok(handle)
+    }
+
+    fn insert(&self, handle: &TopicHandle) {
         let mut topics = write(&self.0.topics);
         Arc::make_mut(&mut topics).insert(handle.name.clone(), handle.clone());
-        Ok(handle)
     }
 
     async fn start(&self, handle: &TopicHandle) -> Result<(), Error> {
         let (ready, is_ready) = oneshot::channel();
         let ready = std::sync::Mutex::new(Some(ready));
         let (cast, topic) = (self.clone(), handle.clone());
-        let (starts, shown) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+        let starts = AtomicU64::new(0);
         let child = ChildSpec::new(format!("/topics/{}", handle.name), "topic", move |life| {
             let spec = TopicSpec {
                 handle: topic.clone(),
@@ -243,7 +265,6 @@ impl Cast {
                 barrier: (starts.fetch_add(1, Ordering::Relaxed) > 0).then(|| cast.0.barrier.clone()),
                 memory_limit: cast.0.memory_limit,
                 tails: cast.0.tails.clone(),
-                shown: shown.clone(),
                 metrics: cast.0.metrics.clone(),
             };
             let ready = ready.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -265,6 +286,10 @@ impl Cast {
             |handle: &TopicHandle| (handle.durability == TopicDurability::Memory).then(|| handle.front.clone());
         if let Some(handle) = self.get(name) {
             return Ok(Place { id: handle.id, memory: memory(&handle) });
+        }
+        // Its number is about to stand for nothing; whoever emits to it tries again.
+        if read(&self.0.removing).as_ref() == Some(name) {
+            return Err(Error::Start(name.clone()));
         }
         if read(&self.0.topics).len() >= MAX_NAMED_BY_EVENTS {
             return Err(Error::TooMany(MAX_NAMED_BY_EVENTS));
@@ -430,29 +455,29 @@ impl Cast {
         }
         let (table, key) = (Table::State, keys::paused(subscription));
         match act {
-            Act::Pause => self.write(Op::Put { table, key, value: b"by hand".to_vec() }).await?,
-            Act::Resume => self.write(Op::Delete { table, key }).await?,
+            Act::Pause => drop(self.write(Op::Put { table, key, value: b"by hand".to_vec() }).await?),
+            Act::Resume => drop(self.write(Op::Delete { table, key }).await?),
             Act::Seek(_) | Act::RetryNow => {}
         }
-        let mut found = false;
         for topic in self.all() {
             let (reply, answer) = oneshot::channel();
             let message = TopicMessage::Act { subscription: subscription.into(), act, reply: Some(reply) };
             if topic.front.send(message).await.is_ok() {
-                found |= answer.await.unwrap_or(false);
+                // One that does not serve it has nothing to do, and one that starts anew reads the pause back.
+                answer.await.ok();
             }
         }
-        Ok(found)
+        // Also where its pattern matches no topic yet.
+        Ok(true)
     }
 
     /// Writes, and waits until it is on disk.
-    async fn write(&self, op: Op) -> Result<(), Error> {
+    async fn write(&self, op: Op) -> Result<Receipt, Error> {
         let (reply, answer) = oneshot::channel();
         let commit =
             Commit { ops: [op].into_iter().collect(), durability: Durability::Synced, back: Back::Reply(reply) };
         self.0.journal.send(commit).await.map_err(|_| log::Error::Stopped)?;
-        answer.await.map_err(|_| log::Error::Stopped)??;
-        Ok(())
+        Ok(answer.await.map_err(|_| log::Error::Stopped)??)
     }
 
     /// The state of a topic.

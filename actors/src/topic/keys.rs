@@ -41,6 +41,19 @@ pub fn subscription_of(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok()
 }
 
+/// The topic in the key of a cursor.
+pub fn topic_of(key: &[u8]) -> Option<TopicId> {
+    key.last_chunk::<4>().map(|number| TopicId(u32::from_be_bytes(*number)))
+}
+
+/// The key in [`Table::State`](crate::log::Table::State) of the cursor that says which letters of a topic of dead letters are
+/// settled.
+pub fn settled(topic: TopicId) -> Vec<u8> {
+    let mut key = b"dead/".to_vec();
+    key.extend_from_slice(&topic.0.to_be_bytes());
+    key
+}
+
 /// The key in [`Table::State`](crate::log::Table::State) that says that a subscription is paused by hand.
 pub fn paused(subscription: &str) -> Vec<u8> {
     format!("pause/{subscription}").into_bytes()
@@ -63,6 +76,8 @@ mod tests {
         assert!(cursor("a", TopicId(7)).starts_with(&cursors_of("a")));
         assert_eq!(subscription_of(&cursor("a.b", TopicId(7))), Some("a.b"));
         assert_eq!(subscription_of(b"x"), None);
+        assert_eq!(topic_of(&cursor("a.b", TopicId(7))), Some(TopicId(7)));
         assert_eq!(paused("a"), b"pause/a");
+        assert_eq!(settled(TopicId(7)), b"dead/\0\0\0\x07");
     }
 }

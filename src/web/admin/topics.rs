@@ -22,7 +22,7 @@ const MAX_LIMIT: usize = 1_000;
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/admin/topics").route(web::get().to(list)))
-        .service(web::resource("/admin/topics/{name}").route(web::get().to(show)))
+        .service(web::resource("/admin/topics/{name}").route(web::get().to(show)).route(web::delete().to(remove_topic)))
         .service(
             web::resource("/admin/topics/{name}/events")
                 .route(web::get().to(events))
@@ -178,6 +178,25 @@ async fn trim(
     let topic = app.system.cast().find(&name)?;
     let sent = topic.front.send(TopicMessage::Trim(below.below)).await;
     sent.map_err(|e| Problem::new(503, "topic-restarting", e.to_string()).retry_after(1))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Removal {
+    /// Also what a subscription has not handled.
+    #[serde(default)]
+    force: bool,
+}
+
+async fn remove_topic(
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    removal: web::Query<Removal>,
+) -> Result<HttpResponse, Problem> {
+    app.allow(&request, "topics", "write", &name)?;
+    app.system.remove_topic(&name, removal.force).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

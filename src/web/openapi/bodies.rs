@@ -183,6 +183,7 @@ pub(super) const BODIES: &[Bodies] = &[
     sent("post", "/admin/simulate", of::<Trial>, &[json("200", "Each trigger that listens", of::<Vec<DryRun>>)]),
     get("/admin/topics", &[json("200", "All of them", of::<Vec<TopicStatus>>)]),
     get("/admin/topics/{name}", &[json("200", "The topic", of::<TopicStatus>)]),
+    done("delete", "/admin/topics/{name}", &[nothing("204", "Removed")]),
     get("/admin/topics/{name}/events", &[json("200", "A page", of::<Events>)]),
     Bodies {
         method: "post",

@@ -21,7 +21,7 @@ use hexafn_actors::system::outside::Serving;
 use hexafn_actors::topic::subscription::Verdict;
 use hexafn_actors::topic::{Deliveries, Settlement, TopicMessage};
 use serde::Deserialize;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
@@ -59,6 +59,7 @@ pub(super) async fn open(
         outbox,
         serving: None,
         open: Open::default(),
+        anew: Rc::default(),
         errors: 0,
         heard: Instant::now(),
     };
@@ -112,6 +113,8 @@ struct Subscribed {
     serving: Option<Serving>,
     /// Where each topic takes its settlements.
     open: Open,
+    /// Raised when a topic was removed and made anew.
+    anew: Rc<Cell<bool>>,
     /// Bytes of errors since the client last had taken everything.
     errors: usize,
     heard: Instant,
@@ -125,6 +128,7 @@ type Open = Rc<RefCell<HashMap<Str, Front<TopicMessage>>>>;
 struct Intake {
     outbox: Rc<RefCell<Outbox>>,
     open: Open,
+    anew: Rc<Cell<bool>>,
 }
 
 impl Actor for Intake {
@@ -140,11 +144,16 @@ impl Handler<Deliveries> for Intake {
     type Result = ();
 
     fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
+        // One that was removed and made anew counts from 1 again: the client's word on an event of the first must not settle
+        // one of the second, so the second is for the next connection.
+        let to = deliveries.reply_to;
+        if !self.open.borrow_mut().entry(deliveries.topic).or_insert_with(|| to.clone()).is(&to) {
+            return self.anew.set(true);
+        }
         let mut outbox = self.outbox.borrow_mut();
         for delivery in &deliveries.items {
             outbox.push(frame::of_delivery(&delivery.record, delivery.attempt), None);
         }
-        self.open.borrow_mut().entry(deliveries.topic).or_insert(deliveries.reply_to);
         if let Some(has_room) = outbox.room() {
             ctx.wait(async move { drop(has_room.await) }.into_actor(self));
         }
@@ -216,7 +225,7 @@ impl Actor for Subscribed {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let intake = Intake { outbox: self.outbox.clone(), open: self.open.clone() };
+        let intake = Intake { outbox: self.outbox.clone(), open: self.open.clone(), anew: self.anew.clone() };
         let (system, name, to) = (self.app.system.clone(), self.name.clone(), intake.start().recipient());
         let serving = async move { system.serve(&name, to).await };
         ctx.spawn(serving.into_actor(self).map(|serving, this, ctx| match serving {
@@ -239,6 +248,9 @@ impl Actor for Subscribed {
                     "a newer connection took the subscription over, or it was removed",
                     ctx,
                 );
+            }
+            if this.anew.get() {
+                return this.close(CloseCode::Again, "a topic was removed and made anew; connect again", ctx);
             }
             if this.heard.elapsed() > SILENT {
                 return this.close(CloseCode::Away, "no sign of life", ctx);

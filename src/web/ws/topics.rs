@@ -5,7 +5,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, Message, ProtocolError, Session};
 use hexafn_actors::event::Str;
-use hexafn_actors::log::{EventLog, Record, Seq};
+use hexafn_actors::log::{self, EventLog, Record, Seq, TopicId};
 use hexafn_actors::topic::pattern::Pattern;
 use hexafn_actors::topic::{DeliverFrom, Live, TopicHandle, Viewer};
 use serde::Deserialize;
@@ -104,6 +104,14 @@ fn viewer_start(viewer: TopicSession, stream: actix_ws::MessageStream) {
     });
 }
 
+/// The last record of a topic that a viewer was sent.
+struct Seen {
+    id: TopicId,
+    seq: Seq,
+    /// It is not the topic of this name that the view began with: that was removed, and `from` was meant for it.
+    anew: bool,
+}
+
 /// A live view of topics.
 struct TopicSession {
     app: web::Data<App>,
@@ -115,8 +123,8 @@ struct TopicSession {
     outbox: Rc<RefCell<Outbox>>,
     id: u64,
     overrun: Arc<AtomicBool>,
-    /// The last sequence sent of each topic.
-    seen: HashMap<Str, Seq>,
+    /// The last record sent of each topic.
+    seen: HashMap<Str, Seen>,
     /// Live records that came before the replay ended; `None` once live.
     early: Option<Vec<Arc<Record>>>,
     early_bytes: usize,
@@ -125,13 +133,16 @@ struct TopicSession {
 
 impl TopicSession {
     fn send(&mut self, record: &Arc<Record>) {
-        if self.seen.get(&record.topic).is_some_and(|seen| *seen >= record.seq) {
+        let (id, seq) = (record.topic_id, record.seq);
+        let seen = self.seen.get(&record.topic);
+        if seen.is_some_and(|seen| (seen.id, seen.seq) >= (id, seq)) {
             return;
         }
-        if matches!(self.from, DeliverFrom::Sequence(from) if record.seq < from) {
+        let anew = seen.is_some_and(|seen| seen.anew || seen.id != id);
+        if !anew && matches!(self.from, DeliverFrom::Sequence(from) if seq < from) {
             return;
         }
-        self.seen.insert(record.topic.clone(), record.seq);
+        self.seen.insert(record.topic.clone(), Seen { id, seq, anew });
         if let Some(filter) = &self.filter
             && !hexafn_actors::function::shows(filter, record)
         {
@@ -153,8 +164,8 @@ impl TopicSession {
     /// Tells a viewer where to go on, and closes.
     fn leave(&mut self, closed: &str, code: CloseCode, why: &str, ctx: &mut Context<Self>) {
         let mut resume = self.outbox.borrow_mut().cut();
-        for (topic, seq) in &self.seen {
-            resume.entry(topic.clone()).or_insert(seq + 1);
+        for (topic, seen) in &self.seen {
+            resume.entry(topic.clone()).or_insert(seen.seq + 1);
         }
         let resume: HashMap<&str, Seq> = resume.iter().map(|(t, s)| (&**t, *s)).collect();
         let text = serde_json::json!({ "closed": closed, "resume_from": resume }).to_string();
@@ -183,12 +194,19 @@ impl TopicSession {
             DeliverFrom::New => last + 1,
             DeliverFrom::All => 1,
             DeliverFrom::Sequence(seq) => seq,
-            DeliverFrom::Time(time) => log.seq_at(topic.id, time).map_err(|e| e.to_string())?,
+            DeliverFrom::Time(time) => match log.seq_at(topic.id, time) {
+                Err(log::Error::NoTopic(_)) => return Ok(()),
+                seq => seq.map_err(|e| e.to_string())?,
+            },
         };
         while next <= last {
             let (reader, id) = (log.clone(), topic.id);
             let records = web::block(move || reader.read(id, next, CHUNK, 1 << 20)).await;
-            let records = records.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            let records = match records.map_err(|e| e.to_string())? {
+                // Removed meanwhile: there is nothing more to replay.
+                Err(log::Error::NoTopic(_)) => return Ok(()),
+                records => records.map_err(|e| e.to_string())?,
+            };
             let Some(newest) = records.last() else { return Ok(()) };
             next = newest.seq + 1;
             let records = records.into_iter().filter(|r| r.seq <= last).collect();

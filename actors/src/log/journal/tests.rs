@@ -135,6 +135,34 @@ async fn an_unknown_topic_is_refused_alone() {
 }
 
 #[actix::test]
+async fn what_is_on_its_way_to_a_topic_that_is_removed_goes_with_it_and_nothing_else_does() {
+    let b = bench();
+    let other = b.parts.log.topic("b").unwrap();
+    let journal = start(&b.parts).await;
+    let unawaited = |ops| Commit { ops, durability: Durability::Synced, back: Back::Unawaited(b.parts.epochs.now()) };
+    let mut settled = append(b.topic);
+    settled.push(Op::Put { table: Table::Cursor, key: b"k".to_vec(), value: b"v".to_vec() });
+    settled.extend(append(other));
+    let (before, stored) = commit(append(b.topic), Durability::Synced);
+    let (removal, removed) =
+        commit(smallvec![Op::Remove { topic: b.topic, next: None, keys: Vec::new() }], Durability::Synced);
+    let (late, refused) = commit(append(b.topic), Durability::Synced);
+    // All of them at once, as if they were to be one group.
+    for message in [before, removal, unawaited(settled), late] {
+        journal.try_send(message).unwrap();
+    }
+    assert_eq!(seq(&stored.await.unwrap().unwrap()), 1);
+    assert!(removed.await.unwrap().unwrap().removed);
+    assert!(matches!(refused.await.unwrap(), Err(Error::NoTopic(_))));
+    let (reply, done) = oneshot::channel();
+    journal.send(Barrier { reply }).await.unwrap();
+    done.await.unwrap().unwrap();
+    assert!(matches!(b.parts.log.bounds(b.topic), Err(Error::NoTopic(_))));
+    assert_eq!(b.parts.log.get(Table::Cursor, b"k").unwrap().unwrap(), b"v");
+    assert_eq!(b.parts.log.bounds(other).unwrap().next, 2);
+}
+
+#[actix::test]
 async fn what_nobody_waits_for_is_written_by_the_journal_that_was_given_what_came_before_it_and_by_no_other() {
     let b = bench();
     let put = |name: &[u8]| smallvec![Op::Put { table: Table::State, key: name.to_vec(), value: b"1".to_vec() }];

@@ -9,7 +9,7 @@ use super::{DROP_FILES_FROM, RocksLog, Topic, Writer, engine, family, keys, read
 use crate::clock::Wall;
 use crate::event::Event;
 use crate::log::keys::{Counters, Header, Seen};
-use crate::log::{Appended, Batch, DedupeKey, Error, Op, Receipt, Record, Seq, Str, TopicId};
+use crate::log::{Appended, Batch, DedupeKey, Error, Op, Receipt, Record, Seq, Str, Table, TopicId};
 
 /// Buffers that are kept from group to group.
 #[derive(Default)]
@@ -30,6 +30,8 @@ struct Touched {
     next_before: Seq,
     /// The bytes that a trim of this group frees.
     freed: u64,
+    /// The group removes it.
+    removed: bool,
 }
 
 /// A group while its batch is built.
@@ -89,8 +91,10 @@ impl RocksLog {
         writer.scratch = scratch;
         let (receipts, touched) = done?;
         for t in &touched {
+            // One that was removed is shown as empty to whoever reads it still.
             t.topic.show(t.counters);
         }
+        self.forget_removed(&touched);
         writer.in_doubt = false;
         self.drop_files(db, &touched);
         Ok(receipts)
@@ -100,10 +104,7 @@ impl RocksLog {
     pub(super) fn create_topic(&self, writer: &mut Writer, name: &str) -> Result<TopicId, Error> {
         let db = self.db();
         let db = engine(&db)?;
-        let highest = {
-            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-            topics.by_id.keys().max().copied().unwrap_or(0)
-        };
+        let highest = self.topics.read().unwrap_or_else(PoisonError::into_inner).highest();
         let id = TopicId(highest + 1);
         let mut scratch = Scratch::default();
         let number = writer.group + 1;
@@ -118,6 +119,15 @@ impl RocksLog {
         topics.by_id.insert(id.0, Topic::new(id, name, Counters::EMPTY));
         writer.in_doubt = false;
         Ok(id)
+    }
+
+    fn forget_removed(&self, touched: &[Touched]) {
+        for topic in touched.iter().filter(|t| t.removed).map(|t| &t.topic) {
+            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            topics.by_name.remove(&topic.name);
+            topics.by_id.remove(&topic.id.0);
+            topics.removed = topics.removed.max(topic.id.0);
+        }
     }
 
     /// After a large trim: drops the files that hold nothing else at once. A failure only delays it.
@@ -157,6 +167,7 @@ impl<'a> Group<'a> {
                     self.batch.delete_cf(self.cf.state, &self.scratch.key);
                 }
                 Op::Trim { topic, below } => self.trim(topic, below)?,
+                Op::Remove { topic, next, keys } => receipt.removed |= self.remove(topic, next, &keys)?,
             }
         }
         Ok(receipt)
@@ -168,7 +179,7 @@ impl<'a> Group<'a> {
         if let Some((key, _)) = &dedupe
             && let Some(first) = self.known(key)?
         {
-            let topic = self.log.topic_of(first.topic).map_or_else(|_| "(deleted)".into(), |t| t.name.clone());
+            let topic = self.log.topic_of(first.topic)?.name.clone();
             return Ok(Appended::Duplicate { topic, seq: first.seq, event_id: first.event_id });
         }
         let t = &mut self.touched[at];
@@ -194,13 +205,15 @@ impl<'a> Group<'a> {
         Ok(Appended::Stored(Arc::new(Record::new(topic_name, topic, seq, stored, event))))
     }
 
-    /// Where an event with this dedupe key went, when it is remembered still.
+    /// Where an event with this dedupe key went, when it is remembered still. What went to a topic that was removed is
+    /// nowhere, and may come again.
     fn known(&self, key: &[u8]) -> Result<Option<Seen>, Error> {
         if let Some(seen) = self.seen.get(key) {
             return Ok(Some(seen.clone()));
         }
         let stored = self.db.get_pinned_cf(self.cf.dedupe, key).map_err(|e| read_error(&e))?;
-        Ok(stored.and_then(|value| Seen::decode(&value)).filter(|seen| seen.expires >= self.now))
+        let seen = stored.and_then(|value| Seen::decode(&value));
+        Ok(seen.filter(|seen| seen.expires >= self.now && self.log.topic_of(seen.topic).is_ok()))
     }
 
     fn trim(&mut self, topic: TopicId, below: Seq) -> Result<(), Error> {
@@ -227,21 +240,45 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// `false` when the topic has gone on beyond `next`.
+    fn remove(&mut self, topic: TopicId, next: Option<Seq>, entries: &[(Table, Vec<u8>)]) -> Result<bool, Error> {
+        let at = self.touch(topic)?;
+        let counters = self.touched[at].counters;
+        if next.is_some_and(|next| next != counters.next) {
+            return Ok(false);
+        }
+        for (table, key) in entries {
+            keys::table(&mut self.scratch.key, *table, key);
+            self.batch.delete_cf(self.cf.state, &self.scratch.key);
+        }
+        self.batch.delete_range_cf(self.cf.log, keys::record(topic, 0), keys::record(topic, Seq::MAX));
+        self.batch.delete_cf(self.cf.state, keys::topic_name(&self.touched[at].topic.name));
+        self.batch.delete_cf(self.cf.state, keys::counters(topic));
+        let removed = self.log.topics.read().unwrap_or_else(PoisonError::into_inner).removed.max(topic.0);
+        self.batch.put_cf(self.cf.state, keys::KEY_REMOVED, removed.to_be_bytes());
+        let t = &mut self.touched[at];
+        t.removed = true;
+        t.freed += counters.total.saturating_sub(counters.trimmed);
+        t.counters = Counters { first: counters.next, trimmed: counters.total, ..counters };
+        Ok(true)
+    }
+
     /// The place of a topic in `touched`.
     fn touch(&mut self, id: TopicId) -> Result<usize, Error> {
         // A group has few topics, and mostly the one of the append before.
         if let Some(at) = self.touched.iter().rposition(|t| t.topic.id == id) {
-            return Ok(at);
+            return if self.touched[at].removed { Err(Error::NoTopic(id.0)) } else { Ok(at) };
         }
         let topic = self.log.topic_of(id)?;
         let counters = topic.counters();
-        self.touched.push(Touched { topic, counters, fresh: Vec::new(), next_before: counters.next, freed: 0 });
+        let (fresh, next_before) = (Vec::new(), counters.next);
+        self.touched.push(Touched { topic, counters, fresh, next_before, freed: 0, removed: false });
         Ok(self.touched.len() - 1)
     }
 
     /// Adds what every group ends with: the counters of its topics and its number.
     fn finish(mut self, number: u64) -> (WriteBatch, Vec<Touched>) {
-        for t in &self.touched {
+        for t in self.touched.iter().filter(|t| !t.removed) {
             let id = t.topic.id;
             self.batch.put_cf(self.cf.state, keys::counters(id), t.counters.encode(id));
         }

@@ -173,6 +173,10 @@ pub(super) fn load_topics(db: &DB, repair: bool) -> Result<Topics, Error> {
         topics.by_name.insert(name, id);
         topics.by_id.insert(id.0, topic);
     }
+    if let Some(removed) = db.get_cf(state, keys::KEY_REMOVED).map_err(wrong)? {
+        let damaged = |_| Error::Open("the highest number of a removed topic is damaged; restore a backup".into());
+        topics.removed = u32::from_be_bytes(removed.as_slice().try_into().map_err(damaged)?);
+    }
     Ok(topics)
 }
 

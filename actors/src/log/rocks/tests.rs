@@ -173,6 +173,72 @@ fn a_trim_moves_the_bounds_and_sequences_go_on() {
 }
 
 #[test]
+fn a_topic_that_is_removed_takes_what_is_its_own_and_its_number_is_not_given_again() {
+    let (dir, topic) = filled(3);
+    let log = open(&dir).unwrap();
+    let (other, hour) = (log.topic("b").unwrap(), Duration::from_secs(3600));
+    let cursor = |key: &[u8]| (Table::Cursor, key.to_vec());
+    let put = |key: &[u8]| Op::Put { table: Table::Cursor, key: key.to_vec(), value: b"1".to_vec() };
+    let ops = smallvec![append_once(topic, "x", hour), put(b"its"), put(b"other's")];
+    log.commit(vec![append(other, "o1"), Batch { ops }], true).unwrap();
+    let remove = |next| Batch { ops: smallvec![Op::Remove { topic, next, keys: vec![cursor(b"its")] }] };
+    let receipts = log.commit(vec![remove(Some(4))], true).unwrap();
+    assert!(!receipts[0].removed, "it has gone on");
+    assert_eq!(texts(&log, topic), ["r0", "r1", "r2", "x"]);
+    assert!(log.get(Table::Cursor, b"its").unwrap().is_some());
+
+    let high = log.high(topic).unwrap();
+    let receipts = log.commit(vec![append(topic, "last"), append(other, "o2"), remove(Some(6))], true).unwrap();
+    assert!(receipts[2].removed);
+    let left = |log: &RocksLog| {
+        assert!(matches!(log.read(topic, 1, 1, 1), Err(Error::NoTopic(1))));
+        assert!(matches!(log.admits(&append(topic, "y").ops), Err(Error::NoTopic(1))));
+        assert!(log.get(Table::Cursor, b"its").unwrap().is_none());
+        assert!(log.get(Table::Cursor, b"other's").unwrap().is_some());
+        assert_eq!(texts(log, other), ["o1", "o2"]);
+        let db = log.db();
+        let db = engine(&db).unwrap();
+        let records = db.iterator_cf(family(db, keys::CF_LOG).unwrap(), rocksdb::IteratorMode::Start);
+        assert_eq!(records.count(), 2, "of the other topic");
+        assert!(db.get_cf(family(db, keys::CF_STATE).unwrap(), keys::counters(topic)).unwrap().is_none());
+    };
+    left(&log);
+    assert_eq!(high.load(Ordering::Acquire), 5, "who waits for a record does not see one that is not there");
+    assert_eq!(log.topics().unwrap(), [("b".into(), other)]);
+    drop(log);
+    let log = open(&dir).unwrap();
+    left(&log);
+
+    let new = log.topic("a").unwrap();
+    assert!(new > other && new != topic, "{new:?}");
+    let receipts = log.commit(vec![Batch { ops: smallvec![append_once(new, "x", hour)] }], true).unwrap();
+    assert!(matches!(&receipts[0].appended[0], Appended::Stored(r) if r.seq == 1), "what it went to is gone");
+    let last = Op::Remove { topic: new, next: None, keys: Vec::new() };
+    log.commit(vec![Batch { ops: smallvec![last] }], true).unwrap();
+    drop(log);
+    let log = open(&dir).unwrap();
+    assert!(log.topic("c").unwrap() > new, "the highest number, too");
+}
+
+/// A removal that is not on disk leaves all of the topic; one that is, nothing.
+#[test]
+fn a_removal_is_there_as_a_whole_or_not_at_all() {
+    let (dir, topic) = filled(3);
+    let log = open(&dir).unwrap();
+    let synced = fs::metadata(wal_file(&dir)).unwrap().len();
+    let remove = Op::Remove { topic, next: None, keys: vec![(Table::State, b"k".to_vec())] };
+    log.commit(vec![Batch { ops: smallvec![remove] }], false).unwrap();
+    drop(log);
+    let whole = fs::metadata(wal_file(&dir)).unwrap().len();
+    for end in (synced + 1..whole).step_by(3) {
+        let copy = copy_of(&dir);
+        fs::OpenOptions::new().write(true).open(wal_file(&copy)).unwrap().set_len(end).unwrap();
+        assert_eq!(texts(&open(&copy).unwrap(), topic), ["r0", "r1", "r2"], "end {end}");
+    }
+    assert!(open(&dir).unwrap().topics().unwrap().is_empty());
+}
+
+#[test]
 fn finding_a_place_by_time_and_by_size() {
     let (dir, topic) = filled(8);
     let log = open(&dir).unwrap();

@@ -18,7 +18,7 @@ const SLICE: Duration = Duration::from_millis(20);
 impl Topic {
     pub(super) fn show(&mut self) {
         if !self.viewers.is_empty() {
-            self.spec.shown.store(self.next.saturating_sub(1), Ordering::Release);
+            self.spec.handle.shown.store(self.next.saturating_sub(1), Ordering::Release);
         }
         if self.fresh.is_empty() {
             return;
@@ -36,7 +36,7 @@ impl Topic {
     /// What was stored while no actor of the topic ran. Viewers that would miss more than they can be shown at once are
     /// closed with the place to resume at.
     pub(super) fn show_missed(&mut self) {
-        let from = self.spec.shown.load(Ordering::Acquire) + 1;
+        let from = self.spec.handle.shown.load(Ordering::Acquire) + 1;
         if self.viewers.is_empty() || from >= self.next {
             return;
         }

@@ -1,0 +1,101 @@
+//! Removing a topic, unless something uses it.
+
+use std::collections::BTreeSet;
+
+use super::apply::{functions_of, topic_of, topic_of_target};
+use super::dead::{DEAD, dead_topic_of};
+use super::{Error, System, read};
+use crate::definitions::{Definitions, SourceKind, TargetKind, Told};
+use crate::target::forwarder;
+use crate::topic::{OUTCOMES, Subscriber, cast};
+use crate::trigger;
+use crate::trigger::told::EXECUTIONS;
+
+impl System {
+    /// Removes a topic with all that is stored of it. One of the same name that comes later begins at sequence 1. What is on
+    /// its way there at that moment goes with it.
+    ///
+    /// # Errors
+    /// There is no such topic; something that is defined uses it by its name; without `force`, a durable subscription has not
+    /// handled all of it; the log failed. Then it is there still.
+    pub async fn remove_topic(&self, name: &str, force: bool) -> Result<(), Error> {
+        // In a task of its own: whoever asks may hang up in the middle.
+        let (system, name) = (self.clone(), name.to_owned());
+        let removed = tokio::spawn(async move { system.remove_unused(&name, force).await });
+        removed.await.unwrap_or(Err(Error::Gone("the removal ended; see the log of the service")))
+    }
+
+    async fn remove_unused(&self, name: &str, force: bool) -> Result<(), Error> {
+        // Nothing begins to use it meanwhile, and no letter of it is settled.
+        let _one_at_a_time = self.0.applying.lock().await;
+        let _unsettled = self.0.settling.lock().await;
+        let topic = self.0.cast.find(name)?;
+        let mut by = users_of(&read(&self.0.running).definitions, name);
+        if by.is_empty() {
+            let ids = |s: &Subscriber| {
+                [s.dead_letter, s.fallback.as_ref().map(|f| f.topic), s.feedback.as_ref().map(|f| f.topic)]
+            };
+            let writing = self.0.cast.subscribers().into_iter().filter(|s| ids(s).contains(&Some(topic.id)));
+            by = writing.map(|s| format!("subscription `{}`", s.name)).collect();
+        }
+        if !by.is_empty() {
+            let by = by.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Error::InUse { topic: topic.name, by });
+        }
+        if let Some(subscription) = name.strip_prefix(DEAD).filter(|_| !force)
+            && self.dead_summary()?.iter().any(|open| *open.subscription == *subscription)
+        {
+            let by = format!("anybody: they are open dead letters (`hexafn dlq list {subscription}`)");
+            return Err(cast::Error::Needed { topic: topic.name, by }.into());
+        }
+        self.0.cast.remove(name, force).await?;
+        tracing::info!(topic = name, force, "topic removed by hand");
+        Ok(())
+    }
+}
+
+/// What uses a topic by its name.
+fn users_of(all: &Definitions, topic: &str) -> BTreeSet<String> {
+    let mut by = BTreeSet::new();
+    if all.topics.contains_key(topic) {
+        by.insert("its settings (`[[topic]]`)".to_owned());
+    }
+    for source in all.sources.values() {
+        let uses = match &source.kind {
+            SourceKind::Webhook { settings, .. } => settings.topic.as_deref() == Some(topic),
+            SourceKind::Timer { topic: named, .. } => **named == *topic,
+            SourceKind::Pull { topic: named, .. } => {
+                **named == *topic || *dead_topic_of(&format!("source.{}", source.name)) == *topic
+            }
+        };
+        if uses {
+            by.insert(format!("source `{}`", source.name));
+        }
+    }
+    for trigger in all.triggers.values() {
+        let dead = dead_topic_of(&trigger::subscription_name(&trigger.name));
+        if *topic_of(trigger) == *topic || *dead == *topic {
+            by.insert(format!("trigger `{}`", trigger.name));
+        }
+        for function in functions_of(trigger, all) {
+            if function.emits_to().iter().any(|named| **named == *topic) {
+                by.insert(format!("function `{}`", function.name));
+            }
+        }
+    }
+    for target in all.targets.values() {
+        let outside = matches!(target.kind, TargetKind::Outside(_));
+        let dead = outside.then(|| dead_topic_of(&forwarder::subscription_name(&target.name)));
+        if *topic_of_target(target) == *topic || dead.is_some_and(|dead| *dead == *topic) {
+            by.insert(format!("target `{}`", target.name));
+        }
+    }
+    for (setting, told, named) in
+        [("`[targets] outcomes`", all.outcomes, OUTCOMES), ("`[functions] executions`", all.executions, EXECUTIONS)]
+    {
+        if told != Told::Off && named == topic {
+            by.insert(setting.to_owned());
+        }
+    }
+    by
+}
