@@ -1,7 +1,7 @@
 //! What only shows when all definitions are seen together: functions that fall back in a circle, triggers that feed
-//! each other, topics that nobody writes to, definitions that nobody uses.
+//! each other, topics that nobody writes to, answers that never come, definitions that nobody uses.
 
-use hexafn_actors::definitions::{Body, Definitions, On, SourceKind, TargetKind, TopicDurability};
+use hexafn_actors::definitions::{Body, Definitions, On, SourceKind, TargetKind, TopicDurability, TriggerDefinition};
 use hexafn_actors::topic::pattern::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,7 @@ pub fn check(definitions: &Definitions, layers: &Layers, problems: &mut Problems
     fallback_cycles("target", layers, problems);
     fallbacks_in_memory(definitions, layers, problems);
     trigger_cycles(definitions, layers, problems);
+    replies(definitions, layers, problems);
     silent_topics(definitions, layers, problems);
     unused(layers, problems);
 }
@@ -73,6 +74,46 @@ fn fallbacks_in_memory(definitions: &Definitions, layers: &Layers, problems: &mu
             let span = place(layers, "target", &target.name, "fallback");
             problems.push(Problem::error(&codes::VALUE, span, message).help("a last resort has to be on disk"));
         }
+    }
+}
+
+/// A source that answers with the result of a trigger must put its events where that trigger hears of them: else every sender
+/// waits in vain.
+fn replies(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    for source in definitions.sources.values() {
+        let SourceKind::Webhook { settings, .. } = &source.kind else { continue };
+        let reply = settings.reply.as_ref().and_then(|reply| definitions.triggers.get(&*reply.trigger));
+        let Some(trigger) = reply else { continue };
+        let hears = |trigger: &TriggerDefinition| match (&trigger.on, &settings.topic) {
+            (On::Topic(pattern), Some(topic)) => Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(topic)),
+            // Where the source computes its topic it is known for each event only.
+            (On::Topic(_), None) => true,
+            (On::Timer(_) | On::Kv { .. }, _) => false,
+        };
+        if hears(trigger) {
+            continue;
+        }
+        let to = match &settings.topic {
+            Some(topic) => format!("the topic `{topic}`"),
+            None => "a topic".to_owned(),
+        };
+        let span = table(layers, "source", &source.name)
+            .map_or(0..0, |node| node.span_of(&[Step::Key("reply"), Step::Key("trigger")]));
+        let message = format!(
+            "`reply` of source `{}` names trigger `{}`, which does not listen to {to}",
+            source.name, trigger.name
+        );
+        let known: Vec<&str> = definitions.triggers.values().filter(|t| hears(t)).map(|t| &*t.name).collect();
+        let help = match &known[..] {
+            [] => format!("no trigger listens to {to}; set `on` of trigger `{}` to it", trigger.name),
+            _ => format!("triggers that listen to {to}: {}", crate::config::de::list(&known)),
+        };
+        problems.push(
+            Problem::error(&codes::VALUE, span, message)
+                .label("its results are not of this source's events")
+                .related(place(layers, "trigger", &trigger.name, "on"), "what it listens to")
+                .help(help),
+        );
     }
 }
 

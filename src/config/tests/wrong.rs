@@ -188,6 +188,25 @@ fn circles() {
 }
 
 #[test]
+fn answers_that_never_come() {
+    let source = |name: &str, topic: &str, trigger: &str| {
+        format!(
+            "[[source]]\nname = '{name}'\nkind = 'webhook'\n{topic}\nverify = {{ scheme = 'none' }}\n\
+             reply = {{ trigger = '{trigger}', timeout = '1s' }}\n\n"
+        )
+    };
+    let sources = [
+        source("asks", "topic = 'questions.eu'", "other"),
+        source("alone", "topic = 'alone'", "tick"),
+        source("computed", "topic_expr = 'questions.${event.data.region}'", "tick"),
+        source("fine", "topic = 'questions.us'", "all"),
+    ];
+    let triggers = "[[trigger]]\nname = 'other'\non = 'demo'\nrun = 'plain'\n\n[[trigger]]\nname = 'all'\non = 'questions.*'\n\
+                    to = 'pushes'\n\n[[trigger]]\nname = 'tick'\non = { every = '5m' }\nto = 'pushes'\n";
+    beside_right("reply_elsewhere", &(sources.concat() + triggers));
+}
+
+#[test]
 fn triggers() {
     beside_right(
         "trigger_values",
