@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Wall;
 use crate::event::Str;
 use crate::runtime::Hosted;
 use crate::source::pull::{Decoder, Upstream};
@@ -111,6 +112,13 @@ impl Default for Retention {
     /// Seven days or 1 GiB, whichever comes first: long enough to replay a weekend, bounded on a small disk.
     fn default() -> Self {
         Self { age: Some(Duration::from_secs(7 * 86_400)), count: None, bytes: Some(1 << 30) }
+    }
+}
+
+impl Retention {
+    /// The time before which records go.
+    pub fn since(&self, now: Wall) -> Option<Wall> {
+        self.age.map(|age| Wall(now.0.saturating_sub_unsigned(age.as_micros() as u64)))
     }
 }
 

@@ -72,6 +72,41 @@ async fn a_topic_keeps_as_many_events_as_its_retention_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_in_memory_keeps_what_its_retention_says_and_what_is_needed() {
+    let bounds =
+        [("few", "count = 3"), ("light", "size = \"4KiB\""), ("short", "age = \"1s\""), ("asked", "count = 1")];
+    let topics = bounds.map(|(name, bound)| {
+        format!("[[topic]]\nname = \"{name}\"\ndurability = \"memory\"\nretention = {{ {bound} }}\n")
+    });
+    let service = Scenario::new("topics").file("memory.toml", &topics.concat()).start();
+    service.ask(&["sub", "add", "needs", "asked", "--from", "all"]);
+    let body = format!("\"{}\"", "x".repeat(1_000));
+    for name in bounds.map(|(name, _)| name) {
+        for _ in 0..10 {
+            publish(&service, name, &body).await;
+        }
+    }
+    // A record counts with 512 bytes beside its data, so 4 KiB hold two.
+    for (name, first) in [("few", 8), ("light", 9), ("short", 11)] {
+        let shown = eventually("what is too much to go", async || {
+            let shown = topic(&service, name).await;
+            (shown["first"] == first, shown)
+        })
+        .await;
+        assert_eq!((&shown["last"], &shown["records"]), (&10.into(), &(11 - first).into()), "{name}: {shown}");
+    }
+    // Looked at in the same second as those above, and before: it has not been cut since.
+    assert_eq!(topic(&service, "asked").await["records"], 10, "a subscription has handled none of them");
+    let read = service.hexafn(&["sub", "read", "needs", "-n", "10"]);
+    assert_eq!(read.code, Some(0), "{read:?}");
+    eventually("all but the newest to go", async || {
+        let shown = topic(&service, "asked").await;
+        (shown["first"] == 10, shown)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_keeps_events_as_long_as_its_retention_says() {
     let mut service = start();
     let began = std::time::Instant::now();

@@ -300,12 +300,15 @@ impl Topic {
 
     /// Removes what age, count and bytes say, but nothing that a durable subscription still needs.
     fn retain(&mut self, ctx: &mut Context<Self>) {
+        let needed = self.served.iter().filter(|s| s.spec.durable).map(|s| s.state.needs_from()).min();
         if !self.on_disk() {
+            let retention = self.spec.cast.retention(&self.spec.handle.name);
+            let kept = self.tail.kept(retention.count, retention.bytes, retention.since(Wall::now()));
+            self.tail.trim(kept.unwrap_or(self.next).min(needed.unwrap_or(Seq::MAX)));
             self.first = self.tail.first().unwrap_or(self.next);
             return;
         }
         let Ok(bounds) = self.spec.log.bounds(self.spec.handle.id) else { return };
-        let needed = self.served.iter().filter(|s| s.spec.durable).map(|s| s.state.needs_from()).min();
         let mut below = bounds.first;
         if self.spec.work_queue {
             below = below.max(needed.unwrap_or(bounds.first));
@@ -319,13 +322,11 @@ impl Topic {
             {
                 below = below.max(seq);
             }
-            if let Some(age) = retention.age {
-                let oldest_kept = Wall(Wall::now().0.saturating_sub_unsigned(age.as_micros() as u64));
-                if bounds.oldest.is_some_and(|t| t < oldest_kept)
-                    && let Ok(seq) = self.spec.log.seq_at(self.spec.handle.id, oldest_kept)
-                {
-                    below = below.max(seq);
-                }
+            if let Some(since) = retention.since(Wall::now())
+                && bounds.oldest.is_some_and(|oldest| oldest < since)
+                && let Ok(seq) = self.spec.log.seq_at(self.spec.handle.id, since)
+            {
+                below = below.max(seq);
             }
             below = below.min(needed.unwrap_or(Seq::MAX));
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::clock::Wall;
 use crate::log::{Record, Seq};
 
 /// A run of records without gaps, bounded by bytes; the oldest leave first.
@@ -135,6 +136,21 @@ impl Tail {
         self.give_back(before);
     }
 
+    /// The oldest record that these bounds let stay: at most so many, of at most so many bytes together (by the estimate of
+    /// [`bytes`](Self::bytes)), none stored before a time. `None` when none stays.
+    pub fn kept(&self, count: Option<u64>, bytes: Option<u64>, since: Option<Wall>) -> Option<Seq> {
+        let (mut left, mut held) = (self.records.len() as u64, self.bytes as u64);
+        for record in &self.records {
+            let fits = count.is_none_or(|most| left <= most) && bytes.is_none_or(|most| held <= most);
+            if fits && since.is_none_or(|since| record.stored >= since) {
+                return Some(record.seq);
+            }
+            left -= 1;
+            held -= cost(record) as u64;
+        }
+        None
+    }
+
     /// Bytes held, by the estimate that bounds it.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -161,9 +177,33 @@ impl Drop for Tail {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::clock::Wall;
     use crate::event::Event;
     use crate::log::TopicId;
+
+    #[test]
+    fn bounds_say_what_stays() {
+        let mut tail = Tail::new(usize::MAX);
+        assert_eq!(tail.kept(None, None, None), None);
+        for seq in 3..=7 {
+            let event = Event::new("s", "k", vec![b'x'; 10].into());
+            tail.push(Arc::new(Record::new("t".into(), TopicId(1), seq, Wall(seq as i64), event)));
+        }
+        let each = (OVERHEAD + 10) as u64;
+        for (count, bytes, since, kept) in [
+            (None, None, None, Some(3)),
+            (Some(2), None, None, Some(6)),
+            (Some(9), None, None, Some(3)),
+            (Some(0), None, None, None),
+            (None, Some(3 * each), None, Some(5)),
+            (None, Some(3 * each - 1), None, Some(6)),
+            (None, Some(1), None, None),
+            (None, None, Some(Wall(4)), Some(4)),
+            (None, None, Some(Wall(8)), None),
+            (Some(4), Some(2 * each), Some(Wall(5)), Some(6)),
+        ] {
+            assert_eq!(tail.kept(count, bytes, since), kept, "{count:?} {bytes:?} {since:?}");
+        }
+    }
 
     fn record(seq: Seq, len: usize) -> Arc<Record> {
         Arc::new(Record::new("t".into(), TopicId(1), seq, Wall(0), Event::new("s", "k", vec![b'x'; len].into())))
