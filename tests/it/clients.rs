@@ -90,6 +90,8 @@ async fn a_registration_that_is_wrong_is_refused_with_a_sentence_and_leaves_noth
         ("b", json!({ "pattern": "orders..eu" }), "orders..eu"),
         ("b", json!({ "pattern": "orders.>.eu" }), "last"),
         ("b", json!({ "pattern": "" }), "empty"),
+        ("b", json!({ "pattern": "hexafn.out.>" }), "hexafn tail target:NAME"),
+        ("b", json!({ "pattern": "hexafn.>" }), "queues"),
         ("b", json!({ "pattern": "in", "filter": "event.data.n >" }), "filter"),
         ("b", json!({ "pattern": "in", "filter": "event.nothing == 1" }), "nothing"),
         ("b", json!({ "pattern": "in", "from": "yesterday" }), "RFC 3339"),

@@ -173,7 +173,7 @@ impl System {
         if !(100..=86_400_000).contains(&ack_wait.as_millis()) {
             return Err(invalid("ack_wait is \"100ms\" to \"24h\""));
         }
-        let pattern = Pattern::new(&asked.pattern).map_err(cast::Error::from)?;
+        let pattern = Pattern::subscribable(&asked.pattern).map_err(cast::Error::from)?;
         if let Some(name) = pattern.literal()
             && self.0.cast.get(name).is_none()
         {

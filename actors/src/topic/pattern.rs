@@ -25,6 +25,13 @@ pub enum Error {
     /// Beginning with `hexafn.`.
     #[error("`{0}`: names that begin with `hexafn.` are for hexaFn's own topics")]
     Reserved(String),
+    /// Matches queues.
+    #[error(
+        "`{0}` matches the queues of targets (`hexafn.out.…`) or of what is delivered again (`hexafn.again.…`), whose events are \
+        removed when they are handled; watch one live (`hexafn tail target:NAME`, `/ws/targets/NAME`), or subscribe to \
+        `hexafn.outcomes`"
+    )]
+    Queue(String),
 }
 
 /// Checks the name of a topic that users publish to.
@@ -78,6 +85,22 @@ impl Pattern {
         (!self.0.contains(['*', '>'])).then_some(&self.0)
     }
 
+    /// A pattern that a subscription is made with by a person or the configuration: none that matches a queue of hexaFn's own
+    /// (`hexafn.out.…`, `hexafn.again.…`), whose records are removed once all subscriptions on it have handled them, so that
+    /// one that does not would keep them for ever.
+    pub fn subscribable(text: &str) -> Result<Self, Error> {
+        let pattern = Self::new(text)?;
+        let mut segments = text.split('.');
+        // Wildcards do not reach into `hexafn.`.
+        let own = segments.next() == Some("hexafn");
+        let queue = match (segments.next(), segments.next()) {
+            (Some(">"), _) => true,
+            (Some("out" | "again" | "*"), rest) => rest.is_some(),
+            _ => false,
+        };
+        if own && queue { Err(Error::Queue(text.to_owned())) } else { Ok(pattern) }
+    }
+
     /// Whether a topic matches. Wildcards do not reach into `hexafn.` topics unless the pattern begins so.
     pub fn matches(&self, topic: &str) -> bool {
         if topic.starts_with("hexafn.") && !self.0.starts_with("hexafn.") {
@@ -108,6 +131,27 @@ mod tests {
         assert!(m("orders.>", "orders.eu") && m("orders.>", "orders.eu.paid") && !m("orders.>", "orders"));
         assert!(m(">", "a") && m(">", "a.b") && !m(">", "hexafn.alerts") && m("hexafn.>", "hexafn.alerts"));
         assert!(m("*.paid", "eu.paid") && !m("*.paid", "eu.open") && m("a.b", "a.b") && !m("a.b", "a.bc"));
+    }
+
+    #[test]
+    fn queues_cannot_be_subscribed_to() {
+        for queues in [
+            "hexafn.>",
+            "hexafn.out.>",
+            "hexafn.out.*",
+            "hexafn.out.chat",
+            "hexafn.*.chat",
+            "hexafn.*.>",
+            "hexafn.again.>",
+        ] {
+            assert_eq!(Pattern::subscribable(queues), Err(Error::Queue(queues.into())));
+        }
+        for others in
+            [">", "*.out.>", "hexafn.*", "hexafn.out", "hexafn.outcomes", "hexafn.dead.>", "hexafn.timer.x", "out.>"]
+        {
+            assert!(Pattern::subscribable(others).is_ok(), "{others}");
+        }
+        assert!(matches!(Pattern::subscribable("hexafn..x"), Err(Error::Malformed(_))));
     }
 
     #[test]

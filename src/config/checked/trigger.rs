@@ -3,7 +3,7 @@
 use hexafn_actors::definitions::{On, Ordering, Run, TriggerDefinition};
 use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::strategy::{RawStrategy, RestartStrategy};
-use hexafn_actors::topic::pattern::Pattern;
+use hexafn_actors::topic::pattern::{self, Pattern};
 use hexafn_dsl::ProgramKind;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::IgnoredAny;
@@ -258,14 +258,17 @@ impl Checker<'_> {
     fn on(&mut self, node: &Node, who: &str) -> Option<On> {
         let on = node.get("on")?;
         match &on.value {
-            Value::String(text) => match Pattern::new(text) {
+            Value::String(text) => match Pattern::subscribable(text) {
                 Ok(pattern) => Some(On::Topic(pattern.as_str().into())),
                 Err(error) => {
-                    self.problems.push(
-                        Problem::error(&codes::NAME, on.span.clone(), format!("`on` of {who}: {error}")).help(
+                    let problem = Problem::error(&codes::NAME, on.span.clone(), format!("`on` of {who}: {error}"));
+                    // What to write instead of a queue is said with the error.
+                    self.problems.push(match error {
+                        pattern::Error::Queue(_) => problem,
+                        _ => problem.help(
                             "a topic such as `orders.paid`, or a pattern: `*` is one segment, a last `>` all the rest",
                         ),
-                    );
+                    });
                     None
                 }
             },

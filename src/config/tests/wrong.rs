@@ -207,6 +207,11 @@ fn answers_that_never_come() {
 }
 
 #[test]
+fn queues_are_not_listened_to() {
+    beside_right("trigger_on_queue", "[[trigger]]\nname = 'a'\non = 'hexafn.out.>'\nrun = 'plain'\nto = 'pushes'\n");
+}
+
+#[test]
 fn triggers() {
     beside_right(
         "trigger_values",
