@@ -167,6 +167,12 @@ struct Token {
 }
 
 impl Token {
+    /// Takes a request from what it may make.
+    fn count(&self) -> Result<(), Refusal> {
+        let taken = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now());
+        taken.map_err(|wait| Refusal::Busy(wait.as_secs().max(1)))
+    }
+
     fn may(&self, resource: &str, verb: &str, namespace: &str) -> Result<(), Refusal> {
         if self.scopes.iter().any(|s| s.covers(resource, verb, namespace)) {
             return Ok(());
@@ -205,11 +211,15 @@ impl Auth {
     ) -> Result<Option<String>, Refusal> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let Some(token) = self.find(&tokens, bearer, from)? else { return Ok(None) };
-        if let Err(wait) = token.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(1, Tick::now()) {
-            return Err(Refusal::Busy(wait.as_secs().max(1)));
-        }
+        token.count()?;
         token.may(resource, verb, namespace)?;
         Ok(Some(token.name.clone()))
+    }
+
+    /// May the holder of this bearer token do what any token may?
+    pub fn enter(&self, bearer: Option<&str>, from: Option<IpAddr>) -> Result<(), Refusal> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        self.find(&tokens, bearer, from)?.map_or(Ok(()), Token::count)
     }
 
     /// May the holder of this bearer token also do this? Not counted as a request of its own. `Ok(true)` says by a token,

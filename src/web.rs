@@ -83,6 +83,13 @@ impl App {
         self.auth.check(bearer, from, (resource, verb, namespace)).map_err(refused)
     }
 
+    /// May the request do what any token may?
+    pub fn enter(&self, request: &HttpRequest) -> Result<(), Problem> {
+        let from = request.peer_addr().map(|a| a.ip());
+        let bearer = self.bearer(request)?;
+        self.auth.enter(bearer, from).map_err(refused)
+    }
+
     /// May the request, which was let in, also see this?
     pub fn may_read(&self, request: &HttpRequest, resource: &str, namespace: &str) -> Result<(), Problem> {
         let from = request.peer_addr().map(|a| a.ip());

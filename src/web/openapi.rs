@@ -30,7 +30,7 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("get", "/admin/openapi.json", "This document", ""),
     ("get", "/admin/actors", "The supervision tree", "actors:read:*"),
     ("post", "/admin/actors/control", "Restart, stop, start or reset a node of the tree", "actors:write:*"),
-    ("post", "/admin/tickets", "A single-use ticket for a WebSocket", "topics:read:*"),
+    ("post", "/admin/tickets", "A single-use ticket for a WebSocket", "that of the stream, when it is opened"),
     ("get", "/admin/config", "What is loaded, and how the last reload went", "config:read:*"),
     ("post", "/admin/reload", "Take over changes of the configuration: all of them, or none", "config:write:*"),
     ("get", "/admin/logs/level", "Which log lines are written", "logs:read:*"),

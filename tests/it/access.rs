@@ -243,6 +243,17 @@ async fn a_ticket_opens_one_stream_once() {
     let path = format!("/ws/topics/open?from=all&ticket={}", ticket.json["ticket"].as_str().unwrap());
     assert_eq!(Live::open(&service, &path).await.json().await["topic"], "open");
     assert_eq!(Live::with(&service, &path, &[]).await.err(), Some(401), "a ticket is used once");
+    // Any token has one; what it opens is what the token may see.
+    let (lines, limited) = token("lines", &["--scope", "logs:read:*"]);
+    service.configure("tokens.toml", &format!("{block}{limited}"));
+    assert_eq!(ask(&service, Some(&owner), "POST", "/admin/reload").await.0, 200);
+    for (path, refused) in [("/ws/logs?level=error", None), ("/ws/topics/open", Some(403)), ("/ws/actors", Some(403))] {
+        let ticket = answer(client().post(service.url("/admin/tickets")).bearer_auth(&lines)).await;
+        assert_eq!(ticket.status, 201, "{ticket:?}");
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{mark}ticket={}", ticket.json["ticket"].as_str().unwrap());
+        assert_eq!(Live::with(&service, &path, &[]).await.err(), refused, "{path}");
+    }
     let forged = "/ws/topics/open?ticket=0123456789";
     assert_eq!(Live::with(&service, forged, &[]).await.err(), Some(401));
 }
