@@ -2,7 +2,7 @@
 
 use super::dead::{bad, letters, letters_when, start};
 use super::sender::{answer, client, get, post, send};
-use super::service::Service;
+use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of};
 use serde_json::{Value, json};
 
@@ -53,6 +53,25 @@ async fn letters_are_chosen_by_a_filter_by_pages_and_by_number_and_dropped_for_g
     assert_eq!(service.ask(&["dlq", "drop", "trigger.half", "--all"]), json!({ "settled": 1, "left": 0 }));
     idle(&service).await;
     assert_eq!(events(&service, "halves").await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_costly_choice_holds_up_nobody() {
+    let scenario = Scenario::new("dead").receiver("http://127.0.0.1:9").file("one.toml", "[server]\nworkers = 1\n");
+    let service = scenario.start();
+    given_up(&service, 4).await;
+    let filter = "fold(range(0, 1300), 0, (a, x) => a + fold(range(0, 1300), 0, (b, y) => b + y)) < 0";
+    let url = service.url("/admin/dead/trigger.half/drop");
+    let dropping = tokio::spawn(async move { post(&url, &[], &json!({ "filter": filter }).to_string()).await });
+    let mut answered = 0;
+    while !dropping.is_finished() {
+        assert_eq!(get(&service.url("/health/live")).await.0, 200);
+        answered += 1;
+    }
+    let (status, told) = dropping.await.unwrap();
+    assert_eq!((status, &told["settled"]), (200, &0.into()), "{told}");
+    // On the only worker the choice would let one answer through before it begins, and one after it.
+    assert!(answered > 5, "{answered} answers meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -88,6 +88,17 @@ pub struct Settled {
     pub next: Seq,
 }
 
+/// Letters that are about to be settled.
+struct Picked {
+    /// The write that settles them.
+    ops: Ops,
+    count: usize,
+    /// What is settled after that.
+    cursor: Cursor,
+    /// The sequence of the letter after the newest.
+    next: Seq,
+}
+
 /// The value of a mark of a dead letter.
 pub fn mark<'e>(event: &'e Event, name: &str) -> Option<&'e Str> {
     event.extensions.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
@@ -233,7 +244,7 @@ impl System {
                 self.0.cast.ensure(name).await?
             }
         };
-        self.settle_letters(subscription, pick, |letter| {
+        self.settle_letters(subscription, pick, move |letter| {
             // The letter is as the one that gave it up saw it; the one that gets it now may see less.
             let event = revived(letter);
             let event = redact.as_ref().map_or_else(|| event.clone(), |redactor| redactor.redact(&event));
@@ -263,11 +274,12 @@ impl System {
             return Err(Error::Invalid(format!("the data is not JSON, and the event says that it is: {error}")));
         }
         let pick = Pick { seqs: vec![seq], limit: 1, ..Pick::default() };
-        let settled = self.settle_letters(subscription, &pick, |letter| {
+        let id = topic.id;
+        let settled = self.settle_letters(subscription, &pick, move |letter| {
             let mut event = letter.event.with_data(data.clone());
             event.extensions.retain(|(name, _)| &**name != "deadedited");
             event.extensions.push(("deadedited".into(), Wall::now().rfc3339().into()));
-            Some(Op::Append { topic: topic.id, event: Box::new(event), dedupe: None })
+            Some(Op::Append { topic: id, event: Box::new(event), dedupe: None })
         });
         if settled.await?.settled == 0 {
             return Err(Error::Invalid(format!("there is no open dead letter {seq} of `{subscription}`")));
@@ -280,20 +292,41 @@ impl System {
         &self,
         subscription: &str,
         pick: &Pick,
-        then: impl Fn(&Record) -> Option<Op>,
+        then: impl Fn(&Record) -> Option<Op> + Send + 'static,
     ) -> Result<Settled, Error> {
         let topic = self.letters(subscription)?;
         let _one_at_a_time = self.0.settling.lock().await;
-        let mut cursor = self.settled(&topic)?;
+        // Filters over many letters take long, and others are served by this thread.
+        let (system, letters, pick) = (self.clone(), topic.clone(), pick.clone());
+        let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, then)).await;
+        let Picked { ops, count, cursor, next } = picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
+        if count > 0 {
+            self.commit(ops).await?;
+            // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
+            topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
+        }
+        let open = self.0.log.bounds(topic.id)?.next.saturating_sub(cursor.floor() + 1);
+        let left = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
+        Ok(Settled { settled: count, left, next })
+    }
+
+    /// The write that settles what is picked, together with what `then` makes of each letter.
+    fn pick_letters(
+        &self,
+        topic: &TopicHandle,
+        pick: &Pick,
+        then: impl Fn(&Record) -> Option<Op>,
+    ) -> Result<Picked, Error> {
+        let mut cursor = self.settled(topic)?;
         let limit = pick.limit.clamp(1, MAX_PICKED);
         let next = self.0.log.bounds(topic.id)?.next;
         let (mut picked, _) = if pick.seqs.is_empty() {
-            self.open_letters(&topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?
+            self.open_letters(topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?
         } else {
             let mut picked = Vec::new();
             let seqs: BTreeSet<Seq> = pick.seqs.iter().copied().collect();
             for seq in seqs.into_iter().take(limit) {
-                let (found, _) = self.open_letters(&topic, &cursor, seq, (1, PAGE), pick.filter.as_ref())?;
+                let (found, _) = self.open_letters(topic, &cursor, seq, (1, PAGE), pick.filter.as_ref())?;
                 picked.extend(found.into_iter().filter(|record| record.seq == seq));
             }
             (picked, 0)
@@ -304,14 +337,7 @@ impl System {
             ops.extend(then(letter));
             cursor.mark(letter.seq);
         }
-        if !picked.is_empty() {
-            ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
-            self.commit(ops).await?;
-            // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
-            topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
-        }
-        let open = self.0.log.bounds(topic.id)?.next.saturating_sub(cursor.floor() + 1);
-        let left = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
-        Ok(Settled { settled: picked.len(), left, next })
+        ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
+        Ok(Picked { ops, count: picked.len(), cursor, next })
     }
 }
