@@ -92,9 +92,14 @@ pub struct Simulate {
 pub(super) fn json_data(given: &str) -> Result<Box<serde_json::value::RawValue>, Failure> {
     let bytes = super::data(given)?;
     let doc = hexafn_dsl::json::Doc::parse(bytes.clone().into(), &hexafn_dsl::json::Limits::default());
-    doc.map_err(|e| Failure::new(1, format!("the data is not JSON that is accepted: {e}")))?;
+    doc.map_err(|e| unaccepted(&e))?;
     let text = String::from_utf8(bytes).map_err(|e| Failure::new(1, e.to_string()))?;
     serde_json::value::RawValue::from_string(text).map_err(|e| Failure::new(1, e.to_string()))
+}
+
+/// Data that no event may have.
+pub(super) fn unaccepted(error: &hexafn_dsl::json::Error) -> Failure {
+    Failure::new(1, format!("the data is not JSON that is accepted: {error}"))
 }
 
 /// The dry run of an event.
@@ -102,7 +107,8 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
     let loaded = load(&args.config.config)?;
     let data = json_data(&args.data)?;
     let trial = Trial { topic: args.topic.clone(), kind: args.kind, subject: args.subject, key: args.key, data };
-    let runs = dry_run(&loaded.definitions, &trial.record(), |t| !t.enabled);
+    let record = trial.record().map_err(|e| unaccepted(&e))?;
+    let runs = dry_run(&loaded.definitions, &record, |t| !t.enabled);
     if output == Output::Json {
         say(exact::compact(&serde_json::to_string(&runs).unwrap_or_default()));
         return Ok(());

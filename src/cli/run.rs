@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::adhoc::{self, Given};
-use super::offline::{json_data, load};
+use super::offline::{json_data, load, unaccepted};
 use super::{Config, Done, Failure, Output, event, exact, say, table, tell};
 use crate::changes;
 use crate::web::simulate::Trial;
@@ -91,7 +91,8 @@ impl Run {
             return event::read(file);
         }
         let data = json_data(self.data.as_deref().unwrap_or_default())?;
-        Ok(Trial { topic: "run".into(), kind: self.kind.clone(), subject: None, key: None, data }.record())
+        let trial = Trial { topic: "run".into(), kind: self.kind.clone(), subject: None, key: None, data };
+        trial.record().map_err(|e| unaccepted(&e))
     }
 
     /// What a run reads: files, and a configuration with all that is in its folder.

@@ -1,10 +1,12 @@
 //! `POST /admin/simulate`: the dry run over the live definitions.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use hexafn_actors::clock::Wall;
 use hexafn_actors::event::Event;
 use hexafn_actors::log::{Record, TopicId};
 use hexafn_actors::trigger::dry::dry_run;
+use hexafn_dsl::json;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -34,12 +36,16 @@ pub struct Trial {
 
 impl Trial {
     /// The record that the triggers would see.
-    pub fn record(self) -> Record {
-        let data = self.data.get().to_owned().into_bytes();
-        let mut event = Event::new("/simulate", self.kind.as_deref().unwrap_or("simulated"), data.into());
+    ///
+    /// # Errors
+    /// The data is beyond what an event may hold: it would not be let in.
+    pub fn record(self) -> Result<Record, json::Error> {
+        let data = Bytes::from(self.data.get().to_owned());
+        let doc = json::Doc::parse(data.clone(), &json::Limits::default())?;
+        let mut event = Event::new("/simulate", self.kind.as_deref().unwrap_or("simulated"), data).with_doc(doc);
         event.subject = self.subject.map(Into::into);
         event.key = self.key.map(Into::into);
-        Record::new(self.topic.into(), TopicId(0), 0, Wall::now(), event)
+        Ok(Record::new(self.topic.into(), TopicId(0), 0, Wall::now(), event))
     }
 }
 
@@ -50,7 +56,7 @@ pub async fn simulate(
     Json(trial): Json<Trial>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "triggers", "read", "*")?;
-    let record = trial.record();
+    let record = trial.record().map_err(|e| Problem::new(400, e.code(), e.to_string()))?;
     let system = app.system.clone();
     let runs = web::block(move || {
         let off: Vec<_> = system.triggers().into_iter().filter(|t| !t.enabled).map(|t| t.name).collect();

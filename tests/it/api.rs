@@ -108,6 +108,8 @@ async fn what_is_answered_is_what_the_document_says() {
 async fn what_is_not_known_is_refused_with_a_code_and_gives_no_paths_away() {
     let service = start();
     post(&service.url("/hooks/open"), &[], "{}").await;
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let deep_trial = format!(r#"{{"topic":"open","data":{deep}}}"#);
     let cases = [
         ("POST", "/admin/actors/control", r#"{"path":"/topics","verb":"stop","force":true}"#, 400, "body-invalid"),
         ("PATCH", "/admin/triggers/none", r#"{"priority":1,"enabled":false}"#, 400, "body-invalid"),
@@ -131,6 +133,9 @@ async fn what_is_not_known_is_refused_with_a_code_and_gives_no_paths_away() {
         ("GET", "/nothing", "", 404, "not-found"),
         ("POST", "/admin/topics/a%20b/events", "{}", 400, "topic-name"),
         ("POST", "/admin/topics/a/events", r#"{"a":1,"a":2}"#, 400, "json-duplicate-key"),
+        ("POST", "/admin/simulate", r#"{"topic":"open","data":{"a":1,"a":2}}"#, 400, "json-duplicate-key"),
+        ("POST", "/admin/topics/a/events", &*deep, 400, "json-depth"),
+        ("POST", "/admin/simulate", &*deep_trial, 400, "json-depth"),
         ("POST", "/admin/topics/a/events?kind=x", "{}", 400, "query-invalid"),
         ("GET", "/ws/targets/nobody", "", 404, "target-unknown"),
         ("GET", "/ws/topics/a..b", "", 400, "topic-name"),
@@ -144,7 +149,7 @@ async fn what_is_not_known_is_refused_with_a_code_and_gives_no_paths_away() {
     let folder = service.path("").display().to_string();
     for (method, path, body, status, code) in cases {
         let request = client().request(method.parse().unwrap(), service.url(path));
-        let mut request = request.header("content-type", "application/json").body(body);
+        let mut request = request.header("content-type", "application/json").body(body.to_owned());
         // A browser opens a stream; without this it would be refused before its topic is looked at.
         if path.starts_with("/ws/") && code != "websocket-expected" {
             for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")]
