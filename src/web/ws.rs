@@ -7,8 +7,8 @@
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{CloseCode, CloseReason, Message, ProtocolError, Session};
-use bytes::Bytes;
+use actix_ws::{CloseCode, CloseReason, Item, Message, ProtocolError, Session};
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use hexafn_actors::event::Str;
 use hexafn_actors::log::Seq;
@@ -42,10 +42,12 @@ const CHECK: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(20);
 /// A client that has said nothing for so long is gone.
 const SILENT: Duration = Duration::from_secs(60);
-/// The largest frame that a client may send.
+/// The largest message that a client may send, in one frame or several.
 const MAX_FRAME: usize = 64 << 10;
 
-const TOO_LARGE: &str = "the frame is larger than 64 KiB";
+const TOO_LARGE: &str = "the message is larger than 64 KiB";
+const ONLY_TEXT: &str = "only text is read";
+const NOT_WEBSOCKET: &str = "not WebSocket";
 /// Why streams end when the service does.
 const STOPPING: &str = "the service stops; connect again";
 
@@ -72,6 +74,8 @@ struct Outbox {
     pong: Option<Bytes>,
     /// Raised when the client sends a frame that is too large.
     exceeded: Rc<Cell<bool>>,
+    /// The parts of a message that the client sends in several frames.
+    parts: Option<BytesMut>,
     /// When the client last took something, while there is more for it.
     moved: Option<Instant>,
     ended: bool,
@@ -84,6 +88,32 @@ impl Outbox {
         self.frames.push_back((frame, place));
         if let Some(waker) = self.waker.take() {
             waker.wake();
+        }
+    }
+
+    /// Takes a part of a message (RFC 6455, section 5.4); it is heard when it is whole, and no larger than one frame may be.
+    fn part(&mut self, item: Item) -> Heard {
+        let (part, last) = match item {
+            Item::FirstText(part) => {
+                self.parts = Some(BytesMut::new());
+                (part, false)
+            }
+            Item::FirstBinary(_) => return Heard::Bad(CloseCode::Unsupported, ONLY_TEXT),
+            Item::Continue(part) => (part, false),
+            Item::Last(part) => (part, true),
+        };
+        let Some(mut whole) = self.parts.take() else { return Heard::Bad(CloseCode::Protocol, NOT_WEBSOCKET) };
+        if whole.len() + part.len() > MAX_FRAME {
+            return Heard::Bad(CloseCode::Size, TOO_LARGE);
+        }
+        whole.extend_from_slice(&part);
+        if !last {
+            self.parts = Some(whole);
+            return Heard::Fine;
+        }
+        match ByteString::try_from(whole.freeze()) {
+            Ok(text) => Heard::Said(text),
+            Err(_) => Heard::Bad(CloseCode::Invalid, "the text is not UTF-8"),
         }
     }
 
@@ -283,11 +313,12 @@ fn heard(message: Result<Message, ProtocolError>, outbox: &RefCell<Outbox>) -> H
         }
         Ok(Message::Pong(_) | Message::Nop) => Heard::Fine,
         Ok(Message::Text(text)) => Heard::Said(text),
-        Ok(Message::Binary(_) | Message::Continuation(_)) => Heard::Bad(CloseCode::Unsupported, "only text is read"),
+        Ok(Message::Continuation(item)) => outbox.borrow_mut().part(item),
+        Ok(Message::Binary(_)) => Heard::Bad(CloseCode::Unsupported, ONLY_TEXT),
         Ok(Message::Close(_)) => Heard::End,
         Err(ProtocolError::Overflow) => Heard::Bad(CloseCode::Size, TOO_LARGE),
         Err(_) if outbox.borrow().exceeded.get() => Heard::Bad(CloseCode::Size, TOO_LARGE),
-        Err(_) => Heard::Bad(CloseCode::Protocol, "not WebSocket"),
+        Err(_) => Heard::Bad(CloseCode::Protocol, NOT_WEBSOCKET),
     }
 }
 

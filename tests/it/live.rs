@@ -1,6 +1,7 @@
 //! Live streams: replay, then live; filters; what a viewer may send; viewers that do not keep up.
 
-use super::sender::{answer, client, get, send};
+use super::clients::{connect, floor, register};
+use super::sender::{answer, client, get, publish, send};
 use super::service::{Scenario, Service};
 use super::watch::{Live, PATIENCE, events_when, eventually};
 use futures_util::{SinkExt, StreamExt};
@@ -9,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 fn start() -> Service {
     Scenario::new("doors").start()
@@ -120,6 +123,39 @@ async fn a_viewer_that_sends_too_much_is_closed_and_nobody_else() {
     assert_eq!(get(&service.url("/health/ready")).await.0, 200);
 }
 
+/// A part of a message.
+fn part(kind: Data, last: bool, bytes: &[u8]) -> Message {
+    Message::Frame(Frame::message(bytes.to_vec(), OpCode::Data(kind), last))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_in_several_frames_is_heard_up_to_the_size_of_one() {
+    let service = Scenario::new("topics").start();
+    register(&service, "parts", json!({ "pattern": "orders.*" })).await;
+    publish(&service, "orders.eu", "{}").await;
+    let mut live = connect(&service, "parts").await;
+    let ack = json!({ "ack": live.json().await["ack_id"] }).to_string();
+    let (first, rest) = ack.as_bytes().split_at(5);
+    live.0.send(part(Data::Text, false, first)).await.unwrap();
+    live.0.send(Message::Ping("between".into())).await.unwrap();
+    live.0.send(part(Data::Continue, false, b"")).await.unwrap();
+    live.0.send(part(Data::Continue, true, rest)).await.unwrap();
+    floor(&service, "parts", 1).await;
+
+    let half = vec![b'x'; 33 << 10];
+    for (parts, code) in [
+        (vec![part(Data::Text, false, &half), part(Data::Continue, false, &half)], 1009),
+        (vec![part(Data::Binary, false, &half)], 1003),
+        (vec![part(Data::Text, false, b"\xe2\x82"), part(Data::Continue, true, b"!")], 1007),
+    ] {
+        let mut live = Live::open(&service, "/ws/topics/orders.eu").await;
+        for part in parts {
+            live.0.send(part).await.unwrap();
+        }
+        assert_eq!(live.closed().await, code);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_while_a_replay_waits_for_its_viewer_is_bounded_by_bytes() {
     let service = start();
@@ -156,7 +192,7 @@ async fn a_frame_that_announces_too_much_is_refused_before_it_comes() {
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
     read.expect("the service ends the connection").unwrap();
-    let close = [0x88, 2 + b"the frame is larger than 64 KiB".len() as u8, 0x03, 0xf1];
+    let close = [0x88, 2 + b"the message is larger than 64 KiB".len() as u8, 0x03, 0xf1];
     assert!(answer.windows(4).any(|bytes| bytes == close), "closed with 1009: {}", String::from_utf8_lossy(&answer));
 }
 
