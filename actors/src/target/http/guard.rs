@@ -11,8 +11,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::{Host, Url};
 
@@ -116,6 +117,13 @@ const STALE: Duration = Duration::from_secs(30);
 
 type Found = Result<Vec<IpAddr>, Arc<std::io::Error>>;
 
+#[derive(Default)]
+struct Lookups {
+    under_way: Mutex<HashMap<String, UnderWay>>,
+    /// One has ended: there is room for another name.
+    ended: Notify,
+}
+
 struct UnderWay {
     since: Instant,
     found: Shared<BoxFuture<'static, Found>>,
@@ -127,13 +135,13 @@ pub struct Guard {
     allowed: Arc<[IpNet]>,
     lookup: Arc<dyn Lookup>,
     /// The lookups under way, by name. They go on when whoever asked has given up, and each may keep a thread as long.
-    under_way: Arc<Mutex<HashMap<String, UnderWay>>>,
+    lookups: Arc<Lookups>,
 }
 
 impl Guard {
     /// A guard that lets through public addresses and the networks given.
     pub fn new(allowed: Arc<[IpNet]>, lookup: Arc<dyn Lookup>) -> Self {
-        Self { allowed, lookup, under_way: Arc::default() }
+        Self { allowed, lookup, lookups: Arc::default() }
     }
 
     /// Decides over one address of a host.
@@ -201,36 +209,46 @@ impl Guard {
     }
 
     /// What a name resolves to, unchecked. All who ask at the same time share one lookup, and names that nobody answers for keep no
-    /// more than [`LOOKUPS`] threads.
+    /// more than [`LOOKUPS`] threads: other names wait for them, as long as whoever asks is willing to.
     async fn found(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
-        let found = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            match under_way.get(host).filter(|known| known.since.elapsed() < STALE) {
-                Some(known) => known.found.clone(),
-                None if under_way.len() >= LOOKUPS && !under_way.contains_key(host) => {
-                    let full = format!("{LOOKUPS} other names are being looked up, and none of them is answered");
-                    return Err(std::io::Error::other(full));
-                }
-                None => {
-                    let since = Instant::now();
-                    let found = self.look_up(host.to_owned(), since).boxed().shared();
-                    under_way.insert(host.to_owned(), UnderWay { since, found: found.clone() });
-                    found
-                }
+        let found = loop {
+            // Listens from before the look, so that no end is missed in between.
+            let mut ended = std::pin::pin!(self.lookups.ended.notified());
+            ended.as_mut().enable();
+            if let Some(found) = self.join(host) {
+                break found;
             }
+            ended.await;
         };
         found.await.map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
     }
 
+    /// The lookup of a name that is under way, or one that begins now; `None` where there are too many of other names.
+    fn join(&self, host: &str) -> Option<Shared<BoxFuture<'static, Found>>> {
+        let mut under_way = self.lookups.under_way();
+        if let Some(known) = under_way.get(host).filter(|known| known.since.elapsed() < STALE) {
+            return Some(known.found.clone());
+        }
+        if under_way.len() >= LOOKUPS && !under_way.contains_key(host) {
+            return None;
+        }
+        let since = Instant::now();
+        let found = self.look_up(host.to_owned(), since).boxed().shared();
+        under_way.insert(host.to_owned(), UnderWay { since, found: found.clone() });
+        Some(found)
+    }
+
     /// In a task of its own, which ends when it is answered, whoever still waits.
     fn look_up(&self, host: String, since: Instant) -> impl Future<Output = Found> + Send + 'static {
-        let (lookup, under_way) = (self.lookup.lookup(host.clone()), self.under_way.clone());
+        let (lookup, lookups) = (self.lookup.lookup(host.clone()), self.lookups.clone());
         let asked = tokio::spawn(async move {
             let found = lookup.await.map_err(Arc::new);
-            let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = lookups.under_way();
             if under_way.get(&host).is_some_and(|known| known.since == since) {
                 under_way.remove(&host);
+                lookups.ended.notify_waiters();
             }
+            drop(under_way);
             found
         });
         async move { asked.await.unwrap_or_else(|error| Err(Arc::new(std::io::Error::other(error)))) }
@@ -243,6 +261,12 @@ impl Guard {
             Err(Unreachable::Refused(refused)) => Err(refused.into()),
             Err(other) => Err(other.into()),
         }
+    }
+}
+
+impl Lookups {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<String, UnderWay>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -286,45 +310,68 @@ pub fn parse_networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+    use tokio::sync::Semaphore;
 
     fn guard(allowed: &[&str]) -> Guard {
         let allowed: Vec<String> = allowed.iter().map(|s| (*s).to_owned()).collect();
         Guard::new(parse_networks(&allowed).unwrap().into(), Arc::new(SystemLookup))
     }
 
-    /// Counts lookups that have begun, and answers none.
-    #[derive(Default)]
-    struct Unanswered(std::sync::atomic::AtomicUsize);
+    /// Counts lookups that have begun; answers one for each permit that is given.
+    struct Reluctant(AtomicUsize, Arc<Semaphore>);
 
-    impl Lookup for Unanswered {
+    impl Lookup for Reluctant {
         fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            std::future::pending().boxed()
+            self.0.fetch_add(1, SeqCst);
+            let answers = self.1.clone();
+            async move {
+                answers.acquire().await.map_err(std::io::Error::other)?.forget();
+                Ok(vec![IpAddr::from([1, 1, 1, 1])])
+            }
+            .boxed()
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn attempts_that_gave_up_on_a_name_leave_one_lookup_behind_and_hold_up_no_other_name() {
-        let lookup = Arc::new(Unanswered::default());
+    async fn names_that_nobody_answers_for_keep_a_few_lookups_and_others_get_their_turn() {
+        let answers = Arc::new(Semaphore::new(0));
+        let lookup = Arc::new(Reluctant(AtomicUsize::new(0), answers.clone()));
         let guard = Guard::new(Arc::new([]), lookup.clone());
         let ask = async |name: &str| tokio::time::timeout(Duration::from_millis(100), guard.addresses(name)).await;
-        let begun = || lookup.0.load(std::sync::atomic::Ordering::SeqCst);
+        let begun = || lookup.0.load(SeqCst);
         for _ in 0..20 {
             assert!(ask("never.example").await.is_err(), "nobody answers");
         }
-        assert_eq!(begun(), 1);
+        assert_eq!(begun(), 1, "one lookup serves all who ask for a name");
         for n in 1..LOOKUPS {
             assert!(ask(&format!("never-{n}.example")).await.is_err());
         }
         assert_eq!(begun(), LOOKUPS);
-        let refused = ask("one-more.example").await.unwrap().unwrap_err();
-        assert!(refused.to_string().contains("16 other names"), "{refused}");
+        assert!(ask("one-more.example").await.is_err(), "it waits for its turn");
         assert_eq!(begun(), LOOKUPS);
-        tokio::time::advance(STALE).await;
-        assert!(ask("never.example").await.is_err());
-        assert_eq!(begun(), LOOKUPS + 1, "asked anew after a while");
-        let other = Guard::new(Arc::new([]), Arc::new(SystemLookup));
-        assert!(other.addresses("localhost").await.is_err(), "a name that is answered is judged as before");
+        // The first one is answered, which is the turn of whoever waits, who is answered next.
+        let waiting = ask("one-more.example");
+        let answered = async {
+            tokio::task::yield_now().await;
+            answers.add_permits(LOOKUPS + 1);
+        };
+        let (found, ()) = tokio::join!(waiting, answered);
+        assert_eq!(found.unwrap().unwrap(), [IpAddr::from([1, 1, 1, 1])]);
+        assert_eq!(begun(), LOOKUPS + 1);
+        assert!(guard.lookups.under_way().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_asked_for_anew_after_a_while() {
+        let lookup = Arc::new(Reluctant(AtomicUsize::new(0), Arc::new(Semaphore::new(0))));
+        let guard = Guard::new(Arc::new([]), lookup.clone());
+        for expected in [1, 1, 2] {
+            let asked = tokio::time::timeout(STALE * 2 / 3, guard.addresses("never.example")).await;
+            assert!(asked.is_err());
+            assert_eq!(lookup.0.load(SeqCst), expected);
+        }
     }
 
     #[test]
