@@ -53,6 +53,8 @@ async fn letters_are_chosen_by_a_filter_by_pages_and_by_number_and_dropped_for_g
     assert_eq!(service.ask(&["dlq", "drop", "trigger.half", "--all"]), json!({ "settled": 1, "left": 0 }));
     idle(&service).await;
     assert_eq!(events(&service, "halves").await.len(), 5);
+    let refused = service.hexafn(&["topic", "rm", "hexafn.again.trigger.half", "--force"]);
+    assert!(refused.code == Some(1) && refused.err.contains("is used by trigger `half`"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

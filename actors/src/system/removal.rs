@@ -7,7 +7,7 @@ use super::dead::{DEAD, dead_topic_of};
 use super::{Error, System, read};
 use crate::definitions::{Definitions, SourceKind, TargetKind, Told};
 use crate::target::forwarder;
-use crate::topic::{OUTCOMES, Subscriber, cast};
+use crate::topic::{AGAIN, OUTCOMES, Subscriber, cast};
 use crate::trigger;
 use crate::trigger::told::EXECUTIONS;
 
@@ -54,6 +54,11 @@ impl System {
     }
 }
 
+/// Whether a topic holds what a subscription gave up, or gets again. A forwarder answers to the latter as it first knew it.
+fn is_kept_for(subscription: &str, topic: &str) -> bool {
+    *dead_topic_of(subscription) == *topic || topic.strip_prefix(AGAIN) == Some(subscription)
+}
+
 /// What uses a topic by its name.
 fn users_of(all: &Definitions, topic: &str) -> BTreeSet<String> {
     let mut by = BTreeSet::new();
@@ -73,8 +78,7 @@ fn users_of(all: &Definitions, topic: &str) -> BTreeSet<String> {
         }
     }
     for trigger in all.triggers.values() {
-        let dead = dead_topic_of(&trigger::subscription_name(&trigger.name));
-        if *topic_of(trigger) == *topic || *dead == *topic {
+        if *topic_of(trigger) == *topic || is_kept_for(&trigger::subscription_name(&trigger.name), topic) {
             by.insert(format!("trigger `{}`", trigger.name));
         }
         for function in functions_of(trigger, all) {
@@ -85,8 +89,8 @@ fn users_of(all: &Definitions, topic: &str) -> BTreeSet<String> {
     }
     for target in all.targets.values() {
         let outside = matches!(target.kind, TargetKind::Outside(_));
-        let dead = outside.then(|| dead_topic_of(&forwarder::subscription_name(&target.name)));
-        if *topic_of_target(target) == *topic || dead.is_some_and(|dead| *dead == *topic) {
+        let kept = outside && is_kept_for(&forwarder::subscription_name(&target.name), topic);
+        if *topic_of_target(target) == *topic || kept {
             by.insert(format!("target `{}`", target.name));
         }
     }
