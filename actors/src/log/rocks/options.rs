@@ -116,8 +116,8 @@ fn log(options: &RocksOptions, cache: &Cache) -> Options {
     let mut cf = family(options, options.memtable);
     cf.set_block_based_table_factory(&tables(cache, 16 * 1024, false));
     cf.set_enable_blob_files(true);
-    // A blob is read by a call to the system each, so records that are not large stay in the tables: reading a backlog of
-    // small ones takes a third of the time, and writing for half a minute took no more (docs/performance.md).
+    // A blob is read by a call to the system each, so records that are not large stay in the tables: a backlog of small
+    // ones is delivered in half the time, and writing for half a minute took no more (docs/adr/0008).
     cf.set_min_blob_size(4096);
     cf.set_blob_file_size(64 * MIB as u64);
     if options.compress {
