@@ -160,7 +160,7 @@ impl Metrics {
             ),
             function_fuel: counter(
                 "hexafn_function_fuel_total",
-                "Instructions of functions in WebAssembly.",
+                "Instructions of functions in WebAssembly; loops and calls of those in JavaScript and Lua.",
                 &["function"],
             ),
             function_memory: gauge(

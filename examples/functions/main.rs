@@ -23,7 +23,7 @@ use hexafn_runtimes::{
     Ctx, Done, Instance, JsRuntime, Language, LuaRuntime, NoHost, Runtime, Session, Settings, Source,
 };
 
-use measure::{Figures, in_flight, in_threads, median, one_by_one};
+use measure::{Callee, Figures, in_flight, in_threads, median, one_by_one};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -210,12 +210,39 @@ fn launcher() -> Result<Launcher> {
 fn processes(job: &Job, engine: &str, code: &str) -> Result<Figures> {
     let (launcher, settings) = (launcher()?, Arc::new(Settings::default()));
     in_flight(IN_FLIGHT, job.threads, job.time, || {
-        let mut process = Process::start(&launcher, engine, &source(code.as_bytes()), &settings)?;
-        let mut call = move || match process.call(&job.event, &Ctx::default(), &NoHost) {
+        let process = Process::start(&launcher, engine, &source(code.as_bytes()), &settings)?;
+        let mut worker = Worker { process, event: &job.event, ctx: Ctx::default() };
+        worker.give()?;
+        job.holds(engine, &worker.answered()?)?;
+        Ok(worker)
+    })
+}
+
+struct Worker<'a> {
+    process: Process,
+    event: &'a [u8],
+    ctx: Ctx,
+}
+
+impl Worker<'_> {
+    fn answered(&mut self) -> Result<Vec<u8>> {
+        match self.process.answer(&NoHost).ok_or("it had no call")? {
             Ok(done) => output(done),
             Err(lost) => Err(format!("{:?}", lost.done.result).into()),
-        };
-        job.holds(engine, &call()?)?;
-        Ok(move || call().map(drop))
-    })
+        }
+    }
+}
+
+impl Callee for Worker<'_> {
+    fn has_room(&self) -> bool {
+        self.process.has_room(self.event)
+    }
+
+    fn give(&mut self) -> Result<()> {
+        Ok(self.process.send(self.event, &self.ctx)?)
+    }
+
+    fn answer(&mut self) -> Result<()> {
+        self.answered().map(drop)
+    }
 }

@@ -1,5 +1,6 @@
 //! Counting calls and their times.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -65,9 +66,19 @@ pub fn in_threads<C: FnMut() -> Result<()>>(
     Ok(all)
 }
 
-/// So many calls at once before so many callees, each of which takes one at a time: what is done makes room for the next.
-/// A call's time is that from when it began to wait.
-pub fn in_flight<C: FnMut() -> Result<()>>(
+/// What takes calls ahead, and answers them in their order.
+pub trait Callee {
+    /// Whether it takes another one now.
+    fn has_room(&self) -> bool;
+    /// Gives it one.
+    fn give(&mut self) -> Result<()>;
+    /// Waits for the result of the oldest.
+    fn answer(&mut self) -> Result<()>;
+}
+
+/// So many calls at once before so many callees: what is done makes room for the next, for whichever callee is free to
+/// take it. A call's time is that from when it began to wait.
+pub fn in_flight<C: Callee>(
     flight: usize,
     callees: usize,
     time: Duration,
@@ -76,18 +87,36 @@ pub fn in_flight<C: FnMut() -> Result<()>>(
     let (ask, asked) = mpsc::channel::<Instant>();
     let (tell, told) = mpsc::channel::<std::result::Result<Instant, String>>();
     let (asked, ready) = (Mutex::new(asked), AtomicUsize::new(0));
+    // All that it has room for; waits when it has nothing to do. `None` when there is none.
+    let take = |given: &mut VecDeque<Instant>, callee: &mut C| -> Option<Result<()>> {
+        // Whoever waits for a call holds the lock; whoever has some does not wait.
+        let asked = if given.is_empty() { asked.lock().ok()? } else { asked.try_lock().ok()? };
+        while callee.has_room() {
+            let next = if given.is_empty() { asked.recv().ok()? } else { asked.try_recv().ok()? };
+            if let Err(error) = callee.give() {
+                return Some(Err(error));
+            }
+            given.push_back(next);
+        }
+        Some(Ok(()))
+    };
     std::thread::scope(|scope| {
         for _ in 0..callees {
-            let (tell, asked, ready, make) = (tell.clone(), &asked, &ready, &make);
+            let (tell, take, ready, make) = (tell.clone(), &take, &ready, &make);
             scope.spawn(move || {
-                let mut call = match make() {
-                    Ok(call) => call,
+                let mut callee = match make() {
+                    Ok(callee) => callee,
                     Err(error) => return drop(tell.send(Err(error.to_string()))),
                 };
                 ready.fetch_add(1, Ordering::Relaxed);
-                // Whoever is told of it may be gone: then the channel of calls closes, too.
-                while let Ok(Ok(waiting)) = asked.lock().map(|asked| asked.recv()) {
-                    drop(tell.send(call().map(|()| waiting).map_err(|e| e.to_string())));
+                let mut given = VecDeque::new();
+                loop {
+                    if let Some(Err(error)) = take(&mut given, &mut callee) {
+                        return drop(tell.send(Err(error.to_string())));
+                    }
+                    let Some(waiting) = given.pop_front() else { return };
+                    // Whoever is told of it may be gone: then the channel of calls closes, too.
+                    drop(tell.send(callee.answer().map(|()| waiting).map_err(|e| e.to_string())));
                 }
             });
         }

@@ -134,6 +134,11 @@ impl Error {
         Self::new(Code::Timeout, format!("it ran longer than its timeout of {limit:?} and was stopped"))
     }
 
+    /// It used up its fuel.
+    pub(crate) fn fuel(limit: u64, of: &str) -> Self {
+        Self::new(Code::Fuel, format!("it used up its {limit} {of} (`limits.fuel`)"))
+    }
+
     /// With a place.
     pub fn at(mut self, line: u32, column: u32) -> Self {
         self.position = Some(Position { line, column });

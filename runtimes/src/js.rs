@@ -26,6 +26,7 @@ use rquickjs::function::Args;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Function, Module, Promise, Value};
 
+use crate::priority::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use bytecode::Bytecode;
 use fault::Fault;
@@ -46,6 +47,9 @@ type Intrinsics = (
 
 /// The most stack, in bytes, that is given out: the threads of workers have more.
 const MOST_STACK: usize = 1 << 20;
+
+/// Loops and calls from one poll of the interrupt handler to the next: the engine's `JS_INTERRUPT_COUNTER_INIT`.
+const STEPS: u64 = 10_000;
 
 /// The language JavaScript.
 #[derive(Debug, Clone, Copy, Default)]
@@ -101,6 +105,11 @@ struct Engine {
 struct Call {
     session: RefCell<Option<Session>>,
     deadline: Cell<Instant>,
+    /// Loops and calls so far, in steps of [`STEPS`].
+    steps: Cell<u64>,
+    /// How many there may be.
+    most: Cell<u64>,
+    pace: RefCell<Pace>,
     /// The limit that the call broke. Once there is one, the interrupt handler stops whatever still runs, and whatever the
     /// function caught, the call ends with it.
     broken: RefCell<Option<Error>>,
@@ -114,11 +123,16 @@ impl Call {
         if self.broken.borrow().is_some() {
             return true;
         }
-        if Instant::now() < self.deadline.get() {
+        let (most, now) = (self.most.get(), Instant::now());
+        let broken = if self.steps.get() > most {
+            Some(Error::fuel(most, "loops and calls"))
+        } else if now < self.deadline.get() {
+            self.pace.borrow_mut().look(now);
             return false;
-        }
-        let late = self.session.borrow().as_ref().map(Session::late);
-        *self.broken.borrow_mut() = late;
+        } else {
+            self.session.borrow().as_ref().map(Session::late)
+        };
+        *self.broken.borrow_mut() = broken;
         true
     }
 }
@@ -133,11 +147,18 @@ impl Engine {
         let call = Rc::new(Call {
             session: RefCell::new(None),
             deadline: Cell::new(Instant::now()),
+            steps: Cell::new(0),
+            most: Cell::new(settings.limits.steps()),
+            pace: RefCell::new(Pace::new()),
             broken: RefCell::new(None),
             thrown: RefCell::new(None),
         });
         let seen = call.clone();
-        runtime.set_interrupt_handler(Some(Box::new(move || seen.must_stop())));
+        let polled = move || {
+            seen.steps.set(seen.steps.get() + STEPS);
+            seen.must_stop()
+        };
+        runtime.set_interrupt_handler(Some(Box::new(polled)));
         Ok(Self { context: None, used: false, runtime, call })
     }
 
@@ -163,29 +184,33 @@ impl Engine {
 
 impl Instance for JsInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
-        let ended = |result, session| Ended { result, session, fuel: None, peak_memory: None };
+        let ended = |result, session, fuel| Ended { result, session, fuel, peak_memory: None };
         let context = |mut engine: Engine| engine.fresh().cloned().map(|context| (engine, context));
         let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok);
         let (mut engine, context) = match engine.and_then(context) {
             Ok(ready) => ready,
-            Err(error) => return ended(Err(error), session),
+            Err(error) => return ended(Err(error), session, None),
         };
         engine.used = true;
         engine.call.deadline.set(session.deadline());
+        engine.call.steps.set(0);
+        *engine.call.pace.borrow_mut() = Pace::new();
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, &context, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
         // A function can have caught what its limit threw.
         let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
+        engine.call.pace.borrow_mut().end();
         let session = engine.call.session.borrow_mut().take();
+        let steps = engine.call.steps.get();
         drop(context);
         if result.is_ok() {
             self.engine = Some(engine);
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
-        ended(result, session.unwrap_or_else(lost))
+        ended(result, session.unwrap_or_else(lost), Some(steps))
     }
 
     fn rest(&mut self) {

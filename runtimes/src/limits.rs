@@ -19,8 +19,9 @@ pub struct Settings {
 pub struct Limits {
     /// Wall-clock time.
     pub wall: Duration,
-    /// Instructions, where the engine counts them.
-    pub fuel: u64,
+    /// Instructions of WebAssembly, [`Limits::WASM_FUEL`] where there is no number; of JavaScript and Lua loops and calls,
+    /// without a bound where there is none.
+    pub fuel: Option<u64>,
     /// Memory of the function, in bytes.
     pub memory: usize,
     /// Its stack, in bytes.
@@ -39,7 +40,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(1),
-            fuel: 50_000_000,
+            fuel: None,
             memory: 32 << 20,
             stack: 512 << 10,
             output: 256 << 10,
@@ -51,6 +52,19 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The instructions that a call of WebAssembly may run unless it is told.
+    pub const WASM_FUEL: u64 = 50_000_000;
+
+    /// The instructions of WebAssembly.
+    pub(crate) fn wasm_fuel(&self) -> u64 {
+        self.fuel.unwrap_or(Self::WASM_FUEL)
+    }
+
+    /// The loops and calls of a script.
+    pub(crate) fn steps(&self) -> u64 {
+        self.fuel.unwrap_or(u64::MAX)
+    }
+
     /// How far beyond its wall-clock time a call may be found before it is an error even if it ended well.
     pub fn grace(&self) -> Duration {
         Duration::from_millis(50)

@@ -22,6 +22,7 @@ use std::time::Instant;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
+use crate::priority::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use value::{Builder, Output};
 
@@ -38,8 +39,8 @@ const LIBRARIES: [StdLib; 9] = [
     StdLib::VECTOR,
 ];
 
-/// How often the interrupt asks the clock: at each of this many loops and calls.
-const LOOK_EVERY: u32 = 16;
+/// How often the interrupt looks at the clock, the fuel and the memory: at each of this many loops and calls.
+const LOOK_EVERY: u64 = 16;
 
 /// How much garbage a call may find, in bytes, before it is collected.
 const GARBAGE: usize = 512 << 10;
@@ -98,8 +99,11 @@ struct Engine {
 struct Call {
     session: RefCell<Option<Session>>,
     deadline: Cell<Instant>,
-    /// Interrupts until the clock is asked.
-    until_look: Cell<u32>,
+    /// Interrupts so far: one for each loop and each call.
+    steps: Cell<u64>,
+    /// How many there may be.
+    most: Cell<u64>,
+    pace: RefCell<Pace>,
     /// The most memory that was seen, in bytes.
     peak: Cell<usize>,
     /// The limit that the call broke. Once there is one, every interrupt fails, and whatever the function caught, the call
@@ -110,23 +114,33 @@ struct Call {
 }
 
 impl Call {
+    /// Counts a step. True for each at which everything is looked at.
+    fn step(&self) -> bool {
+        let steps = self.steps.get() + 1;
+        self.steps.set(steps);
+        steps.is_multiple_of(LOOK_EVERY)
+    }
+
     /// Whether the function must stop: it is late, now or before, or broke another limit.
     fn must_stop(&self) -> bool {
-        if self.broken.borrow().is_some() {
+        if self.is_broken() {
             return true;
         }
-        let left = self.until_look.get();
-        if left > 0 {
-            self.until_look.set(left - 1);
+        let (most, now) = (self.most.get(), Instant::now());
+        let broken = if self.steps.get() > most {
+            Some(Error::fuel(most, "loops and calls"))
+        } else if now < self.deadline.get() {
+            self.pace.borrow_mut().look(now);
             return false;
-        }
-        self.until_look.set(LOOK_EVERY);
-        if Instant::now() < self.deadline.get() {
-            return false;
-        }
-        let late = self.session.borrow().as_ref().map(Session::late);
-        *self.broken.borrow_mut() = late;
+        } else {
+            self.session.borrow().as_ref().map(Session::late)
+        };
+        *self.broken.borrow_mut() = broken;
         true
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.borrow().is_some()
     }
 
     /// Notes the memory: the engine keeps no peak, and its collector runs while the function does.
@@ -140,7 +154,9 @@ impl Engine {
         let call = Rc::new(Call {
             session: RefCell::new(None),
             deadline: Cell::new(Instant::now()),
-            until_look: Cell::new(0),
+            steps: Cell::new(0),
+            most: Cell::new(settings.limits.steps()),
+            pace: RefCell::new(Pace::new()),
             peak: Cell::new(0),
             broken: RefCell::new(None),
             thrown: RefCell::new(None),
@@ -165,10 +181,11 @@ impl Engine {
         lua.globals().set_readonly(true);
         let seen = call.clone();
         lua.set_interrupt(move |lua| {
-            if seen.until_look.get() == 0 {
+            let looks = seen.step();
+            if looks {
                 seen.look(lua);
             }
-            match seen.must_stop() {
+            match if looks { seen.must_stop() } else { seen.is_broken() } {
                 true => Err(mlua::Error::runtime("it was stopped")),
                 false => Ok(VmState::Continue),
             }
@@ -179,9 +196,9 @@ impl Engine {
 
 impl Instance for LuaInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
-        let ended = |result, session, peak: Option<usize>| {
-            let peak_memory = peak.and_then(|bytes| u64::try_from(bytes).ok());
-            Ended { result, session, fuel: None, peak_memory }
+        let ended = |result, session, used: Option<(u64, usize)>| {
+            let peak_memory = used.and_then(|(_, bytes)| u64::try_from(bytes).ok());
+            Ended { result, session, fuel: used.map(|(steps, _)| steps), peak_memory }
         };
         let engine = match self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok) {
             Ok(engine) => engine,
@@ -195,13 +212,15 @@ impl Instance for LuaInstance {
             );
         }
         engine.call.deadline.set(session.deadline());
-        engine.call.until_look.set(LOOK_EVERY);
+        engine.call.steps.set(0);
+        *engine.call.pace.borrow_mut() = Pace::new();
         engine.call.peak.set(0);
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
+        engine.call.pace.borrow_mut().end();
         engine.call.look(&engine.lua);
-        let peak = engine.call.peak.get().saturating_sub(engine.empty);
+        let (steps, peak) = (engine.call.steps.get(), engine.call.peak.get().saturating_sub(engine.empty));
         // A function can have caught what its limit threw.
         let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
@@ -211,7 +230,7 @@ impl Instance for LuaInstance {
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
-        ended(result, session.unwrap_or_else(lost), Some(peak))
+        ended(result, session.unwrap_or_else(lost), Some((steps, peak)))
     }
 
     fn rest(&mut self) {

@@ -1,21 +1,34 @@
 //! A worker process as the service sees it: started, given its function, called, and killed when it is late.
 
-use std::io::{self, Read, Write};
+mod socket;
+
+use std::collections::VecDeque;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{self, Answer, Ask, DoneHead, Kind, Load, Ready};
+use crate::protocol::{Answer, Ask, DoneHead, Kind, Load, Ready};
 use crate::{Code, Ctx, Done, Error, Host, Settings, Source, Usage};
+use socket::Socket;
 
 /// How long after its deadline a call is waited for: within it the engine stops the function by itself. Then SIGKILL.
-const KILL_AFTER: Duration = Duration::from_millis(100);
+const KILL_AFTER: Duration = Duration::from_millis(90);
 /// How long a process may take until it is ready.
 const START_WITHIN: Duration = Duration::from_secs(10);
+/// Calls that a process is given at once: it begins the next while the service hands on the last result.
+const AHEAD: usize = 8;
+/// The bytes of those that wait, together: they fit into the socket, so that neither side ever waits for the other to read.
+const AHEAD_BYTES: usize = 64 << 10;
+
+/// Where so many calls wait, and each is shorter than this, their results are taken together: to be woken for each would
+/// cost both sides more than the call.
+const TOGETHER: Duration = Duration::from_micros(50);
 
 /// How worker processes are started.
 #[derive(Debug, Clone)]
@@ -30,7 +43,19 @@ pub struct Launcher {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    socket: UnixStream,
+    socket: Socket,
+    /// The bytes of each call that it has not answered; it runs the first.
+    calls: VecDeque<usize>,
+    /// Of those the last ones that were not sent yet.
+    unsent: usize,
+    /// Since when it runs the first.
+    began: Instant,
+    /// Whether the last one was shorter than [`TOGETHER`].
+    quick: bool,
+    /// Calls that it was given so far.
+    taken: u64,
+    /// What the frame of the last one had beside its event: what is the same for all, as a rule.
+    head: usize,
     sandbox: String,
     settings: Arc<Settings>,
 }
@@ -58,6 +83,7 @@ impl Process {
         let failed =
             |what: &str, error: &io::Error| Error::new(Code::Crashed, format!("a worker process {what}: {error}"));
         let (socket, theirs) = UnixStream::pair().map_err(|e| failed("has no socket", &e))?;
+        let mut socket = Socket::new(socket).map_err(|e| failed("has no socket", &e))?;
         let child = Command::new(&launcher.program)
             // What `ps` shows.
             .arg0(format!("hexafn:{}", source.name))
@@ -68,16 +94,32 @@ impl Process {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|e| failed("could not be started", &e))?;
-        let mut process = Self { child, socket, sandbox: String::new(), settings: settings.clone() };
+        socket.watch(child.id());
+        let (sandbox, settings) = (String::new(), settings.clone());
+        let mut process = Self {
+            child,
+            socket,
+            calls: VecDeque::new(),
+            unsent: 0,
+            began: Instant::now(),
+            quick: false,
+            taken: 0,
+            head: 0,
+            sandbox,
+            settings,
+        };
         let load = Load {
             language: language.to_owned(),
             name: source.name.to_string(),
             file: source.file.to_string(),
-            settings: Settings::clone(settings),
+            settings: Settings::clone(&process.settings),
         };
-        let deadline = Instant::now() + START_WITHIN;
-        let answer = protocol::write(&mut process.until(deadline), Kind::Load, &load, &source.code)
-            .and_then(|()| protocol::read(&mut process.until(deadline)));
+        process.socket.until(Instant::now() + START_WITHIN);
+        let answer = process
+            .socket
+            .append(Kind::Load, &load, &source.code)
+            .and_then(|_| process.socket.flush())
+            .and_then(|()| process.socket.read());
         match answer {
             Ok(Some(frame)) if frame.kind == Kind::Ready => {
                 let ready: Ready = frame.head().map_err(|e| failed("gave no answer", &e))?;
@@ -102,55 +144,110 @@ impl Process {
         &self.sandbox
     }
 
-    fn until(&self, deadline: Instant) -> Until<'_> {
-        Until { socket: &self.socket, deadline }
+    /// Calls that it has not answered.
+    pub fn in_flight(&self) -> usize {
+        self.calls.len()
     }
 
-    /// Runs the function on one event. Blocks until its deadline, and [`KILL_AFTER`], at the latest.
+    /// Calls that it was given so far.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether it may be given this event before it has answered what it has.
+    pub fn has_room(&self, event: &[u8]) -> bool {
+        // What it runs it has read.
+        let waiting: usize = self.calls.iter().skip(1).sum();
+        self.calls.is_empty() || (self.calls.len() < AHEAD && waiting + self.head + event.len() <= AHEAD_BYTES)
+    }
+
+    /// Gives it a call, behind those that it has. It goes out when an [`answer`](Self::answer) is waited for.
+    ///
+    /// # Errors
+    /// The event is larger than a frame; the process is as it was.
+    pub fn send(&mut self, event: &[u8], ctx: &Ctx) -> Result<(), Error> {
+        let bytes = self
+            .socket
+            .append(Kind::Call, ctx, event)
+            .map_err(|e| Error::new(Code::Input, format!("the event cannot be handed over: {e}")))?;
+        if self.calls.is_empty() {
+            self.began = Instant::now();
+        }
+        self.head = bytes - event.len();
+        self.calls.push_back(bytes);
+        self.unsent += 1;
+        self.taken += 1;
+        Ok(())
+    }
+
+    /// What the first of its calls gave; `None` when it has none. Blocks until that one's deadline, and about 100 ms, at
+    /// the latest.
+    ///
+    /// # Errors
+    /// The process is gone; start another. Of the calls that it had only the first had begun.
+    pub fn answer(&mut self, host: &dyn Host) -> Option<Result<Done, Box<Lost>>> {
+        self.calls.front()?;
+        let wall = self.settings.limits.wall;
+        Some(self.exchange(host, self.began + wall).map_err(|error| {
+            let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+            let (_, how) = self.end();
+            let error = if late {
+                Error::timeout(wall)
+            } else if error.kind() == io::ErrorKind::InvalidData {
+                Error::new(Code::Crashed, format!("its worker process did not keep to the protocol: {error}"))
+            } else {
+                Error::new(Code::Crashed, how)
+            };
+            let usage = Usage { wall: self.began.elapsed(), ..Usage::default() };
+            let done = Done { result: Err(error), usage, logs: Vec::new(), logs_cut: false };
+            Box::new(Lost { done, killed: late })
+        }))
+    }
+
+    /// One call by itself.
     ///
     /// # Errors
     /// The process is gone; start another.
     pub fn call(&mut self, event: &[u8], ctx: &Ctx, host: &dyn Host) -> Result<Done, Box<Lost>> {
-        let (started, wall) = (Instant::now(), self.settings.limits.wall);
-        let deadline = started + wall;
-        match self.exchange(event, ctx, host, deadline) {
-            Ok(done) => Ok(done),
-            Err(error) => {
-                let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-                let (_, how) = self.end();
-                let error = if late {
-                    Error::timeout(wall)
-                } else if error.kind() == io::ErrorKind::InvalidData {
-                    Error::new(Code::Crashed, format!("its worker process did not keep to the protocol: {error}"))
-                } else {
-                    Error::new(Code::Crashed, how)
-                };
-                let usage = Usage { wall: started.elapsed(), ..Usage::default() };
-                let done = Done { result: Err(error), usage, logs: Vec::new(), logs_cut: false };
-                Err(Box::new(Lost { done, killed: late }))
-            }
+        let failed = |error| Done { result: Err(error), usage: Usage::default(), logs: Vec::new(), logs_cut: false };
+        match self.send(event, ctx) {
+            Ok(()) => self.answer(host).unwrap_or_else(|| Ok(failed(Error::new(Code::Crashed, "it had no call")))),
+            Err(error) => Ok(failed(error)),
         }
     }
 
-    fn exchange(&self, event: &[u8], ctx: &Ctx, host: &dyn Host, deadline: Instant) -> io::Result<Done> {
-        let mut socket = self.until(deadline + KILL_AFTER);
-        protocol::write(&mut socket, Kind::Call, ctx, event)?;
+    fn exchange(&mut self, host: &dyn Host, deadline: Instant) -> io::Result<Done> {
+        self.socket.until(deadline + KILL_AFTER);
+        let waits = !self.socket.has_more();
+        if waits || self.unsent >= AHEAD / 2 {
+            self.socket.flush()?;
+            self.unsent = 0;
+        }
+        if waits && self.quick && self.calls.len() >= AHEAD / 2 {
+            thread::sleep(TOGETHER);
+        }
         let mut asked = 0;
         loop {
-            let frame = protocol::read(&mut socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let frame = self.socket.read()?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match frame.kind {
                 Kind::Done => {
                     let done = frame.head::<DoneHead>()?.done(frame.tail);
                     if let Ok(output) = &done.result {
                         self.settings.hold(output).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
                     }
+                    self.calls.pop_front();
+                    self.began = Instant::now();
+                    self.quick = done.usage.wall < TOGETHER;
+                    self.socket.next_call();
                     return Ok(done);
                 }
                 // Grants and limits are held on both sides: a worker that was taken over gets nothing by asking.
                 Kind::Ask if asked < self.settings.limits.host_calls => {
                     asked += 1;
-                    let answer = self.answer(frame.head()?, host, deadline);
-                    protocol::write(&mut socket, Kind::Answer, &answer, b"")?;
+                    let answer = self.reply(frame.head()?, host, deadline);
+                    self.socket.append(Kind::Answer, &answer, b"")?;
+                    self.socket.flush()?;
+                    self.unsent = 0;
                 }
                 other => {
                     let what = format!("a {other:?} frame during a call");
@@ -160,7 +257,7 @@ impl Process {
         }
     }
 
-    fn answer(&self, ask: Ask, host: &dyn Host, deadline: Instant) -> Answer {
+    fn reply(&self, ask: Ask, host: &dyn Host, deadline: Instant) -> Answer {
         let grants = &self.settings.grants;
         match ask {
             Ask::KvGet { namespace, key } if grants.kv.contains(&namespace) => {
@@ -177,7 +274,7 @@ impl Process {
         // It may be gone already, and then its own end is what counts.
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             // Its side of the socket closes a moment before it is gone.
-            let hung_up = matches!(self.peek(), Ok(0));
+            let hung_up = self.socket.is_hung_up();
             if !hung_up {
                 self.child.kill().ok();
             }
@@ -186,44 +283,6 @@ impl Process {
             Ok(status) => (Some(status), describe(status)),
             Err(error) => (None, format!("its worker process is gone: {error}")),
         }
-    }
-
-    fn peek(&self) -> io::Result<usize> {
-        self.socket.set_nonblocking(true)?;
-        let read = (&self.socket).read(&mut [0; 1]);
-        self.socket.set_nonblocking(false)?;
-        read
-    }
-}
-
-/// The socket until a time: whoever sends a byte now and then gains nothing by it.
-struct Until<'a> {
-    socket: &'a UnixStream,
-    deadline: Instant,
-}
-
-impl Until<'_> {
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
-    }
-}
-
-impl Read for Until<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(Some(self.left()?))?;
-        self.socket.read(bytes)
-    }
-}
-
-impl Write for Until<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(self.left()?))?;
-        self.socket.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the service and a worker process say to each other, over one socket: frames of a kind, a head (JSON) and a tail
-//! (bytes as they are).
+//! What the service and a worker process say to each other, over one socket: frames of a kind, a head
+//! ([postcard](https://postcard.jamesmunns.com/wire-format.html): both sides are the same program) and a tail (bytes as
+//! they are).
 //!
 //! ```text
 //! frame = length u32 LE (of what follows) | kind u8 | head length u32 LE | head | tail
@@ -10,7 +11,12 @@
 //!                     Ask {kv or http}                               during a call
 //!                     Done {…} output                                to Call
 //! ```
+//!
+//! Calls may be sent ahead: the worker runs them one after the other, in their order, and says `Done` to each before it
+//! looks at the next. So an `Ask` is always of the first call that has no `Done` yet, and a worker that ends hurts that one
+//! alone.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 
 use serde::de::DeserializeOwned;
@@ -157,8 +163,14 @@ impl Frame {
     /// # Errors
     /// It is not what was expected.
     pub fn head<T: DeserializeOwned>(&self) -> io::Result<T> {
-        serde_json::from_slice(&self.head)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{:?} frame: {e}", self.kind)))
+        let bad = |what: &dyn fmt::Display| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("the head of a {:?} frame: {what}", self.kind))
+        };
+        match postcard::take_from_bytes(&self.head) {
+            Ok((head, [])) => Ok(head),
+            Ok((_, rest)) => Err(bad(&format!("{} bytes too many", rest.len()))),
+            Err(error) => Err(bad(&error)),
+        }
     }
 }
 
@@ -167,22 +179,38 @@ impl Frame {
 /// # Errors
 /// It is too large, or the other side is gone or does not read in time.
 pub fn write(to: &mut impl Write, kind: Kind, head: &impl Serialize, tail: &[u8]) -> io::Result<()> {
-    let mut frame = vec![0; 9];
-    serde_json::to_writer(&mut frame, head).map_err(io::Error::other)?;
-    let head = frame.len() - 9;
-    let length = frame.len() - 4 + tail.len();
-    if length > MAX_FRAME {
-        return Err(io::Error::new(
+    let mut frame = Vec::with_capacity(512 + tail.len());
+    append(&mut frame, kind, head, tail)?;
+    to.write_all(&frame)
+}
+
+/// Appends a frame to those that are written together.
+///
+/// # Errors
+/// It is too large; nothing was appended.
+pub fn append(frames: &mut Vec<u8>, kind: Kind, head: &impl Serialize, tail: &[u8]) -> io::Result<()> {
+    let start = frames.len();
+    frames.extend_from_slice(&[0; 9]);
+    let written = postcard::to_io(head, &mut *frames).map(drop).map_err(io::Error::other);
+    let head = frames.len() - start - 9;
+    let length = 5 + head + tail.len();
+    let written = written.and_then(|()| match length {
+        ..=MAX_FRAME => Ok(()),
+        _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{length} bytes are more than a worker takes at once ({MAX_FRAME})"),
-        ));
+        )),
+    });
+    if written.is_err() {
+        frames.truncate(start);
+        return written;
     }
     let le = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-    frame[..4].copy_from_slice(&le(length));
-    frame[4] = kind as u8;
-    frame[5..9].copy_from_slice(&le(head));
-    frame.extend_from_slice(tail);
-    to.write_all(&frame)
+    frames[start..start + 4].copy_from_slice(&le(length));
+    frames[start + 4] = kind as u8;
+    frames[start + 5..start + 9].copy_from_slice(&le(head));
+    frames.extend_from_slice(tail);
+    Ok(())
 }
 
 /// Reads a frame; `None` at an orderly end.

@@ -1,12 +1,13 @@
 //! The worker process: the same program, started again by the service with one socket, which it reads its function and
 //! its events from. It confines itself before it looks at the function.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::protocol::{self, Answer, Ask, DoneHead, Kind, Load, Ready};
+use crate::protocol::{self, Answer, Ask, DoneHead, Frame, Kind, Load, Ready};
 use crate::{Code, Ctx, Error, Host, HostError, HttpRequest, HttpResponse, Runtime, Session, Source, sandbox};
 
 /// Serves the service at the other end of `socket` until that ends. `runtime` finds a language by its name.
@@ -14,13 +15,13 @@ use crate::{Code, Ctx, Error, Host, HostError, HttpRequest, HttpResponse, Runtim
 /// # Errors
 /// The socket failed, or the service said what a service does not say.
 pub fn serve(socket: UnixStream, runtime: impl Fn(&str) -> Option<Box<dyn Runtime>>) -> io::Result<()> {
-    let socket = Arc::new(socket);
-    let Some(frame) = protocol::read(&mut &*socket)? else { return Ok(()) };
+    let mut wire = Wire { from: BufReader::with_capacity(64 << 10, socket), calls: VecDeque::new() };
+    let Some(frame) = protocol::read(&mut wire.from)? else { return Ok(()) };
     if frame.kind != Kind::Load {
         return Err(unexpected("Load", frame.kind));
     }
     let load: Load = frame.head()?;
-    let confined = sandbox::confine(&load.settings.limits, &socket);
+    let confined = sandbox::confine(&load.settings.limits, wire.from.get_ref());
     let settings = Arc::new(load.settings);
     let source = Source { name: load.name.into(), file: load.file.into(), code: frame.tail.into() };
     let opened = runtime(&load.language)
@@ -29,37 +30,73 @@ pub fn serve(socket: UnixStream, runtime: impl Fn(&str) -> Option<Box<dyn Runtim
         .and_then(|compiled| compiled.open());
     let mut instance = match opened {
         Ok(instance) => instance,
-        Err(error) => return protocol::write(&mut &*socket, Kind::Failed, &error, b""),
+        Err(error) => return protocol::write(&mut wire.from.get_ref(), Kind::Failed, &error, b""),
     };
-    protocol::write(&mut &*socket, Kind::Ready, &Ready { sandbox: confined.to_string() }, b"")?;
-    let host = Arc::new(Remote(Mutex::new(socket.clone())));
-    while let Some(frame) = protocol::read(&mut &*socket)? {
-        if frame.kind != Kind::Call {
-            return Err(unexpected("Call", frame.kind));
-        }
+    protocol::write(&mut wire.from.get_ref(), Kind::Ready, &Ready { sandbox: confined.to_string() }, b"")?;
+    let remote = Arc::new(Remote(Mutex::new(wire)));
+    let mut answer = Vec::new();
+    loop {
+        // Let go of before the function runs, which may ask.
+        let next = remote.wire().call()?;
+        let Some(frame) = next else { return Ok(()) };
         let ctx: Ctx = frame.head()?;
-        let session = Session::new(settings.clone(), Arc::new(ctx), host.clone());
+        let session = Session::new(settings.clone(), Arc::new(ctx), remote.clone());
         let done = crate::run(&mut *instance, &frame.tail, session);
         let (head, tail) = DoneHead::of(done);
-        protocol::write(&mut &*socket, Kind::Done, &head, &tail)?;
+        answer.clear();
+        protocol::append(&mut answer, Kind::Done, &head, &tail)?;
+        // Before the next call begins, although that may be here: should this process end in it, the service knows by
+        // whom.
+        remote.wire().from.get_ref().write_all(&answer)?;
         instance.rest();
     }
-    Ok(())
 }
 
 fn unexpected(wanted: &str, got: Kind) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("expected a {wanted} frame, got {got:?}"))
 }
 
+/// The most calls that the service may send ahead.
+const MOST_AHEAD: usize = 64;
+
+/// The socket, and the calls that were sent ahead.
+struct Wire {
+    from: BufReader<UnixStream>,
+    calls: VecDeque<Frame>,
+}
+
+impl Wire {
+    /// The next call; `None` when the service has closed the socket.
+    fn call(&mut self) -> io::Result<Option<Frame>> {
+        if let Some(frame) = self.calls.pop_front() {
+            return Ok(Some(frame));
+        }
+        match protocol::read(&mut self.from)? {
+            Some(frame) if frame.kind != Kind::Call => Err(unexpected("Call", frame.kind)),
+            frame => Ok(frame),
+        }
+    }
+
+    /// Asks the service during a call.
+    fn ask(&mut self, ask: &Ask) -> io::Result<Answer> {
+        protocol::write(&mut self.from.get_ref(), Kind::Ask, ask, b"")?;
+        loop {
+            let frame = protocol::read(&mut self.from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            match frame.kind {
+                Kind::Answer => return frame.head(),
+                Kind::Call if self.calls.len() < MOST_AHEAD => self.calls.push_back(frame),
+                other => return Err(unexpected("Answer", other)),
+            }
+        }
+    }
+}
+
 /// The host at the other end of the socket.
-struct Remote(Mutex<Arc<UnixStream>>);
+struct Remote(Mutex<Wire>);
 
 impl Remote {
-    fn ask(&self, ask: &Ask) -> io::Result<Answer> {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        protocol::write(&mut &**socket, Kind::Ask, ask, b"")?;
-        let frame = protocol::read(&mut &**socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if frame.kind == Kind::Answer { frame.head() } else { Err(unexpected("Answer", frame.kind)) }
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,7 +106,7 @@ fn gone(error: &io::Error) -> HostError {
 
 impl Host for Remote {
     fn kv_get(&self, namespace: &str, key: &str) -> Result<Option<String>, HostError> {
-        match self.ask(&Ask::KvGet { namespace: namespace.to_owned(), key: key.to_owned() }) {
+        match self.wire().ask(&Ask::KvGet { namespace: namespace.to_owned(), key: key.to_owned() }) {
             Ok(Answer::Kv(value)) => value,
             Ok(Answer::Http(_)) => Err(HostError("the service answered something else".to_owned())),
             Err(error) => Err(gone(&error)),
@@ -77,7 +114,7 @@ impl Host for Remote {
     }
 
     fn http(&self, request: HttpRequest, _: Instant) -> Result<HttpResponse, HostError> {
-        match self.ask(&Ask::Http(request)) {
+        match self.wire().ask(&Ask::Http(request)) {
             Ok(Answer::Http(response)) => response,
             Ok(Answer::Kv(_)) => Err(HostError("the service answered something else".to_owned())),
             Err(error) => Err(gone(&error)),

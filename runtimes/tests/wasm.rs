@@ -191,7 +191,7 @@ fn each_call_begins_with_fresh_globals_and_memory(engine: &dyn Runtime) {
 
 fn fuel_is_a_limit_of_its_own(engine: &dyn Runtime) {
     let looping = guest("../hostile/wasm/loop-br.wat");
-    let limits = Limits { fuel: 100_000, ..Limits::default() };
+    let limits = Limits { fuel: Some(100_000), ..Limits::default() };
     let done = call_with(engine, looping.as_bytes(), &granted(limits)).unwrap();
     assert_eq!(done.result.unwrap_err().code, Code::Fuel);
     assert_eq!(done.usage.fuel, Some(100_000));
@@ -475,7 +475,7 @@ fn hostile_programs_end_within_their_limits_with_the_right_error(engine: &dyn Ru
     // So much time that only what never ends reaches its end, on a busy machine, too.
     let (wall, plenty) = (Duration::from_millis(100), Duration::from_secs(20));
     let settings = |wall| {
-        let mut settings = Settings::clone(&granted(Limits { wall, fuel: u64::MAX / 2, ..Limits::default() }));
+        let mut settings = Settings::clone(&granted(Limits { wall, fuel: Some(u64::MAX / 2), ..Limits::default() }));
         settings.grants.http.clear();
         Arc::new(settings)
     };

@@ -221,7 +221,7 @@ impl Case {
         let limits = Limits {
             // So much that a busy machine is no reason.
             wall: Duration::from_millis(timeout_ms.unwrap_or(20_000)),
-            fuel: fuel.unwrap_or(all.fuel),
+            fuel: fuel.or(all.fuel),
             memory: memory.unwrap_or(all.memory),
             stack: stack.unwrap_or(all.stack),
             output: output.unwrap_or(all.output),

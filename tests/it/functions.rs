@@ -130,6 +130,38 @@ async fn a_worker_process_that_dies_hurts_one_event_which_is_tried_again() {
     assert!(worker["last_failure"].to_string().contains("signal 6 (SIGABRT)"), "{worker}");
 }
 
+/// Sends the first event of a job, the rest behind it while it runs, and does something then; gives what came of all.
+async fn behind_a_first(service: &Service, job: &str, then: impl AsyncFnOnce()) -> Vec<Value> {
+    const BEHIND: usize = 20;
+    send(service, &json!({ "job": job, "n": 0 }).to_string()).await;
+    eventually("it runs", async || {
+        let worker = workers(service, job).await.remove(0);
+        (worker["observed"]["calls"].as_u64() == Some(1), worker)
+    })
+    .await;
+    for n in 1..=BEHIND {
+        send(service, &json!({ "job": job, "n": n }).to_string()).await;
+    }
+    then().await;
+    let mut done = data_when(service, "done", BEHIND + 1).await;
+    done.sort_by_key(|d| d["n"].as_u64());
+    let expected = (0..=BEHIND).map(|n| json!({ "n": n, "attempt": if n == 0 { 2 } else { 1 } }));
+    assert_eq!(done, expected.collect::<Vec<_>>(), "only the first was hurt");
+    workers(service, job).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_was_given_ahead_is_not_hurt_when_it_dies_or_is_killed() {
+    let service = start();
+    let worker = behind_a_first(&service, "ahead", async || {
+        assert!(kill(process(&service, "ahead").await, "KILL"));
+    });
+    assert_eq!(worker.await[0]["restarts"], 1);
+    let service = start();
+    let worker = behind_a_first(&service, "late", async || {}).await.remove(0);
+    assert_eq!((&worker["state"], &worker["restarts"]), (&json!("running"), &json!(0)), "{worker}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_asks_a_host_that_it_is_granted() {
     let receiver = Receiver::start().await;
@@ -139,6 +171,15 @@ async fn a_function_asks_a_host_that_it_is_granted() {
     assert_eq!(data_when(&service, "done", 1).await, [json!({"status":201,"body":r#"{"a":1}"#})]);
     let asked = receiver.seen("/ask").remove(0);
     assert_eq!((&*asked.body, asked.header("x-a")), (&*id, Some("1")));
+    // Its answers are told from the calls that were given to its process meanwhile.
+    let mut ids = vec![id];
+    for _ in 0..30 {
+        ids.push(send(&service, r#"{"job":"ask"}"#).await);
+    }
+    data_when(&service, "done", ids.len()).await;
+    let mut asked: Vec<String> = receiver.seen("/ask").iter().map(|seen| seen.body.clone()).collect();
+    (asked.sort(), ids.sort());
+    assert_eq!(asked, ids, "each once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -137,7 +137,7 @@ impl Local {
         match self.function.isolation {
             Isolation::Process => {
                 let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-                call_process(&mut process, &self.function, event, ctx, &*host).0
+                call_process(&mut process, &self.function, event, ctx, &*host)
             }
             Isolation::Thread => match self.function.compiled.open() {
                 Ok(mut instance) => {

@@ -113,7 +113,12 @@ impl Tally {
     /// A sign of life of the handler that runs, at a record.
     fn beat(&self, record: u64) {
         self.record.store(record.saturating_add(1), Ordering::Relaxed);
-        // By two, so that it stays odd: the handler runs on.
+        self.runs_on();
+    }
+
+    /// A sign of life of the handler that runs.
+    fn runs_on(&self) {
+        // By two, so that it stays odd.
         self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(2), Ordering::Relaxed);
     }
 
@@ -313,6 +318,11 @@ impl Lifeline {
     /// sign of life: a handler that goes from record to record does not hang, however many there are.
     pub fn working_on(&self, record: u64) {
         self.shared.tally.beat(record);
+    }
+
+    /// A sign of life within a handler that does several things that may each take long.
+    pub fn runs_on(&self) {
+        self.shared.tally.runs_on();
     }
 
     /// For work that the actor's handlers poll, and that must not be taken for a hang.

@@ -172,7 +172,6 @@ impl<'a> Output<'a> {
     fn look(&mut self) -> Result<(), Error> {
         self.seen += 1;
         if self.seen.is_multiple_of(LOOK_EVERY) && std::time::Instant::now() >= self.call.deadline.get() {
-            self.call.until_look.set(0);
             if self.call.must_stop()
                 && let Some(broken) = &*self.call.broken.borrow()
             {

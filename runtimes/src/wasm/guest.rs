@@ -91,7 +91,7 @@ pub(crate) fn no_memory(limits: &Limits) -> Error {
 
 /// It is out of fuel.
 pub(crate) fn no_fuel(limits: &Limits) -> Error {
-    Error::new(Code::Fuel, format!("it used up its {} instructions (`limits.fuel`)", limits.fuel))
+    Error::fuel(limits.wasm_fuel(), "instructions")
 }
 
 /// Its stack is full.

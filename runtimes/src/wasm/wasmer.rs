@@ -2,17 +2,19 @@
 //! its memory are written into the module (`meter`).
 
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 use wasmer::sys::vm::{self, TrapCode};
 use wasmer::sys::{Cranelift, EngineBuilder, Features};
 use wasmer::{
-    Engine, Function, FunctionEnv, FunctionEnvMut, FunctionType, Imports, InstantiationError, LinkError, MemoryView,
+    Engine, Extern, Function, FunctionEnv, FunctionEnvMut, FunctionType, InstantiationError, LinkError, MemoryView,
     Module, RuntimeError, Store, Type, TypedFunction, Value,
 };
 
 use super::guest::{self, Guest, Outcome};
 use super::host::{self, Call, Import, Memory, Stop};
 use super::{Checked, Options, Shape, WasmEngine, wasi};
+use crate::priority::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
 mod meter;
@@ -74,13 +76,16 @@ impl WasmEngine for Wasmer {
         let compiled = Module::new(&engine, metered)
             .map_err(|e| Error::new(Code::Compile, format!("Wasmer does not compile it: {e}")))?;
         let Checked { shape, initialize, .. } = module;
-        Ok(Arc::new(Program(Arc::new(Ready { module: compiled, engine, shape, initialize }))))
+        let imports = compiled.imports().map(|wanted| named(wanted.module(), wanted.name())).collect();
+        Ok(Arc::new(Program(Arc::new(Ready { module: compiled, engine, imports, shape, initialize }))))
     }
 }
 
 struct Ready {
     module: Module,
     engine: Engine,
+    /// What it imports, in its order; `None` is what the meter added.
+    imports: Vec<Option<&'static Import>>,
     shape: Shape,
     initialize: bool,
 }
@@ -103,6 +108,7 @@ struct State {
     /// How much fuel it was given so far, and how much it may have.
     given: u64,
     fuel: u64,
+    pace: Pace,
 }
 
 impl State {
@@ -114,6 +120,7 @@ impl State {
 
     /// What the module has when it asks with `left` fuel, which is less than none.
     fn more(&mut self, left: i64) -> Result<i64, RuntimeError> {
+        self.pace.look(Instant::now());
         if self.call.session.is_late() {
             return Err(self.stop(self.call.session.late()));
         }
@@ -139,7 +146,7 @@ impl Instance for Worker {
         let late = session.is_late().then(|| session.late());
         let call = Call::new(event, session, ready.shape == Shape::Command);
         let mut store = Store::new(ready.engine.clone());
-        let state = State { call, memory: None, given: 0, fuel: limits.fuel };
+        let state = State { call, memory: None, given: 0, fuel: limits.wasm_fuel(), pace: Pace::new() };
         let mut running = Running { env: FunctionEnv::new(&mut store, state), store, instance: None };
         let result = match late {
             Some(late) => Err(late),
@@ -158,8 +165,8 @@ struct Running {
 
 impl Running {
     fn run(&mut self, ready: &Ready, limits: &Limits) -> Outcome {
-        let imports = self.imports(&ready.module);
-        let instance = wasmer::Instance::new(&mut self.store, &ready.module, &imports);
+        let imports: Vec<Extern> = ready.imports.iter().map(|import| self.import(*import)).collect();
+        let instance = wasmer::Instance::new_by_index(&mut self.store, &ready.module, &imports);
         let instance = self.instance.insert(instance.map_err(|e| not_instantiated(e, limits))?).clone();
         let exports = &instance.exports;
         let memory = exports.get_memory("memory").ok().cloned();
@@ -181,21 +188,13 @@ impl Running {
         guest::run(&mut Linked { running: self, memory, alloc, handle }, input, limits)
     }
 
-    /// The imports that the module has, bound to this call.
-    fn imports(&mut self, module: &Module) -> Imports {
-        let mut imports = Imports::new();
+    /// An import, bound to this call.
+    fn import(&mut self, import: Option<&'static Import>) -> Extern {
         let more = |mut env: FunctionEnvMut<'_, State>, left: i64| env.data_mut().more(left);
-        let (namespace, name) = meter::MORE;
-        imports.define(namespace, name, Function::new_typed_with_env(&mut self.store, &self.env, more));
-        for wanted in module.imports() {
-            let known = host::IMPORTS.iter().chain(&wasi::IMPORTS);
-            let found = known.into_iter().find(|i| i.module == wanted.module() && i.name == wanted.name());
-            if let Some(import) = found {
-                let function = link(&mut self.store, &self.env, import);
-                imports.define(import.module, import.name, function);
-            }
+        match import {
+            Some(import) => link(&mut self.store, &self.env, import).into(),
+            None => Function::new_typed_with_env(&mut self.store, &self.env, more).into(),
         }
-        imports
     }
 
     /// Calls an export that takes and gives nothing.
@@ -289,6 +288,12 @@ impl Memory for View<'_> {
     fn put(&mut self, at: usize, bytes: &[u8]) -> bool {
         self.0.write(at as u64, bytes).is_ok()
     }
+}
+
+/// The import of this name. What hexaFn does not have was refused when the module was checked, so what is left is the
+/// meter's.
+fn named(module: &str, name: &str) -> Option<&'static Import> {
+    host::IMPORTS.iter().chain(&wasi::IMPORTS).find(|import| import.module == module && import.name == name)
 }
 
 fn types(letters: &str) -> Vec<Type> {

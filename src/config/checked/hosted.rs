@@ -21,8 +21,9 @@ use crate::config::{codes, fingerprint};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLimits {
-    /// Instructions of WebAssembly, up to 10,000,000,000. The other languages have their `timeout` alone.
-    fuel: u64,
+    /// Instructions of WebAssembly (50,000,000 unless it is set), loops and calls of JavaScript and Lua (without a bound unless it
+    /// is set), up to 10,000,000,000.
+    fuel: Option<u64>,
     /// Memory, up to `"256MiB"`.
     memory: Size,
     /// Stack, up to `"1MiB"`.
@@ -66,7 +67,7 @@ impl RawLimits {
     pub(crate) fn out_of_range(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let within = |size: Size, least: u64, most: u64| (least..=most).contains(&size.0);
         let bounds = [
-            ("fuel", (1..=10_000_000_000).contains(&self.fuel), "from 1 to 10000000000"),
+            ("fuel", self.fuel.is_none_or(|fuel| (1..=10_000_000_000).contains(&fuel)), "from 1 to 10000000000"),
             ("memory", within(self.memory, 1 << 20, 256 << 20), "from \"1MiB\" to \"256MiB\""),
             ("stack", within(self.stack, 64 << 10, 1 << 20), "from \"64KiB\" to \"1MiB\""),
             ("output", within(self.output, 1 << 10, 16 << 20), "from \"1KiB\" to \"16MiB\""),

@@ -187,7 +187,10 @@ fn the_reference_is_right_and_its_settings_are_the_defaults() {
     let delivery = hexafn_actors::supervision::strategy::RestartStrategy::delivery();
     assert_eq!(loaded.definitions.triggers["large-order"].retry, delivery);
     let score = loaded.definitions.functions["score"].hosted().unwrap();
-    assert_eq!(*score.settings, hexafn_runtimes::Settings::default());
+    let mut settings = hexafn_runtimes::Settings::default();
+    // What WebAssembly has by itself is a choice for a script.
+    settings.limits.fuel = Some(hexafn_runtimes::Limits::WASM_FUEL);
+    assert_eq!(*score.settings, settings);
     assert_eq!(score.pool, hexafn_actors::runtime::PoolSettings::default());
     assert_eq!(score.isolation, hexafn_actors::runtime::Isolation::Process);
     let http = &loaded.definitions.targets["orders-http"];

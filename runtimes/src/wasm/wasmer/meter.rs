@@ -1,10 +1,12 @@
 //! What Wasmer has no setting for is written into the module before it is compiled: fuel, a look at the clock, and a bound
 //! of its memory.
 //!
-//! Before each branch the instructions of the straight line before it are taken off a counter. When that is below zero
-//! the module calls the host, which looks at the clock and gives more, or ends the call. Growth of a memory or a table is
-//! taken off the room that the function has, and refused when there is not enough. The module is validated as it was, so
-//! it cannot name what is added here.
+//! Before each branch the instructions of the straight line before it are taken off a counter. Where each loop and each
+//! function begins (so nothing runs for long without) a module that has less than none calls the host, which looks at the
+//! clock and gives more, or ends the call. Within a function the counter is a local, which the compiler keeps in a
+//! register; a global carries it from function to function. Growth of a memory or a table is taken off the room that the
+//! function has, and refused when there is not enough. The module is validated as it was, so it cannot name what is added
+//! here.
 
 use std::convert::Infallible;
 
@@ -49,8 +51,8 @@ pub(super) fn metered(wasm: &[u8], limits: &Limits) -> std::result::Result<Vec<u
     let invalid =
         |e: &dyn std::fmt::Display| Error::new(Code::Compile, format!("it is not a valid module for Wasmer: {e}"));
     Validator::new_with_features(FEATURES).validate_all(wasm).map_err(|e| invalid(&e))?;
-    let (wasm, start) = without_start(wasm).map_err(|e| invalid(&e))?;
-    let mut meter = Meter { limit: limits.memory as u64, start, ..Meter::default() };
+    let (wasm, start, params) = without_start(wasm).map_err(|e| invalid(&e))?;
+    let mut meter = Meter { limit: limits.memory as u64, start, params: params.into_iter(), ..Meter::default() };
     let mut module = Module::new();
     meter.parse_core_module(&mut module, Parser::new(0), &wasm).map_err(|e| invalid(&e))?;
     if meter.held > meter.limit {
@@ -65,18 +67,33 @@ pub(super) fn metered(wasm: &[u8], limits: &Limits) -> std::result::Result<Vec<u
     Ok(module.finish())
 }
 
-/// The module without its start section, and the function that this names.
-fn without_start(wasm: &[u8]) -> std::result::Result<(Vec<u8>, Option<u32>), wasmparser::Error> {
+/// The module without its start section, the function that this names, and how many parameters each of its functions has.
+fn without_start(wasm: &[u8]) -> std::result::Result<(Vec<u8>, Option<u32>, Vec<u32>), wasmparser::Error> {
     let (mut module, mut start) = (Module::new(), None);
+    let (mut types, mut params) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
+        match &payload {
+            Payload::TypeSection(section) => {
+                for function in section.clone().into_iter_err_on_gc_types() {
+                    types.push(u32::try_from(function?.params().len()).unwrap_or(u32::MAX));
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for index in section.clone() {
+                    // The module is valid, so there is such a type.
+                    params.push(types.get(index? as usize).copied().unwrap_or_default());
+                }
+            }
+            _ => {}
+        }
         if let Payload::StartSection { func, .. } = payload {
             start = Some(func);
         } else if let Some((id, range)) = payload.as_section() {
             module.section(&RawSection { id, data: wasm.get(range).unwrap_or_default() });
         }
     }
-    Ok((module.finish(), start))
+    Ok((module.finish(), start, params))
 }
 
 /// Reads a module once, in the order of its sections, and writes it with what is added.
@@ -86,6 +103,8 @@ struct Meter {
     limit: u64,
     /// The function of the start section, as the module numbers it.
     start: Option<u32>,
+    /// Parameters of its functions, of which the next has its body read next.
+    params: std::vec::IntoIter<u32>,
     types: u32,
     /// Functions that the module imports; `more` comes after them, and all others one later.
     imported: u32,
@@ -131,9 +150,101 @@ fn cost(operator: &Operator<'_>) -> i64 {
     }
 }
 
+/// Whether it leaves the function, where so many blocks are open.
+fn leaves(operator: &Operator<'_>, open: u32) -> bool {
+    match operator {
+        Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => *relative_depth == open,
+        Operator::BrTable { targets } => {
+            targets.default() == open || targets.targets().any(|target| target.is_ok_and(|depth| depth == open))
+        }
+        Operator::End => open == 0,
+        Operator::Return | Operator::Unreachable => true,
+        _ => false,
+    }
+}
+
 fn write(out: &mut Function, instructions: &[Instruction<'_>]) {
     for instruction in instructions {
         out.instruction(instruction);
+    }
+}
+
+/// The counter within one function.
+#[derive(Debug, Clone, Copy)]
+struct Fuel {
+    /// The global that carries it.
+    global: u32,
+    /// The local that has it here.
+    local: u32,
+    /// The import that gives more.
+    more: u32,
+}
+
+impl Fuel {
+    /// Takes it over, where the function begins or goes on.
+    fn load(self, out: &mut Function) {
+        write(out, &[Instruction::GlobalGet(self.global), Instruction::LocalSet(self.local)]);
+    }
+
+    /// Hands it on, before the function is left.
+    fn store(self, out: &mut Function) {
+        write(out, &[Instruction::LocalGet(self.local), Instruction::GlobalSet(self.global)]);
+    }
+
+    /// Takes the cost of a straight line off it.
+    fn settle(self, cost: &mut i64, out: &mut Function) {
+        let cost = std::mem::take(cost);
+        if cost > 0 {
+            write(
+                out,
+                &[
+                    Instruction::LocalGet(self.local),
+                    Instruction::I64Const(cost),
+                    Instruction::I64Sub,
+                    Instruction::LocalSet(self.local),
+                ],
+            );
+        }
+    }
+
+    /// Asks the host for more when there is less than none. What the host knows of it is in the global, before and after: a
+    /// trap leaves it there.
+    fn ask(self, out: &mut Function) {
+        write(
+            out,
+            &[
+                Instruction::LocalGet(self.local),
+                Instruction::I64Const(0),
+                Instruction::I64LtS,
+                Instruction::If(BlockType::Empty),
+                Instruction::LocalGet(self.local),
+                Instruction::GlobalSet(self.global),
+                Instruction::LocalGet(self.local),
+                Instruction::Call(self.more),
+                Instruction::LocalTee(self.local),
+                Instruction::GlobalSet(self.global),
+                Instruction::End,
+            ],
+        );
+    }
+
+    /// Takes the length that lies on the stack, shifted, off it.
+    fn work(self, scratch: u32, shift: i64, out: &mut Function) {
+        write(
+            out,
+            &[
+                Instruction::GlobalSet(scratch),
+                Instruction::LocalGet(self.local),
+                Instruction::GlobalGet(scratch),
+                Instruction::I64ExtendI32U,
+                Instruction::I64Const(shift),
+                Instruction::I64ShrU,
+                Instruction::I64Sub,
+                Instruction::LocalSet(self.local),
+            ],
+        );
+        self.ask(out);
+        out.instruction(&Instruction::GlobalGet(scratch));
     }
 }
 
@@ -175,62 +286,6 @@ impl Meter {
             add(ValType::I32, &ConstExpr::i32_const(0));
         }
         self.has_globals = true;
-    }
-
-    /// Takes the cost of a straight line off the fuel.
-    fn settle(&self, cost: &mut i64, out: &mut Function) {
-        let cost = std::mem::take(cost);
-        if cost > 0 {
-            let fuel = self.fuel();
-            write(
-                out,
-                &[
-                    Instruction::GlobalGet(fuel),
-                    Instruction::I64Const(cost),
-                    Instruction::I64Sub,
-                    Instruction::GlobalSet(fuel),
-                ],
-            );
-            self.ask(out);
-        }
-    }
-
-    /// Asks the host for more fuel when there is none left.
-    fn ask(&self, out: &mut Function) {
-        let fuel = self.fuel();
-        write(
-            out,
-            &[
-                Instruction::GlobalGet(fuel),
-                Instruction::I64Const(0),
-                Instruction::I64LtS,
-                Instruction::If(BlockType::Empty),
-                Instruction::GlobalGet(fuel),
-                Instruction::Call(self.imported),
-                Instruction::GlobalSet(fuel),
-                Instruction::End,
-            ],
-        );
-    }
-
-    /// Takes the length that lies on the stack, shifted, off the fuel.
-    fn work(&self, shift: i64, out: &mut Function) {
-        let (fuel, scratch) = (self.fuel(), self.scratch());
-        write(
-            out,
-            &[
-                Instruction::GlobalSet(scratch),
-                Instruction::GlobalGet(fuel),
-                Instruction::GlobalGet(scratch),
-                Instruction::I64ExtendI32U,
-                Instruction::I64Const(shift),
-                Instruction::I64ShrU,
-                Instruction::I64Sub,
-                Instruction::GlobalSet(fuel),
-            ],
-        );
-        self.ask(out);
-        out.instruction(&Instruction::GlobalGet(scratch));
     }
 
     /// Grows by the number of units that lies on the stack when there is room for them, and by more than there can be
@@ -358,20 +413,36 @@ impl Reencode for Meter {
     }
 
     fn parse_function_body(&mut self, code: &mut CodeSection, body: wasmparser::FunctionBody<'_>) -> Result<()> {
-        let mut out = self.new_function_with_parsed_locals(&body)?;
-        let mut line = 0;
+        let (mut locals, mut count) = (Vec::new(), self.params.next().unwrap_or_default());
+        for local in body.get_locals_reader()? {
+            let (more, ty) = local?;
+            count += more;
+            locals.push((more, self.val_type(ty)?));
+        }
+        locals.push((1, ValType::I64));
+        let mut out = Function::new(locals);
+        let fuel = Fuel { global: self.fuel(), local: count, more: self.imported };
+        fuel.load(&mut out);
+        fuel.ask(&mut out);
+        let (mut line, mut open) = (0, 0);
         for operator in body.get_operators_reader()? {
             let operator = operator?;
             line += cost(&operator);
+            if branches(&operator) {
+                fuel.settle(&mut line, &mut out);
+            }
+            let calls = matches!(operator, Operator::Call { .. } | Operator::CallIndirect { .. });
+            if calls || leaves(&operator, open) {
+                fuel.store(&mut out);
+            }
+            let begins = matches!(operator, Operator::Loop { .. });
             match &operator {
                 Operator::MemoryGrow { .. } => {
-                    self.settle(&mut line, &mut out);
                     let instruction = self.instruction(operator)?;
                     self.grow(&instruction, PAGE, false, &mut out);
                     continue;
                 }
                 &Operator::TableGrow { table } => {
-                    self.settle(&mut line, &mut out);
                     let bounded = self.bounded.get(table as usize).is_some_and(|bounded| *bounded);
                     let instruction = self.instruction(operator)?;
                     self.grow(&instruction, ENTRY, bounded, &mut out);
@@ -379,18 +450,24 @@ impl Reencode for Meter {
                 }
                 // Much work in one instruction: each 64 bytes count as one, and each entry of a table.
                 Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => {
-                    self.settle(&mut line, &mut out);
-                    self.work(6, &mut out);
+                    fuel.work(self.scratch(), 6, &mut out);
                 }
                 Operator::TableFill { .. } | Operator::TableCopy { .. } | Operator::TableInit { .. } => {
-                    self.settle(&mut line, &mut out);
-                    self.work(0, &mut out);
+                    fuel.work(self.scratch(), 0, &mut out);
                 }
-                other if branches(other) => self.settle(&mut line, &mut out),
+                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => open += 1,
+                // That of the function comes last.
+                Operator::End => open = open.saturating_sub(1),
                 _ => {}
             }
             let instruction = self.instruction(operator)?;
             out.instruction(&instruction);
+            if calls {
+                fuel.load(&mut out);
+            }
+            if begins {
+                fuel.ask(&mut out);
+            }
         }
         code.function(&out);
         Ok(())
