@@ -26,7 +26,6 @@ use rquickjs::function::Args;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Function, Module, Promise, Value};
 
-use crate::priority::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use bytecode::Bytecode;
 use fault::Fault;
@@ -109,7 +108,6 @@ struct Call {
     steps: Cell<u64>,
     /// How many there may be.
     most: Cell<u64>,
-    pace: RefCell<Pace>,
     /// The limit that the call broke. Once there is one, the interrupt handler stops whatever still runs, and whatever the
     /// function caught, the call ends with it.
     broken: RefCell<Option<Error>>,
@@ -123,11 +121,10 @@ impl Call {
         if self.broken.borrow().is_some() {
             return true;
         }
-        let (most, now) = (self.most.get(), Instant::now());
+        let most = self.most.get();
         let broken = if self.steps.get() > most {
             Some(Error::fuel(most, "loops and calls"))
-        } else if now < self.deadline.get() {
-            self.pace.borrow_mut().look(now);
+        } else if Instant::now() < self.deadline.get() {
             return false;
         } else {
             self.session.borrow().as_ref().map(Session::late)
@@ -149,7 +146,6 @@ impl Engine {
             deadline: Cell::new(Instant::now()),
             steps: Cell::new(0),
             most: Cell::new(settings.limits.steps()),
-            pace: RefCell::new(Pace::new()),
             broken: RefCell::new(None),
             thrown: RefCell::new(None),
         });
@@ -194,14 +190,12 @@ impl Instance for JsInstance {
         engine.used = true;
         engine.call.deadline.set(session.deadline());
         engine.call.steps.set(0);
-        *engine.call.pace.borrow_mut() = Pace::new();
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, &context, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
         // A function can have caught what its limit threw.
         let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
-        engine.call.pace.borrow_mut().end();
         let session = engine.call.session.borrow_mut().take();
         let steps = engine.call.steps.get();
         drop(context);

@@ -18,7 +18,6 @@ mod json;
 mod language;
 mod limits;
 mod lua;
-mod priority;
 pub mod process;
 pub mod protocol;
 mod sandbox;

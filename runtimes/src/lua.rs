@@ -22,7 +22,6 @@ use std::time::Instant;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
-use crate::priority::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use value::{Builder, Output};
 
@@ -103,7 +102,6 @@ struct Call {
     steps: Cell<u64>,
     /// How many there may be.
     most: Cell<u64>,
-    pace: RefCell<Pace>,
     /// The most memory that was seen, in bytes.
     peak: Cell<usize>,
     /// The limit that the call broke. Once there is one, every interrupt fails, and whatever the function caught, the call
@@ -126,11 +124,10 @@ impl Call {
         if self.is_broken() {
             return true;
         }
-        let (most, now) = (self.most.get(), Instant::now());
+        let most = self.most.get();
         let broken = if self.steps.get() > most {
             Some(Error::fuel(most, "loops and calls"))
-        } else if now < self.deadline.get() {
-            self.pace.borrow_mut().look(now);
+        } else if Instant::now() < self.deadline.get() {
             return false;
         } else {
             self.session.borrow().as_ref().map(Session::late)
@@ -156,7 +153,6 @@ impl Engine {
             deadline: Cell::new(Instant::now()),
             steps: Cell::new(0),
             most: Cell::new(settings.limits.steps()),
-            pace: RefCell::new(Pace::new()),
             peak: Cell::new(0),
             broken: RefCell::new(None),
             thrown: RefCell::new(None),
@@ -213,12 +209,10 @@ impl Instance for LuaInstance {
         }
         engine.call.deadline.set(session.deadline());
         engine.call.steps.set(0);
-        *engine.call.pace.borrow_mut() = Pace::new();
         engine.call.peak.set(0);
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
-        engine.call.pace.borrow_mut().end();
         engine.call.look(&engine.lua);
         let (steps, peak) = (engine.call.steps.get(), engine.call.peak.get().saturating_sub(engine.empty));
         // A function can have caught what its limit threw.

@@ -83,7 +83,7 @@ impl Process {
         let failed =
             |what: &str, error: &io::Error| Error::new(Code::Crashed, format!("a worker process {what}: {error}"));
         let (socket, theirs) = UnixStream::pair().map_err(|e| failed("has no socket", &e))?;
-        let mut socket = Socket::new(socket).map_err(|e| failed("has no socket", &e))?;
+        let socket = Socket::new(socket).map_err(|e| failed("has no socket", &e))?;
         let child = Command::new(&launcher.program)
             // What `ps` shows.
             .arg0(format!("hexafn:{}", source.name))
@@ -94,7 +94,6 @@ impl Process {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|e| failed("could not be started", &e))?;
-        socket.watch(child.id());
         let (sandbox, settings) = (String::new(), settings.clone());
         let mut process = Self {
             child,
@@ -238,7 +237,6 @@ impl Process {
                     self.calls.pop_front();
                     self.began = Instant::now();
                     self.quick = done.usage.wall < TOGETHER;
-                    self.socket.next_call();
                     return Ok(done);
                 }
                 // Grants and limits are held on both sides: a worker that was taken over gets nothing by asking.

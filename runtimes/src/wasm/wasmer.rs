@@ -2,7 +2,6 @@
 //! its memory are written into the module (`meter`).
 
 use std::sync::{Arc, Once};
-use std::time::Instant;
 
 use wasmer::sys::vm::{self, TrapCode};
 use wasmer::sys::{Cranelift, EngineBuilder, Features};
@@ -14,7 +13,6 @@ use wasmer::{
 use super::guest::{self, Guest, Outcome};
 use super::host::{self, Call, Import, Memory, Stop};
 use super::{Checked, Options, Shape, WasmEngine, wasi};
-use crate::priority::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
 mod meter;
@@ -108,7 +106,6 @@ struct State {
     /// How much fuel it was given so far, and how much it may have.
     given: u64,
     fuel: u64,
-    pace: Pace,
 }
 
 impl State {
@@ -120,7 +117,6 @@ impl State {
 
     /// What the module has when it asks with `left` fuel, which is less than none.
     fn more(&mut self, left: i64) -> Result<i64, RuntimeError> {
-        self.pace.look(Instant::now());
         if self.call.session.is_late() {
             return Err(self.stop(self.call.session.late()));
         }
@@ -146,7 +142,7 @@ impl Instance for Worker {
         let late = session.is_late().then(|| session.late());
         let call = Call::new(event, session, ready.shape == Shape::Command);
         let mut store = Store::new(ready.engine.clone());
-        let state = State { call, memory: None, given: 0, fuel: limits.wasm_fuel(), pace: Pace::new() };
+        let state = State { call, memory: None, given: 0, fuel: limits.wasm_fuel() };
         let mut running = Running { env: FunctionEnv::new(&mut store, state), store, instance: None };
         let result = match late {
             Some(late) => Err(late),

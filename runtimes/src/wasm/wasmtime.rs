@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, HasSelf, Linker as ComponentLinker};
 use wasmtime::{
     Cache, Caller, Config, Engine, Extern, FuncType, InstancePre, Linker, Module, PoolConcurrencyLimitError,
-    PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, UpdateDeadline, Val, ValType, WasmBacktrace,
+    PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, Val, ValType, WasmBacktrace,
     WasmBacktraceDetails,
 };
 
@@ -13,7 +13,6 @@ use super::component::{Function, FunctionPre};
 use super::guest::{self, Guest, Outcome};
 use super::host::{self, Call, Import, Memory};
 use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, wasi};
-use crate::priority::{self, Lowered};
 use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
 mod cache;
@@ -298,18 +297,7 @@ impl Instance for Worker {
         let call = Call::new(event, session, matches!(code, Pre::Command(_)));
         let mut store = Store::new(&loaded.engine, State { call, room });
         store.limiter(|state| &mut state.room);
-        // The first deadline lowers what keeps the processor, the second ends it.
-        let first = ticks.min(ticker::ticks(priority::KEEP));
-        let (mut left, mut lowered) = (ticks - first, None);
-        store.set_epoch_deadline(first);
-        store.epoch_deadline_callback(move |_| {
-            let more = std::mem::take(&mut left);
-            if more == 0 {
-                return Ok(UpdateDeadline::Interrupt);
-            }
-            lowered = lowered.take().or_else(Lowered::this_thread);
-            Ok(UpdateDeadline::Continue(more))
-        });
+        store.set_epoch_deadline(ticks);
         // A list of a component can name one text many times; the host would copy it as often.
         store.set_hostcall_fuel(limits.memory);
         let running = loaded.ticker.run();
