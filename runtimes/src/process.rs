@@ -10,7 +10,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::protocol::{Answer, Ask, DoneHead, Kind, Load, Ready};
@@ -25,10 +24,6 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 const AHEAD: usize = 8;
 /// The bytes of those that wait, together: they fit into the socket, so that neither side ever waits for the other to read.
 const AHEAD_BYTES: usize = 64 << 10;
-
-/// Where so many calls wait, and each is shorter than this, their results are taken together: to be woken for each would
-/// cost both sides more than the call.
-const TOGETHER: Duration = Duration::from_micros(50);
 
 /// How worker processes are started.
 #[derive(Debug, Clone)]
@@ -50,8 +45,6 @@ pub struct Process {
     unsent: usize,
     /// Since when it runs the first.
     began: Instant,
-    /// Whether the last one was shorter than [`TOGETHER`].
-    quick: bool,
     /// Calls that it was given so far.
     taken: u64,
     /// What the frame of the last one had beside its event: what is the same for all, as a rule.
@@ -101,7 +94,6 @@ impl Process {
             calls: VecDeque::new(),
             unsent: 0,
             began: Instant::now(),
-            quick: false,
             taken: 0,
             head: 0,
             sandbox,
@@ -217,13 +209,10 @@ impl Process {
 
     fn exchange(&mut self, host: &dyn Host, deadline: Instant) -> io::Result<Done> {
         self.socket.until(deadline + KILL_AFTER);
-        let waits = !self.socket.has_more();
-        if waits || self.unsent >= AHEAD / 2 {
+        // While results are there to be handed on, calls are gathered for one write.
+        if !self.socket.has_more() || self.unsent >= AHEAD / 2 {
             self.socket.flush()?;
             self.unsent = 0;
-        }
-        if waits && self.quick && self.calls.len() >= AHEAD / 2 {
-            thread::sleep(TOGETHER);
         }
         let mut asked = 0;
         loop {
@@ -236,7 +225,6 @@ impl Process {
                     }
                     self.calls.pop_front();
                     self.began = Instant::now();
-                    self.quick = done.usage.wall < TOGETHER;
                     return Ok(done);
                 }
                 // Grants and limits are held on both sides: a worker that was taken over gets nothing by asking.

@@ -11,6 +11,7 @@ use crate::protocol::{self, Frame, Kind};
 /// How often whoever waits for a process looks at the time. Set once: a system call that sets what is left for each read
 /// would cost more than the read.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 #[derive(Debug)]
 pub(super) struct Socket {
     from: BufReader<Timed>,
