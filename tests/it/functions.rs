@@ -163,6 +163,20 @@ async fn what_a_process_was_given_ahead_is_not_hurt_when_it_dies_or_is_killed() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_events_and_results_fill_the_socket_and_stop_nobody() {
+    let service = start();
+    // Several times what the socket of a process holds, in both directions.
+    let body = |n: usize| json!({ "job": "echo", "n": n, "pad": "x".repeat(200 << 10) }).to_string();
+    let bodies: Vec<_> = (0..12).map(body).collect();
+    futures_util::future::join_all(bodies.iter().map(|body| send(&service, body))).await;
+    let done = data_when(&service, "done", bodies.len()).await;
+    let mut came: Vec<_> = done.iter().map(|d| (d["n"].as_u64(), d["pad"].as_str().map(str::len))).collect();
+    came.sort_unstable();
+    assert_eq!(came, (0..12).map(|n| (Some(n), Some(200 << 10))).collect::<Vec<_>>());
+    assert_eq!(workers(&service, "echoes").await[0]["restarts"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_asks_a_host_that_it_is_granted() {
     let receiver = Receiver::start().await;
     receiver.answer("/ask", Answer::Json(201, r#"{"a":1}"#.to_owned()));
@@ -178,7 +192,8 @@ async fn a_function_asks_a_host_that_it_is_granted() {
     }
     data_when(&service, "done", ids.len()).await;
     let mut asked: Vec<String> = receiver.seen("/ask").iter().map(|seen| seen.body.clone()).collect();
-    (asked.sort(), ids.sort());
+    asked.sort();
+    ids.sort();
     assert_eq!(asked, ids, "each once");
 }
 
@@ -280,8 +295,10 @@ async fn workers_are_actors_that_a_person_can_restart() {
     let service = start();
     send(&service, ORDER).await;
     data_when(&service, "done", 2).await;
-    let (old, path) = (process(&service, "js").await, workers(&service, "js").await[0]["path"].clone());
-    let path = path.as_str().unwrap();
+    let old = process(&service, "js").await;
+    // The one that is made ready before its first call.
+    let seen = workers(&service, "js").await;
+    let path = seen.iter().find(|w| w["observed"]["process"] == old).unwrap()["path"].as_str().unwrap();
     assert_eq!(service.hexafn(&["actors", "restart", path]).code, Some(0));
     eventually("a new process", async || {
         let seen = node(&service, path).await;

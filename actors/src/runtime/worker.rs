@@ -54,7 +54,7 @@ pub struct WorkerStatus {
 
 enum Engine {
     Thread(Option<Box<dyn Instance>>),
-    Process(Option<Process>),
+    Process(Option<Box<Process>>),
 }
 
 fn start(function: &Hosted) -> Result<Process, Error> {
@@ -160,7 +160,7 @@ impl Worker {
                 self.run = 0;
             }
             Engine::Process(slot) => {
-                *slot = Some(start(&self.function)?);
+                *slot = Some(Box::new(start(&self.function)?));
                 self.show();
             }
         }
