@@ -67,22 +67,17 @@ locked_cargo() {
 # with_rocksdb: links RocksDB as built once for this machine, and builds it when it is not there yet. One build serves the
 # debug and the release profile, clippy and every clone; without it each of them compiles RocksDB for ten minutes.
 with_rocksdb() {
-  local version dir flags=""
+  local version dir
   version="$(awk '/^name = "librocksdb-sys"/ { getline; gsub(/[^0-9.+]/, ""); print }' Cargo.lock)"
   [[ -n "$version" ]] || die "Cargo.lock names no librocksdb-sys"
   dir="$cache_dir/rocksdb/$version"
-  if [[ "$(uname -m)" == x86_64 ]]; then
-    # Checksums by the processor's own instructions, which any x86-64 of 2010 or newer has; src/main.rs looks.
-    dir+="-sse4.2"
-    flags="-C target-feature=+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+pclmulqdq"
-  fi
   export ROCKSDB_LIB_DIR="$dir" ROCKSDB_STATIC=1
   [[ ! -f "$dir/librocksdb.a" ]] || return 0
   say "building RocksDB $version once (about ten minutes on two cores)"
   local target="$cache_dir/rocksdb/build" lib
   (
     unset ROCKSDB_LIB_DIR ROCKSDB_STATIC
-    CARGO_TARGET_DIR="$target" RUSTFLAGS="$flags" locked_cargo build --release --manifest-path scripts/rocksdb/Cargo.toml >&2
+    CARGO_TARGET_DIR="$target" locked_cargo build --release --manifest-path scripts/rocksdb/Cargo.toml >&2
   )
   lib="$(find "$target/release/build" -path '*librocksdb-sys-*' -name librocksdb.a -print -quit)"
   [[ -n "$lib" ]] || die "the build of RocksDB left no librocksdb.a in $target"
