@@ -128,3 +128,10 @@ pub struct Done {
     /// Whether it logged more than is kept.
     pub logs_cut: bool,
 }
+
+impl Done {
+    /// A call that did not run, or of which nothing is left but why.
+    pub fn failed(error: Error) -> Self {
+        Self { result: Err(error), usage: Usage::default(), logs: Vec::new(), logs_cut: false }
+    }
+}

@@ -190,8 +190,7 @@ impl Process {
                 Error::new(Code::Crashed, how)
             };
             let usage = Usage { wall: self.began.elapsed(), ..Usage::default() };
-            let done = Done { result: Err(error), usage, logs: Vec::new(), logs_cut: false };
-            Box::new(Lost { done, killed: late })
+            Box::new(Lost { done: Done { usage, ..Done::failed(error) }, killed: late })
         }))
     }
 
@@ -200,10 +199,11 @@ impl Process {
     /// # Errors
     /// The process is gone; start another.
     pub fn call(&mut self, event: &[u8], ctx: &Ctx, host: &dyn Host) -> Result<Done, Box<Lost>> {
-        let failed = |error| Done { result: Err(error), usage: Usage::default(), logs: Vec::new(), logs_cut: false };
         match self.send(event, ctx) {
-            Ok(()) => self.answer(host).unwrap_or_else(|| Ok(failed(Error::new(Code::Crashed, "it had no call")))),
-            Err(error) => Ok(failed(error)),
+            Ok(()) => {
+                self.answer(host).unwrap_or_else(|| Ok(Done::failed(Error::new(Code::Crashed, "it had no call"))))
+            }
+            Err(error) => Ok(Done::failed(error)),
         }
     }
 

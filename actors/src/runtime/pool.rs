@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-use super::worker::{Call, call_process, failed};
+use super::worker::{Call, call_process};
 use super::{Hosted, Isolation};
 use crate::supervision::front::{Front, SendError};
 
@@ -27,7 +27,7 @@ pub enum Workers {
 
 /// A call that nobody is there for.
 pub(crate) fn unserved(function: &Hosted) -> Done {
-    failed(Error::new(Code::Busy, format!("a function in `{}` without workers", function.language)))
+    Done::failed(Error::new(Code::Busy, format!("a function in `{}` without workers", function.language)))
 }
 
 /// How long a call waits for a worker when all are being restarted.
@@ -93,7 +93,7 @@ impl Pool {
             let open = self.seats.iter().filter(|seat| seat.front.is_open());
             let Some(seat) = open.min_by_key(|seat| seat.pending.load(Ordering::Relaxed)) else {
                 if self.seats.is_empty() || tokio::time::timeout_at(end, ready).await.is_err() {
-                    return failed(Error::new(Code::Busy, "none of its workers is running; see `hexafn actors`"));
+                    return Done::failed(Error::new(Code::Busy, "none of its workers is running; see `hexafn actors`"));
                 }
                 continue;
             };
@@ -110,7 +110,7 @@ impl Pool {
                 return done;
             }
             if begun.load(Ordering::Acquire) {
-                return failed(Error::new(Code::Crashed, "its worker ended while it ran; see `hexafn actors`"));
+                return Done::failed(Error::new(Code::Crashed, "its worker ended while it ran; see `hexafn actors`"));
             }
             // A worker that ends takes the calls with it that it had not begun: another one is asked.
             tokio::task::yield_now().await;
@@ -144,7 +144,7 @@ impl Local {
                     let session = Session::new(self.function.settings.clone(), ctx.clone(), host);
                     hexafn_runtimes::run(&mut *instance, event, session)
                 }
-                Err(error) => failed(error),
+                Err(error) => Done::failed(error),
             },
         }
     }

@@ -11,7 +11,7 @@
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use hexafn_runtimes::process::{Lost, Process};
-use hexafn_runtimes::{Code, Ctx, Done, Error, Host, Instance, Session, Usage};
+use hexafn_runtimes::{Code, Ctx, Done, Error, Host, Instance, Session};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -87,7 +87,7 @@ pub(super) fn call_process(
         Some(process) => process,
         None => match start(function) {
             Ok(process) => slot.insert(process),
-            Err(error) => return failed(error),
+            Err(error) => return Done::failed(error),
         },
     };
     match process.call(event, ctx, host) {
@@ -97,11 +97,6 @@ pub(super) fn call_process(
             lost.done
         }
     }
-}
-
-/// A call that did not run.
-pub(super) fn failed(error: Error) -> Done {
-    Done { result: Err(error), usage: Usage::default(), logs: Vec::new(), logs_cut: false }
 }
 
 /// See the module.
@@ -192,7 +187,7 @@ impl Worker {
     /// Answers a call for which there is no engine. False when the actor has failed.
     fn refuse(&self, call: Call, error: Error, ctx: &mut Context<Self>) -> bool {
         let crashed = error.code == Code::Crashed;
-        let done = failed(error);
+        let done = Done::failed(error);
         if crashed {
             self.crashed(&done, ctx);
         }
@@ -244,6 +239,7 @@ impl Worker {
         let idle = process.in_flight() == 0;
         if idle {
             *slot = None;
+            self.show();
         }
         idle
     }
@@ -259,7 +255,7 @@ impl Worker {
         let Engine::Process(Some(process)) = &mut self.engine else { return true };
         match process.send(&call.event, &call.ctx) {
             Ok(()) => self.given.push_back(call),
-            Err(error) => call.answer(failed(error)),
+            Err(error) => call.answer(Done::failed(error)),
         }
         true
     }
@@ -279,10 +275,10 @@ impl Worker {
         let Some(call) = self.given.pop_front() else { return true };
         match answer {
             Ok(done) => {
+                call.answer(done);
                 if let Some(next) = self.given.front() {
                     Self::begin(&self.status, next);
                 }
-                call.answer(done);
                 true
             }
             Err(lost) => {
