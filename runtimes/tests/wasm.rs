@@ -491,8 +491,7 @@ fn hostile_programs_end_within_their_limits_with_the_right_error(engine: &dyn Ru
         let expected = expected.unwrap_or_else(|| panic!("{name} does not begin with `;; expect: CODE`"));
         // What an engine cannot do at all is said in a line of its own.
         let own = format!(";; expect on {}: ", engine.name());
-        let refused = (name.starts_with("component-") && engine.name() == "wasmer").then_some("compile");
-        let expected = code.lines().find_map(|line| line.strip_prefix(&own)).or(refused).unwrap_or(expected);
+        let expected = code.lines().find_map(|line| line.strip_prefix(&own)).unwrap_or(expected);
         let late = expected == "timeout";
         let result = call_with(engine, code.as_bytes(), if late { &short } else { &long });
         if let Ok(done) = &result

@@ -1,4 +1,5 @@
 ;; expect: emits
+;; expect on wasmer: compile
 ;; It emits without end.
 (component
   (import "hexafn:function/topics@1.0.0" (instance $topics

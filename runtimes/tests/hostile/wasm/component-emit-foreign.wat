@@ -1,4 +1,5 @@
 ;; expect: denied
+;; expect on wasmer: compile
 ;; It emits to a topic that it is not granted.
 (component
   (import "hexafn:function/topics@1.0.0" (instance $topics

@@ -1,4 +1,5 @@
 ;; expect: denied
+;; expect on wasmer: compile
 ;; It asks for a variable that it is not granted.
 (component
   (import "hexafn:function/variables@1.0.0" (instance $variables

@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; The place of its result is between two words.
 (component
   (core module $memory

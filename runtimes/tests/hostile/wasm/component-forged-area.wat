@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; The place of its result is none.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; The level of its line is none of the four.
 (component
   (import "hexafn:function/logs@1.0.0" (instance $logs

@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; What it logs lies outside of its memory.
 (component
   (import "hexafn:function/logs@1.0.0" (instance $logs

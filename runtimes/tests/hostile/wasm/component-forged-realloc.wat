@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; The place that it gives for its event is outside of its memory.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; Its result would end where the addresses begin again.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; Its result lies outside of its memory.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; It gives neither a result nor an error.
 (component
   (core module $memory

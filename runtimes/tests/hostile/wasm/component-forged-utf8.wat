@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; Its result is no UTF-8.
 (component
   (core module $memory

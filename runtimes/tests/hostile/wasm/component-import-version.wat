@@ -1,4 +1,5 @@
 ;; expect: abi
+;; expect on wasmer: compile
 ;; It imports an interface in a version that there is not.
 (component
   (import "hexafn:function/logs@2.0.0" (instance $logs

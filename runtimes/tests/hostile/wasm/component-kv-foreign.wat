@@ -1,4 +1,5 @@
 ;; expect: denied
+;; expect on wasmer: compile
 ;; It asks for a value of a namespace that it is not granted.
 (component
   (import "hexafn:function/keys@1.0.0" (instance $keys

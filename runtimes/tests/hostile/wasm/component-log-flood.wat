@@ -1,4 +1,5 @@
 ;; expect: host-calls
+;; expect on wasmer: compile
 ;; It logs without end.
 (component
   (import "hexafn:function/logs@1.0.0" (instance $logs

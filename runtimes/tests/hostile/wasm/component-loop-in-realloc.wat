@@ -1,4 +1,5 @@
 ;; expect: timeout
+;; expect on wasmer: compile
 ;; It is asked for a place for its event, and never says one.
 (component
   (core module $memory

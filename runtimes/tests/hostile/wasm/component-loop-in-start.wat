@@ -1,4 +1,5 @@
 ;; expect: timeout
+;; expect on wasmer: compile
 ;; It begins when its parts are put together.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: timeout
+;; expect on wasmer: compile
 ;; A component that never gives its result.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: memory
+;; expect on wasmer: compile
 ;; It takes all the memory that it gets, and then some.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: memory
+;; expect on wasmer: compile
 ;; Two parts with a memory each, which together are more than it may have.
 (component
   (core module $part

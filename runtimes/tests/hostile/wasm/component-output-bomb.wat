@@ -1,4 +1,5 @@
 ;; expect: output-too-large
+;; expect on wasmer: compile
 ;; Its result is as large as its memory.
 (component
   (core module $memory

@@ -1,4 +1,5 @@
 ;; expect: bad-output
+;; expect on wasmer: compile
 ;; Its result is a text that is no JSON.
 (component
   (core module $memory

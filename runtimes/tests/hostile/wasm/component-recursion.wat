@@ -1,4 +1,5 @@
 ;; expect: stack
+;; expect on wasmer: compile
 ;; It calls itself.
 (component
   (core module $memory

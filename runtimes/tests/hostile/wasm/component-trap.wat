@@ -1,4 +1,5 @@
 ;; expect: trap
+;; expect on wasmer: compile
 ;; It does what cannot be done.
 (component
   (core module $memory
