@@ -21,7 +21,8 @@ impl Https {
     }
 
     fn run(script: &str, args: &[&str]) -> Self {
-        let mut command = Command::new(program("standardwebhooks-python"));
+        let language = if script.ends_with(".cjs") { "node" } else { "standardwebhooks-python" };
+        let mut command = Command::new(program(language));
         command
             .arg(format!("{}/tests/servers/{script}", env!("CARGO_MANIFEST_DIR")))
             .args(args)
@@ -112,6 +113,64 @@ async fn trust_is_what_the_target_says_it_is() {
     service.edit("cert = \"clint.pem\"", "cert = \"../client.pem\"");
     let refused = service.hexafn(&["reload"]);
     assert!(refused.err.contains("leaves the configuration folder"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_2_and_a_proxy_that_wants_a_password() {
+    let scenario = Scenario::empty();
+    let config = scenario.path("cfg");
+    std::fs::create_dir_all(&config).unwrap();
+    let _certificates = block_in_place(|| Https::start(&config));
+    let mut servers = block_in_place(|| Https::run("http2.cjs", &[config.to_str().unwrap()]));
+    let [tls, plain, proxy] = ["tls", "plain", "proxy"].map(|name| servers.ports[name].as_u64().unwrap());
+    let secret = |name: &str, text: String| {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(config.join(name)).unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    };
+    secret("right.url", format!("http://jo:secret@127.0.0.1:{proxy}"));
+    secret("wrong.url", format!("http://jo:%77rong@127.0.0.1:{proxy}"));
+    let mut text = CONFIG.replace(
+        "\"good\", \"expired\", \"other\", \"stranger\", \"nobody\"",
+        "\"alpn\", \"known\", \"tunnel\", \"read\", \"closed\"",
+    );
+    for (name, url, more) in [
+        ("alpn", format!("https://localhost:{tls}"), ""),
+        ("known", format!("http://localhost:{plain}"), "http_version = \"2\"\n"),
+        ("tunnel", format!("https://localhost:{tls}"), "proxy = \"file:right.url\"\n"),
+        ("read", "http://sink.example".to_owned(), "proxy = \"file:right.url\"\n"),
+        ("closed", format!("https://localhost:{tls}"), "proxy = \"file:wrong.url\"\n"),
+    ] {
+        let tls = if url.starts_with("https") { "tls = { ca = \"ca.pem\" }\n" } else { "" };
+        text += &format!(
+            "[[target]]\nname = \"{name}\"\nkind = \"http\"\nurl = \"{url}/{name}\"\nretry = {{ schedule = [] }}\n{tls}{more}"
+        );
+    }
+    let service = scenario.file("hexafn.toml", &text).start();
+    send(&service, r#"{"n":1}"#).await;
+    let mut seen: Vec<Value> = block_in_place(|| (0..6).map(|_| servers.next()).collect());
+    let arrived =
+        |server: &str, path: &str| json!({ "server": server, "version": "2.0", "path": path, "body": "{\"n\":1}" });
+    for expected in [
+        arrived("tls", "/alpn"),
+        arrived("plain", "/known"),
+        json!({ "server": "proxy", "tunnel": format!("localhost:{tls}"), "known": true }),
+        arrived("tls", "/tunnel"),
+        json!({ "server": "proxy", "read": "http://sink.example/read", "known": true }),
+        json!({ "server": "proxy", "tunnel": format!("localhost:{tls}"), "known": false }),
+    ] {
+        let at = seen.iter().position(|line| *line == expected);
+        seen.remove(at.unwrap_or_else(|| panic!("{expected} is missing in {seen:?}")));
+    }
+    let log = eventually("what the proxy refused", async || {
+        let log = service.ask(&["target", "log", "closed"]);
+        (log.as_array().is_some_and(|log| !log.is_empty()), log)
+    })
+    .await;
+    let said = log.to_string();
+    assert!(said.contains("cannot be connected to") && said.contains("proxy auth"), "{said}");
+    assert!(!said.contains("rong"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 """HTTPS servers with certificates of their own making, for tests: argument 1 is the folder for the certificates.
 
-Writes `ca.pem`, `client.pem` and `client.key`, then a line of JSON with the ports: `good` asks for a certificate of the
+Writes `ca.pem`, `client.pem`, `client.key`, and `server.pem` and `server.key` for other servers on this machine, then a line of JSON with the ports: `good` asks for a certificate of the
 client, `expired` has a certificate of yesterday, `other` one of another host. Each request is a line of JSON.
 """
 
@@ -21,6 +21,10 @@ client = authority.issue_cert("client@example.org")
 client.cert_chain_pems[0].write_to_path(folder / "client.pem")
 (folder / "client.key").touch(mode=0o600)
 client.private_key_pem.write_to_path(folder / "client.key")
+server = authority.issue_cert("localhost")
+server.cert_chain_pems[0].write_to_path(folder / "server.pem")
+(folder / "server.key").touch(mode=0o600)
+server.private_key_pem.write_to_path(folder / "server.key")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -8,12 +8,12 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri};
+use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use url::Url;
 
 use crate::clock::Wall;
 use crate::log::Record;
@@ -25,6 +25,7 @@ use crate::target::{
 
 mod auth;
 mod batch;
+mod client;
 pub(crate) mod failure;
 pub mod guard;
 pub mod reply;
@@ -35,7 +36,8 @@ pub mod sign;
 mod tests;
 
 use auth::Auth;
-use failure::{classify, host_of, with_host};
+use client::{Client, Request};
+use failure::{unanswered, with_host};
 use guard::Guard;
 pub use guard::SystemLookup;
 use reply::Meaning;
@@ -78,7 +80,7 @@ struct Answer {
 
 /// Where to.
 enum Address {
-    Constant { url: Url, secret: bool },
+    Constant { uri: Uri, secret: bool },
     Template(Template),
 }
 
@@ -196,16 +198,13 @@ impl HttpTarget {
         within: Duration,
         detail: &mut Detail,
     ) -> Result<Answer, Failure> {
-        detail.sent = request.body().and_then(|b| b.as_bytes()).map_or(0, |b| b.len() as u64);
-        // Said when it fails. A constant one is looked for only then.
-        let named = matches!(self.url, Address::Template(_)).then(|| host_of(request.url()));
-        let host = || match (&self.url, named) {
-            (Address::Constant { url, .. }, _) => host_of(url),
-            (Address::Template(_), named) => named.unwrap_or_default(),
-        };
+        detail.sent = request.body.len() as u64;
+        // Said when it fails.
+        let authority = request.uri.authority().cloned();
+        let host = || authority.as_ref().map_or("", |authority| authority.as_str());
         match tokio::time::timeout(within, self.exchange(request, now, detail)).await {
-            Ok(result) => result.map_err(|failure| with_host(failure, &host())),
-            Err(_) => Err(self.too_slow(&host(), within, detail)),
+            Ok(result) => result.map_err(|failure| with_host(failure, host())),
+            Err(_) => Err(self.too_slow(host(), within, detail)),
         }
     }
 
@@ -214,20 +213,23 @@ impl HttpTarget {
         let refused = if matches!(self.url, Address::Template(_)) { Verdict::DeadLetter } else { Verdict::Retry };
         if let Some(auth) = &self.auth {
             let token = auth.token(&self.client, now).await?;
-            request.headers_mut().insert(AUTHORIZATION, token);
+            request.headers.insert(AUTHORIZATION, token);
         }
-        let mut response = self.client.execute(request).await.map_err(|e| classify(e, refused))?;
-        let status = response.status();
+        let answer = self.client.send(request).await.map_err(|error| unanswered(&error, refused))?;
+        detail.remote = client::remote(&answer);
+        let (head, mut body) = answer.into_parts();
+        let status = head.status;
         detail.status = Some(status.as_u16());
-        detail.remote = response.remote_addr();
         if let Some(auth) = self.auth.as_ref().filter(|_| status == StatusCode::UNAUTHORIZED) {
             auth.forget();
         }
-        let meaning = reply::meaning(status, response.headers(), now, self.retry_client_errors);
+        let meaning = reply::meaning(status, &head.headers, now, self.retry_client_errors);
         let mut kept = BytesMut::new();
         let cut = loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    // Trailers say nothing to us.
+                    let Ok(chunk) = frame.into_data() else { continue };
                     let room = self.max_reply.saturating_sub(kept.len());
                     kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
                     detail.received = kept.len() as u64;
@@ -237,8 +239,8 @@ impl HttpTarget {
                         break None;
                     }
                 }
-                Ok(None) => break None,
-                Err(error) => break Some(error),
+                None => break None,
+                Some(Err(error)) => break Some(error),
             }
         };
         match (meaning, cut) {
@@ -247,11 +249,7 @@ impl HttpTarget {
                 Ok(Answer { status, body: kept.freeze() })
             }
             (Meaning::Received { .. }, Some(error)) => {
-                let message = format!(
-                    "answered {}, but the answer was cut off: {}",
-                    response.status(),
-                    failure::chain(&error.without_url())
-                );
+                let message = format!("answered {status}, but the answer was cut off: {}", failure::chain(&error));
                 Err(Failure::new(FailureClass::Body, message))
             }
             (Meaning::Failed { class, message, retry_after, verdict }, _) => {
@@ -268,9 +266,10 @@ impl Target for HttpTarget {
 
     fn destination(&self) -> String {
         match &self.url {
-            Address::Constant { url, secret: true } => format!("{} {}://{}/…", self.method, url.scheme(), host_of(url)),
-            Address::Constant { url, .. } => {
-                format!("{} {}://{}{}", self.method, url.scheme(), host_of(url), url.path())
+            Address::Constant { uri, secret } => {
+                let scheme = uri.scheme_str().unwrap_or_default();
+                let host = uri.authority().map_or("", |authority| authority.as_str());
+                format!("{} {scheme}://{host}{}", self.method, if *secret { "/…" } else { uri.path() })
             }
             Address::Template(template) => format!("{} {}", self.method, template.source()),
         }
@@ -287,15 +286,14 @@ impl Target for HttpTarget {
         };
         let destination = match &self.url {
             Address::Constant { secret: true, .. } => self.destination(),
-            _ => format!("{} {}", request.method(), request.url()),
+            _ => format!("{} {}", request.method, request.uri),
         };
         let shown = |v: &HeaderValue| match v.is_sensitive() {
             true => "***".to_owned(),
             false => String::from_utf8_lossy(v.as_bytes()).into_owned(),
         };
-        let headers = request.headers().iter().map(|(name, value)| (name.to_string(), shown(value))).collect();
-        let body = request.body().and_then(|b| b.as_bytes()).unwrap_or_default();
-        Ok(Preview { destination, headers, body: String::from_utf8_lossy(body).into_owned() })
+        let headers = request.headers.iter().map(|(name, value)| (name.to_string(), shown(value))).collect();
+        Ok(Preview { destination, headers, body: String::from_utf8_lossy(&request.body).into_owned() })
     }
 
     fn deliver<'a>(&'a self, delivery: Delivery<'a>) -> BoxFuture<'a, Outcome> {

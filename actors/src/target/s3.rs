@@ -28,7 +28,7 @@ use crate::target::dial;
 use crate::target::format::{Body, Column, Format, Formatter};
 use crate::target::http::Compress;
 use crate::target::http::guard::Guard;
-use crate::target::http::settings::{TlsSettings, base_client, is_reference, parse_url, trust};
+use crate::target::http::settings::{TlsSettings, base_client, is_reference, parse_url};
 use crate::target::{
     BatchSettings, Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview,
     Size, Span, Target, Template, Verdict,
@@ -476,7 +476,8 @@ fn store(common: &Common, settings: &Settings, guard: &Guard, context: &Context<
         (_, Some(_)) => return Err(bad("kms_key_id", "goes with `encryption = \"aws:kms\"` only".into())),
     };
     let client = base_client(guard, settings.connect_timeout, common.concurrency.min(CALLS) * UPLOADS);
-    let client = trust(client, name, settings.tls.as_ref(), context)?.build();
+    let tls = Arc::unwrap_or_clone(dial::tls(name, settings.tls.as_ref(), context)?);
+    let client = client.tls_backend_preconfigured(tls).build();
     let client = client.map_err(|e| Error::Client { target: name.clone(), message: e.without_url().to_string() })?;
     builder.with_http_connector(Wire(client)).build().map_err(unusable)
 }

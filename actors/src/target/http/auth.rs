@@ -2,19 +2,20 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
+use http_body_util::BodyExt;
 use oauth2::basic::BasicClient;
 use oauth2::{
     AsyncHttpClient, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, Scope,
     TokenResponse, TokenUrl,
 };
-use reqwest::Client;
-use reqwest::header::HeaderValue;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use url::Url;
 
-use super::failure::{chain, classify};
+use super::client::{Client, Request};
+use super::failure::{chain, unanswered};
 use crate::clock::Wall;
 use crate::target::{Failure, FailureClass, Verdict};
 
@@ -130,18 +131,20 @@ impl<'c> AsyncHttpClient<'c> for Through {
 }
 
 async fn answer(http: Client, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
-    let no_answer = |error| NoAnswer(classify(error, Verdict::Retry));
-    let request = reqwest::Request::try_from(request).map_err(no_answer)?;
-    let mut response = http.execute(request).await.map_err(no_answer)?;
-    let mut answer = http::Response::new(Vec::new());
-    *answer.status_mut() = response.status();
-    *answer.headers_mut() = std::mem::take(response.headers_mut());
-    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
-        if answer.body().len() + chunk.len() > MAX_ANSWER {
-            let message = format!("answered more than {MAX_ANSWER} bytes");
-            return Err(NoAnswer(Failure::new(FailureClass::Body, message)));
+    let (parts, body) = request.into_parts();
+    let request = Request { method: parts.method, uri: parts.uri, headers: parts.headers, body: body.into() };
+    let answer = http.send(request).await.map_err(|error| NoAnswer(unanswered(&error, Verdict::Retry)))?;
+    let (parts, mut body) = answer.into_parts();
+    let mut read = Vec::new();
+    let broken = |message| NoAnswer(Failure::new(FailureClass::Body, message));
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| broken(format!("answered, but the answer was cut off: {}", chain(&error))))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if read.len() + chunk.len() > MAX_ANSWER {
+            return Err(broken(format!("answered more than {MAX_ANSWER} bytes")));
         }
-        answer.body_mut().extend_from_slice(&chunk);
+        read.extend_from_slice(&chunk);
     }
-    Ok(answer)
+    Ok(http::Response::from_parts(parts, read))
 }

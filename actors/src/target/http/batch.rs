@@ -4,7 +4,6 @@
 //! be about one event alone: the batch is sent again in halves until that event stands alone. And a 207 with a JSON array
 //! of `{"id": …, "status": …}` says it of each.
 
-use reqwest::Request;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -12,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use super::client::Request;
 use super::request::Head;
 use super::{Answer, HttpTarget};
 use crate::clock::Wall;

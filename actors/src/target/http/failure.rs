@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use url::Url;
 
+use super::client::{TooSlow, Unresolved};
 use super::guard::Refused;
 use crate::target::{Failure, FailureClass, Verdict};
 
@@ -23,31 +24,72 @@ pub(crate) fn refusal(refused: &Refused, verdict: Verdict) -> Failure {
     Failure::new(FailureClass::Refused, refused.to_string()).verdict(verdict)
 }
 
+/// How far a request came that has no answer.
+enum Reached {
+    /// Its host has no address.
+    Nothing,
+    /// There is no connection: in time, or at all.
+    Address { too_slow: bool },
+    /// What came back over the connection is no answer: nothing in time, or not HTTP.
+    Server { too_slow: bool },
+}
+
 /// The class of what the client reports before there is an answer.
+pub(super) fn unanswered(error: &hyper_util::client::legacy::Error, refused: Verdict) -> Failure {
+    let is = |what: fn(&(dyn StdError + 'static)) -> bool| causes(error).any(what);
+    let reached = if is(<dyn StdError>::is::<Unresolved>) {
+        Reached::Nothing
+    } else if error.is_connect() {
+        let timed_out = |cause: &(dyn StdError + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut)
+        };
+        Reached::Address { too_slow: is(<dyn StdError>::is::<TooSlow>) || is(timed_out) }
+    } else {
+        Reached::Server { too_slow: false }
+    };
+    explain(error, reached, refused)
+}
+
+/// The same of the client of libraries.
 pub(crate) fn classify(error: reqwest::Error, refused: Verdict) -> Failure {
     let error = error.without_url();
-    let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(cause) = source {
+    let too_slow = error.is_timeout();
+    let reached = match (error.is_dns(), error.is_connect()) {
+        (true, _) => Reached::Nothing,
+        (false, true) => Reached::Address { too_slow },
+        (false, false) => Reached::Server { too_slow },
+    };
+    explain(&error, reached, refused)
+}
+
+fn explain(error: &(dyn StdError + 'static), reached: Reached, refused: Verdict) -> Failure {
+    for cause in causes(error) {
         if let Some(reason) = cause.downcast_ref::<Refused>() {
             return refusal(reason, refused);
         }
         if is_tls(cause) {
-            return Failure::new(
-                FailureClass::Tls,
-                format!("cannot be trusted or does not speak TLS: {}", chain(&error)),
-            );
+            let message = format!("cannot be trusted or does not speak TLS: {}", chain(error));
+            return Failure::new(FailureClass::Tls, message);
         }
-        source = cause.source();
     }
-    if error.is_dns() {
-        return Failure::new(FailureClass::Connect, format!("cannot be resolved: {}", chain(&error)));
+    match reached {
+        Reached::Nothing => Failure::new(FailureClass::Connect, format!("cannot be resolved: {}", chain(error))),
+        Reached::Address { too_slow: true } => {
+            Failure::new(FailureClass::Connect, "did not accept a connection within `connect_timeout`")
+        }
+        Reached::Address { too_slow: false } => {
+            Failure::new(FailureClass::Connect, format!("cannot be connected to: {}", chain(error)))
+        }
+        Reached::Server { too_slow: true } => Failure::new(FailureClass::Timeout, "did not answer in time"),
+        Reached::Server { too_slow: false } => {
+            Failure::new(FailureClass::Protocol, format!("did not answer in HTTP: {}", chain(error)))
+        }
     }
-    match (error.is_connect(), error.is_timeout()) {
-        (true, true) => Failure::new(FailureClass::Connect, "did not accept a connection within `connect_timeout`"),
-        (true, false) => Failure::new(FailureClass::Connect, format!("cannot be connected to: {}", chain(&error))),
-        (false, true) => Failure::new(FailureClass::Timeout, "did not answer in time"),
-        (false, false) => Failure::new(FailureClass::Protocol, format!("did not answer in HTTP: {}", chain(&error))),
-    }
+}
+
+/// An error, and what it came from.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 /// Whether an error is one of TLS. The connector wraps it in I/O errors, whose `source` skips what they hold.

@@ -8,7 +8,8 @@
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+pub(super) use reqwest::dns::Addrs;
+use reqwest::dns::{Name, Resolve, Resolving};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -254,7 +255,7 @@ impl Guard {
         async move { asked.await.unwrap_or_else(|error| Err(Arc::new(std::io::Error::other(error)))) }
     }
 
-    async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+    pub(super) async fn resolve(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
         match self.addresses(&host).await {
             Ok(found) => Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)))),
             // By itself: the target looks for it among the causes.

@@ -1,7 +1,7 @@
 //! What the answer of a receiver means: status, `Retry-After`, `webhook-delivery`, and how much of it is read.
 
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use http::StatusCode;
+use http::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use std::time::Duration;
 
 use crate::clock::Wall;
@@ -110,7 +110,7 @@ pub fn excerpt(body: &[u8]) -> Option<Str> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use reqwest::header::HeaderValue;
+    use http::HeaderValue;
 
     /// Sun, 06 Nov 1994 08:49:37 GMT
     const THEN: Wall = Wall(784_111_777_000_000);

@@ -1,14 +1,14 @@
 //! The request of one event or of a batch: where to, headers, body, signature.
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Request};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri};
 use std::borrow::Cow;
 use std::io::Write;
-use url::Url;
 
+use super::client::Request;
 use super::failure::refusal;
-use super::settings::{Compress, parse_url};
+use super::settings::{Compress, parse_url, uri};
 use super::{Address, HttpTarget, MAX_TEXT};
 use crate::clock::Wall;
 use crate::event::TraceContext;
@@ -22,7 +22,7 @@ const WORTH_COMPRESSING: usize = 256;
 /// Where a request goes and what it says besides its body; events with the same head can share a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Head {
-    pub(super) url: Url,
+    pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
 }
 
@@ -52,7 +52,7 @@ impl HttpTarget {
             let value = render(template, name.as_str(), delivery)?;
             headers.insert(name.clone(), header_value(name.as_str(), &value)?);
         }
-        Ok(Head { url: self.url_for(delivery)?, headers })
+        Ok(Head { uri: self.uri_for(delivery)?, headers })
     }
 
     /// The request with its body, its idempotency key, its trace and its signature.
@@ -64,7 +64,7 @@ impl HttpTarget {
         trace: &TraceContext,
         now: Wall,
     ) -> Result<Request, Failure> {
-        let Head { url, mut headers } = head;
+        let Head { uri, mut headers } = head;
         let natural = match body.content_type {
             Some(Cow::Borrowed(text)) => Some(HeaderValue::from_static(text)),
             Some(Cow::Owned(text)) => HeaderValue::from_str(&text).ok(),
@@ -91,22 +91,17 @@ impl HttpTarget {
             bytes = packed;
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
         }
-        let mut request = Request::new(self.method.clone(), url);
-        *request.headers_mut() = headers;
-        if self.method != Method::GET {
-            *request.body_mut() = Some(bytes.into());
-        }
-        Ok(request)
+        Ok(Request { method: self.method.clone(), uri, headers, body: bytes })
     }
 
-    fn url_for(&self, delivery: Delivery<'_>) -> Result<Url, Failure> {
+    fn uri_for(&self, delivery: Delivery<'_>) -> Result<Uri, Failure> {
         match &self.url {
-            Address::Constant { url, .. } => Ok(url.clone()),
+            Address::Constant { uri, .. } => Ok(uri.clone()),
             Address::Template(template) => {
                 let text = render(template, "url", delivery)?;
                 let url = parse_url(&text).map_err(|e| unusable("url", &e))?;
                 self.guard.check_url(&url).map_err(|refused| refusal(&refused, Verdict::DeadLetter))?;
-                Ok(url)
+                uri(&url).map_err(|e| unusable("url", &e))
             }
         }
     }

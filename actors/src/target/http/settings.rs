@@ -1,24 +1,23 @@
 //! The settings of the HTTP target, and what is made of them once.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy};
+use http::Uri;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
 use super::auth::Auth;
-use super::failure::chain;
+use super::client::{Client, IDLE, Parts, Proxy};
 use super::guard::Guard;
 use super::{Address, MAX_TEXT, sign};
 use crate::event::Str;
 use crate::target::format::{Column, Format};
-use crate::target::{Common, Context, Error, Size, Span, Template};
+use crate::target::{Common, Context, Error, Size, Span, Template, dial};
 
-/// How long a connection waits for the next request. Shorter than the 5 s after which Node's servers close theirs, so
-/// that a request rarely meets a connection that is being closed.
-const IDLE: Duration = Duration::from_secs(4);
 /// What every request says it is from.
 pub(super) const AGENT: &str = concat!("hexafn/", env!("CARGO_PKG_VERSION"));
 
@@ -175,34 +174,61 @@ pub(super) fn client(
     guard: &Guard,
     context: &Context<'_>,
 ) -> Result<Client, Error> {
-    let name = &common.name;
-    let bad = |field: &str, message: String| Error::setting(name, field, message);
-    let mut builder = base_client(guard, settings.connect_timeout, common.concurrency);
-    match settings.http_version {
-        HttpVersion::Auto => {}
-        HttpVersion::One => builder = builder.http1_only(),
-        HttpVersion::Two => builder = builder.http2_prior_knowledge(),
-    }
-    if let Some(text) = &settings.proxy {
-        let read = if is_reference(text) { context.secrets.address(text) } else { Ok(text.clone().into()) };
-        let read = read.map_err(|e| bad("proxy", e))?;
-        let url = Url::parse(read.trim()).map_err(|e| bad("proxy", format!("not a URL: {e}")))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(bad("proxy", format!("the scheme `{}`; expected `http` or `https`", url.scheme())));
-        }
-        if url.password().is_some() && !is_reference(text) {
-            return Err(bad("proxy", "a password is written down; put the URL into a secret: `env:NAME`".into()));
-        }
-        guard.check_url(&url).map_err(|e| bad("proxy", e.to_string()))?;
-        builder = builder.proxy(Proxy::all(url).map_err(|e| bad("proxy", chain(&e.without_url())))?);
-    }
-    let builder = trust(builder, name, settings.tls.as_ref(), context)?;
-    builder.build().map_err(|e| Error::Client { target: name.clone(), message: chain(&e) })
+    let tls = dial::tls(&common.name, settings.tls.as_ref(), context)?;
+    Ok(Client::new(Parts {
+        guard: guard.clone(),
+        version: settings.http_version,
+        tls: Arc::unwrap_or_clone(tls),
+        proxy: proxy(&common.name, settings, guard, context)?,
+        connect_timeout: settings.connect_timeout.0,
+        idle: common.concurrency,
+    }))
 }
 
-/// A client that connects where the guard lets it, and does nothing of its own accord.
-pub(crate) fn base_client(guard: &Guard, connect_timeout: Span, idle: usize) -> ClientBuilder {
-    Client::builder()
+/// Reads `proxy`.
+fn proxy(name: &Str, settings: &Settings, guard: &Guard, context: &Context<'_>) -> Result<Option<Proxy>, Error> {
+    let bad = |message: String| Error::setting(name, "proxy", message);
+    let Some(text) = &settings.proxy else { return Ok(None) };
+    let read = if is_reference(text) { context.secrets.address(text) } else { Ok(text.clone().into()) };
+    let mut url = Url::parse(read.map_err(bad)?.trim()).map_err(|e| bad(format!("not a URL: {e}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad(format!("the scheme `{}`; expected `http` or `https`", url.scheme())));
+    }
+    if url.password().is_some() && !is_reference(text) {
+        return Err(bad("a password is written down; put the URL into a secret: `env:NAME`".into()));
+    }
+    guard.check_url(&url).map_err(|e| bad(e.to_string()))?;
+    let mut authorization = None;
+    if !url.username().is_empty() || url.password().is_some() {
+        let mut pair = zeroize::Zeroizing::new(percent_decode_str(url.username()).collect::<Vec<u8>>());
+        pair.push(b':');
+        pair.extend(percent_decode_str(url.password().unwrap_or_default()));
+        authorization = Some(basic(&pair).map_err(bad)?);
+    }
+    // Neither fails: the URL has a host.
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return Err(bad("a URL without a host".into()));
+    }
+    Ok(Some(Proxy { uri: uri(&url).map_err(bad)?, authorization }))
+}
+
+/// The value of an `Authorization` of scheme `Basic` (RFC 7617).
+fn basic(pair: &[u8]) -> Result<HeaderValue, String> {
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|e| e.to_string())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A URL as requests have it.
+pub(super) fn uri(url: &Url) -> Result<Uri, String> {
+    url.as_str().parse().map_err(|e| format!("no URL that a request can have: {e}"))
+}
+
+/// The client of libraries that bring no request of ours (S3, and functions): it connects where the guard lets it, and does
+/// nothing of its own accord.
+pub(crate) fn base_client(guard: &Guard, connect_timeout: Span, idle: usize) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .dns_resolver(guard.clone())
         // A proxy named in the environment would connect for us, past the guard.
         .no_proxy()
@@ -218,46 +244,12 @@ pub(crate) fn base_client(guard: &Guard, connect_timeout: Span, idle: usize) -> 
 }
 
 /// The client of who sends requests without settings of its own: functions.
-pub(crate) fn outgoing_client(guard: &Guard, connect_timeout: Duration, idle: usize) -> reqwest::Result<Client> {
+pub(crate) fn outgoing_client(
+    guard: &Guard,
+    connect_timeout: Duration,
+    idle: usize,
+) -> reqwest::Result<reqwest::Client> {
     base_client(guard, Span(connect_timeout), idle).build()
-}
-
-/// Reads `tls`.
-pub(crate) fn trust(
-    mut builder: ClientBuilder,
-    name: &Str,
-    tls: Option<&TlsSettings>,
-    context: &Context<'_>,
-) -> Result<ClientBuilder, Error> {
-    let bad = |field: &str, message: String| Error::setting(name, field, message);
-    let Some(tls) = tls else { return Ok(builder) };
-    if let Some(path) = &tls.ca {
-        let pem = context.secrets.file(path).map_err(|e| bad("tls.ca", e))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| bad("tls.ca", chain(&e)))?;
-        if certificates.is_empty() {
-            return Err(bad("tls.ca", format!("`{path}` holds no certificate in PEM")));
-        }
-        builder = builder.tls_certs_only(certificates);
-    }
-    match (&tls.cert, &tls.private_key) {
-        (None, None) => {}
-        (Some(path), Some(key)) => {
-            let mut pem = context.secrets.file(path).map_err(|e| bad("tls.cert", e))?;
-            if let Some(key) = context.secrets.pem(key).map_err(|e| bad("tls.private_key", e))? {
-                pem.push(b'\n');
-                pem.extend_from_slice(key.as_bytes());
-                let identity = Identity::from_pem(&pem).map_err(|e| {
-                    bad("tls.cert", format!("the certificate and its key cannot be used: {}", chain(&e)))
-                })?;
-                builder = builder.identity(identity);
-            }
-        }
-        (None, Some(_)) => return Err(bad("tls.private_key", "a key needs its certificate, `cert`".into())),
-        (Some(_), None) => {
-            return Err(bad("tls.cert", "a certificate needs its `private_key`, by reference".into()));
-        }
-    }
-    Ok(builder)
 }
 
 /// Reads `auth`; what is the same for all requests becomes a header.
@@ -286,8 +278,9 @@ pub(super) fn auth(
             }
             let password = secret("auth.password", password)?;
             let pair = zeroize::Zeroizing::new(format!("{username}:{}", password.trim_end_matches(['\r', '\n'])));
-            let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair.as_bytes());
-            ("auth.password", format!("Basic {encoded}"))
+            let value = basic(pair.as_bytes()).map_err(|e| bad("auth.password", e))?;
+            constants.insert(AUTHORIZATION, value);
+            return Ok(None);
         }
         AuthSettings::Bearer { access_token } => {
             let token = secret("auth.access_token", access_token)?;
@@ -314,7 +307,7 @@ pub(super) fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'
         let secret = context.secrets.address(text).map_err(bad)?;
         let url = parse_url(secret.trim()).map_err(|e| bad(format!("the secret `{text}` is no URL: {e}")))?;
         guard.check_url(&url).map_err(|e| bad(e.to_string()))?;
-        return Ok(Address::Constant { url, secret: true });
+        return Ok(Address::Constant { uri: uri(&url).map_err(bad)?, secret: true });
     }
     let template = Template::compile(name, "url", text)?;
     let Some(constant) = template.constant() else {
@@ -326,7 +319,7 @@ pub(super) fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'
     };
     let url = parse_url(constant).map_err(bad)?;
     guard.check_url(&url).map_err(|e| bad(e.to_string()))?;
-    Ok(Address::Constant { url, secret: false })
+    Ok(Address::Constant { uri: uri(&url).map_err(bad)?, secret: false })
 }
 
 pub(crate) fn parse_url(text: &str) -> Result<Url, String> {

@@ -1,0 +1,300 @@
+//! The client of an HTTP target: a pool of kept connections, HTTP/1.1 and 2, TLS, a proxy where one is set. It connects
+//! where the guard lets it, and does nothing of its own accord: no redirects, no cookies, no second attempt.
+//!
+//! hyper and its connectors do the work. What other clients lay over them (redirects, retries, a URL that is read again
+//! for each answer) took a sixth of a delivery; see `docs/adr/0008-what-a-delivery-costs.md`.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, PROXY_AUTHORIZATION};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector, HttpInfo};
+use hyper_util::client::legacy::{self, Client as Pool};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::error::Error as StdError;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::guard::{Addrs, Guard};
+use super::settings::HttpVersion;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+type Pending<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+type Plain = HttpConnector<Guard>;
+type Tcp = TokioIo<TcpStream>;
+type Stream = MaybeHttpsStream<Tcp>;
+
+/// How long a connection waits for the next request. Shorter than the 5 s after which Node's servers close theirs, so
+/// that a request rarely meets a connection that is being closed.
+pub(super) const IDLE: Duration = Duration::from_secs(4);
+/// How soon a connection on which nothing moves is asked whether it is still there, and how often.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(15), 3);
+/// How long what was sent may stay without any sign that it arrived (`TCP_USER_TIMEOUT`).
+const UNHEARD: Duration = Duration::from_secs(30);
+
+/// One request to send.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Where all connections go, in place of the hosts of requests.
+#[derive(Debug, Clone)]
+pub(super) struct Proxy {
+    /// `http` or `https`, a host, and a port where it is not the usual one.
+    pub(super) uri: Uri,
+    /// What it is told about who asks.
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+/// What a client is made of.
+pub(super) struct Parts {
+    pub(super) guard: Guard,
+    pub(super) version: HttpVersion,
+    pub(super) tls: rustls::ClientConfig,
+    pub(super) proxy: Option<Proxy>,
+    /// From the look for the host to the end of the handshake.
+    pub(super) connect_timeout: Duration,
+    /// Connections that are kept for a host.
+    pub(super) idle: usize,
+}
+
+/// See the module. Cloning shares the pool.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    pool: Connections,
+    /// For requests that the proxy reads itself.
+    authorization: Option<HeaderValue>,
+}
+
+#[derive(Debug, Clone)]
+enum Connections {
+    Direct(Box<Pool<Limited<HttpsConnector<Plain>>, Full<Bytes>>>),
+    Proxied(Box<Pool<Limited<Through>, Full<Bytes>>>),
+}
+
+/// No connection within `connect_timeout`.
+#[derive(Debug, thiserror::Error)]
+#[error("not connected in time")]
+pub(super) struct TooSlow;
+
+/// A name that has no address, or for which nobody could be asked.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct Unresolved(BoxError);
+
+impl Client {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { guard, version, mut tls, proxy, connect_timeout, idle } = parts;
+        let mut plain = HttpConnector::new_with_resolver(guard);
+        plain.enforce_http(false);
+        plain.set_nodelay(true);
+        plain.set_keepalive(Some(KEEPALIVE.0));
+        plain.set_keepalive_interval(Some(KEEPALIVE.1));
+        plain.set_keepalive_retries(Some(KEEPALIVE.2));
+        plain.set_tcp_user_timeout(Some(UNHEARD));
+        // With several addresses, each has its share of the time.
+        plain.set_connect_timeout(Some(connect_timeout));
+        let mut builder = Pool::builder(TokioExecutor::new());
+        builder
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(idle)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http2_only(version == HttpVersion::Two);
+        // A proxy is spoken to in HTTP/1.1, whatever is spoken through it.
+        let to_proxy = HttpsConnector::from((plain.clone(), tls.clone()));
+        let offered: &[&[u8]] = match version {
+            HttpVersion::Auto => &[b"h2", b"http/1.1"],
+            HttpVersion::One => &[b"http/1.1"],
+            HttpVersion::Two => &[b"h2"],
+        };
+        tls.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        let Some(Proxy { uri, authorization }) = proxy else {
+            let direct = Limited { inner: HttpsConnector::from((plain, tls)), within: connect_timeout };
+            return Self { pool: Connections::Direct(Box::new(builder.build(direct))), authorization: None };
+        };
+        let mut tunnel = Tunnel::new(uri.clone(), to_proxy.clone());
+        if let Some(value) = &authorization {
+            tunnel = tunnel.with_auth(value.clone());
+        }
+        let through = Through { proxy: uri, direct: to_proxy, tunnel: HttpsConnector::from((tunnel, tls)) };
+        let pool = Connections::Proxied(Box::new(builder.build(Limited { inner: through, within: connect_timeout })));
+        Self { pool, authorization }
+    }
+
+    /// Sends a request, and gives the answer as soon as its head is there.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(super) async fn send(&self, request: Request) -> Result<Response<Incoming>, legacy::Error> {
+        let Request { method, uri, headers, body } = request;
+        let mut request = http::Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        match &self.pool {
+            Connections::Direct(pool) => pool.request(request).await,
+            Connections::Proxied(pool) => {
+                if let Some(value) =
+                    self.authorization.as_ref().filter(|_| request.uri().scheme() == Some(&Scheme::HTTP))
+                {
+                    request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
+                }
+                pool.request(request).await
+            }
+        }
+    }
+}
+
+/// The address that an answer came from.
+pub(super) fn remote<B>(answer: &Response<B>) -> Option<SocketAddr> {
+    answer.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr)
+}
+
+impl Service<Name> for Guard {
+    type Response = Addrs;
+    type Error = BoxError;
+    type Future = Pending<Addrs>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let found = self.clone().resolve(name.as_str().to_owned());
+        Box::pin(async move {
+            found
+                .await
+                .map_err(|error| if error.is::<super::guard::Refused>() { error } else { Unresolved(error).into() })
+        })
+    }
+}
+
+/// A connector whose connections come in time, or not at all.
+#[derive(Debug, Clone)]
+struct Limited<C> {
+    inner: C,
+    within: Duration,
+}
+
+impl<C> Service<Uri> for Limited<C>
+where
+    C: Service<Uri, Error = BoxError>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pending<C::Response>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connected = tokio::time::timeout(self.within, self.inner.call(uri));
+        Box::pin(async move { connected.await.unwrap_or_else(|_| Err(TooSlow.into())) })
+    }
+}
+
+/// Connections to a proxy: it reads requests for `http` itself, and opens a tunnel for `https` (RFC 9110, 9.3.6).
+#[derive(Debug, Clone)]
+struct Through {
+    proxy: Uri,
+    direct: HttpsConnector<Plain>,
+    tunnel: HttpsConnector<Tunnel<HttpsConnector<Plain>>>,
+}
+
+impl Service<Uri> for Through {
+    type Response = Proxied;
+    type Error = BoxError;
+    type Future = Pending<Proxied>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // Both are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        if uri.scheme() == Some(&Scheme::HTTPS) {
+            let connected = self.tunnel.call(uri);
+            return Box::pin(async move { Ok(Proxied::Tunnel(Box::new(connected.await?))) });
+        }
+        let connected = self.direct.call(self.proxy.clone());
+        Box::pin(async move { Ok(Proxied::Read(Box::new(connected.await?))) })
+    }
+}
+
+/// A connection to a proxy.
+enum Proxied {
+    /// It reads the requests, and so needs their whole address.
+    Read(Box<Stream>),
+    /// It passes on what it does not understand.
+    Tunnel(Box<MaybeHttpsStream<Stream>>),
+}
+
+/// Calls a method of the stream within.
+macro_rules! within {
+    ($of:expr, $stream:ident => $call:expr) => {
+        match $of {
+            Proxied::Read($stream) => $call,
+            Proxied::Tunnel($stream) => $call,
+        }
+    };
+}
+
+impl Connection for Proxied {
+    fn connected(&self) -> Connected {
+        match self {
+            Self::Read(stream) => stream.connected().proxy(true),
+            Self::Tunnel(stream) => stream.connected(),
+        }
+    }
+}
+
+impl Read for Proxied {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        within!(self.get_mut(), stream => Pin::new(stream).poll_read(context, into))
+    }
+}
+
+impl Write for Proxied {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        within!(self.get_mut(), stream => Pin::new(stream).poll_write(context, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        within!(self.get_mut(), stream => Pin::new(stream).poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        within!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(context))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        within!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        within!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(context, parts))
+    }
+}
