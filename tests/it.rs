@@ -112,6 +112,8 @@ mod removal;
 mod rerun;
 #[path = "it/s3.rs"]
 mod s3;
+#[path = "it/sasl.rs"]
+mod sasl;
 #[path = "it/schemas.rs"]
 mod schemas;
 #[path = "it/shortage.rs"]

@@ -1,5 +1,6 @@
 //! Real brokers of messages, started by a test on free ports of loopback and killed at its end.
 
+use super::outlets::certify;
 use super::servers::program;
 use super::watch::PATIENCE;
 use rdkafka::ClientConfig;
@@ -84,9 +85,39 @@ impl KafkaRecord {
     }
 }
 
+/// What a front of [`Kafka::start_behind_sasl`] asks for.
+pub struct Login {
+    pub mechanism: &'static str,
+    /// What the front knows, and over TLS its certificate, of [`certify`].
+    pub folder: TempDir,
+    pub tls: bool,
+}
+
+impl Login {
+    pub const USER: &'static str = "hexafn";
+
+    pub fn new(mechanism: &'static str, tls: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        if tls {
+            certify(folder.path());
+        }
+        Self { mechanism, folder, tls }
+    }
+
+    /// From now on the user has this password.
+    pub fn set(&self, password: &str) {
+        std::fs::write(self.users(), serde_json::json!({ Self::USER: password }).to_string()).unwrap();
+    }
+
+    fn users(&self) -> PathBuf {
+        self.folder.path().join("users.json")
+    }
+}
+
 /// A broker of the Kafka protocol (Tansu). It keeps everything in memory, so that a kill loses it.
 pub struct Kafka {
     server: Server,
+    front: Option<Server>,
     pub address: String,
     config: ClientConfig,
 }
@@ -107,7 +138,7 @@ impl Kafka {
     }
 
     /// The same behind TLS, which a proxy ends before the broker, as in front of many clusters. The folder is that of
-    /// [`certify`](super::outlets::certify).
+    /// [`certify`].
     pub async fn start_behind_tls(topics: &[(&str, i32)], folder: &Path) -> Self {
         let (port, listener) = (free_port(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
@@ -122,6 +153,39 @@ impl Kafka {
         kafka
     }
 
+    /// The same behind a front that asks for a user and a password, as a proxy in front of a cluster does.
+    pub async fn start_behind_sasl(topics: &[(&str, i32)], login: &Login, password: &str) -> Self {
+        let (port, at) = (free_port(), free_port());
+        let address = format!("{}:{at}", if login.tls { "localhost" } else { "127.0.0.1" });
+        let mut kafka = Self::listening(port, &address, &[]).await;
+        login.set(password);
+        let (users, certificate) = (login.users(), login.tls.then(|| login.folder.path().to_owned()));
+        let front = move || {
+            // The Python that has the libraries.
+            let mut command = Command::new(program("standardwebhooks-python"));
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/sasl.py"));
+            command.args([at.to_string(), port.to_string()]).arg(&users).args(&certificate);
+            command
+        };
+        kafka.front = Some(Server::start(at, front).await);
+        let config = &mut kafka.config;
+        config.set("security.protocol", if login.tls { "sasl_ssl" } else { "sasl_plaintext" });
+        config.set("sasl.mechanisms", login.mechanism);
+        config.set("sasl.username", Login::USER).set("sasl.password", password);
+        if login.tls {
+            config.set("ssl.ca.location", login.folder.path().join("client.pem").to_str().unwrap());
+        }
+        kafka.create(topics).await;
+        kafka
+    }
+
+    /// Ends all connections to the front, so that it asks all clients anew.
+    pub async fn ask_again(&mut self) {
+        let front = self.front.as_mut().unwrap();
+        block_in_place(|| front.down());
+        front.up().await;
+    }
+
     /// On a port, telling clients that it is at an address.
     async fn listening(port: u16, address: &str, more: &'static [&'static str]) -> Self {
         let (listener, advertised) = (format!("tcp://127.0.0.1:{port}"), format!("tcp://{address}"));
@@ -133,7 +197,7 @@ impl Kafka {
         };
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", address);
-        Self { server: Server::start(port, command).await, address: address.to_owned(), config }
+        Self { server: Server::start(port, command).await, front: None, address: address.to_owned(), config }
     }
 
     pub async fn create(&self, topics: &[(&str, i32)]) {
@@ -203,6 +267,14 @@ impl Kafka {
                 });
             }
             records
+        })
+    }
+
+    /// How many records a topic with so many partitions holds.
+    pub fn count(&self, topic: &str, partitions: i32) -> i64 {
+        block_in_place(|| {
+            let consumer: BaseConsumer = self.config().create().unwrap();
+            (0..partitions).map(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1).sum()
         })
     }
 

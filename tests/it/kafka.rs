@@ -290,7 +290,7 @@ async fn by_tls_with_an_authority_of_its_own() {
     assert_eq!(ids_of(&events_when(&service, "back", 1).await), [format!("{id}-forward")]);
 }
 
-/// The broker at hand asks for names and passwords and has no way to be told any, so only its refusals can be tried.
+/// The broker's own SASL, which has no way to be told a user: it refuses all. What is let in is in `sasl.rs`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_knows_no_such_user_is_explained() {
     let kafka = Kafka::start_for_nobody().await;

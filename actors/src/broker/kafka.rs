@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Pem, TlsSettings, Trouble, Wrong, check_hosts, guard, secret, text_or_secret};
 use crate::event::Str;
@@ -172,28 +172,39 @@ impl Cluster {
         let brokers = self.brokers();
         let said = seen.error().map_or_else(String::new, |said| format!("; {said}"));
         let text = format!("`{brokers}`: {error}{said}");
-        if said.contains("SSL") || said.contains("certificate") || error.rdkafka_error_code() == Some(Code::SSL) {
-            return Trouble::Tls(text);
-        }
-        match error.rdkafka_error_code() {
+        let code = error.rdkafka_error_code();
+        match code {
             Some(
-                Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed,
+                Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed,
             ) => Trouble::Rejected(format!("{text}; check `sasl` and the rights of its user")),
             Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
                 Trouble::Rejected(format!("{text}; create the topic, or correct its name"))
             }
-            _ if said.contains("SASL") => Trouble::Rejected(format!("{text}; check `sasl`")),
-            _ => Trouble::Down(text),
+            _ => match seen.refusal() {
+                Some(refusal) => Trouble::Rejected(unknown(&format!("`{brokers}`: {refusal}"))),
+                None if said.contains("SSL") || said.contains("certificate") || code == Some(Code::SSL) => {
+                    Trouble::Tls(text)
+                }
+                None if said.contains("SASL")
+                    || matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed)) =>
+                {
+                    Trouble::Rejected(unknown(&text))
+                }
+                None => Trouble::Down(text),
+            },
         }
     }
 }
 
+/// A message for brokers that do not take name and password. What to do comes first, since tables cut long messages.
+pub(crate) fn unknown(why: &str) -> String {
+    format!("authentication failed, check `sasl`: {why}")
+}
+
 /// How long a client that failed is listened to.
 const LISTENS: Duration = Duration::from_millis(10);
+/// How long a refusal explains what fails after it. The client tells the same of a broker once in 30 s.
+const SPEAKS: Duration = Duration::from_secs(40);
 
 /// The hosts that the brokers say they are at.
 fn advertised(config: &ClientConfig, events: Events, patience: Duration) -> Result<Vec<String>, KafkaError> {
@@ -228,6 +239,7 @@ fn address(text: &str) -> Result<(String, u16), Wrong> {
 #[derive(Debug)]
 pub struct Seen {
     error: Mutex<Option<String>>,
+    refusal: Mutex<Option<(Instant, String)>>,
     lag: AtomicI64,
     /// Statistics in a row that knew no broker with a connection.
     alone: AtomicU32,
@@ -235,7 +247,8 @@ pub struct Seen {
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { error: Mutex::default(), lag: AtomicI64::new(-1), alone: AtomicU32::new(0) }
+        let (error, refusal) = (Mutex::default(), Mutex::default());
+        Self { error, refusal, lag: AtomicI64::new(-1), alone: AtomicU32::new(0) }
     }
 }
 
@@ -243,6 +256,13 @@ impl Seen {
     /// Its last error, in its words.
     pub fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// In its words, that a broker did not take the name and password a short while ago. To the client that is a broker
+    /// which is down for now: it tries again, and tells what happens with the others meanwhile.
+    pub fn refusal(&self) -> Option<String> {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        refusal.as_ref().filter(|(at, _)| at.elapsed() < SPEAKS).map(|(_, said)| said.clone())
     }
 
     /// Whether no broker was connected for two statistics in a row. The client tries again without an end, and tells
@@ -272,10 +292,15 @@ impl ClientContext for Events {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", name = %self.name, %error, reason);
+        let said: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
+        if let Some(Code::Authentication | Code::SaslAuthenticationFailed) = error.rdkafka_error_code() {
+            let mut refusal = self.seen.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+            *refusal = Some((Instant::now(), said.clone()));
+        }
         let mut last = self.seen.error.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers are down" follows what says why.
         if last.is_none() || error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
-            *last = Some(reason.chars().filter(|c| !c.is_control()).take(300).collect());
+            *last = Some(said);
         }
     }
 
@@ -328,6 +353,23 @@ impl<T: Send + 'static> Drop for Aside<T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_refused_password_is_told_also_when_another_broker_is_away() {
+        let guard = Guard::new(Vec::new().into(), Arc::new(crate::target::http::guard::SystemLookup));
+        let brokers = vec![("a.example.com".into(), 9092), ("b.example.com".into(), 9092)];
+        let cluster = Cluster { name: "k".into(), brokers, config: ClientConfig::new(), guard };
+        let events = cluster.events();
+        let gone = KafkaError::MetadataFetch(Code::BrokerTransportFailure);
+        events.error(KafkaError::Global(Code::Resolve), "b.example.com: no address");
+        assert!(matches!(cluster.trouble(&gone, &events.seen), Trouble::Down(text) if text.contains("no address")));
+        events.error(KafkaError::Global(Code::Authentication), "a.example.com: SASL authentication error: who?");
+        events.error(KafkaError::Global(Code::Resolve), "b.example.com: no address");
+        let trouble = cluster.trouble(&gone, &events.seen);
+        let said = "authentication failed, check `sasl`: `a.example.com:9092,b.example.com:9092`: a.example.com: SASL \
+                    authentication error: who?";
+        assert_eq!(trouble, Trouble::Rejected(said.into()));
+    }
 
     #[test]
     fn brokers_have_a_host_and_a_port() {

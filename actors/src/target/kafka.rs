@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
-use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen};
+use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen, unknown};
 use crate::broker::{TlsSettings, Trouble, Wrong};
 use crate::clock::Wall;
 use crate::event::Str;
@@ -389,12 +389,12 @@ impl KafkaTarget {
                 Failure::new(FailureClass::Rejected, text)
             }
             Some(Code::MessageTimedOut) => {
-                let limit = Span(self.timeout);
-                let said = client.said();
-                let brokers = self.cluster.brokers();
-                let text =
-                    format!("`{brokers}` did not confirm the record within {limit} (`timeout` of the target){said}");
-                Failure::new(FailureClass::Timeout, text)
+                let (brokers, limit) = (self.cluster.brokers(), Span(self.timeout));
+                let text = format!("`{brokers}` did not confirm the record within {limit} (`timeout` of the target)");
+                match client.seen.refusal() {
+                    Some(said) => Failure::new(FailureClass::Rejected, unknown(&format!("{text}; {said}"))),
+                    None => Failure::new(FailureClass::Timeout, text + &client.said()),
+                }
             }
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => {
                 Failure::new(FailureClass::Connect, format!("`{}`: {error}{}", self.cluster.brokers(), client.said()))
@@ -454,7 +454,7 @@ impl KafkaTarget {
     fn renew(&self, client: &Client, outcomes: &[Outcome]) {
         let late = |o: &Outcome| matches!(o, Outcome::Failed(failure) if failure.class == FailureClass::Timeout);
         if client.made.elapsed() < self.timeout
-            || !outcomes.iter().any(late)
+            || !(client.seen.refusal().is_some() || outcomes.iter().any(late))
             || outcomes.iter().any(Outcome::is_delivered)
         {
             return;
