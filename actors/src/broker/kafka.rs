@@ -181,14 +181,14 @@ impl Cluster {
                 Trouble::Rejected(format!("{text}; create the topic, or correct its name"))
             }
             _ => match seen.refusal() {
-                Some(refusal) => Trouble::Rejected(unknown(&format!("`{brokers}`: {refusal}"))),
+                Some(refusal) => Trouble::Rejected(unauthenticated(&format!("`{brokers}`: {refusal}"))),
                 None if said.contains("SSL") || said.contains("certificate") || code == Some(Code::SSL) => {
                     Trouble::Tls(text)
                 }
                 None if said.contains("SASL")
                     || matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed)) =>
                 {
-                    Trouble::Rejected(unknown(&text))
+                    Trouble::Rejected(unauthenticated(&text))
                 }
                 None => Trouble::Down(text),
             },
@@ -197,7 +197,7 @@ impl Cluster {
 }
 
 /// A message for brokers that do not take name and password. What to do comes first, since tables cut long messages.
-pub(crate) fn unknown(why: &str) -> String {
+pub(crate) fn unauthenticated(why: &str) -> String {
     format!("authentication failed, check `sasl`: {why}")
 }
 

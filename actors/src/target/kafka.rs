@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
-use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen, unknown};
+use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen, unauthenticated};
 use crate::broker::{TlsSettings, Trouble, Wrong};
 use crate::clock::Wall;
 use crate::event::Str;
@@ -392,7 +392,7 @@ impl KafkaTarget {
                 let (brokers, limit) = (self.cluster.brokers(), Span(self.timeout));
                 let text = format!("`{brokers}` did not confirm the record within {limit} (`timeout` of the target)");
                 match client.seen.refusal() {
-                    Some(said) => Failure::new(FailureClass::Rejected, unknown(&format!("{text}; {said}"))),
+                    Some(said) => Failure::new(FailureClass::Rejected, unauthenticated(&format!("{text}; {said}"))),
                     None => Failure::new(FailureClass::Timeout, text + &client.said()),
                 }
             }
