@@ -15,17 +15,17 @@ mod fault;
 mod host;
 mod value;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rquickjs::context::intrinsic;
 use rquickjs::function::Args;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Function, Module, Promise, Value};
 
+use crate::watch::Watch;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use bytecode::Bytecode;
 use fault::Fault;
@@ -103,35 +103,9 @@ struct Engine {
 /// The call that runs: what the engine's callbacks see of it.
 struct Call {
     session: RefCell<Option<Session>>,
-    deadline: Cell<Instant>,
-    /// Loops and calls so far, in steps of [`STEPS`].
-    steps: Cell<u64>,
-    /// How many there may be.
-    most: Cell<u64>,
-    /// The limit that the call broke. Once there is one, the interrupt handler stops whatever still runs, and whatever the
-    /// function caught, the call ends with it.
-    broken: RefCell<Option<Error>>,
+    watch: Watch,
     /// The last error that the host threw into the function.
     thrown: RefCell<Option<Error>>,
-}
-
-impl Call {
-    /// Whether the function must stop: it is late, now or before, or broke another limit.
-    fn must_stop(&self) -> bool {
-        if self.broken.borrow().is_some() {
-            return true;
-        }
-        let most = self.most.get();
-        let broken = if self.steps.get() > most {
-            Some(Error::fuel(most, "loops and calls"))
-        } else if Instant::now() < self.deadline.get() {
-            return false;
-        } else {
-            self.session.borrow().as_ref().map(Session::late)
-        };
-        *self.broken.borrow_mut() = broken;
-        true
-    }
 }
 
 impl Engine {
@@ -143,16 +117,13 @@ impl Engine {
         runtime.set_gc_threshold(settings.limits.memory / 4);
         let call = Rc::new(Call {
             session: RefCell::new(None),
-            deadline: Cell::new(Instant::now()),
-            steps: Cell::new(0),
-            most: Cell::new(settings.limits.steps()),
-            broken: RefCell::new(None),
+            watch: Watch::new(&settings.limits),
             thrown: RefCell::new(None),
         });
         let seen = call.clone();
         let polled = move || {
-            seen.steps.set(seen.steps.get() + STEPS);
-            seen.must_stop()
+            seen.watch.count(STEPS);
+            seen.watch.must_stop()
         };
         runtime.set_interrupt_handler(Some(Box::new(polled)));
         Ok(Self { context: None, used: false, runtime, call })
@@ -180,31 +151,30 @@ impl Engine {
 
 impl Instance for JsInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
-        let ended = |result, session, fuel| Ended { result, session, fuel, peak_memory: None };
+        let ended = |result, session, fuel, offers| Ended { result, session, fuel, peak_memory: None, offers };
         let context = |mut engine: Engine| engine.fresh().cloned().map(|context| (engine, context));
         let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok);
         let (mut engine, context) = match engine.and_then(context) {
             Ok(ready) => ready,
-            Err(error) => return ended(Err(error), session, None),
+            Err(error) => return ended(Err(error), session, None, 0),
         };
         engine.used = true;
-        engine.call.deadline.set(session.deadline());
-        engine.call.steps.set(0);
+        engine.call.watch.begin(&session);
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, &context, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
         // A function can have caught what its limit threw.
-        let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
+        let result = engine.call.watch.broken().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
         let session = engine.call.session.borrow_mut().take();
-        let steps = engine.call.steps.get();
+        let (steps, offers) = (engine.call.watch.steps(), engine.call.watch.offers());
         drop(context);
         if result.is_ok() {
             self.engine = Some(engine);
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
-        ended(result, session.unwrap_or_else(lost), Some(steps))
+        ended(result, session.unwrap_or_else(lost), Some(steps), offers)
     }
 
     fn rest(&mut self) {
@@ -280,7 +250,7 @@ impl JsInstance {
                     None => return Err(fault.never()),
                 },
             }
-            if fault.call.must_stop() {
+            if fault.call.watch.must_stop() {
                 return Err(fault.stopped());
             }
             if !ctx.execute_pending_job() {
