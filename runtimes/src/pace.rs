@@ -45,7 +45,7 @@ impl Pace {
 
     /// Whoever took a whole slice does not share, and would take the next one, too. By keeping the processor for as long as at
     /// its beginning a call still gets a third of it; otherwise it would get a twentieth (measured on Linux 6.18, where an
-    /// offer gives up the rest of a turn), and a good one that computes for long would be late.
+    /// offer gives up the rest of a turn; ADR 0006), and a good one that computes for long would be late.
     fn is_back(&mut self, left: Instant, now: Instant) {
         self.offers += 1;
         let away = now.saturating_duration_since(left);
