@@ -5,9 +5,9 @@
 //! after the call. After a call that failed the whole runtime of the worker is dropped, too: a runtime that ran out of
 //! memory is not worth knowing.
 //!
-//! There is no compiler in those contexts: `eval` and `new Function` throw. Limits are held by the engine (memory,
-//! stack), by its interrupt handler (time), and by the [`Session`]. Operations of the engine that do not poll the
-//! handler, such as the arithmetic of huge `BigInt`s, can only be stopped with the process.
+//! There is no compiler in those contexts: `eval` and `new Function` throw. Limits are held by the engine (stack), by its
+//! allocator (memory), by its interrupt handler (time), and by the [`Session`]. Operations of the engine that do not poll
+//! the handler, such as the arithmetic of huge `BigInt`s, can only be stopped with the process.
 
 mod bytecode;
 mod compile;
@@ -15,17 +15,18 @@ mod fault;
 mod host;
 mod value;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
+use hexafn_quickjs_alloc::{Meter, metered};
 use rquickjs::context::intrinsic;
 use rquickjs::function::Args;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Function, Module, Promise, Value};
 
+use crate::watch::Watch;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use bytecode::Bytecode;
 use fault::Fault;
@@ -97,65 +98,38 @@ struct Engine {
     /// Whether a call has run in that context.
     used: bool,
     runtime: rquickjs::Runtime,
+    memory: Rc<Meter>,
     call: Rc<Call>,
 }
 
 /// The call that runs: what the engine's callbacks see of it.
 struct Call {
     session: RefCell<Option<Session>>,
-    deadline: Cell<Instant>,
-    /// Loops and calls so far, in steps of [`STEPS`].
-    steps: Cell<u64>,
-    /// How many there may be.
-    most: Cell<u64>,
-    /// The limit that the call broke. Once there is one, the interrupt handler stops whatever still runs, and whatever the
-    /// function caught, the call ends with it.
-    broken: RefCell<Option<Error>>,
+    watch: Watch,
     /// The last error that the host threw into the function.
     thrown: RefCell<Option<Error>>,
 }
 
-impl Call {
-    /// Whether the function must stop: it is late, now or before, or broke another limit.
-    fn must_stop(&self) -> bool {
-        if self.broken.borrow().is_some() {
-            return true;
-        }
-        let most = self.most.get();
-        let broken = if self.steps.get() > most {
-            Some(Error::fuel(most, "loops and calls"))
-        } else if Instant::now() < self.deadline.get() {
-            return false;
-        } else {
-            self.session.borrow().as_ref().map(Session::late)
-        };
-        *self.broken.borrow_mut() = broken;
-        true
-    }
-}
-
 impl Engine {
     fn new(settings: &Settings) -> Result<Self, Error> {
-        let runtime = rquickjs::Runtime::new().map_err(|_| no_memory())?;
+        let (allocator, memory) = metered();
+        let runtime = rquickjs::Runtime::new_with_alloc(allocator).map_err(|_| no_memory())?;
         runtime.set_max_stack_size(settings.limits.stack.clamp(64 << 10, MOST_STACK));
         runtime.set_loader(compile::Nothing, compile::Nothing);
         // Cycles are collected after each call; within one, now and then.
         runtime.set_gc_threshold(settings.limits.memory / 4);
         let call = Rc::new(Call {
             session: RefCell::new(None),
-            deadline: Cell::new(Instant::now()),
-            steps: Cell::new(0),
-            most: Cell::new(settings.limits.steps()),
-            broken: RefCell::new(None),
+            watch: Watch::new(&settings.limits),
             thrown: RefCell::new(None),
         });
         let seen = call.clone();
         let polled = move || {
-            seen.steps.set(seen.steps.get() + STEPS);
-            seen.must_stop()
+            seen.watch.count(STEPS);
+            seen.watch.must_stop()
         };
         runtime.set_interrupt_handler(Some(Box::new(polled)));
-        Ok(Self { context: None, used: false, runtime, call })
+        Ok(Self { context: None, used: false, runtime, memory, call })
     }
 
     /// A context that no call has run in.
@@ -170,7 +144,7 @@ impl Engine {
             Some(context) => context,
             None => {
                 // QuickJS does not survive that memory ends while it makes a context. Nothing of a function runs here.
-                self.runtime.set_memory_limit(0);
+                self.memory.limit(None);
                 Context::custom::<Intrinsics>(&self.runtime).map_err(|_| no_memory())?
             }
         };
@@ -180,31 +154,34 @@ impl Engine {
 
 impl Instance for JsInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
-        let ended = |result, session, fuel| Ended { result, session, fuel, peak_memory: None };
         let context = |mut engine: Engine| engine.fresh().cloned().map(|context| (engine, context));
         let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok);
         let (mut engine, context) = match engine.and_then(context) {
             Ok(ready) => ready,
-            Err(error) => return ended(Err(error), session, None),
+            Err(error) => {
+                return Ended { result: Err(error), session, fuel: None, peak_memory: None, offers: 0 };
+            }
         };
         engine.used = true;
-        engine.call.deadline.set(session.deadline());
-        engine.call.steps.set(0);
+        engine.call.watch.begin(&session);
+        let empty = engine.memory.now();
+        engine.memory.begin();
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, &context, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
         // A function can have caught what its limit threw.
-        let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
+        let result = engine.call.watch.broken().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
         let session = engine.call.session.borrow_mut().take();
-        let steps = engine.call.steps.get();
+        let (fuel, offers) = (Some(engine.call.watch.steps()), engine.call.watch.offers());
+        let peak_memory = u64::try_from(engine.memory.peak().saturating_sub(empty)).ok();
         drop(context);
         if result.is_ok() {
             self.engine = Some(engine);
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
-        ended(result, session.unwrap_or_else(lost), Some(steps))
+        Ended { result, session: session.unwrap_or_else(lost), fuel, peak_memory, offers }
     }
 
     fn rest(&mut self) {
@@ -218,7 +195,7 @@ impl Instance for JsInstance {
 
 impl JsInstance {
     fn run(&self, engine: &Engine, context: &Context, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        engine.runtime.set_memory_limit(self.settings.limits.memory.max(1));
+        engine.memory.limit(Some(self.settings.limits.memory));
         context.with(|ctx| {
             let fault = Fault { ctx: &ctx, call: &engine.call, file: &self.file };
             let tools = self.set_up(&ctx, engine).map_err(|e| fault.of(e))?;
@@ -280,7 +257,7 @@ impl JsInstance {
                     None => return Err(fault.never()),
                 },
             }
-            if fault.call.must_stop() {
+            if fault.call.watch.must_stop() {
                 return Err(fault.stopped());
             }
             if !ctx.execute_pending_job() {

@@ -18,11 +18,13 @@ mod json;
 mod language;
 mod limits;
 mod lua;
+mod pace;
 pub mod process;
 pub mod protocol;
 mod sandbox;
 mod session;
 pub mod wasm;
+mod watch;
 pub mod worker;
 
 pub use call::{Ctx, Done, Emit, Level, Line, Output, Usage, Write};
@@ -92,12 +94,14 @@ pub struct Ended {
     pub fuel: Option<u64>,
     /// The most memory that the call held, in bytes, where the engine knows.
     pub peak_memory: Option<u64>,
+    /// How often it offered its processor to others, since it ran for long.
+    pub offers: u64,
 }
 
 /// Runs one call, measures it, and holds its output against the limits that all languages share.
 pub fn run(instance: &mut dyn Instance, event: &[u8], session: Session) -> Done {
     let (started, cpu) = (Instant::now(), thread_cpu());
-    let Ended { result, session, fuel, peak_memory } = instance.call(event, session);
+    let Ended { result, session, fuel, peak_memory, offers: _ } = instance.call(event, session);
     let wall = started.elapsed();
     let cpu = thread_cpu().zip(cpu).map(|(now, then)| now.saturating_sub(then));
     let limits = &session.settings().limits;

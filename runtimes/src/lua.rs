@@ -17,11 +17,11 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
+use crate::watch::Watch;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use value::{Builder, Output};
 
@@ -97,49 +97,14 @@ struct Engine {
 /// The call that runs: what the engine's callbacks see of it.
 struct Call {
     session: RefCell<Option<Session>>,
-    deadline: Cell<Instant>,
-    /// Interrupts so far: one for each loop and each call.
-    steps: Cell<u64>,
-    /// How many there may be.
-    most: Cell<u64>,
+    watch: Watch,
     /// The most memory that was seen, in bytes.
     peak: Cell<usize>,
-    /// The limit that the call broke. Once there is one, every interrupt fails, and whatever the function caught, the call
-    /// ends with it.
-    broken: RefCell<Option<Error>>,
     /// The last error that the host gave to the function.
     thrown: RefCell<Option<Error>>,
 }
 
 impl Call {
-    /// Counts a step. True for each at which everything is looked at.
-    fn step(&self) -> bool {
-        let steps = self.steps.get() + 1;
-        self.steps.set(steps);
-        steps.is_multiple_of(LOOK_EVERY)
-    }
-
-    /// Whether the function must stop: it is late, now or before, or broke another limit.
-    fn must_stop(&self) -> bool {
-        if self.is_broken() {
-            return true;
-        }
-        let most = self.most.get();
-        let broken = if self.steps.get() > most {
-            Some(Error::fuel(most, "loops and calls"))
-        } else if Instant::now() < self.deadline.get() {
-            return false;
-        } else {
-            self.session.borrow().as_ref().map(Session::late)
-        };
-        *self.broken.borrow_mut() = broken;
-        true
-    }
-
-    fn is_broken(&self) -> bool {
-        self.broken.borrow().is_some()
-    }
-
     /// Notes the memory: the engine keeps no peak, and its collector runs while the function does.
     fn look(&self, lua: &Lua) {
         self.peak.set(self.peak.get().max(lua.used_memory()));
@@ -150,11 +115,8 @@ impl Engine {
     fn new(settings: &Settings) -> Result<Self, Error> {
         let call = Rc::new(Call {
             session: RefCell::new(None),
-            deadline: Cell::new(Instant::now()),
-            steps: Cell::new(0),
-            most: Cell::new(settings.limits.steps()),
+            watch: Watch::new(&settings.limits),
             peak: Cell::new(0),
-            broken: RefCell::new(None),
             thrown: RefCell::new(None),
         });
         let made = Self::start(&call).and_then(|(lua, api)| {
@@ -177,11 +139,11 @@ impl Engine {
         lua.globals().set_readonly(true);
         let seen = call.clone();
         lua.set_interrupt(move |lua| {
-            let looks = seen.step();
+            let looks = seen.watch.count(1).is_multiple_of(LOOK_EVERY);
             if looks {
                 seen.look(lua);
             }
-            match if looks { seen.must_stop() } else { seen.is_broken() } {
+            match if looks { seen.watch.must_stop() } else { seen.watch.is_broken() } {
                 true => Err(mlua::Error::runtime("it was stopped")),
                 false => Ok(VmState::Continue),
             }
@@ -192,9 +154,10 @@ impl Engine {
 
 impl Instance for LuaInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
-        let ended = |result, session, used: Option<(u64, usize)>| {
-            let peak_memory = used.and_then(|(_, bytes)| u64::try_from(bytes).ok());
-            Ended { result, session, fuel: used.map(|(steps, _)| steps), peak_memory }
+        let ended = |result, session, call: Option<(&Watch, usize)>| {
+            let peak_memory = call.and_then(|(_, bytes)| u64::try_from(bytes).ok());
+            let offers = call.map_or(0, |(watch, _)| watch.offers());
+            Ended { result, session, fuel: call.map(|(watch, _)| watch.steps()), peak_memory, offers }
         };
         let engine = match self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok) {
             Ok(engine) => engine,
@@ -207,24 +170,23 @@ impl Instance for LuaInstance {
                 None,
             );
         }
-        engine.call.deadline.set(session.deadline());
-        engine.call.steps.set(0);
+        engine.call.watch.begin(&session);
         engine.call.peak.set(0);
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
         let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
         engine.call.look(&engine.lua);
-        let (steps, peak) = (engine.call.steps.get(), engine.call.peak.get().saturating_sub(engine.empty));
+        let (call, peak) = (engine.call.clone(), engine.call.peak.get().saturating_sub(engine.empty));
         // A function can have caught what its limit threw.
-        let result = engine.call.broken.borrow_mut().take().map_or(result, Err);
-        engine.call.thrown.borrow_mut().take();
-        let session = engine.call.session.borrow_mut().take();
+        let result = call.watch.broken().map_or(result, Err);
+        call.thrown.borrow_mut().take();
+        let session = call.session.borrow_mut().take();
         if result.is_ok() {
             self.engine = Some(engine);
         }
         // The callbacks only borrow it, so it is there.
         let lost = || Session::new(self.settings.clone(), Arc::default(), Arc::new(NoHost));
-        ended(result, session.unwrap_or_else(lost), Some((steps, peak)))
+        ended(result, session.unwrap_or_else(lost), Some((&call.watch, peak)))
     }
 
     fn rest(&mut self) {

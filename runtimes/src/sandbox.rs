@@ -101,7 +101,7 @@ mod linux {
             && filter().is_some_and(|filter| seccompiler::apply_filter(&filter).is_ok())
     }
 
-    fn filter() -> Option<BpfProgram> {
+    pub(super) fn filter() -> Option<BpfProgram> {
         use nix::libc::*;
         let allowed = [
             SYS_read,
@@ -157,5 +157,24 @@ mod linux {
 
     pub(super) fn seccomp() -> bool {
         false
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io;
+
+    #[test]
+    fn a_function_may_offer_its_processor_to_others_and_open_nothing() {
+        // The filter is this thread's alone.
+        let confined = std::thread::spawn(|| {
+            nix::sys::prctl::set_no_new_privs().unwrap();
+            seccompiler::apply_filter(&super::linux::filter().unwrap()).unwrap();
+            (nix::sched::sched_yield(), std::fs::File::open("/").map_err(|e| e.kind()))
+        });
+        let (offered, opened) = confined.join().unwrap();
+        assert_eq!(offered, Ok(()));
+        assert_eq!(opened.unwrap_err(), io::ErrorKind::PermissionDenied);
     }
 }

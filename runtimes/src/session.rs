@@ -68,6 +68,7 @@ pub struct Session {
     settings: Arc<Settings>,
     ctx: Arc<Ctx>,
     host: Arc<dyn Host>,
+    began: Instant,
     deadline: Instant,
     random: u64,
     host_calls: u64,
@@ -100,13 +101,14 @@ pub(crate) struct Parts {
 impl Session {
     /// A call that begins now.
     pub fn new(settings: Arc<Settings>, ctx: Arc<Ctx>, host: Arc<dyn Host>) -> Self {
-        let deadline = Instant::now() + settings.limits.wall;
+        let began = Instant::now();
         Self {
             random: ctx.seed,
+            began,
+            deadline: began + settings.limits.wall,
             settings,
             ctx,
             host,
-            deadline,
             host_calls: 0,
             logs: Vec::new(),
             log_bytes: 0,
@@ -135,6 +137,11 @@ impl Session {
         &self.ctx
     }
 
+    /// When the call began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// When the call must have ended.
     pub fn deadline(&self) -> Instant {
         self.deadline
@@ -147,7 +154,12 @@ impl Session {
 
     /// Whether it is later than that.
     pub fn is_late(&self) -> bool {
-        self.time_left().is_zero()
+        self.is_late_at(Instant::now())
+    }
+
+    /// The same for who knows the time.
+    pub(crate) fn is_late_at(&self, now: Instant) -> bool {
+        now >= self.deadline
     }
 
     /// The error of a call that is late.

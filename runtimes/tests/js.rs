@@ -368,3 +368,50 @@ fn memory_may_end_anywhere() {
     }
     assert!(endings.keys().eq(["memory", "ok"]) && endings.values().all(|n| *n > 50), "{endings:?}");
 }
+
+#[test]
+fn a_call_that_runs_for_long_offers_its_processor_to_others() {
+    let looping = "export default () => { for (;;); }";
+    let mut script = Script::with(&JsRuntime, looping, Limits { wall: Duration::from_millis(500), ..limits() });
+    let ended = script.ended("{}");
+    assert_eq!(ended.result.unwrap_err().code, Code::Timeout);
+    assert!(ended.offers > 0);
+}
+
+#[test]
+fn the_memory_that_a_call_took_is_told() {
+    let most = |body| function(body).call("{}").usage.peak_memory.unwrap();
+    let little = most("return 1");
+    assert!(little < 100_000, "{little}");
+    let held = most("return 'x'.repeat(1000000).length");
+    assert!((1_000_000..1_000_000 + little + 8192).contains(&held), "{held}");
+    let list = most("return new Array(100000).fill(7).length");
+    // 16 bytes each, and half of that beside them, since a list grows by a half.
+    assert!((1_600_000..2_400_000 + little).contains(&list), "{list}");
+    // Gone before the end.
+    let passing =
+        most("{ new Uint8Array(4000000).fill(1) } let last; for (let i = 0; i < 1e4; i++) last = [i]; return 1");
+    assert!((4_000_000..4_000_000 + 2 * little).contains(&passing), "{passing}");
+}
+
+#[test]
+fn the_memory_that_a_call_took_is_not_told_of_the_next() {
+    let mut script = function("return event.data ? new Uint8Array(event.data).length : 0");
+    let mut peak = |event: &str| script.call(event).usage.peak_memory.unwrap();
+    let little = peak("{}");
+    // In a context that was made before the call, and in one that the call made.
+    for _ in 0..2 {
+        assert!(peak(r#"{"data":4000000}"#) > 4_000_000);
+        // Less than at first, when the engine makes what it keeps.
+        let after = peak("{}");
+        assert!((1..=little).contains(&after), "{after}, {little} at first");
+    }
+}
+
+#[test]
+fn a_call_that_wanted_too_much_is_told_with_what_it_took() {
+    let done = function("const all = []; for (;;) all.push(new Uint8Array(100000))").call("{}");
+    assert_eq!(done.result.unwrap_err().code, Code::Memory);
+    let (peak, limit) = (done.usage.peak_memory.unwrap(), limits().memory as u64);
+    assert!((limit - 500_000..limit).contains(&peak), "{peak}");
+}

@@ -408,3 +408,12 @@ fn memory_may_end_anywhere() {
     }
     assert!(endings.keys().eq(["memory", "ok"]) && endings.values().all(|n| *n > 50), "{endings:?}");
 }
+
+#[test]
+fn a_call_that_runs_for_long_offers_its_processor_to_others() {
+    let looping = "return function() while true do end end";
+    let mut script = Script::with(&LuaRuntime, looping, Limits { wall: Duration::from_millis(500), ..limits() });
+    let ended = script.ended("{}");
+    assert_eq!(ended.result.unwrap_err().code, Code::Timeout);
+    assert!(ended.offers > 0);
+}

@@ -69,6 +69,7 @@ on_each_engine!(
     a_function_can_fail_by_itself,
     each_call_begins_with_fresh_globals_and_memory,
     fuel_is_a_limit_of_its_own,
+    a_call_that_runs_for_long_offers_its_processor_to_others,
     memory_is_counted_as_far_as_it_grew,
     a_start_function_runs_with_its_imports,
     an_error_names_the_functions_it_came_through,
@@ -195,6 +196,15 @@ fn fuel_is_a_limit_of_its_own(engine: &dyn Runtime) {
     let done = call_with(engine, looping.as_bytes(), &granted(limits)).unwrap();
     assert_eq!(done.result.unwrap_err().code, Code::Fuel);
     assert_eq!(done.usage.fuel, Some(100_000));
+}
+
+fn a_call_that_runs_for_long_offers_its_processor_to_others(engine: &dyn Runtime) {
+    let looping = guest("../hostile/wasm/loop-br.wat");
+    let settings = granted(Limits { fuel: Some(u64::MAX), wall: Duration::from_millis(500), ..Limits::default() });
+    let mut instance = engine.compile(&source(looping.as_bytes()), &settings).unwrap().open().unwrap();
+    let ended = instance.call(EVENT.as_bytes(), session(&settings));
+    assert_eq!(ended.result.unwrap_err().code, Code::Timeout);
+    assert!(ended.offers > 0);
 }
 
 fn memory_is_counted_as_far_as_it_grew(engine: &dyn Runtime) {

@@ -46,6 +46,7 @@ async fn runs_that_failed_are_told_with_what_they_logged_and_a_trigger_can_act_o
     }
     assert!(data["message"].as_str().unwrap().contains("n is below 0"), "{first}");
     assert!(data["took_us"].as_u64().unwrap() >= data["cpu_us"].as_u64().unwrap() / 2, "{first}");
+    assert!((1..1 << 20).contains(&data["peak_memory"].as_u64().unwrap()), "{first}");
     assert!(data["version"].as_str().unwrap().len() == 16 && data["output"].is_null(), "{first}");
     assert_eq!(told[1]["data"]["attempt"], 2, "each attempt is told: {:#}", told[1]);
 

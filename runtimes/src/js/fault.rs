@@ -16,7 +16,7 @@ impl<'js> Fault<'_, 'js> {
     /// What an operation of the engine failed with.
     pub fn of(&self, error: rquickjs::Error) -> Error {
         let caught = CaughtError::from_error(self.ctx, error);
-        if self.call.must_stop() {
+        if self.call.watch.must_stop() {
             return self.stopped();
         }
         let mut error = match caught {
@@ -33,7 +33,7 @@ impl<'js> Fault<'_, 'js> {
             CaughtError::Error(e) => Error::new(Code::Thrown, e.to_string()),
         };
         // Looking at the error may have run the function's code.
-        if self.call.must_stop() {
+        if self.call.watch.must_stop() {
             return self.stopped();
         }
         if let Some(host) = &*self.call.thrown.borrow()
@@ -58,8 +58,7 @@ impl<'js> Fault<'_, 'js> {
 
     /// The limit that the call broke.
     pub fn stopped(&self) -> Error {
-        let broken = self.call.broken.borrow().clone();
-        broken.unwrap_or_else(|| Error::new(Code::Timeout, "it was stopped"))
+        self.call.watch.broken().unwrap_or_else(|| Error::new(Code::Timeout, "it was stopped"))
     }
 
     /// Its promise waits for what nothing will do.

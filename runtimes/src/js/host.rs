@@ -44,7 +44,7 @@ fn throw(ctx: &Ctx<'_>, call: &Call, error: Error) -> rquickjs::Error {
         return failed;
     }
     if error.code.is_limit() {
-        *call.broken.borrow_mut() = Some(error);
+        call.watch.broke(error);
     } else {
         *call.thrown.borrow_mut() = Some(error);
     }

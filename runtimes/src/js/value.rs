@@ -129,7 +129,7 @@ impl<'a, 'js> Output<'a, 'js> {
     /// Counts a value or a property, and looks at the clock now and then.
     fn look(&mut self) -> Result<(), Error> {
         self.seen += 1;
-        if self.seen.is_multiple_of(LOOK_EVERY) && self.fault.call.must_stop() {
+        if self.seen.is_multiple_of(LOOK_EVERY) && self.fault.call.watch.must_stop() {
             return Err(self.fault.stopped());
         }
         Ok(())

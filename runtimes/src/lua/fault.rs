@@ -5,8 +5,8 @@ use crate::{Code, Error};
 
 /// What an operation of the engine failed with. `full` says that nearly all of its memory is used.
 pub(super) fn of(error: mlua::Error, call: &Call, file: &str, full: bool) -> Error {
-    if let Some(broken) = &*call.broken.borrow() {
-        return broken.clone();
+    if let Some(broken) = call.watch.broken() {
+        return broken;
     }
     let (traceback, error) = innermost(&error);
     let text = match error {

@@ -22,8 +22,11 @@ pub(super) fn function(lua: &Lua, call: &Rc<Call>) -> mlua::Result<Function> {
             Err(Failure::Host(error)) => {
                 let message = lua.create_string(&error.message)?;
                 // One of a limit ends the call, whatever the function catches.
-                let slot = if error.code.is_limit() { &call.broken } else { &call.thrown };
-                *slot.borrow_mut() = Some(error);
+                if error.code.is_limit() {
+                    call.watch.broke(error);
+                } else {
+                    *call.thrown.borrow_mut() = Some(error);
+                }
                 Ok((false, Value::String(message)))
             }
         }

@@ -172,10 +172,10 @@ impl<'a> Output<'a> {
     fn look(&mut self) -> Result<(), Error> {
         self.seen += 1;
         if self.seen.is_multiple_of(LOOK_EVERY)
-            && self.call.must_stop()
-            && let Some(broken) = &*self.call.broken.borrow()
+            && self.call.watch.must_stop()
+            && let Some(broken) = self.call.watch.broken()
         {
-            return Err(broken.clone());
+            return Err(broken);
         }
         Ok(())
     }

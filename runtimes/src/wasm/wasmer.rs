@@ -2,6 +2,7 @@
 //! its memory are written into the module (`meter`).
 
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 use wasmer::sys::vm::{self, TrapCode};
 use wasmer::sys::{Cranelift, EngineBuilder, Features};
@@ -13,6 +14,7 @@ use wasmer::{
 use super::guest::{self, Guest, Outcome};
 use super::host::{self, Call, Import, Memory, Stop};
 use super::{Checked, Options, Shape, WasmEngine, wasi};
+use crate::pace::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
 mod meter;
@@ -106,6 +108,7 @@ struct State {
     /// How much fuel it was given so far, and how much it may have.
     given: u64,
     fuel: u64,
+    pace: Pace,
 }
 
 impl State {
@@ -117,9 +120,11 @@ impl State {
 
     /// What the module has when it asks with `left` fuel, which is less than none.
     fn more(&mut self, left: i64) -> Result<i64, RuntimeError> {
-        if self.call.session.is_late() {
+        let now = Instant::now();
+        if self.call.session.is_late_at(now) {
             return Err(self.stop(self.call.session.late()));
         }
+        self.pace.offer(now);
         let portion = PORTION.max(left.unsigned_abs()).min(self.fuel - self.given);
         self.given += portion;
         let left = left.saturating_add_unsigned(portion);
@@ -140,9 +145,10 @@ impl Instance for Worker {
         let ready = &*self.0;
         let limits = session.settings().limits.clone();
         let late = session.is_late().then(|| session.late());
+        let pace = Pace::new(session.began());
         let call = Call::new(event, session, ready.shape == Shape::Command);
         let mut store = Store::new(ready.engine.clone());
-        let state = State { call, memory: None, given: 0, fuel: limits.wasm_fuel() };
+        let state = State { call, memory: None, given: 0, fuel: limits.wasm_fuel(), pace };
         let mut running = Running { env: FunctionEnv::new(&mut store, state), store, instance: None };
         let result = match late {
             Some(late) => Err(late),
@@ -229,7 +235,13 @@ impl Running {
         let spent = state.given.saturating_sub(u64::try_from(left.unwrap_or(0)).unwrap_or(0));
         let peak = room.map_or(0, |room| (limits.memory as u64).saturating_sub(room.unsigned_abs()));
         wasi::finish(&mut state.call);
-        Ended { result, session: state.call.session.hand_over(), fuel: Some(spent), peak_memory: Some(peak) }
+        Ended {
+            result,
+            session: state.call.session.hand_over(),
+            fuel: Some(spent),
+            peak_memory: Some(peak),
+            offers: state.pace.offers(),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Wasmtime: a pool of memory slots, a fresh instance from it for each call, fuel, and a deadline by epochs.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use wasmtime::component::{Component, HasSelf, Linker as ComponentLinker};
 use wasmtime::{
     Cache, Caller, Config, Engine, Extern, FuncType, InstancePre, Linker, Module, PoolConcurrencyLimitError,
-    PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, Val, ValType, WasmBacktrace,
+    PoolingAllocationConfig, ResourceLimiter, Store, Trap, TypedFunc, UpdateDeadline, Val, ValType, WasmBacktrace,
     WasmBacktraceDetails,
 };
 
@@ -13,6 +14,7 @@ use super::component::{Function, FunctionPre};
 use super::guest::{self, Guest, Outcome};
 use super::host::{self, Call, Import, Memory};
 use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, wasi};
+use crate::pace::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
 mod cache;
@@ -22,6 +24,8 @@ use ticker::Ticker;
 
 /// The most stack limits that differ: each takes an engine with a pool of its own.
 const ENGINES: usize = 4;
+/// Ticks until a call looks at the clock for the first time: the first may come at once.
+const FIRST_TICK: u64 = 2;
 /// Instances, memories and tables that one call can have: a component is made of several modules.
 const PARTS: u32 = 8;
 
@@ -51,6 +55,19 @@ struct Loaded {
 pub(crate) struct State {
     pub call: Call,
     room: Room,
+    pace: Pace,
+}
+
+impl State {
+    /// The epoch has moved. Looks at the clock and does not count, since ticks are missed while the host works for the call.
+    fn tick(&mut self) -> UpdateDeadline {
+        let now = Instant::now();
+        if self.call.session.is_late_at(now) {
+            return UpdateDeadline::Interrupt;
+        }
+        self.pace.offer(now);
+        UpdateDeadline::Continue(1)
+    }
 }
 
 /// Holds memories and tables against `limits.memory`.
@@ -292,12 +309,14 @@ impl Instance for Worker {
         let Ready { loaded, code } = &*self.0;
         let limits = session.settings().limits.clone();
         let late = session.is_late().then(|| session.late());
-        let ticks = ticker::ticks(session.time_left());
+        let pace = Pace::new(session.began());
         let room = Room { limit: limits.memory, memory: 0, tables: 0, peak: 0, refused: false };
         let call = Call::new(event, session, matches!(code, Pre::Command(_)));
-        let mut store = Store::new(&loaded.engine, State { call, room });
+        let mut store = Store::new(&loaded.engine, State { call, room, pace });
         store.limiter(|state| &mut state.room);
-        store.set_epoch_deadline(ticks);
+        // Most calls end before the first tick that they would see.
+        store.set_epoch_deadline(FIRST_TICK);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
         // A list of a component can name one text many times; the host would copy it as often.
         store.set_hostcall_fuel(limits.memory);
         let running = loaded.ticker.run();
@@ -314,7 +333,13 @@ impl Instance for Worker {
         let fuel = store.get_fuel().ok().map(|left| limits.wasm_fuel().saturating_sub(left));
         let mut state = store.into_data();
         wasi::finish(&mut state.call);
-        Ended { result, session: state.call.session, fuel, peak_memory: Some(state.room.peak as u64) }
+        Ended {
+            result,
+            session: state.call.session,
+            fuel,
+            peak_memory: Some(state.room.peak as u64),
+            offers: state.pace.offers(),
+        }
     }
 }
 

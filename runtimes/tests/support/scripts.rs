@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hexafn_runtimes::{
-    Code, Ctx, Done, Error, Grants, Host, HostError, HttpRequest, HttpResponse, Instance, Limits, Runtime, Session,
-    Settings, Source, run,
+    Code, Ctx, Done, Ended, Error, Grants, Host, HostError, HttpRequest, HttpResponse, Instance, Limits, Runtime,
+    Session, Settings, Source, run,
 };
 
 /// A store and a network that remember.
@@ -98,6 +98,12 @@ impl Script {
         }
         let session = Session::new(self.settings.clone(), Arc::new(self.ctx.clone()), self.host.clone());
         run(&mut *self.instance, event.as_bytes(), session)
+    }
+
+    /// What the engine itself says of a call.
+    pub fn ended(&mut self, event: &str) -> Ended {
+        let session = Session::new(self.settings.clone(), Arc::new(self.ctx.clone()), self.host.clone());
+        self.instance.call(event.as_bytes(), session)
     }
 
     /// The output as text; `<dropped>`; or the error as text.

@@ -1,0 +1,108 @@
+//! How a call that keeps its processor shares it: at the polls of its engine it offers the processor to others.
+//!
+//! A kernel without preemption lets whoever runs go on to the end of a slice of 3 to 4 ms, and what takes 0.1 ms waits
+//! behind it. Nothing is lost where nobody waits: an offer then takes less than a microsecond.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a call has the processor for itself: longer than most calls run.
+const OWN: Duration = Duration::from_millis(1);
+
+/// The time from one offer to the next: a neighbour's wait is at most this and a poll, and an offer that nobody takes is less
+/// than a hundredth of it.
+const EVERY: Duration = Duration::from_micros(100);
+
+/// Of one call. What decides takes the time, so that a test can move it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    next: Instant,
+    offers: u64,
+}
+
+impl Pace {
+    /// Of a call that began at this time.
+    pub fn new(began: Instant) -> Self {
+        Self { next: began + OWN, offers: 0 }
+    }
+
+    /// Offers the processor if it is time to.
+    pub fn offer(&mut self, now: Instant) {
+        if self.is_due(now) {
+            thread::yield_now();
+            self.is_back(now, Instant::now());
+        }
+    }
+
+    /// How often it was offered.
+    pub fn offers(self) -> u64 {
+        self.offers
+    }
+
+    fn is_due(self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    /// Whoever took a whole slice does not share, and would take the next one, too. By keeping the processor for as long as at
+    /// its beginning a call still gets a third of it; otherwise it would get a twentieth (measured on Linux 6.18, where an
+    /// offer gives up the rest of a turn; ADR 0006), and a good one that computes for long would be late.
+    fn is_back(&mut self, left: Instant, now: Instant) {
+        self.offers += 1;
+        let away = now.saturating_duration_since(left);
+        self.next = now + if away < OWN { EVERY } else { OWN };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MICRO: Duration = Duration::from_micros(1);
+
+    #[test]
+    fn a_short_call_offers_nothing() {
+        let began = Instant::now();
+        let mut pace = Pace::new(began);
+        assert!(!pace.is_due(began + OWN - MICRO));
+        pace.offer(began);
+        assert_eq!(pace.offers(), 0);
+    }
+
+    #[test]
+    fn a_long_one_offers_the_processor_again_and_again_but_not_at_every_poll() {
+        let began = Instant::now();
+        let mut pace = Pace::new(began);
+        let (mut now, mut polls) = (began, 0);
+        while now < began + 2 * OWN {
+            polls += 1;
+            now += 10 * MICRO;
+            if pace.is_due(now) {
+                pace.is_back(now, now + MICRO);
+            }
+        }
+        assert_eq!((polls, pace.offers()), (200, 10));
+    }
+
+    #[test]
+    fn one_that_lost_a_whole_slice_keeps_the_processor_for_a_while() {
+        let began = Instant::now();
+        let mut pace = Pace::new(began);
+        let mut now = began + OWN;
+        for (away, kept) in [(OWN / 2, EVERY), (3 * OWN, OWN), (MICRO, EVERY), (1_000 * OWN, OWN)] {
+            pace.is_back(now, now + away);
+            now += away;
+            assert!(!pace.is_due(now + kept - MICRO), "{away:?}");
+            assert!(pace.is_due(now + kept), "{away:?}");
+        }
+        assert_eq!(pace.offers(), 4);
+    }
+
+    #[test]
+    fn an_offer_is_one() {
+        let began = Instant::now() - OWN;
+        let mut pace = Pace::new(began);
+        pace.offer(began + OWN);
+        assert_eq!(pace.offers(), 1);
+        assert!(pace.next > began + OWN);
+    }
+}
