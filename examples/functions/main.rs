@@ -23,7 +23,7 @@ use hexafn_runtimes::{
     Ctx, Done, Instance, JsRuntime, Language, LuaRuntime, NoHost, Runtime, Session, Settings, Source,
 };
 
-use measure::{Callee, Figures, in_flight, in_threads, median, one_by_one};
+use measure::{Callee, Figures, Way, in_flight, in_threads, in_turns, median, one_by_one};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -60,10 +60,14 @@ impl Job {
     }
 
     /// One way, on one thread.
-    fn alone(&self, engine: &str, way: &str, mut call: impl FnMut() -> Result<Vec<u8>>) -> Result<()> {
+    fn alone<'a>(
+        &self,
+        engine: &str,
+        way: &'static str,
+        mut call: impl FnMut() -> Result<Vec<u8>> + 'a,
+    ) -> Result<Way<'a>> {
         self.holds(engine, &call()?)?;
-        one_by_one(self.time, || call().map(drop))?.tell(engine, way);
-        Ok(())
+        Ok((way, Box::new(move |time| one_by_one(time, || call().map(drop)))))
     }
 }
 
@@ -98,13 +102,15 @@ fn dsl(job: &Job) -> Result<()> {
     let text = job.text("hexa")?;
     let program = hexafn_dsl::compile(&SourceText { name: "five", text: &text }, ProgramKind::Function)?;
     let (limits, data) = (json::Limits::default(), bytes::Bytes::from(job.data.clone()));
-    job.alone("dsl", "thread", || {
+    let thread = job.alone("dsl", "thread", || {
         let doc = json::Doc::parse(data.clone(), &limits)?;
         let mut input = Input::EMPTY;
         input.event.data = Data::Json(&doc);
         Ok(program.eval(&input, &mut Budget::default())?.to_json(1 << 20)?.into())
     })?;
-    job.alone("dsl", "bare", || Ok(serde_json::to_vec(&bare::rust(&serde_json::from_slice(&job.data)?))?))
+    let bare =
+        job.alone("dsl", "bare", || Ok(serde_json::to_vec(&bare::rust(&serde_json::from_slice(&job.data)?))?))?;
+    in_turns("dsl", job.time, &mut [thread, bare])
 }
 
 fn source(code: &[u8]) -> Source {
@@ -124,10 +130,10 @@ fn through(instance: &mut dyn Instance, settings: &Arc<Settings>, ctx: &Arc<Ctx>
 }
 
 /// In a thread, as the workers of trusted functions and of WebAssembly run it.
-fn thread(job: &Job, runtime: &dyn Runtime, engine: &str, code: &[u8]) -> Result<()> {
+fn thread<'a>(job: &'a Job, runtime: &dyn Runtime, engine: &str, code: &[u8]) -> Result<Way<'a>> {
     let (settings, ctx) = (Arc::new(Settings::default()), Arc::new(Ctx::default()));
     let mut instance = runtime.compile(&source(code), &settings)?.open()?;
-    job.alone(engine, "thread", || through(&mut *instance, &settings, &ctx, &job.event))
+    job.alone(engine, "thread", move || through(&mut *instance, &settings, &ctx, &job.event))
 }
 
 /// From the text to the first answer, in milliseconds, the median of many.
@@ -152,15 +158,15 @@ fn first_answer(job: &Job, runtime: &dyn Runtime, code: &[u8]) -> Result<Vec<u8>
 
 fn wasm(job: &Job) -> Result<()> {
     let runtime = WasmRuntime::new(Wasmtime::new(Options::default())?);
-    thread(job, &runtime, "wasmtime", &job.module)?;
     let mut call = bare::wasmtime(&job.module)?;
-    job.alone("wasmtime", "bare", || call(&job.event))?;
+    let bare = job.alone("wasmtime", "bare", || call(&job.event))?;
+    in_turns("wasmtime", job.time, &mut [thread(job, &runtime, "wasmtime", &job.module)?, bare])?;
     #[cfg(feature = "wasmer")]
     {
         let runtime = WasmRuntime::new(hexafn_runtimes::wasm::Wasmer::new(Options::default()));
-        thread(job, &runtime, "wasmer", &job.module)?;
         let mut call = bare::wasmer(&job.module)?;
-        job.alone("wasmer", "bare", || call(&job.event))?;
+        let bare = job.alone("wasmer", "bare", || call(&job.event))?;
+        in_turns("wasmer", job.time, &mut [thread(job, &runtime, "wasmer", &job.module)?, bare])?;
         start(job, "wasmer", "start", || first_answer(job, &runtime, &job.module))?;
     }
     // The engine is there before its functions are, as in a service that starts: a module pays for itself alone.
@@ -175,21 +181,28 @@ fn wasm(job: &Job) -> Result<()> {
 /// A scripting language: in a thread, in processes, and bare in both numbers of threads.
 fn script(job: &Job, runtime: &dyn Runtime, engine: &str) -> Result<()> {
     let code = job.text(engine)?;
-    thread(job, runtime, engine, code.as_bytes())?;
     let made = |fresh| match engine {
         "js" => bare::js(&code, fresh),
         _ => bare::lua(&code, fresh),
     };
-    let mut call = made(true)?;
-    job.alone(engine, "bare", || call(&job.event))?;
-    let mut call = made(false)?;
-    job.alone(engine, "bare, state kept", || call(&job.event))?;
-    let bare = in_threads(job.threads, job.time, || {
-        let mut call = made(true)?;
-        Ok(move || call(&job.event).map(drop))
-    })?;
-    bare.tell(engine, "bare threads");
-    processes(job, engine, &code)?.tell(engine, "processes");
+    let (mut fresh, mut kept) = (made(true)?, made(false)?);
+    in_turns(
+        engine,
+        job.time,
+        &mut [
+            thread(job, runtime, engine, code.as_bytes())?,
+            job.alone(engine, "bare", || fresh(&job.event))?,
+            job.alone(engine, "bare, state kept", || kept(&job.event))?,
+        ],
+    )?;
+    let bare = |time| {
+        in_threads(job.threads, time, || {
+            let mut call = made(true)?;
+            Ok(move || call(&job.event).map(drop))
+        })
+    };
+    let processes = |time| processes(job, engine, &code, time);
+    in_turns(engine, job.time, &mut [("bare threads", Box::new(bare) as Box<_>), ("processes", Box::new(processes))])?;
     start(job, engine, "start", || first_answer(job, runtime, code.as_bytes()))?;
     let (launcher, settings) = (launcher()?, Arc::new(Settings::default()));
     start(job, engine, "start of a process", || {
@@ -207,9 +220,9 @@ fn launcher() -> Result<Launcher> {
 }
 
 /// In worker processes, as functions that are not trusted run, with so many calls in flight.
-fn processes(job: &Job, engine: &str, code: &str) -> Result<Figures> {
+fn processes(job: &Job, engine: &str, code: &str, time: Duration) -> Result<Figures> {
     let (launcher, settings) = (launcher()?, Arc::new(Settings::default()));
-    in_flight(IN_FLIGHT, job.threads, job.time, || {
+    in_flight(IN_FLIGHT, job.threads, time, || {
         let process = Process::start(&launcher, engine, &source(code.as_bytes()), &settings)?;
         let mut worker = Worker { process, event: &job.event, ctx: Ctx::default() };
         worker.give()?;

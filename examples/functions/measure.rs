@@ -11,15 +11,39 @@ use crate::Result;
 /// How long a way runs before it is measured, as a part of its time.
 const WARM: u32 = 5;
 
+/// In how many turns ways are measured that are compared.
+const TURNS: u32 = 8;
+
 /// Calls and their times.
+#[derive(Default)]
 pub struct Figures {
     times: Vec<Duration>,
     took: Duration,
 }
 
+/// A way of making calls for a time, and its name.
+pub type Way<'a> = (&'static str, Box<dyn FnMut(Duration) -> Result<Figures> + 'a>);
+
+/// Measures ways in short turns, so that a machine that is slower for a while is so for all of them, and prints what came
+/// of each.
+pub fn in_turns(engine: &str, time: Duration, ways: &mut [Way<'_>]) -> Result<()> {
+    let mut all: Vec<Figures> = ways.iter().map(|_| Figures::default()).collect();
+    for _ in 0..TURNS {
+        for ((_, run), figures) in ways.iter_mut().zip(&mut all) {
+            let more = run(time / TURNS)?;
+            figures.times.extend(more.times);
+            figures.took += more.took;
+        }
+    }
+    for ((way, _), figures) in ways.iter().zip(all) {
+        figures.tell(engine, way);
+    }
+    Ok(())
+}
+
 impl Figures {
     /// Prints them as a line of JSON: calls a second, microseconds.
-    pub fn tell(mut self, engine: &str, way: &str) {
+    fn tell(mut self, engine: &str, way: &str) {
         self.times.sort_unstable();
         let at = |part: usize| self.times.get(self.times.len() * part / 100).map_or(0.0, |t| t.as_secs_f64() * 1e6);
         let rate = self.times.len() as f64 / self.took.as_secs_f64();

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # hexaFn as a peer of the peers' rig (scripts/bench peers): its load, its clock, its sink. BENCH names the rig's folder.
 #
-# Usage: BENCH=…/peers-bench scripts/peers/hexafn/run.sh JOB      (A, C, D, DB)
+# Usage: BENCH=…/peers-bench scripts/peers/hexafn/run.sh JOB      (A, B, C, D, DB)
 #
 # The rig's load sends the same request every time, without a delivery id: so D and DB check the signature, but no
 # repetition is found. scripts/bench sends distinct delivery ids.
@@ -21,6 +21,7 @@ signed=(--header "X-Hub-Signature-256: sha256=$signature")
 hook="http://127.0.0.1:$port/hooks/bench"
 case "$JOB" in
   A) bench "${about[@]}" --url "$hook" -- "${serve[@]}" ;;
+  B) bench "${about[@]}" --sink --drain 3 --url "$hook" -- "${serve[@]}" ;;
   C) bench "${about[@]}" --ready "http://127.0.0.1:$port/health/ready" \
     --fan "--pub http --pub-addr 127.0.0.1:$port/hooks/bench --sub ws --sub-addr 127.0.0.1:$port/ws/topics/bench --pubs ${PUBS:-16}" -- "${serve[@]}" ;;
   D) bench "${about[@]}" "${signed[@]}" --url "$hook" -- "${serve[@]}" ;;
