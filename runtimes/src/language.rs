@@ -37,6 +37,16 @@ impl Language {
         Self::ALL.into_iter().find(|language| language.name() == name)
     }
 
+    /// The language that the name of a file tells by its end: `.js` and `.mjs`, `.lua` and `.luau`, `.wasm` and `.wat`.
+    pub fn of_file(name: &str) -> Option<Self> {
+        match std::path::Path::new(name).extension()?.to_str()? {
+            "js" | "mjs" => Some(Self::Js),
+            "lua" | "luau" => Some(Self::Lua),
+            "wasm" | "wat" => Some(Self::Wasm),
+            _ => None,
+        }
+    }
+
     /// Whether its engine stops every function at its deadline. The others need a process that can be killed.
     pub fn stops_itself(self) -> bool {
         self == Self::Wasm

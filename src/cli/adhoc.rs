@@ -36,17 +36,11 @@ pub fn function(file: &Path, given: &Given<'_>) -> Result<FunctionDefinition, Fa
     let shown = file.display().to_string();
     let code = std::fs::read(file).map_err(|e| Failure::new(1, format!("{shown}: {e}")))?;
     let end = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let language = match (given.runtime, end) {
-        (Some(name), _) => name,
-        (None, "hexa") => "dsl",
-        (None, "js" | "mjs") => "js",
-        (None, "lua" | "luau") => "lua",
-        (None, "wasm" | "wat") => "wasm",
-        (None, other) => {
-            return Err(wrong(format!(
-                "{shown}: `.{other}` does not tell the language; name it: --runtime dsl, js, lua or wasm"
-            )));
-        }
+    let told = if end == "hexa" { Some("dsl") } else { Language::of_file(&shown).map(Language::name) };
+    let Some(language) = given.runtime.or(told) else {
+        return Err(wrong(format!(
+            "{shown}: `.{end}` does not tell the language; name it: --runtime dsl, js, lua or wasm"
+        )));
     };
     let (timeout, limits) = limits(given.limits, language)?;
     let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or("function");

@@ -3,6 +3,7 @@
 use hexafn_actors::definitions::{Body, FunctionDefinition};
 use hexafn_actors::event::Str;
 use hexafn_dsl::{Program, ProgramKind, Shape, Validator};
+use hexafn_runtimes::Language;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -29,9 +30,8 @@ pub(crate) fn is_timeout(time: Duration) -> bool {
 pub(super) struct RawFunction {
     /// Its name.
     pub(super) name: String,
-    /// The language.
-    #[serde(default)]
-    pub(super) runtime: Runtime,
+    /// The language; when absent what the end of `file` tells (`.js`, `.mjs`, `.lua`, `.luau`, `.wasm`, `.wat`), and else `"dsl"`.
+    runtime: Option<Runtime>,
     /// The engine of a function in WebAssembly: `"wasmtime"` when absent. `"wasmer"` takes a hexafn that was built with it.
     pub(super) engine: Option<RawEngine>,
     /// A file of the configuration folder that holds the body. Either this or `code`.
@@ -76,6 +76,13 @@ pub(super) struct RawFunction {
     /// For people.
     #[serde(default, rename = "description")]
     _description: String,
+}
+
+impl RawFunction {
+    /// The language that it is in.
+    pub(super) fn runtime(&self) -> Runtime {
+        self.runtime.or_else(|| self.file.as_deref().and_then(Language::of_file).map(Into::into)).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, Default)]
@@ -147,7 +154,7 @@ impl Checker<'_> {
                 return None;
             }
         }
-        let body = if raw.runtime == Runtime::Dsl {
+        let body = if raw.runtime() == Runtime::Dsl {
             self.only_hosted(node, &who);
             self.program(node, &raw, &who, &mut texts).map(Body::Dsl)
         } else {

@@ -126,6 +126,16 @@ impl Runtime {
     }
 }
 
+impl From<Language> for Runtime {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::Js => Self::Js,
+            Language::Lua => Self::Lua,
+            Language::Wasm => Self::Wasm,
+        }
+    }
+}
+
 impl Checker<'_> {
     /// A function in the language of hexaFn has no settings of the other languages.
     pub(super) fn only_hosted(&mut self, node: &Node, who: &str) {
@@ -145,7 +155,7 @@ impl Checker<'_> {
         who: &str,
         texts: &mut Vec<Vec<u8>>,
     ) -> Option<Hosted> {
-        let language = raw.runtime.language()?;
+        let language = raw.runtime().language()?;
         let runtime = self.engine(node, raw, language, who)?;
         let limits = self.limits(node, raw, who);
         let pool = self.pool(node, raw, who);

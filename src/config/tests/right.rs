@@ -258,3 +258,23 @@ fn the_shipped_functions_do_what_their_comments_say() {
     assert!(run(&loaded, "shorten", r#"{"other": 1}"#).is_err(), "so that its fallback runs");
     assert_eq!(run(&loaded, "as-it-is", r#"{"other": 1}"#).unwrap(), r#"{"other": 1}"#);
 }
+
+#[test]
+fn the_end_of_a_file_tells_the_language_where_nothing_else_does() {
+    let files = ["a.mjs", "b.luau", "c.wat", "d.hexa", "e.txt"];
+    let mut text: String =
+        files.iter().map(|f| format!("[[function]]\nname = '{}'\nfile = '{f}'\n", &f[..1])).collect();
+    text += "runtime = 'lua'\n";
+    let case = Case::new(&[
+        ("hexafn.toml", &text),
+        ("a.mjs", "export default () => 1"),
+        ("b.luau", "return function() return 1 end"),
+        ("c.wat", "(module (memory (export \"memory\") 1) (func (export \"_start\")))"),
+        ("d.hexa", "1"),
+        ("e.txt", "return function() return 1 end"),
+    ]);
+    let loaded = case.loaded();
+    let languages: Vec<_> =
+        loaded.definitions.functions.values().map(|f| f.hosted().map_or("dsl", |hosted| hosted.language)).collect();
+    assert_eq!(languages, ["js", "lua", "wasm", "dsl", "lua"]);
+}
