@@ -1,7 +1,8 @@
 """HTTPS servers with certificates of their own making, for tests: argument 1 is the folder for the certificates.
 
-Writes `ca.pem`, `client.pem`, `client.key`, and `server.pem` and `server.key` for other servers on this machine, then a line of JSON with the ports: `good` asks for a certificate of the
-client, `expired` has a certificate of yesterday, `other` one of another host. Each request is a line of JSON.
+Writes `ca.pem`, `client.pem` and `client.key`, and `server.pem` and `server.key` for other servers on this machine; then a
+line of JSON with the ports: `good` asks for a certificate of the client, `expired` has a certificate of yesterday, `other` one
+of another host. Each request is a line of JSON.
 """
 
 import datetime

@@ -1,4 +1,4 @@
-//! Connections of the kinds that do not speak HTTP: to addresses that the guard lets through, and to no others.
+//! TLS of all kinds, and connections of those that do not speak HTTP: to addresses that the guard lets through, and to no others.
 
 use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;

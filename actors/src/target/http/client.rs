@@ -5,7 +5,7 @@
 //! for each answer) took a sixth of a delivery; see `docs/adr/0008-what-a-delivery-costs.md`.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, PROXY_AUTHORIZATION};
+use http::header::PROXY_AUTHORIZATION;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use http_body_util::Full;
@@ -33,7 +33,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 type Pending<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 type Plain = HttpConnector<Guard>;
 type Tcp = TokioIo<TcpStream>;
-type Stream = MaybeHttpsStream<Tcp>;
+/// With TLS, or without.
+type Secured<S> = MaybeHttpsStream<S>;
 
 /// How long a connection waits for the next request. Shorter than the 5 s after which Node's servers close theirs, so
 /// that a request rarely meets a connection that is being closed.
@@ -76,15 +77,9 @@ pub(super) struct Parts {
 /// See the module. Cloning shares the pool.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    pool: Connections,
+    pool: Pool<Connector, Full<Bytes>>,
     /// For requests that the proxy reads itself.
     authorization: Option<HeaderValue>,
-}
-
-#[derive(Debug, Clone)]
-enum Connections {
-    Direct(Box<Pool<Limited<HttpsConnector<Plain>>, Full<Bytes>>>),
-    Proxied(Box<Pool<Limited<Through>, Full<Bytes>>>),
 }
 
 /// No connection within `connect_timeout`.
@@ -116,7 +111,7 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .http2_only(version == HttpVersion::Two);
-        // A proxy is spoken to in HTTP/1.1, whatever is spoken through it.
+        // A proxy is offered nothing by ALPN, and so spoken to in HTTP/1.1, whatever is spoken through its tunnels.
         let to_proxy = HttpsConnector::from((plain.clone(), tls.clone()));
         let offered: &[&[u8]] = match version {
             HttpVersion::Auto => &[b"h2", b"http/1.1"],
@@ -124,17 +119,18 @@ impl Client {
             HttpVersion::Two => &[b"h2"],
         };
         tls.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
-        let Some(Proxy { uri, authorization }) = proxy else {
-            let direct = Limited { inner: HttpsConnector::from((plain, tls)), within: connect_timeout };
-            return Self { pool: Connections::Direct(Box::new(builder.build(direct))), authorization: None };
+        let (way, authorization) = match proxy {
+            None => (Way::Direct(HttpsConnector::from((plain, tls))), None),
+            Some(Proxy { uri, authorization }) => {
+                let mut tunnel = Tunnel::new(uri.clone(), to_proxy.clone());
+                if let Some(value) = &authorization {
+                    tunnel = tunnel.with_auth(value.clone());
+                }
+                let through = Through { uri, read: to_proxy, tunnel: HttpsConnector::from((tunnel, tls)) };
+                (Way::Proxy(Box::new(through)), authorization)
+            }
         };
-        let mut tunnel = Tunnel::new(uri.clone(), to_proxy.clone());
-        if let Some(value) = &authorization {
-            tunnel = tunnel.with_auth(value.clone());
-        }
-        let through = Through { proxy: uri, direct: to_proxy, tunnel: HttpsConnector::from((tunnel, tls)) };
-        let pool = Connections::Proxied(Box::new(builder.build(Limited { inner: through, within: connect_timeout })));
-        Self { pool, authorization }
+        Self { pool: builder.build(Connector { way, within: connect_timeout }), authorization }
     }
 
     /// Sends a request, and gives the answer as soon as its head is there.
@@ -147,18 +143,10 @@ impl Client {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        match &self.pool {
-            Connections::Direct(pool) => pool.request(request).await,
-            Connections::Proxied(pool) => {
-                if let Some(value) =
-                    self.authorization.as_ref().filter(|_| request.uri().scheme() == Some(&Scheme::HTTP))
-                {
-                    request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
-                }
-                pool.request(request).await
-            }
+        if let Some(value) = self.authorization.as_ref().filter(|_| request.uri().scheme() == Some(&Scheme::HTTP)) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
         }
+        self.pool.request(request).await
     }
 }
 
@@ -186,94 +174,94 @@ impl Service<Name> for Guard {
     }
 }
 
-/// A connector whose connections come in time, or not at all.
+/// Makes connections, in time or not at all.
 #[derive(Debug, Clone)]
-struct Limited<C> {
-    inner: C,
+struct Connector {
+    way: Way,
     within: Duration,
 }
 
-impl<C> Service<Uri> for Limited<C>
-where
-    C: Service<Uri, Error = BoxError>,
-    C::Future: Send + 'static,
-{
-    type Response = C::Response;
-    type Error = BoxError;
-    type Future = Pending<C::Response>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connected = tokio::time::timeout(self.within, self.inner.call(uri));
-        Box::pin(async move { connected.await.unwrap_or_else(|_| Err(TooSlow.into())) })
-    }
+#[derive(Debug, Clone)]
+enum Way {
+    Direct(HttpsConnector<Plain>),
+    Proxy(Box<Through>),
 }
 
-/// Connections to a proxy: it reads requests for `http` itself, and opens a tunnel for `https` (RFC 9110, 9.3.6).
+/// A proxy reads requests for `http` itself, and opens a tunnel for `https` (RFC 9110, 9.3.6).
 #[derive(Debug, Clone)]
 struct Through {
-    proxy: Uri,
-    direct: HttpsConnector<Plain>,
+    uri: Uri,
+    read: HttpsConnector<Plain>,
     tunnel: HttpsConnector<Tunnel<HttpsConnector<Plain>>>,
 }
 
-impl Service<Uri> for Through {
-    type Response = Proxied;
+impl Service<Uri> for Connector {
+    type Response = Stream;
     type Error = BoxError;
-    type Future = Pending<Proxied>;
+    type Future = Pending<Stream>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // Both are always ready.
+        // What they stand on is always ready.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        if uri.scheme() == Some(&Scheme::HTTPS) {
-            let connected = self.tunnel.call(uri);
-            return Box::pin(async move { Ok(Proxied::Tunnel(Box::new(connected.await?))) });
-        }
-        let connected = self.direct.call(self.proxy.clone());
-        Box::pin(async move { Ok(Proxied::Read(Box::new(connected.await?))) })
+        let connected: Self::Future = match &mut self.way {
+            Way::Direct(connector) => {
+                let connected = connector.call(uri);
+                Box::pin(async move { Ok(Stream::Direct(Box::new(connected.await?))) })
+            }
+            Way::Proxy(proxy) if uri.scheme() == Some(&Scheme::HTTPS) => {
+                let connected = proxy.tunnel.call(uri);
+                Box::pin(async move { Ok(Stream::Tunnel(Box::new(connected.await?))) })
+            }
+            Way::Proxy(proxy) => {
+                let connected = proxy.read.call(proxy.uri.clone());
+                Box::pin(async move { Ok(Stream::Read(Box::new(connected.await?))) })
+            }
+        };
+        let within = self.within;
+        Box::pin(async move { tokio::time::timeout(within, connected).await.unwrap_or_else(|_| Err(TooSlow.into())) })
     }
 }
 
-/// A connection to a proxy.
-enum Proxied {
-    /// It reads the requests, and so needs their whole address.
-    Read(Box<Stream>),
-    /// It passes on what it does not understand.
-    Tunnel(Box<MaybeHttpsStream<Stream>>),
+/// A connection.
+enum Stream {
+    /// To the host of the request.
+    Direct(Box<Secured<Tcp>>),
+    /// To a proxy that reads the requests, and so needs their whole address.
+    Read(Box<Secured<Tcp>>),
+    /// Through a proxy that passes on what it does not understand.
+    Tunnel(Box<Secured<Secured<Tcp>>>),
 }
 
 /// Calls a method of the stream within.
 macro_rules! within {
     ($of:expr, $stream:ident => $call:expr) => {
         match $of {
-            Proxied::Read($stream) => $call,
-            Proxied::Tunnel($stream) => $call,
+            Stream::Direct($stream) | Stream::Read($stream) => $call,
+            Stream::Tunnel($stream) => $call,
         }
     };
 }
 
-impl Connection for Proxied {
+impl Connection for Stream {
     fn connected(&self) -> Connected {
         match self {
+            Self::Direct(stream) => stream.connected(),
             Self::Read(stream) => stream.connected().proxy(true),
             Self::Tunnel(stream) => stream.connected(),
         }
     }
 }
 
-impl Read for Proxied {
+impl Read for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         within!(self.get_mut(), stream => Pin::new(stream).poll_read(context, into))
     }
 }
 
-impl Write for Proxied {
+impl Write for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         within!(self.get_mut(), stream => Pin::new(stream).poll_write(context, bytes))
     }

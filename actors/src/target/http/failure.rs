@@ -47,7 +47,8 @@ pub(super) fn unanswered(error: &hyper_util::client::legacy::Error, refused: Ver
     } else {
         Reached::Server { too_slow: false }
     };
-    explain(error, reached, refused)
+    // The first of the causes says only that it is one of the client.
+    explain(error.source().unwrap_or(error), reached, refused)
 }
 
 /// The same of the client of libraries.

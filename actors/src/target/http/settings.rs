@@ -1,7 +1,7 @@
 //! The settings of the HTTP target, and what is made of them once.
 
 use http::Uri;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -366,6 +366,7 @@ pub(super) fn headers(name: &Str, settings: &Settings, context: &Context<'_>) ->
     ];
     let (mut constants, mut templates) = (HeaderMap::new(), Vec::new());
     constants.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    constants.insert(ACCEPT, HeaderValue::from_static("*/*"));
     for (key, text) in &settings.headers {
         let field = format!("headers.{}", key.escape_debug());
         let bad = |message: &str| Error::setting(name, field.as_str(), message);
