@@ -226,15 +226,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Serves the function that comes over standard input, which is a socket, until that closes.
+/// Serves the function that comes over standard input, which is a socket, until that closes; standard output is the bell.
 #[expect(clippy::print_stderr, reason = "the service's own output is where its worker's last words belong")]
 fn worker() -> ExitCode {
     use std::io::ErrorKind;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let bell = std::io::stdout().as_fd().try_clone_to_owned().map(UnixStream::from);
     let find = |name: &str| hexafn_runtimes::Language::named(name).map(hexafn_runtimes::Language::runtime);
-    match socket.and_then(|socket| hexafn_runtimes::worker::serve(socket, find)) {
+    match socket.and_then(|socket| hexafn_runtimes::worker::serve(socket, bell?, find)) {
         Ok(()) => ExitCode::SUCCESS,
         // The service has ended with calls that this process had not come to.
         Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => ExitCode::SUCCESS,

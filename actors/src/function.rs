@@ -9,12 +9,12 @@ use hexafn_runtimes::{Code, Ctx, Done, Level, Line, Usage, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::Wall;
+use crate::clock::{Tick, Wall};
 use crate::definitions::{Body, FunctionDefinition};
 use crate::event::{Event, Str};
 use crate::log::{Record, TopicId};
 use crate::metrics::FunctionMetrics;
-use crate::runtime::{Hosted, Local, Workers, event_json};
+use crate::runtime::{Hosted, Local, Logging, Workers, event_json};
 use crate::topic::{first_place, pattern};
 
 /// The largest output of a function, in bytes.
@@ -183,7 +183,7 @@ impl Function {
                     let done = self.call(hosted, record, trigger, attempt, now).await;
                     usage = Some(Box::new(done.usage));
                     (logs, logs_cut) = (done.logs, done.logs_cut);
-                    self.log(&logs, logs_cut, record, trigger);
+                    self.log(&hosted.logging, &logs, logs_cut, record, trigger);
                     self.hosted(done.result)
                 }
             },
@@ -279,12 +279,17 @@ impl Function {
         }
     }
 
-    /// Writes what a run logged into the log.
-    fn log(&self, lines: &[Line], cut: bool, record: &Record, trigger: &str) {
-        let event = &record.event;
-        for line in lines {
-            let (function, message) = (&*self.definition.name, &*line.message);
-            let (event_id, trace_id) = (&*event.id, &*event.trace.trace_id);
+    /// Writes what a run logged into the log, as far as the function may.
+    fn log(&self, logging: &Logging, lines: &[Line], cut: bool, record: &Record, trigger: &str) {
+        let (event, function) = (&record.event, &*self.definition.name);
+        let (event_id, trace_id) = (&*event.id, &*event.trace.trace_id);
+        let admitted = logging.admit(lines.len(), Tick::now());
+        if admitted.left_out > 0 {
+            let left_out = admitted.left_out;
+            tracing::warn!(target: LOGS, function, left_out, "so many of its lines were left out before this one (`log_rate`)");
+        }
+        for line in lines.iter().take(admitted.lines) {
+            let message = &*line.message;
             match line.level {
                 Level::Debug => tracing::debug!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
                 Level::Info => tracing::info!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
@@ -292,8 +297,16 @@ impl Function {
                 Level::Error => tracing::error!(target: LOGS, function, trigger, event_id, trace_id, "{message}"),
             }
         }
+        let left_out = lines.len() - admitted.lines;
+        if left_out > 0 {
+            self.metrics.log_lines_dropped.with_label_values(&[function]).inc_by(left_out as u64);
+        }
+        if admitted.begins {
+            tracing::warn!(target: LOGS, function, trigger, event_id,
+                "it logs more lines than `log_rate` allows; what is beyond is left out");
+        }
         if cut {
-            tracing::warn!(target: LOGS, function = &*self.definition.name, trigger, event_id = &*event.id,
+            tracing::warn!(target: LOGS, function, trigger, event_id,
                 "it logged more than `limits.logs` allows; the rest is cut");
         }
     }

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub function_cpu: CounterVec,
     /// Calls to the host per function that runs on workers.
     pub function_host_calls: IntCounterVec,
+    /// Log lines per function that were left out.
+    pub function_log_lines_dropped: IntCounterVec,
     /// Instructions per function in WebAssembly.
     pub function_fuel: IntCounterVec,
     /// The most memory that one run of a function used, in bytes.
@@ -156,6 +158,11 @@ impl Metrics {
             function_host_calls: counter(
                 "hexafn_function_host_calls_total",
                 "Calls of functions on workers to the host.",
+                &["function"],
+            ),
+            function_log_lines_dropped: counter(
+                "hexafn_function_log_lines_dropped_total",
+                "Log lines of functions that were left out, since there were more than `log_rate` allows.",
                 &["function"],
             ),
             function_fuel: counter(
@@ -333,6 +340,7 @@ impl Metrics {
             errors: self.function_errors.clone(),
             cpu: self.function_cpu.with_label_values(&[name]),
             host_calls: self.function_host_calls.with_label_values(&[name]),
+            log_lines_dropped: self.function_log_lines_dropped.clone(),
             fuel: self.function_fuel.clone(),
             memory: self.function_memory.clone(),
             seconds: self.function_seconds.with_label_values(&[name]),
@@ -400,6 +408,8 @@ pub struct FunctionMetrics {
     pub cpu: Counter,
     /// Calls to the host.
     pub host_calls: IntCounter,
+    /// Log lines that were left out; of all functions, since most have none.
+    pub log_lines_dropped: IntCounterVec,
     /// Instructions; of all functions, since not every language has them.
     pub fuel: IntCounterVec,
     /// The most memory of one run, in bytes; of all functions.

@@ -17,11 +17,13 @@ use crate::event::Str;
 
 mod host;
 mod input;
+mod logging;
 pub mod pool;
 mod worker;
 
 pub use host::{ServiceHost, Store};
 pub use input::event_json;
+pub use logging::Logging;
 pub use pool::{Local, Pool, Workers};
 
 /// Where a worker's code runs.
@@ -49,6 +51,8 @@ pub struct Hosted {
     pub pool: PoolSettings,
     /// Private networks that its requests may reach.
     pub allow_networks: Arc<[ipnet::IpNet]>,
+    /// How much of what it logs is written into the log of the service.
+    pub logging: Logging,
 }
 
 /// The workers of a function.

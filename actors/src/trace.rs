@@ -88,8 +88,8 @@ pub enum Detail {
     Place(Str, u64),
     /// A place in a topic, and the version of the trigger that looked at it.
     Version(Str, u64, u64),
-    /// A run of a function: its version, and what it used where that was measured.
-    Run(u64, Option<Box<Usage>>),
+    /// A run of a function: its version, what it used where that was measured, and why it failed.
+    Run(u64, Option<Box<Usage>>, Option<Str>),
     /// An attempt and what the target said.
     Attempt(u32, Str),
     /// Anything else.
@@ -101,25 +101,32 @@ impl std::fmt::Display for Detail {
         match self {
             Self::None => Ok(()),
             Self::Place(topic, seq) | Self::Version(topic, seq, _) => write!(f, "{topic}#{seq}"),
-            Self::Run(version, usage) => {
+            Self::Run(version, usage, why) => {
                 write!(f, "version {version:016x}")?;
-                let Some(usage) = usage else { return Ok(()) };
-                write!(f, ", ran {:?}", usage.wall)?;
-                if let Some(cpu) = usage.cpu {
-                    write!(f, ", cpu {cpu:?}")?;
+                if let Some(usage) = usage {
+                    used(usage, f)?;
                 }
-                if let Some(fuel) = usage.fuel {
-                    write!(f, ", fuel {fuel}")?;
-                }
-                if let Some(peak) = usage.peak_memory {
-                    write!(f, ", memory {} KiB", peak / 1024)?;
-                }
-                write!(f, ", {} host calls, {} bytes out", usage.host_calls, usage.output_bytes)
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
             }
             Self::Attempt(n, what) => write!(f, "attempt {n}: {what}"),
             Self::Text(text) => f.write_str(text),
         }
     }
+}
+
+/// What a run used, behind its version.
+fn used(usage: &Usage, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    write!(f, ", ran {:?}", usage.wall)?;
+    if let Some(cpu) = usage.cpu {
+        write!(f, ", cpu {cpu:?}")?;
+    }
+    if let Some(fuel) = usage.fuel {
+        write!(f, ", fuel {fuel}")?;
+    }
+    if let Some(peak) = usage.peak_memory {
+        write!(f, ", memory {} KiB", peak / 1024)?;
+    }
+    write!(f, ", {} host calls, {} bytes out", usage.host_calls, usage.output_bytes)
 }
 
 impl Serialize for Detail {

@@ -152,14 +152,10 @@ impl Trigger {
             // Told together at the end: each began before all that ran after it.
             after = after.saturating_sub(execution.took);
             step.at = Wall(step.at.0.saturating_sub_unsigned(u64::try_from(after.as_micros()).unwrap_or(0)));
-            let step = step.with(Detail::Run(execution.version, execution.usage.clone()));
-            steps.push(match &execution.error {
-                None => step,
-                Some(error) => {
-                    let why = format!("version {:016x}: {error}", execution.version);
-                    step.failed(Detail::Text(why.into()))
-                }
-            });
+            let why = execution.error.as_ref().map(|error| error.to_string().into());
+            let failed = why.is_some();
+            let detail = Detail::Run(execution.version, execution.usage.clone(), why);
+            steps.push(if failed { step.failed(detail) } else { step.with(detail) });
         }
         let answer = |answer: &dyn Fn() -> Answer| {
             if self.spec.answers {

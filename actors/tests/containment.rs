@@ -14,7 +14,7 @@ use hexafn_actors::definitions::{
     TriggerDefinition,
 };
 use hexafn_actors::event::{Event, Str};
-use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
+use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings};
 use hexafn_actors::source::pull::{Decoder, PullSettings, Pulled, Session, Upstream};
 use hexafn_actors::source::timer::ScheduleConfig;
 use hexafn_actors::supervision::{Change, Control, FailureKind, Node, RestartStrategy, Snapshot, Verb, Watch};
@@ -78,6 +78,7 @@ fn definitions(dir: &Path) -> Definitions {
         isolation: Isolation::Thread,
         pool: PoolSettings { workers: 1, ..PoolSettings::default() },
         allow_networks: Arc::new([]),
+        logging: Logging::default(),
     };
     function("lua", Body::Hosted(Arc::new(hosted)));
     let target = |name: &str, kind| {

@@ -25,6 +25,10 @@ use hexafn_runtimes::{
 
 use measure::{Callee, Figures, Way, in_flight, in_threads, in_turns, median, one_by_one};
 
+/// That of the product, for hexaFn and for the bare engines.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Calls that wait or run at once where there are processes.
@@ -75,7 +79,8 @@ fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words == ["worker"] {
         let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-        return Ok(hexafn_runtimes::worker::serve(socket, |name| Language::named(name).map(Language::runtime))?);
+        let bell = UnixStream::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        return Ok(hexafn_runtimes::worker::serve(socket, bell, |name| Language::named(name).map(Language::runtime))?);
     }
     let [folder, module, body, seconds] = words.as_slice() else {
         return Err("expected FOLDER MODULE BODY SECONDS; scripts/bench functions gives them".into());

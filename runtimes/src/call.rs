@@ -1,9 +1,9 @@
 //! What goes into a call and what comes out.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
-use crate::Error;
+use crate::{Code, Error};
 
 /// What a function is told beside its event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -29,17 +29,30 @@ pub struct Ctx {
 impl Ctx {
     /// The context as the function sees it: `trigger`, `function`, `attempt`, `now`, `trace_id`, `env`.
     pub fn json(&self) -> Vec<u8> {
-        let env: serde_json::Map<_, _> = self.env.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
-        serde_json::json!({
-            "trigger": self.trigger,
-            "function": self.function,
-            "attempt": self.attempt,
-            "now": self.now,
-            "trace_id": self.trace_id,
-            "env": env,
-        })
-        .to_string()
-        .into_bytes()
+        let Self { trigger, function, attempt, now_ms: _, now, trace_id, env, seed: _ } = self;
+        let seen = Seen { trigger, function, attempt: *attempt, now, trace_id, env: Members(env) };
+        // A map of texts with numbers and texts has nothing that could fail.
+        serde_json::to_vec(&seen).unwrap_or_default()
+    }
+}
+
+/// What a function sees of its context, written for each call without a value in between.
+#[derive(Serialize)]
+struct Seen<'a> {
+    trigger: &'a str,
+    function: &'a str,
+    attempt: u32,
+    now: &'a str,
+    trace_id: &'a str,
+    env: Members<'a>,
+}
+
+/// Pairs as an object.
+struct Members<'a>(&'a [(String, String)]);
+
+impl Serialize for Members<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -133,5 +146,16 @@ impl Done {
     /// A call that did not run, or of which nothing is left but why.
     pub fn failed(error: Error) -> Self {
         Self { result: Err(error), usage: Usage::default(), logs: Vec::new(), logs_cut: false }
+    }
+
+    /// Failed when its output is not JSON that an event may have.
+    pub(crate) fn checked(mut self) -> Self {
+        let value = self.result.as_ref().ok().and_then(|output| output.value.as_deref());
+        if let Some(Err(why)) = value.map(crate::json::check) {
+            let message = format!("the output is no JSON that an event may have: {why}");
+            self.result = Err(Error::new(Code::BadOutput, message));
+            self.usage.output_bytes = 0;
+        }
+        self
     }
 }

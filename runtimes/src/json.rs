@@ -2,6 +2,7 @@
 //! as a value of its own ([`Build::exact`]), and goes out with the same digits. Reading builds the language's values
 //! directly; writing holds the output against its limit while it grows.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -92,18 +93,76 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<(), A::Error> {
         use serde::de::Error;
         let inner = self.inner()?;
-        let mut names = HashSet::new();
-        while let Some(name) = access.next_key::<String>()? {
+        let mut names = Names::default();
+        while let Some(name) = access.next_key_seed(Name)? {
             *inner.members += 1;
             if *inner.members > MEMBERS {
                 return Err(A::Error::custom(format!("its objects have more than {MEMBERS} members together")));
             }
-            if names.contains(&name) {
+            if let Err(name) = names.add(name) {
                 return Err(A::Error::custom(format!("the member `{name}` is there twice")));
             }
-            names.insert(name);
             access.next_value_seed(Strict { levels: inner.levels, members: &mut *inner.members })?;
         }
+        Ok(())
+    }
+}
+
+/// The name of a member, as it lies in the text where it does.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+}
+
+/// So many names are found faster one after the other than by their hashes.
+const FEW: usize = 16;
+
+/// The names of one object.
+#[derive(Default)]
+struct Names<'a> {
+    few: Vec<Cow<'a, str>>,
+    /// All of them, once they are more.
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a> {
+    /// Takes a name; gives it back when it is there.
+    fn add(&mut self, name: Cow<'a, str>) -> Result<(), Cow<'a, str>> {
+        if self.many.is_empty() {
+            if self.few.contains(&name) {
+                return Err(name);
+            }
+            if self.few.len() < FEW {
+                self.few.push(name);
+                return Ok(());
+            }
+            self.many.extend(self.few.drain(..));
+        }
+        if self.many.contains(&name) {
+            return Err(name);
+        }
+        self.many.insert(name);
         Ok(())
     }
 }
@@ -155,14 +214,14 @@ pub(crate) fn exact_numbers(json: &[u8]) -> Vec<(usize, &str)> {
 
 /// What follows the quote that ends a text which began before `at`.
 fn end_of_text(json: &[u8], mut at: usize) -> usize {
-    loop {
-        match json.get(at) {
-            None => return at,
-            Some(b'"') => return at + 1,
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
+    while let Some(found) = json.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if json.get(at) == Some(&b'"') {
+            return at + 1;
         }
+        at += 2;
     }
+    json.len()
 }
 
 /// Whether a number is what a double prints again: a safe integer, or a decimal that its double stands for.
@@ -216,7 +275,9 @@ fn normal(text: &str) -> (String, i64) {
 pub(crate) fn read<B: Build>(build: &B, json: &[u8]) -> Result<B::Value, String> {
     let exact = exact_numbers(json);
     let mut reader = Reader { build, exact: &exact, index: 0 };
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // Looked at once, and not for each text in it.
+    let json = std::str::from_utf8(json).map_err(|e| e.to_string())?;
+    let mut deserializer = serde_json::Deserializer::from_str(json);
     let value = reader.seed().deserialize(&mut deserializer).map_err(|e| e.to_string())?;
     deserializer.end().map_err(|e| e.to_string())?;
     Ok(value)
@@ -303,7 +364,7 @@ impl<'de, B: Build> Visitor<'de> for Seed<'_, '_, B> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<B::Value, A::Error> {
         use serde::de::Error;
         let mut map = self.0.build.map().map_err(A::Error::custom)?;
-        while let Some(key) = access.next_key::<std::borrow::Cow<'_, str>>()? {
+        while let Some(key) = access.next_key_seed(Name)? {
             let value = access.next_value_seed(self.0.seed())?;
             self.0.build.set(&mut map, &key, value).map_err(A::Error::custom)?;
         }
@@ -474,6 +535,13 @@ mod tests {
             assert!(error.contains(said), "{wrong:.40}: {error}");
         }
         assert!(check(b"\"\xff\"").is_err());
+        // One that is there twice, among few and among many, and as the last of many.
+        for (count, twice) in [(2, 1), (16, 15), (17, 0), (17, 16), (40, 3), (40, 39)] {
+            let all: String = (0..count).map(|n| format!("\"m{n}\":{{}},")).collect();
+            assert_eq!(check(format!("{{{all}\"last\":0}}").as_bytes()), Ok(()));
+            let error = check(format!("{{{all}\"m{twice}\":0}}").as_bytes()).unwrap_err();
+            assert!(error.contains(&format!("`m{twice}` is there twice")), "{count}: {error}");
+        }
     }
 
     #[test]

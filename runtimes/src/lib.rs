@@ -98,16 +98,24 @@ pub struct Ended {
     pub offers: u64,
 }
 
-/// Runs one call, measures it, and holds its output against the limits that all languages share.
+/// Runs one call, measures it, and holds its output against what all languages share.
 pub fn run(instance: &mut dyn Instance, event: &[u8], session: Session) -> Done {
+    measured(instance, event, session).checked()
+}
+
+/// The same without a look at what the output is: whoever gets it across a boundary looks there.
+pub(crate) fn measured(instance: &mut dyn Instance, event: &[u8], session: Session) -> Done {
     let (started, cpu) = (Instant::now(), thread_cpu());
     let Ended { result, session, fuel, peak_memory, offers: _ } = instance.call(event, session);
     let wall = started.elapsed();
     let cpu = thread_cpu().zip(cpu).map(|(now, then)| now.saturating_sub(then));
     let limits = &session.settings().limits;
     let result = result.and_then(|value| {
-        if let Some(value) = &value {
-            fits(value, limits.output)?;
+        let size = value.as_ref().map_or(0, Vec::len);
+        if size > limits.output {
+            let message =
+                format!("the output has {size} bytes; at most {} are allowed (`limits.output`)", limits.output);
+            return Err(Error::new(Code::OutputTooLarge, message));
         }
         // An engine that was interrupted can have caught its own interruption.
         if wall > limits.wall + limits.grace() { Err(Error::timeout(limits.wall)) } else { Ok(value) }
@@ -124,16 +132,6 @@ pub fn run(instance: &mut dyn Instance, event: &[u8], session: Session) -> Done 
     let result =
         result.map(|value| Output { value: value.map(Into::into), emitted: parts.emitted, writes: parts.writes });
     Done { result, usage, logs: parts.logs, logs_cut: parts.logs_cut }
-}
-
-/// Whether an output is within its limit, and JSON that an event may have.
-fn fits(output: &[u8], limit: usize) -> Result<(), Error> {
-    if output.len() > limit {
-        let message = format!("the output has {} bytes; at most {limit} are allowed (`limits.output`)", output.len());
-        return Err(Error::new(Code::OutputTooLarge, message));
-    }
-    json::check(output)
-        .map_err(|e| Error::new(Code::BadOutput, format!("the output is no JSON that an event may have: {e}")))
 }
 
 /// The processor time of this thread.

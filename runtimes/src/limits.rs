@@ -104,8 +104,9 @@ impl Settings {
     pub(crate) fn hold(&self, output: &Output) -> Result<(), String> {
         let Self { limits, grants } = self;
         let fits = |json: &[u8]| json.len() <= limits.output && crate::json::check(json).is_ok();
-        if !output.value.as_deref().is_none_or(fits) {
-            return Err("an output that is too large, or not JSON".to_owned());
+        // Whether the value is JSON is looked at there, and nowhere before: it may be the fault of an honest one.
+        if output.value.as_ref().is_some_and(|value| value.len() > limits.output) {
+            return Err("an output that is too large".to_owned());
         }
         if output.emitted.len() > limits.emits {
             return Err(format!("{} emitted events", output.emitted.len()));
@@ -145,15 +146,14 @@ mod tests {
         for right in [
             Output::default(),
             value("[1]"),
+            value("[1"),
             emitted(vec![emit("a.b", "1"), emit("a.c", "{}")]),
             writes(vec![write("n", Some("1")), write("n", None)]),
         ] {
             assert_eq!(settings.hold(&right), Ok(()));
         }
         for wrong in [
-            value("[1"),
             value("\"more than ten\""),
-            Output { value: Some([b'"', 0xff, b'"'].as_slice().into()), ..Output::default() },
             emitted(vec![emit("b", "1")]),
             emitted(vec![emit("a.b", "{")]),
             emitted(vec![emit("a.b", "1"), emit("a.b", "1"), emit("a.b", "1")]),

@@ -217,7 +217,7 @@ impl LuaInstance {
             true => Error::new(Code::Memory, "the event does not fit in `limits.memory`"),
             false => Error::new(Code::Input, format!("the event is not JSON: {e}")),
         })?;
-        let ctx = self.ctx(engine, &builder).map_err(fault)?;
+        let ctx = self.ctx(engine).map_err(fault)?;
         lua.set_memory_limit(limit).map_err(fault)?;
         let chunk = self.load(lua).map_err(fault)?;
         let function: Value = chunk.call(()).map_err(fault)?;
@@ -251,12 +251,23 @@ impl LuaInstance {
         thread.resume(())
     }
 
-    /// The second argument of the function.
-    fn ctx(&self, engine: &Engine, builder: &Builder<'_>) -> mlua::Result<Table> {
-        let told = engine.call.session.borrow().as_ref().map(|s| s.ctx().json()).unwrap_or_default();
-        let Value::Table(ctx) = builder.read(&told).map_err(mlua::Error::runtime)? else {
-            return Err(mlua::Error::runtime("the context is no object"));
-        };
+    /// The second argument of the function: what [`Ctx::json`](crate::Ctx::json) shows, and the host's functions.
+    fn ctx(&self, engine: &Engine) -> mlua::Result<Table> {
+        let lua = &engine.lua;
+        let ctx = lua.create_table()?;
+        if let Some(session) = engine.call.session.borrow().as_ref() {
+            let told = session.ctx();
+            ctx.raw_set("trigger", &*told.trigger)?;
+            ctx.raw_set("function", &*told.function)?;
+            ctx.raw_set("attempt", told.attempt)?;
+            ctx.raw_set("now", &*told.now)?;
+            ctx.raw_set("trace_id", &*told.trace_id)?;
+            let env = lua.create_table()?;
+            for (name, value) in &told.env {
+                env.raw_set(&**name, &**value)?;
+            }
+            ctx.raw_set("env", env)?;
+        }
         engine.api.for_each(|name: Value, member: Value| ctx.raw_set(name, member))?;
         Ok(ctx)
     }

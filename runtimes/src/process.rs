@@ -45,6 +45,8 @@ pub struct Process {
     unsent: usize,
     /// Since when it runs the first.
     began: Instant,
+    /// Its processor time when the first was waited for, a moment after it began.
+    cpu: Option<Duration>,
     /// Calls that it was given so far.
     taken: u64,
     /// What the frame of the last one had beside its event: what is the same for all, as a rule.
@@ -75,8 +77,9 @@ impl Process {
     ) -> Result<Self, Error> {
         let failed =
             |what: &str, error: &io::Error| Error::new(Code::Crashed, format!("a worker process {what}: {error}"));
-        let (socket, theirs) = UnixStream::pair().map_err(|e| failed("has no socket", &e))?;
-        let socket = Socket::new(socket).map_err(|e| failed("has no socket", &e))?;
+        let pairs = || io::Result::Ok((UnixStream::pair()?, UnixStream::pair()?));
+        let ((socket, theirs), (bell, rope)) = pairs().map_err(|e| failed("has no socket", &e))?;
+        let socket = Socket::new(socket, bell).map_err(|e| failed("has no socket", &e))?;
         let child = Command::new(&launcher.program)
             // What `ps` shows.
             .arg0(format!("hexafn:{}", source.name))
@@ -84,7 +87,7 @@ impl Process {
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(OwnedFd::from(rope)))
             .spawn()
             .map_err(|e| failed("could not be started", &e))?;
         let (sandbox, settings) = (String::new(), settings.clone());
@@ -94,6 +97,7 @@ impl Process {
             calls: VecDeque::new(),
             unsent: 0,
             began: Instant::now(),
+            cpu: None,
             taken: 0,
             head: 0,
             sandbox,
@@ -128,6 +132,12 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The processor time that it has used so far; none when it is gone.
+    fn processor_time(&self) -> Option<Duration> {
+        let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(self.id().try_into().ok()?)).ok()?;
+        nix::time::clock_gettime(clock).ok().map(Into::into)
     }
 
     /// What confines it, for people.
@@ -181,6 +191,8 @@ impl Process {
         let wall = self.settings.limits.wall;
         Some(self.exchange(host, self.began + wall).map_err(|error| {
             let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+            // Asked before it is gone.
+            let cpu = self.processor_time().zip(self.cpu).map(|(now, then)| now.saturating_sub(then));
             let (_, how) = self.end();
             let error = if late {
                 Error::timeout(wall)
@@ -189,7 +201,7 @@ impl Process {
             } else {
                 Error::new(Code::Crashed, how)
             };
-            let usage = Usage { wall: self.began.elapsed(), ..Usage::default() };
+            let usage = Usage { wall: self.began.elapsed(), cpu, ..Usage::default() };
             Box::new(Lost { done: Done { usage, ..Done::failed(error) }, killed: late })
         }))
     }
@@ -216,6 +228,10 @@ impl Process {
         }
         let mut asked = 0;
         loop {
+            if !self.socket.has_more() {
+                self.socket.listen();
+                self.cpu = self.cpu.or_else(|| self.processor_time());
+            }
             let frame = self.socket.read()?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match frame.kind {
                 Kind::Done => {
@@ -224,8 +240,8 @@ impl Process {
                         self.settings.hold(output).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
                     }
                     self.calls.pop_front();
-                    self.began = Instant::now();
-                    return Ok(done);
+                    (self.began, self.cpu) = (Instant::now(), None);
+                    return Ok(done.checked());
                 }
                 // Grants and limits are held on both sides: a worker that was taken over gets nothing by asking.
                 Kind::Ask if asked < self.settings.limits.host_calls => {

@@ -15,6 +15,9 @@
 //! Calls may be sent ahead: the worker runs them one after the other, in their order, and says `Done` to each before it
 //! looks at the next. So an `Ask` is always of the first call that has no `Done` yet, and a worker that ends hurts that one
 //! alone.
+//!
+//! A second socket is the bell: a byte in it says that there is something to read, for several frames at once where calls
+//! wait. Nothing depends on it but how soon they are read.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -106,7 +109,7 @@ pub enum Answer {
 }
 
 /// The head of [`Kind::Done`]; the tail is the output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DoneHead {
     /// Why it failed.
     pub error: Option<Error>,

@@ -29,18 +29,18 @@ impl fmt::Display for Confined {
     }
 }
 
-/// Confines this process, for ever; it keeps this socket. What the kernel does not have is left out, and said.
-pub fn confine(limits: &Limits, socket: &UnixStream) -> Confined {
-    close_inherited(socket.as_raw_fd());
+/// Confines this process, for ever; it keeps these sockets. What the kernel does not have is left out, and said.
+pub fn confine(limits: &Limits, sockets: [&UnixStream; 2]) -> Confined {
+    close_inherited(&sockets.map(AsRawFd::as_raw_fd));
     linux::die_with_parent();
     Confined { rlimits: rlimits(limits), landlock: linux::landlock(), seccomp: linux::seccomp() }
 }
 
 /// What the service had open without saying that it is not for its children.
-fn close_inherited(kept: i32) {
+fn close_inherited(kept: &[i32]) {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<i32> = open.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for number in numbers.into_iter().filter(|n| *n > 2 && *n != kept) {
+    for number in numbers.into_iter().filter(|n| *n > 2 && !kept.contains(n)) {
         // One of them was the folder that has just been read.
         nix::unistd::close(number).ok();
     }

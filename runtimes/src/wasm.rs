@@ -29,6 +29,9 @@ use crate::{Code, Compiled, Error, Runtime, Settings, Source};
 /// The most entries of one table; 8 bytes each in the host.
 pub(crate) const TABLE_ENTRIES: usize = 100_000;
 
+/// The workers that all functions together can have.
+pub const MAX_WORKERS: usize = 256;
+
 /// What an engine may take of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -49,7 +52,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 32, max_memory: 256 << 20, max_stack: 1 << 20, max_module: 8 << 20, cache: None }
+        // Twice, since at a reload those of the old configuration end their calls beside those of the new one.
+        Self {
+            workers: 2 * MAX_WORKERS as u32,
+            max_memory: 256 << 20,
+            max_stack: 1 << 20,
+            max_module: 8 << 20,
+            cache: None,
+        }
     }
 }
 

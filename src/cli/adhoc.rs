@@ -2,7 +2,7 @@
 
 use hexafn_actors::definitions::{Body, FunctionDefinition};
 use hexafn_actors::names::near;
-use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
+use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings};
 use hexafn_actors::supervision::duration::Span;
 use hexafn_actors::topic::pattern::Pattern;
 use hexafn_dsl::{ProgramKind, SourceText};
@@ -71,7 +71,16 @@ pub fn function(file: &Path, given: &Given<'_>) -> Result<FunctionDefinition, Fa
         let isolation = if language.stops_itself() { Isolation::Thread } else { Isolation::Process };
         let pool = PoolSettings::default();
         let (language, allow_networks) = (language.name(), Arc::new([]));
-        Body::Hosted(Arc::new(Hosted { language, source, compiled, settings, isolation, pool, allow_networks }))
+        Body::Hosted(Arc::new(Hosted {
+            language,
+            source,
+            compiled,
+            settings,
+            isolation,
+            pool,
+            allow_networks,
+            logging: Logging::default(),
+        }))
     };
     Ok(FunctionDefinition {
         name: name.into(),

@@ -252,7 +252,7 @@ fn span(step: &Step) -> Option<Span> {
             attributes.push(number("hexafn.seq", *seq));
         }
         Detail::Attempt(attempt, _) => attributes.push(number("hexafn.attempt", u64::from(*attempt))),
-        Detail::Run(version, usage) => {
+        Detail::Run(version, usage, _) => {
             attributes.push(text("hexafn.function.version", &format!("{version:016x}")));
             if let Some(usage) = usage {
                 attributes.extend(

@@ -12,7 +12,7 @@ use futures_executor::block_on;
 use hexafn_actors::definitions::Body;
 use hexafn_actors::function::Function;
 use hexafn_actors::metrics::Metrics;
-use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings, event_json, launch_with};
+use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings, event_json, launch_with};
 use hexafn_dsl::{ProgramKind, SourceText};
 use hexafn_runtimes::process::{Launcher, Process};
 use hexafn_runtimes::{Done, Host, HostError, HttpRequest, HttpResponse, Language, Session, Source};
@@ -146,6 +146,7 @@ fn hosted(case: &Case, language: Language, file: &str, code: &[u8], isolation: I
     if !case.needs_host() {
         let wall = settings.limits.wall;
         let hosted = Hosted {
+            logging: Logging::default(),
             language: language.name(),
             source,
             compiled,

@@ -87,7 +87,7 @@ async fn a_worker_process_can_do_nothing_but_compute() {
     assert!(!limits.contains("Max address space         unlimited"), "{limits}");
     assert_eq!(std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default(), b"", "no environment");
     let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
-    assert!(open <= 4, "its socket and its standard streams alone: {open}");
+    assert!(open <= 5, "its socket, its bell and its standard streams alone: {open}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,6 +160,66 @@ async fn what_a_process_was_given_ahead_is_not_hurt_when_it_dies_or_is_killed() 
     let service = start();
     let worker = behind_a_first(&service, "late", async || {}).await.remove(0);
     assert_eq!((&worker["state"], &worker["restarts"]), (&json!("running"), &json!(0)), "{worker}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_has_said_is_heard_while_its_next_call_hangs() {
+    let service = start();
+    // The others are given to the process while it runs the first, and it says them all before it hangs.
+    for event in [r#""busy":true,"n":0"#, r#""n":1"#, r#""n":2"#, r#""n":3"#, r#""stuck":true"#] {
+        send(&service, &format!(r#"{{"job":"held",{event}}}"#)).await;
+    }
+    let mut done = data_when(&service, "done", 4).await;
+    done.sort_by_key(|d| d["n"].as_u64());
+    assert_eq!(done, (0..4).map(|n| json!({ "n": n })).collect::<Vec<_>>());
+    let (_, letters) = get(&service.url("/admin/dead-letters/trigger.held")).await;
+    assert!(!letters.to_string().contains("timeout"), "the last still runs: {letters}");
+    let letter = letters_when(&service, "trigger.held", 1).await.remove(0);
+    assert!(letter["cause"].as_str().unwrap().contains("timeout"), "{letter}");
+    // A kill leaves nobody who could say what the call used.
+    let listed = service.ask(&["function", "ls"]);
+    let held = listed.as_array().unwrap().iter().find(|f| f["name"] == "held").unwrap();
+    assert!(held["cpu_seconds"].as_f64().unwrap() > 0.7, "of 0.5 and 5 seconds that it computed: {held}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_that_fit_one_by_one_and_not_together_fail_that_call_alone() {
+    let service = start();
+    send(&service, r#"{"job":"much"}"#).await;
+    let letter = letters_when(&service, "trigger.much", 1).await.remove(0);
+    let cause = letter["cause"].as_str().unwrap();
+    assert!(cause.contains("output-too-large") && cause.contains("64 MiB"), "{cause}");
+    assert_eq!(workers(&service, "much").await[0]["restarts"], 0, "its process is not to blame");
+    // What a run that failed used is on its trace, too.
+    let trace = service.ask(&["trace", "show", letter["id"].as_str().unwrap()]).to_string();
+    assert!(trace.contains("host calls") && trace.contains("output-too-large"), "{trace}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_takes_so_many_lines_of_a_function_and_the_rest_is_counted() {
+    let service =
+        Scenario::new("functions").receiver("http://127.0.0.1:9").edit("{{host}}", "127.0.0.1:9").start_logged("info");
+    send(&service, r#"{"job":"talk","lines":40}"#).await;
+    data_when(&service, "done", 1).await;
+    let metrics = reqwest::get(service.url("/metrics")).await.unwrap().text().await.unwrap();
+    let dropped =
+        metrics.lines().find_map(|l| l.strip_prefix(r#"hexafn_function_log_lines_dropped_total{function="talks"} "#));
+    let dropped: u64 = dropped.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap();
+    // One more for each second that the run took.
+    assert!((30..=35).contains(&dropped), "{dropped}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_may_ask_hundreds_of_times_and_get_much() {
+    let receiver = Receiver::start().await;
+    let service = start_with(&receiver.base);
+    receiver.answer("/ask", Answer::Json(200, "1".to_owned()));
+    send(&service, r#"{"job":"ask","times":400}"#).await;
+    assert_eq!(data_when(&service, "done", 1).await, [json!({"status":200,"body":"1"})]);
+    assert_eq!(receiver.seen("/ask").len(), 400);
+    receiver.answer("/ask", Answer::Json(200, "x".repeat(4 << 20)));
+    send(&service, r#"{"job":"ask","size":true}"#).await;
+    assert_eq!(data_when(&service, "done", 2).await[1], json!({"status":200,"body":4 << 20}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

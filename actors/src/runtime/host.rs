@@ -134,7 +134,10 @@ impl Host for ServiceHost {
         let (send, wait) = (self.send(request), deadline.saturating_duration_since(Instant::now()));
         // The thread of a worker is nobody else's; it polls the request itself, beside the reactor of the service.
         let _reactor = self.runtime.enter();
-        match futures_executor::block_on(tokio::time::timeout(wait, send)) {
+        // Within the actor's one poll the runtime would make everything wait once this has been ready often enough, and wake
+        // it only after that poll: never.
+        let send = tokio::task::coop::unconstrained(tokio::time::timeout(wait, send));
+        match futures_executor::block_on(send) {
             Ok(answer) => answer.map_err(HostError),
             Err(_) => Err(HostError("no answer before the function's time was over".to_owned())),
         }

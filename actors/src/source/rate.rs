@@ -32,7 +32,7 @@ impl Limit {
     pub fn problem(&self) -> Option<String> {
         let fits = |n: u32| (1..=Self::MAX).contains(&n);
         (!fits(self.per_second) || !fits(self.burst()))
-            .then(|| format!("rate.per_second and rate.burst must be between 1 and {}", Self::MAX))
+            .then(|| format!("`per_second` and `burst` must be between 1 and {}", Self::MAX))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The service's end of the socket to a worker process: frames with a deadline.
+//! The service's end of the sockets to a worker process: frames with a deadline, and the bell.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,20 +11,25 @@ use crate::protocol::{self, Frame, Kind};
 /// How often whoever waits for a process looks at the time. Set once: a system call that sets what is left for each read
 /// would cost more than the read.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long the bell is waited for before frames are: what a process has said before a call that keeps it from ringing is
+/// then read without. Rounded up to a tick of the kernel.
+const LISTEN: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(super) struct Socket {
     from: BufReader<Timed>,
+    bell: UnixStream,
     /// Frames that were not sent yet.
     unsent: Vec<u8>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+    pub(super) fn new(stream: UnixStream, bell: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(LOOK_EVERY))?;
         stream.set_write_timeout(Some(LOOK_EVERY))?;
+        bell.set_read_timeout(Some(LISTEN))?;
         let timed = Timed { stream, deadline: Instant::now() };
-        Ok(Self { from: BufReader::with_capacity(64 << 10, timed), unsent: Vec::new() })
+        Ok(Self { from: BufReader::with_capacity(64 << 10, timed), bell, unsent: Vec::new() })
     }
 
     /// Until when the other side may take for what follows. Whoever sends a byte now and then gains nothing by it.
@@ -57,6 +62,12 @@ impl Socket {
     /// Whether more was received than was read so far.
     pub(super) fn has_more(&self) -> bool {
         !self.from.buffer().is_empty()
+    }
+
+    /// Waits for the other side to ring. Only saves time: what was said can be read without, and is after a moment.
+    pub(super) fn listen(&mut self) {
+        // Whatever comes of it, the next read finds out.
+        drop(self.bell.read(&mut [0; 64]));
     }
 
     /// The next frame; `None` at an orderly end.

@@ -40,7 +40,7 @@ pub(crate) fn run(guest: &mut impl Guest, input: Vec<u8>, limits: &Limits) -> Ou
     if found.len() > limit {
         return Err(too_large(range.len, limit));
     }
-    match output(&found) {
+    match output(found) {
         Some(value) => Ok(Some(value)),
         None => Err(Error::new(Code::BadOutput, "the output is empty; return 0 to drop the event")),
     }
@@ -51,13 +51,15 @@ pub(crate) fn command(ended: Result<(), Error>, call: &mut Call) -> Outcome {
     if !matches!(call.stop, Some(Stop::Exit(0))) {
         ended?;
     }
-    Ok(output(&call.stdout.take().unwrap_or_default()))
+    Ok(output(call.stdout.take().unwrap_or_default()))
 }
 
 /// The result of a guest without what surrounds it, or nothing. Whether it is JSON is looked at for all languages alike.
-pub(crate) fn output(bytes: &[u8]) -> Option<Vec<u8>> {
-    let bytes = bytes.trim_ascii();
-    (!bytes.is_empty()).then(|| bytes.to_vec())
+pub(crate) fn output(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let inner = bytes.trim_ascii();
+    // Most have nothing around them, and are not copied.
+    let bytes = if inner.len() == bytes.len() { bytes } else { inner.to_vec() };
+    (!bytes.is_empty()).then_some(bytes)
 }
 
 /// Why the host stopped it, or how it ended itself, whatever error the engine made of that.

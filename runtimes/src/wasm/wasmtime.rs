@@ -412,7 +412,7 @@ fn component(store: &mut Store<State>, linked: &FunctionPre<State>, event: &[u8]
     match function.call_handle(&mut *store, &event, &ctx).map_err(|e| explain(store, &e))? {
         Ok(None) => Ok(None),
         Ok(Some(value)) if value.len() > limit => Err(guest::too_large(value.len(), limit)),
-        Ok(Some(value)) => match guest::output(value.as_bytes()) {
+        Ok(Some(value)) => match guest::output(value.into_bytes()) {
             Some(value) => Ok(Some(value)),
             None => Err(Error::new(Code::BadOutput, "the output is empty; return none to drop the event")),
         },

@@ -2,6 +2,7 @@
 
 use hexafn_actors::definitions::{Body, FunctionDefinition};
 use hexafn_actors::event::Str;
+use hexafn_actors::source::rate::Limit;
 use hexafn_dsl::{Program, ProgramKind, Shape, Validator};
 use hexafn_runtimes::Language;
 use schemars::JsonSchema;
@@ -69,6 +70,9 @@ pub(super) struct RawFunction {
     pub(super) limits: Option<RawLimits>,
     /// Its workers. Not for `dsl`, which runs within its trigger.
     pub(super) pool: Option<RawPool>,
+    /// How many of its log lines are written into the log of the service: 100 a second, and 1,000 at once, unless it is told.
+    /// Not for `dsl`, which logs nothing.
+    pub(super) log_rate: Option<Limit>,
     /// JavaScript and Lua run in worker processes, where nothing can be reached and everything can be killed. A trusted
     /// function runs in a thread of the service: faster, and an endless loop in it can cost that thread.
     #[serde(default)]

@@ -3,6 +3,8 @@
 
 use hexafn_actors::definitions::{Body, Definitions, On, SourceKind, TargetKind, TopicDurability, TriggerDefinition};
 use hexafn_actors::topic::pattern::Pattern;
+use hexafn_runtimes::Language;
+use hexafn_runtimes::wasm::MAX_WORKERS;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::codes;
@@ -19,6 +21,7 @@ pub fn check(definitions: &Definitions, layers: &Layers, problems: &mut Problems
     fallbacks_in_memory(definitions, layers, problems);
     trigger_cycles(definitions, layers, problems);
     replies(definitions, layers, problems);
+    workers_of_modules(definitions, layers, problems);
     silent_topics(definitions, layers, problems);
     unused(layers, problems);
 }
@@ -186,6 +189,23 @@ fn cycles<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
         }
     }
     found
+}
+
+/// The engine of WebAssembly has room for so many calls at once; a call that it had none for would fail.
+fn workers_of_modules(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    let of_modules = definitions.functions.values().filter_map(|function| {
+        let hosted = function.hosted().filter(|hosted| hosted.language == Language::Wasm.name())?;
+        Some((hosted.pool.workers, &*function.name))
+    });
+    let all: usize = of_modules.clone().map(|(workers, _)| workers).sum();
+    let Some((most, name)) = of_modules.max().filter(|_| all > MAX_WORKERS) else { return };
+    let span = place(layers, "function", name, "pool");
+    let message = format!("functions in WebAssembly have {all} workers together; there is room for {MAX_WORKERS}");
+    problems.push(
+        Problem::error(&codes::TOO_LARGE, span, message).label(format!("{most} of them are those of `{name}`")).help(
+            "lower `pool.workers`: more of them than the machine has processors gain nothing where functions compute",
+        ),
+    );
 }
 
 /// A trigger on a topic that nothing in the configuration writes to: publishing by hand is possible, a slip likelier.

@@ -1,6 +1,6 @@
 //! `[[function]]` in JavaScript, Lua or WebAssembly: its limits, its grants, its workers.
 
-use hexafn_actors::runtime::{Hosted, Isolation, PoolSettings};
+use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings};
 use hexafn_actors::target::http::guard;
 use hexafn_runtimes::{Engine, Grants, Language, Limits, Settings, Source};
 use schemars::JsonSchema;
@@ -139,7 +139,7 @@ impl From<Language> for Runtime {
 impl Checker<'_> {
     /// A function in the language of hexaFn has no settings of the other languages.
     pub(super) fn only_hosted(&mut self, node: &Node, who: &str) {
-        for key in ["emit", "kv", "http", "allow_networks", "limits", "pool", "trusted", "engine"] {
+        for key in ["emit", "kv", "http", "allow_networks", "limits", "pool", "log_rate", "trusted", "engine"] {
             if let Some(entry) = node.entry(key) {
                 let message = format!("`{key}` of {who} is for functions in JavaScript, Lua or WebAssembly");
                 let help = "remove it, or name the language: runtime = \"js\", \"lua\" or \"wasm\"";
@@ -160,6 +160,11 @@ impl Checker<'_> {
         let limits = self.limits(node, raw, who);
         let pool = self.pool(node, raw, who);
         let grants = self.grants(node, raw, who);
+        let log_rate = raw.log_rate.unwrap_or(Logging::DEFAULT);
+        if let Some(problem) = log_rate.problem() {
+            let span = node.span_of(&[Step::Key("log_rate")]);
+            self.problems.push(Problem::error(&codes::VALUE, span, format!("`log_rate` of {who}: {problem}")));
+        }
         let networks = match guard::parse_networks(&raw.allow_networks) {
             Ok(mut networks) => {
                 networks.extend_from_slice(self.allow_networks);
@@ -197,6 +202,7 @@ impl Checker<'_> {
             isolation: if raw.trusted || language.stops_itself() { Isolation::Thread } else { Isolation::Process },
             pool,
             allow_networks: networks.into(),
+            logging: Logging::new(log_rate),
         })
     }
 

@@ -273,6 +273,17 @@ fn functions() {
     files("functions", &all);
 }
 
+#[test]
+fn workers_and_lines_beyond_what_there_is_room_for() {
+    let module = "runtime = 'wasm'\ncode = '(module (func (export \"_start\")))'";
+    let functions: String = (1..=5)
+        .map(|n| format!("[[function]]\nname = 'm{n}'\n{module}\npool = {{ workers = {} }}\n\n", 50 + n))
+        .collect();
+    let talks = "[[function]]\nname = 'talks'\nruntime = 'lua'\ncode = 'return function() end'\nlog_rate = { per_second = 0 }\n\n\
+        [[function]]\nname = 'own'\ncode = '1'\nlog_rate = { per_second = 1 }\n";
+    toml("workers_of_modules", &format!("{functions}{talks}"));
+}
+
 /// With Wasmer in it, the third is right.
 #[cfg(not(feature = "wasmer"))]
 #[test]

@@ -24,6 +24,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     running: usize,
+    /// Whether the thread waits to be told that something runs: telling it is a system call.
+    asleep: bool,
     ended: bool,
 }
 
@@ -53,7 +55,8 @@ impl Ticker {
     pub(super) fn run(&self) -> Running<'_> {
         let mut state = self.shared.state();
         state.running += 1;
-        if state.running == 1 {
+        if state.asleep {
+            state.asleep = false;
             self.shared.changed.notify_one();
         }
         Running(&self.shared)
@@ -75,6 +78,7 @@ fn tick(engine: &Engine, shared: &Shared) {
     let mut state = shared.state();
     while !state.ended {
         if state.running == 0 {
+            state.asleep = true;
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
