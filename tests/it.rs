@@ -136,5 +136,7 @@ mod topics;
 mod triggers;
 #[path = "it/types.rs"]
 mod types;
+#[path = "it/undecided.rs"]
+mod undecided;
 #[path = "it/websocket.rs"]
 mod websocket;

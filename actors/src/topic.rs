@@ -21,6 +21,7 @@ pub mod actor;
 pub mod cast;
 pub mod cursor;
 pub mod keys;
+pub mod letter;
 pub mod pattern;
 pub mod subscription;
 pub mod tail;
@@ -155,6 +156,13 @@ pub fn first_place(record: &Record) -> (&str, Seq) {
     place.unwrap_or((&record.topic, record.seq))
 }
 
+impl Fallback {
+    /// An event as it sees it.
+    pub fn event(&self, event: &Event) -> Event {
+        self.redact.as_ref().map_or_else(|| event.clone(), |redactor| redactor.redact(event))
+    }
+}
+
 impl Subscriber {
     /// Whether it gets the records of a topic.
     pub fn serves(&self, topic: &str) -> bool {
@@ -181,6 +189,9 @@ pub struct Deliveries {
     pub reply_to: Front<TopicMessage>,
     /// The records, oldest first.
     pub items: Vec<Delivery>,
+    /// Others wait for the turn of their key, behind these or what was handed over before: who collects many must not wait for
+    /// more.
+    pub behind: bool,
 }
 
 /// What became of one delivery, and what to write in the same commit.

@@ -378,6 +378,7 @@ pub fn trigger(client: &Client, trigger: Trigger) -> Done {
                 ("TO", "to"),
                 ("PRIORITY", "priority"),
                 ("ENABLED", "enabled"),
+                ("STATE", "state"),
                 ("FIRED", "fired"),
                 ("SKIPPED", "skipped"),
                 ("FAILED", "failed"),

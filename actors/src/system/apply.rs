@@ -21,6 +21,7 @@ use crate::supervision::lifeline::Started;
 use crate::supervision::{ChildSpec, ControlError, HANG_AFTER, Place, Remove, Spawn};
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
+use crate::topic::letter::Undecided;
 use crate::topic::pattern::Pattern;
 use crate::topic::{DeliverFrom, Fallback, Feedback, Limit, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
@@ -134,6 +135,26 @@ impl System {
         Ok(Some(Feedback { topic, source: source.into(), delivered: told == Told::All }))
     }
 
+    async fn fallback(&self, target: &TargetDefinition, all: &Definitions) -> Result<Option<Fallback>, Error> {
+        let Some(name) = &target.settings.fallback else { return Ok(None) };
+        let Some(target) = all.targets.get(name) else { return Err(unknown("target", name, all.targets.keys())) };
+        let (topic, redact) = (topic_of_target(target), target.redact.clone());
+        let topic = self.0.cast.ensure(&topic).await?.id;
+        Ok(Some(Fallback { target: name.clone(), topic, redact }))
+    }
+
+    /// What becomes of results that a target cannot be asked about.
+    async fn undecided(&self, target: &TargetDefinition, all: &Definitions) -> Result<Undecided, Error> {
+        let subscription = forwarder::subscription_name(&target.name);
+        Ok(Undecided {
+            version: target.fingerprint,
+            dead_letter: self.0.cast.ensure(&dead_topic_of(&subscription)).await?.id,
+            fallback: self.fallback(target, all).await?,
+            feedback: self.feedback(OUTCOMES, format!("/targets/{}", target.name), all.outcomes).await?,
+            subscription,
+        })
+    }
+
     async fn start_target(
         &self,
         definition: Arc<TargetDefinition>,
@@ -159,14 +180,7 @@ impl System {
         let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
-        let fallback = match definition.settings.fallback.as_ref().map(|name| (name, all.targets.get(name))) {
-            None => None,
-            Some((name, None)) => return Err(unknown("target", name, all.targets.keys())),
-            Some((name, Some(target))) => {
-                let (topic, redact) = (topic_of_target(target), target.redact.clone());
-                Some(Fallback { target: name.clone(), topic: inner.cast.ensure(&topic).await?.id, redact })
-            }
-        };
+        let fallback = self.fallback(&definition, all).await?;
         let (credit, patience) = pace(&definition.settings, target.mode());
         let settings = subscription::Settings {
             max_in_flight: credit,
@@ -178,6 +192,7 @@ impl System {
             },
             ack_wait: patience,
             retry_budget: definition.settings.retry.budget,
+            collects: matches!(target.mode(), crate::target::Mode::Batch { max_age, .. } if !max_age.is_zero()),
             ordering: match definition.settings.ordering {
                 crate::target::Ordering::None => crate::definitions::Ordering::None,
                 crate::target::Ordering::Key => crate::definitions::Ordering::Key,
@@ -196,6 +211,7 @@ impl System {
             limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,
+            alone: definition.settings.ordering == crate::target::Ordering::Strict,
             enabled: enabled.clone(),
             cast: inner.cast.clone(),
             outbox: outbox.front.clone(),
@@ -296,6 +312,7 @@ impl System {
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             store: inner.store.clone(),
             working: Arc::new(AtomicU64::new(0)),
+            dead_letters: inner.metrics.dead_letters.clone(),
             executions: self.feedback(EXECUTIONS, path.clone(), all.executions).await?,
         };
         let serves = deliveries.clone();
@@ -362,6 +379,10 @@ impl System {
                 when: target.when.clone(),
                 redact: target.redact.clone(),
                 memory: (durability == crate::definitions::TopicDurability::Memory).then(|| handle.front.clone()),
+                undecided: match &target.when {
+                    Some(_) => Some(self.undecided(target, all).await?),
+                    None => None,
+                },
             });
         }
         // What functions name in so many words is there before the first event; other topics are made when they are named.
@@ -427,7 +448,8 @@ fn topics_of(all: &Definitions) -> BTreeSet<Str> {
     let mut topics: BTreeSet<Str> = all.topics.keys().cloned().collect();
     for target in all.targets.values() {
         topics.insert(topic_of_target(target));
-        if matches!(target.kind, TargetKind::Outside(_)) {
+        // A topic gives nothing up, but its condition may fail.
+        if matches!(target.kind, TargetKind::Outside(_)) || target.when.is_some() {
             topics.insert(dead_topic_of(&forwarder::subscription_name(&target.name)));
         }
     }
@@ -549,7 +571,8 @@ fn whole_fingerprint(trigger: &TriggerDefinition, all: &Definitions) -> u64 {
         function.fingerprint.hash(&mut hasher);
     }
     for target in trigger.to.iter().filter_map(|name| all.targets.get(name)) {
-        target.fingerprint.hash(&mut hasher);
+        // The fallback gets what a condition fails on.
+        target_fingerprint(target, all).hash(&mut hasher);
     }
     for source in all.sources.values() {
         if let SourceKind::Webhook { settings, .. } = &source.kind {

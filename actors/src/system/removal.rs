@@ -89,7 +89,8 @@ fn users_of(all: &Definitions, topic: &str) -> BTreeSet<String> {
     }
     for target in all.targets.values() {
         let outside = matches!(target.kind, TargetKind::Outside(_));
-        let kept = outside && is_kept_for(&forwarder::subscription_name(&target.name), topic);
+        let kept =
+            (outside || target.when.is_some()) && is_kept_for(&forwarder::subscription_name(&target.name), topic);
         if *topic_of_target(target) == *topic || kept {
             by.insert(format!("target `{}`", target.name));
         }

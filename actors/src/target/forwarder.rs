@@ -61,6 +61,8 @@ pub struct ForwarderSpec {
     pub breaker: RestartStrategy,
     /// The most attempts in a time.
     pub rate: Option<super::Rate>,
+    /// In strict order: the next delivery comes when the one before it is settled.
+    pub alone: bool,
     /// Switched by hand or by the receiver, as stored.
     pub enabled: Arc<AtomicBool>,
     /// The registry, told at each start.
@@ -130,6 +132,8 @@ pub struct Forwarder {
     queue: VecDeque<(Delivery, Tick)>,
     /// The bytes of data in it.
     queued_bytes: usize,
+    /// Others wait behind what is in it, and come only when that is settled.
+    behind: bool,
     /// The bound on attempts in a time.
     rate: Option<Bucket>,
     /// When this looks again at what waits.
@@ -165,6 +169,7 @@ impl Forwarder {
             life,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            behind: false,
             waking: None,
             attempts: Attempts::default(),
             settled: Vec::new(),
@@ -216,14 +221,19 @@ impl Forwarder {
             }
             self.attempts.begin(self.spec.target.clone(), batch, permit, self.life.pulse());
         }
+        if self.queue.is_empty() {
+            self.behind = false;
+        }
     }
 
     /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits
-    /// for others, and no more attempts begin than `rate` allows.
+    /// for others, unless they cannot come before it is settled, and no more attempts begin than `rate` allows.
     fn pace(&mut self, now: Tick) -> Result<(), Duration> {
         if let Mode::Batch { max_records, max_bytes, max_age, .. } = self.spec.target.mode()
             && self.queue.len() < max_records
             && self.queued_bytes < max_bytes
+            && !self.behind
+            && !self.spec.alone
             && let Some((_, since)) = self.queue.front()
         {
             let waited = now.since(*since);
@@ -512,6 +522,7 @@ impl Handler<Deliveries> for Forwarder {
         crate::failpoint!("forwarder-panic");
         self.open.entry(deliveries.topic).or_insert(deliveries.reply_to);
         let now = Tick::now();
+        self.behind |= deliveries.behind;
         self.queued_bytes += deliveries.items.iter().map(|delivery| delivery.record.event.data.len()).sum::<usize>();
         self.queue.extend(deliveries.items.into_iter().map(|delivery| (delivery, now)));
         self.advance(ctx);

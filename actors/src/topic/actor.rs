@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
+use crate::system::dead::DEAD;
 
 mod deliver;
 mod settle;
@@ -80,6 +81,8 @@ struct Served {
     delivered: u64,
     dead: u64,
     dirty: bool,
+    /// Whether the subscriber knows that others wait behind what it has.
+    hurried: bool,
 }
 
 /// The actor.
@@ -189,7 +192,8 @@ impl Topic {
                 }
                 _ => self.load(&spec)?,
             };
-            self.served.push(Served { spec, state, ahead: Default::default(), delivered: 0, dead: 0, dirty: false });
+            let ahead = Default::default();
+            self.served.push(Served { spec, state, ahead, delivered: 0, dead: 0, dirty: false, hurried: false });
         }
         self.served.sort_by_key(|s| std::cmp::Reverse(s.spec.priority));
         Ok(())
@@ -331,8 +335,24 @@ impl Topic {
             below = below.min(needed.unwrap_or(Seq::MAX));
         }
         if below > bounds.first {
+            let open = self.open_letters(bounds.first, below);
+            if open > 0 {
+                self.spec.cast.letters_removed(&self.spec.handle.name, open);
+            }
             self.trim(below, ctx);
         }
+    }
+
+    /// How many dead letters of a range nobody has settled; none where the topic holds something else.
+    fn open_letters(&self, from: Seq, below: Seq) -> u64 {
+        if !self.spec.handle.name.starts_with(DEAD) {
+            return 0;
+        }
+        // One that cannot be read counts as if nothing was settled: better an alert too many.
+        let stored = self.spec.log.get(Table::State, &keys::settled(self.spec.handle.id)).ok().flatten();
+        let settled = stored.as_deref().and_then(Cursor::decode).unwrap_or_default();
+        let open = (from.max(settled.floor() + 1)..below).filter(|seq| !settled.is_handled(*seq));
+        open.count() as u64
     }
 
     fn trim(&mut self, below: Seq, ctx: &mut Context<Self>) {

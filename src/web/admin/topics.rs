@@ -264,7 +264,7 @@ pub(in super::super) struct Registration {
 
 async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "write", &name)?;
-    let used = name.strip_prefix("trigger.").is_some_and(|t| app.system.trigger(t).is_ok())
+    let used = name.strip_prefix("trigger.").is_some_and(|t| app.system.definitions().triggers.contains_key(t))
         || name.strip_prefix("target.").is_some_and(|t| app.system.target_definition(t).is_some());
     if used {
         let message = format!(
