@@ -138,5 +138,7 @@ mod triggers;
 mod types;
 #[path = "it/undecided.rs"]
 mod undecided;
+#[path = "it/waits.rs"]
+mod waits;
 #[path = "it/websocket.rs"]
 mod websocket;

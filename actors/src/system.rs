@@ -49,6 +49,9 @@ pub mod probe;
 mod pulls;
 mod removal;
 mod switches;
+mod undecided;
+mod versions;
+mod waits;
 
 pub use apply::{Applied, chains_of, functions_of, outbox_of, topic_of};
 pub use switches::TriggerStatus;

@@ -72,6 +72,7 @@ async fn a_condition_that_fails_is_that_targets_failure_alone() {
     );
     assert_eq!(letter["event"]["data"], json!({ "n": "text 0" }), "{letter}");
     assert_eq!(events(&service, "spare").await.len(), 12, "its fallback has them instead of a letter");
+    assert!(letter["made_by"].as_str().unwrap().starts_with("t@"), "{letter}");
     let masked = letters_when(&service, "target.masked", 12).await;
     assert!(!masked[0].to_string().contains("text 0"), "nothing behind the trigger shows it: {}", masked[0]);
 

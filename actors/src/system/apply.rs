@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::dead::dead_topic_of;
 use super::switches::switch_op;
+use super::versions::made_by;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
 use crate::clock::Wall;
 use crate::definitions::{
@@ -21,9 +22,8 @@ use crate::supervision::lifeline::Started;
 use crate::supervision::{ChildSpec, ControlError, HANG_AFTER, Place, Remove, Spawn};
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
-use crate::topic::letter::Undecided;
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Fallback, Feedback, Limit, OUTCOMES, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Feedback, Limit, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::told::EXECUTIONS;
 use crate::trigger::{self, Trigger, TriggerSpec};
@@ -40,6 +40,9 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// Left alone.
     pub unchanged: usize,
+    /// Events that wait for targets which are not defined any more, and what can be done about them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
 }
 
 impl System {
@@ -110,6 +113,10 @@ impl System {
         }
         self.apply_timers(&definitions, &mut applied).await?;
         self.apply_pulls(&definitions, &mut applied).await?;
+        applied.left = self.left(&definitions);
+        for left in &applied.left {
+            tracing::warn!("{left}");
+        }
         write(&inner.running).definitions = definitions;
         Ok(applied)
     }
@@ -127,32 +134,12 @@ impl System {
         Ok(())
     }
 
-    async fn feedback(&self, topic: &str, source: String, told: Told) -> Result<Option<Feedback>, Error> {
+    pub(super) async fn feedback(&self, topic: &str, source: String, told: Told) -> Result<Option<Feedback>, Error> {
         if told == Told::Off {
             return Ok(None);
         }
         let topic = self.0.cast.ensure(topic).await?.id;
         Ok(Some(Feedback { topic, source: source.into(), delivered: told == Told::All }))
-    }
-
-    async fn fallback(&self, target: &TargetDefinition, all: &Definitions) -> Result<Option<Fallback>, Error> {
-        let Some(name) = &target.settings.fallback else { return Ok(None) };
-        let Some(target) = all.targets.get(name) else { return Err(unknown("target", name, all.targets.keys())) };
-        let (topic, redact) = (topic_of_target(target), target.redact.clone());
-        let topic = self.0.cast.ensure(&topic).await?.id;
-        Ok(Some(Fallback { target: name.clone(), topic, redact }))
-    }
-
-    /// What becomes of results that a target cannot be asked about.
-    async fn undecided(&self, target: &TargetDefinition, all: &Definitions) -> Result<Undecided, Error> {
-        let subscription = forwarder::subscription_name(&target.name);
-        Ok(Undecided {
-            version: target.fingerprint,
-            dead_letter: self.0.cast.ensure(&dead_topic_of(&subscription)).await?.id,
-            fallback: self.fallback(target, all).await?,
-            feedback: self.feedback(OUTCOMES, format!("/targets/{}", target.name), all.outcomes).await?,
-            subscription,
-        })
     }
 
     async fn start_target(
@@ -290,6 +277,7 @@ impl System {
         if replaces {
             self.remove(&path).await?;
         }
+        self.note_version(&definition, all).await?;
         let enabled = Arc::new(AtomicBool::new(self.switched("trigger", &name, definition.enabled)?));
         let counts = read(&inner.running).triggers.get(&name).map_or_else(Arc::default, |t| t.counts.clone());
         let subscription = trigger::subscription_name(&name);
@@ -380,7 +368,7 @@ impl System {
                 redact: target.redact.clone(),
                 memory: (durability == crate::definitions::TopicDurability::Memory).then(|| handle.front.clone()),
                 undecided: match &target.when {
-                    Some(_) => Some(self.undecided(target, all).await?),
+                    Some(_) => Some(self.undecided(target, made_by(&definition, all), all).await?),
                     None => None,
                 },
             });
@@ -504,9 +492,12 @@ fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, 
     (credit.max(1), patience)
 }
 
+/// What the names of outboxes begin with.
+pub(super) const OUTBOX: &str = "hexafn.out.";
+
 /// The outbox of a target.
 pub fn outbox_of(target: &str) -> Str {
-    format!("hexafn.out.{target}").into()
+    format!("{OUTBOX}{target}").into()
 }
 
 /// Where what is meant for a target is appended: its topic, or its outbox.

@@ -32,8 +32,8 @@ const CHUNK: usize = 256;
 /// Bytes of letters that are shown at a time.
 const PAGE: usize = 8 << 20;
 /// The extension attributes that a dead letter has beyond those of its event.
-const MARKS: [&str; 8] =
-    ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadedited"];
+const MARKS: [&str; 9] =
+    ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadmade", "deadedited"];
 
 /// The letters of a subscription, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]

@@ -167,8 +167,10 @@ impl System {
     pub async fn switch_target(&self, name: &str, on: bool) -> Result<TargetStatus, Error> {
         let front = self.target_front(name)?;
         self.commit([switch_op("target", name, on)].into_iter().collect()).await?;
-        if let Some(entry) = read(&self.0.running).targets.get(name) {
-            entry.enabled.store(on, Ordering::Relaxed);
+        let was = read(&self.0.running).targets.get(name).map(|entry| entry.enabled.swap(on, Ordering::Relaxed));
+        if was.is_some_and(|was| was != on) {
+            let (kind, why) = if on { ("target.enabled", "by hand") } else { ("target.disabled", "by hand") };
+            self.outcome(kind, name, why).await;
         }
         front.send(ForwarderMessage::Switch(on)).await.map_err(|_| Error::Gone("the forwarder is being restarted"))?;
         self.target(name).await

@@ -38,6 +38,7 @@ use crate::trigger::record;
 const CLOSE: Duration = Duration::from_secs(5);
 
 mod attempt;
+pub mod waits;
 
 use attempt::{Attempts, Batch, Done, Turns, describe};
 
@@ -119,6 +120,8 @@ pub enum ForwarderMessage {
     Switch(bool),
     /// Describe the state.
     Inspect(oneshot::Sender<TargetStatus>),
+    /// What it holds, and why no attempt is made with it.
+    Waits(oneshot::Sender<waits::Held>),
     /// The newest attempts, the last first.
     Log(oneshot::Sender<Vec<Attempted>>),
 }
@@ -229,6 +232,14 @@ impl Forwarder {
     /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits
     /// for others, unless they cannot come before it is settled, and no more attempts begin than `rate` allows.
     fn pace(&mut self, now: Tick) -> Result<(), Duration> {
+        if let Some(wait) = self.waits_for_others(now) {
+            return Err(wait);
+        }
+        self.rate.as_mut().map_or(Ok(()), |rate| rate.take(1, now))
+    }
+
+    /// How long what is there waits for others to make a batch with.
+    fn waits_for_others(&self, now: Tick) -> Option<Duration> {
         if let Mode::Batch { max_records, max_bytes, max_age, .. } = self.spec.target.mode()
             && self.queue.len() < max_records
             && self.queued_bytes < max_bytes
@@ -237,11 +248,9 @@ impl Forwarder {
             && let Some((_, since)) = self.queue.front()
         {
             let waited = now.since(*since);
-            if waited < max_age {
-                return Err(max_age - waited);
-            }
+            return (waited < max_age).then(|| max_age - waited);
         }
-        self.rate.as_mut().map_or(Ok(()), |rate| rate.take(1, now))
+        None
     }
 
     /// Looks again after a while; an earlier look that is planned is enough.
@@ -554,6 +563,11 @@ impl Handler<ForwarderMessage> for Forwarder {
             ForwarderMessage::Log(reply) => {
                 if reply.send(self.log.newest()).is_err() {
                     tracing::debug!("nobody waits for the log");
+                }
+            }
+            ForwarderMessage::Waits(reply) => {
+                if reply.send(self.held()).is_err() {
+                    tracing::debug!("nobody waits for what waits");
                 }
             }
             ForwarderMessage::Inspect(reply) => {

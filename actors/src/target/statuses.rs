@@ -165,12 +165,6 @@ pub struct Retries {
     pub client_errors: bool,
 }
 
-impl Default for Retries {
-    fn default() -> Self {
-        Self { again: Statuses::default(), never: Statuses::default(), client_errors: true }
-    }
-}
-
 impl Retries {
     /// As configured.
     pub fn new(settings: &RetrySettings, client_errors: bool) -> Self {

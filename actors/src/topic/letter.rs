@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::subscription::Attempt;
 use super::subscription::waiting::shortened;
-use super::{Fallback, Feedback, OUTCOMES, Subscriber, first_place};
+use super::{Fallback, Feedback, OUTCOMES, Subscriber, first_place, keys};
 use crate::clock::Wall;
 use crate::event::{Event, Str};
-use crate::log::{Op, Record, TopicId};
+use crate::log::{EventLog, Op, Record, Table, TopicId};
 use crate::trigger::run::MAX_HOPS;
 
 /// Who gave a delivery up, and after what.
@@ -24,12 +24,47 @@ pub struct Given<'a> {
     pub cause: &'a str,
     /// The failed attempts.
     pub failures: &'a [Attempt],
+    /// What made the event, with its versions.
+    pub made: Option<&'a str>,
 }
 
 impl<'a> Given<'a> {
     /// By a subscriber.
     pub fn new(by: &'a Subscriber, attempts: u32, cause: &'a str, failures: &'a [Attempt]) -> Self {
-        Self { by: &by.name, version: by.version, attempts, cause, failures }
+        Self { by: &by.name, version: by.version, attempts, cause, failures, made: None }
+    }
+
+    /// The same of an event whose maker is known.
+    pub fn made(self, made: Option<&'a str>) -> Self {
+        Self { made, ..self }
+    }
+}
+
+/// What made events from a time on: a trigger and the functions that it may run, with their versions.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Made {
+    /// The first moment.
+    pub since: Wall,
+    /// `big-push@0123456789abcdef, total@…`.
+    pub by: Str,
+}
+
+impl Made {
+    /// The stored versions of a trigger, the oldest first; none where they cannot be read, since a letter says it without them.
+    pub fn read(stored: &[u8]) -> Vec<Self> {
+        serde_json::from_slice(stored).unwrap_or_default()
+    }
+
+    /// What made an event that lies in the outbox of a target: by its time, so an event of a version that is not kept any
+    /// more has none.
+    pub fn of(log: &dyn EventLog, event: &Event) -> Option<Str> {
+        let trigger = event.source.strip_prefix("/triggers/")?;
+        let stored = log.get(Table::State, &keys::versions(trigger)).ok().flatten()?;
+        Self::at(Self::read(&stored), event.time)
+    }
+
+    fn at(made: Vec<Self>, time: Wall) -> Option<Str> {
+        made.into_iter().rev().find(|one| one.since <= time).map(|one| one.by)
     }
 }
 
@@ -45,8 +80,12 @@ pub fn dead_letter(record: &Record, given: &Given<'_>) -> Event {
         ("deadversion", format!("{:016x}", given.version)),
         ("deadcause", given.cause.chars().take(1_000).collect()),
         ("deadlog", serde_json::to_string(&shortened(given.failures)).unwrap_or_default()),
+        ("deadmade", given.made.unwrap_or_default().to_owned()),
     ] {
         event.extensions.retain(|(n, _)| &**n != name);
+        if name == "deadmade" && value.is_empty() {
+            continue;
+        }
         event.extensions.push((name.into(), value.into()));
     }
     event
@@ -105,6 +144,8 @@ pub struct Undecided {
     pub subscription: Str,
     /// The target's version.
     pub version: u64,
+    /// The trigger and its functions, with their versions.
+    pub made: Str,
     /// The topic of its dead letters.
     pub dead_letter: TopicId,
     /// The target that gets it instead.
@@ -125,11 +166,26 @@ impl Undecided {
             Some(fallback) => (fallback.topic, fallback.event(&seen.event)),
             None => {
                 let failures = [Attempt { attempt: 1, at: now, cause: why.into(), ran: None }];
-                let by = &self.subscription;
-                let given = Given { by, version: self.version, attempts: 1, cause: why, failures: &failures };
+                let (by, made) = (&self.subscription, Some(&*self.made));
+                let given = Given { by, version: self.version, attempts: 1, cause: why, failures: &failures, made };
                 (self.dead_letter, dead_letter(&seen, &given))
             }
         };
         (Op::Append { topic, event: Box::new(event), dedupe: None }, told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_made_an_event_is_found_by_its_time() {
+        let made = |since: i64, by: &str| Made { since: Wall(since), by: by.into() };
+        let all = vec![made(10, "t@1"), made(20, "t@2")];
+        let at = |time| Made::at(all.clone(), Wall(time));
+        assert_eq!((at(9), at(10), at(19), at(25)), (None, Some("t@1".into()), Some("t@1".into()), Some("t@2".into())));
+        assert_eq!(Made::read(b"other"), []);
+        assert_eq!(Made::read(br#"[{"since":10,"by":"t@1"}]"#), [made(10, "t@1")]);
     }
 }

@@ -18,6 +18,7 @@ use crate::supervision::failure::Failure;
 use crate::supervision::strategy::RestartStrategy;
 
 pub(super) mod waiting;
+pub mod waits;
 
 use waiting::told;
 pub use waiting::{Attempt, Waiting};

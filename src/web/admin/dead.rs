@@ -84,6 +84,8 @@ struct Letter {
     cause: Option<String>,
     /// Of the trigger or target that failed.
     version: Option<String>,
+    /// Of a target: the trigger that made the event, and the functions that it may run, with their versions.
+    made_by: Option<String>,
     edited: Option<String>,
     /// The attempts, within 48 KiB: `attempt`, `at`, `cause`, and of a trigger the functions that `ran` with their versions.
     failures: Option<Value>,
@@ -106,6 +108,7 @@ fn letter(record: &Record) -> serde_json::Result<Letter> {
         attempts: number("deadattempts"),
         cause: text("deadcause"),
         version: text("deadversion"),
+        made_by: text("deadmade"),
         edited: text("deadedited"),
         failures: text("deadlog").and_then(|log| serde_json::from_str::<Value>(&log).ok()).map(|mut log| {
             let mut before = Value::Null;

@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn verdict_of(status: u16, wish: &str, client_errors: bool) -> Option<Verdict> {
-        verdict_by(status, wish, &Retries { client_errors, ..Retries::default() })
+        verdict_by(status, wish, &Retries::new(&crate::target::RetrySettings::default(), client_errors))
     }
 
     fn verdict_by(status: u16, wish: &str, retries: &Retries) -> Option<Verdict> {

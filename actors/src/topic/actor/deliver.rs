@@ -70,6 +70,7 @@ impl Topic {
             while let Some(items) = self.collect(at, now, until) {
                 let served = &mut self.served[at];
                 let behind = served.state.held() > 0;
+                let count = items.len() as u64;
                 let message = Deliveries {
                     topic: self.spec.handle.name.clone(),
                     reply_to: self.spec.handle.front.clone(),
@@ -77,7 +78,10 @@ impl Topic {
                     behind,
                 };
                 match served.spec.to.try_send(message) {
-                    Ok(()) => served.hurried = behind,
+                    Ok(()) => {
+                        served.attempts += count;
+                        served.hurried = behind;
+                    }
                     Err(SendError::Full(message) | SendError::Closed(message)) => {
                         // Offered again when something is settled, or when the subscriber has been restarted.
                         for item in message.items {

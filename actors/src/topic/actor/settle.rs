@@ -2,7 +2,7 @@
 
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
-use super::super::letter::{self, Given, Outcome};
+use super::super::letter::{self, Given, Made, Outcome};
 use super::super::subscription::{Effect, Verdict};
 use super::super::{Act, Settlement, Subscriber, TopicHandle, keys};
 use super::{READ_BYTES, Topic};
@@ -100,7 +100,9 @@ impl Topic {
                         continue;
                     }
                     if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
-                        let given = Given::new(&served.spec, attempts, &cause, &failures);
+                        let made = served.spec.name.starts_with("target.");
+                        let made = made.then(|| Made::of(&**stored_log, &record.event)).flatten();
+                        let given = Given::new(&served.spec, attempts, &cause, &failures).made(made.as_deref());
                         let event = Box::new(letter::dead_letter(&record, &given));
                         ops.push(Op::Append { topic: to, event, dedupe: None });
                     }
