@@ -277,7 +277,10 @@ impl System {
         if replaces {
             self.remove(&path).await?;
         }
-        self.note_version(&definition, all).await?;
+        if let Err(error) = self.note_version(&definition, all).await {
+            // A letter can do without; what is put in place already cannot be left half done for it.
+            tracing::warn!(trigger = %name, %error, "the version of the trigger could not be stored");
+        }
         let enabled = Arc::new(AtomicBool::new(self.switched("trigger", &name, definition.enabled)?));
         let counts = read(&inner.running).triggers.get(&name).map_or_else(Arc::default, |t| t.counts.clone());
         let subscription = trigger::subscription_name(&name);

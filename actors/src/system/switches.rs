@@ -1,5 +1,6 @@
 //! How triggers and targets stand, and what a person can change while they run: switches and priorities, which are stored.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
@@ -61,8 +62,11 @@ impl System {
     /// The supervisor has ended.
     pub async fn triggers(&self) -> Result<Vec<TriggerStatus>, Error> {
         let nodes = self.0.supervisor.send(Snapshot).await.map_err(|_| Error::Gone("the supervisor ended"))?;
-        let node = |name: &str| nodes.iter().find(|node| node.path.strip_prefix("/triggers/") == Some(name));
-        Ok(read(&self.0.running).triggers.iter().map(|(name, entry)| trigger_status(entry, node(name))).collect())
+        let nodes: HashMap<&str, &Node> =
+            nodes.iter().filter_map(|node| Some((node.path.strip_prefix("/triggers/")?, node))).collect();
+        let running = read(&self.0.running);
+        let status = |(name, entry): (&Str, _)| trigger_status(entry, nodes.get(&**name).copied());
+        Ok(running.triggers.iter().map(status).collect())
     }
 
     /// The triggers that are switched off.

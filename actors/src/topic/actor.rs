@@ -363,8 +363,7 @@ impl Topic {
         // One that cannot be read counts as if nothing was settled: better an alert too many.
         let stored = self.spec.log.get(Table::State, &keys::settled(self.spec.handle.id)).ok().flatten();
         let settled = stored.as_deref().and_then(Cursor::decode).unwrap_or_default();
-        let open = (from.max(settled.floor() + 1)..below).filter(|seq| !settled.is_handled(*seq));
-        open.count() as u64
+        settled.open(from..below)
     }
 
     fn trim(&mut self, below: Seq, ctx: &mut Context<Self>) {

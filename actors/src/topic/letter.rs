@@ -1,8 +1,6 @@
 //! What is written when a delivery is given up, and what is told of deliveries: by the topic whose subscription has settled it,
 //! and by a trigger whose result a target cannot even be asked about.
 
-use std::sync::Arc;
-
 use super::subscription::Attempt;
 use super::subscription::waiting::shortened;
 use super::{Fallback, Feedback, OUTCOMES, Subscriber, first_place, keys};
@@ -158,7 +156,7 @@ impl Undecided {
     /// The writes for a result that the target sees like this; `record` is what led to it.
     pub fn ops(&self, record: &Record, seen: Event, why: &str, now: Wall) -> (Op, Option<Op>) {
         let (topic, seq) = first_place(record);
-        let seen = Arc::new(Record::new(topic.into(), record.topic_id, seq, now, seen));
+        let seen = Record::new(topic.into(), record.topic_id, seq, now, seen);
         let what = if self.fallback.is_some() { "fell-back" } else { "dead-lettered" };
         let outcome = Outcome { what, attempt: 1, cause: Some(why), next: None };
         let told = self.feedback.as_ref().and_then(|to| outcome.told(&self.subscription, to, &seen, now));

@@ -98,15 +98,15 @@ impl Subscription {
             held.sort_unstable();
             first.extend(held.into_iter().take(most).map(|seq| untried(seq, Hold::KeyOrder)));
         }
-        let new = stopped.unwrap_or_else(|| {
-            if strict && !(self.in_flight.is_empty() && self.waiting.is_empty() && self.ready.is_empty()) {
-                Hold::StrictOrder
-            } else if self.waiting.len() >= self.settings.max_waiting || self.held >= MAX_HELD {
-                Hold::Backlog
-            } else {
-                busy
-            }
-        });
+        let new = if let Some(stopped) = stopped {
+            stopped
+        } else if strict && !(self.in_flight.is_empty() && self.waiting.is_empty() && self.ready.is_empty()) {
+            Hold::StrictOrder
+        } else if self.waiting.len() >= self.settings.max_waiting || self.held >= MAX_HELD {
+            Hold::Backlog
+        } else {
+            busy
+        };
         let unoffered = self.next.max(self.cursor.floor() + 1)..end;
         let count = unoffered.end.saturating_sub(unoffered.start);
         first.extend(unoffered.take(most).map(|seq| untried(seq, new)));
