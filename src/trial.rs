@@ -24,7 +24,7 @@ use hexafn_actors::system::topic_of;
 use hexafn_actors::target::{Delivery, Preview};
 use hexafn_actors::topic::pattern::{self, Pattern};
 use hexafn_actors::trigger::dry::runner;
-use hexafn_actors::trigger::run::{End, Runner};
+use hexafn_actors::trigger::run::{End, Output, Runner};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -350,12 +350,15 @@ impl<'d> Bench<'d> {
                     self.results.insert((name.clone(), record.event.id.clone()), None);
                     ("dropped", None)
                 }
-                End::Fired { output, to, emitted } => {
+                End::Fired { output, to, failed, emitted } => {
                     let result = output.as_ref().map(|output| output.data.clone());
                     self.results.insert((name.clone(), record.event.id.clone()), result);
                     for (index, output) in to.iter().filter_map(|index| Some((*index, output.as_ref()?))) {
                         let place = &runner.outputs[index];
                         self.forward(&place.target, &place.topic_name, &place.event(output));
+                    }
+                    for (index, why) in failed {
+                        self.undecided(&runner.outputs[index], output.as_deref(), &why);
                     }
                     for emission in emitted {
                         self.put(emission.topic, *emission.event);
@@ -372,6 +375,16 @@ impl<'d> Bench<'d> {
             self.seen.triggers.entry(name).or_default().push(Outcome { name: outcome, why });
             return;
         }
+    }
+
+    /// A result that a target's own condition fails on: given up.
+    fn undecided(&mut self, place: &Output, output: Option<&Event>, why: &str) {
+        let Some(output) = output else { return };
+        let event = place.event(output);
+        let record = Arc::new(Record::new(place.topic_name.clone(), TopicId(0), 0, self.now, event));
+        let (preview, end) = (Err(why.to_owned()), DeliveryEnd::Dead);
+        let delivered = Delivered { record, preview, attempts: 1, end };
+        self.seen.targets.entry(place.target.clone()).or_default().push(delivered);
     }
 
     fn forward(&mut self, target: &Str, topic: &Str, output: &Event) {

@@ -136,5 +136,9 @@ mod topics;
 mod triggers;
 #[path = "it/types.rs"]
 mod types;
+#[path = "it/undecided.rs"]
+mod undecided;
+#[path = "it/waits.rs"]
+mod waits;
 #[path = "it/websocket.rs"]
 mod websocket;

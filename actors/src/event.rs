@@ -141,6 +141,8 @@ pub struct Event {
     pub key: Option<Str>,
     /// How many triggers led to this event; 16 is the end (a cycle).
     pub hops: u8,
+    /// Whether it tells what became of a delivery, or was made from such an event: of its own deliveries nothing is told.
+    pub told: bool,
     /// The trace it belongs to.
     pub trace: TraceContext,
     /// The data, as received.
@@ -165,6 +167,11 @@ pub enum DecodeError {
 /// The version byte of the stored form.
 const FORMAT: u8 = 1;
 
+/// The part of the byte of `hops` that counts: what passed [`MAX_HOPS`](crate::trigger::run::MAX_HOPS) goes no further.
+const HOPS: u8 = 0x7f;
+/// The part of that byte that says [`Event::told`].
+const TOLD: u8 = 0x80;
+
 /// Data of events was held against the limits of its door, or a function of hexaFn made it, which has limits of its own.
 pub(crate) const STORED: Limits = Limits { depth: Limits::MAX_DEPTH, keys: u32::MAX, bytes: Limits::MAX_BYTES };
 
@@ -182,6 +189,7 @@ impl Event {
             headers: Vec::new(),
             key: None,
             hops: 0,
+            told: false,
             trace: TraceContext::new(),
             data,
             doc: OnceLock::new(),
@@ -208,6 +216,7 @@ impl Event {
             time: now,
             content_type,
             hops: self.hops.saturating_add(1),
+            told: self.told,
             trace: self.trace.child(),
             data,
             doc: OnceLock::new(),
@@ -258,7 +267,7 @@ impl Event {
         for text in [&self.subject, &self.content_type, &self.key] {
             put_option(out, text.as_deref());
         }
-        out.put_u8(self.hops);
+        out.put_u8(self.hops.min(HOPS) | if self.told { TOLD } else { 0 });
         put_bytes(out, self.trace.trace_id.as_bytes());
         put_bytes(out, self.trace.span_id.as_bytes());
         out.put_u8(self.trace.flags);
@@ -298,7 +307,8 @@ impl Event {
         let subject = get_option(b, like.and_then(|e| e.subject.as_ref()))?;
         let content_type = get_option(b, like.and_then(|e| e.content_type.as_ref()))?;
         let key = get_option(b, like.and_then(|e| e.key.as_ref()))?;
-        let hops = get_u8(b)?;
+        let passed = get_u8(b)?;
+        let (hops, told) = (passed & HOPS, passed & TOLD != 0);
         let trace = TraceContext {
             trace_id: get_str(b, None)?,
             span_id: get_str(b, None)?,
@@ -320,6 +330,7 @@ impl Event {
             headers,
             key,
             hops,
+            told,
             trace,
             data,
             doc: OnceLock::new(),
@@ -433,6 +444,7 @@ mod tests {
             time: Wall(7),
             key: Some("k".into()),
             hops: 3,
+            told: false,
             extensions: vec![("ext".into(), "1".into())],
             headers: vec![("x-a".into(), "b".into())],
             trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap(),
@@ -461,6 +473,12 @@ mod tests {
                       7b2261223a317d"
             .replace(' ', "");
         assert_eq!(hex::encode(&out), golden);
+        let mut marked = Vec::new();
+        Event { told: true, ..sample() }.encode(&mut marked);
+        let changed: Vec<_> = out.iter().zip(&marked).filter(|(a, b)| a != b).collect();
+        assert_eq!(changed, [(&3, &0x83)], "the mark is one bit");
+        let back = Event::decode(&marked.into()).unwrap();
+        assert_eq!((back.hops, back.told), (3, true));
     }
 
     #[test]

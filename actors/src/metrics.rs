@@ -67,6 +67,8 @@ pub struct Metrics {
     pub subscription_waiting: IntGaugeVec,
     /// Dead letters written per subscription.
     pub dead_letters: IntCounterVec,
+    /// Letters that retention removed before anybody settled them, per subscription.
+    pub dead_letters_removed: IntCounterVec,
     /// Bytes that the bodies of open requests hold.
     pub request_bodies: IntGauge,
     /// Live viewers over WebSocket.
@@ -203,6 +205,11 @@ impl Metrics {
                 &["subscription", "topic"],
             ),
             dead_letters: counter("hexafn_dead_letters_total", "Dead letters written.", &["subscription"]),
+            dead_letters_removed: counter(
+                "hexafn_dead_letters_removed_total",
+                "Dead letters that retention removed before anybody settled them.",
+                &["subscription"],
+            ),
             request_bodies: register(
                 &r,
                 IntGauge::new("hexafn_request_body_bytes", "Bytes that the bodies of open requests hold."),

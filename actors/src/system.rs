@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-use crate::clock::Wall;
+use crate::clock::{Tick, Wall};
 use crate::definitions::{Definitions, TargetDefinition, TriggerDefinition};
 use crate::event::{Event, Str};
 use crate::log::journal::{Barrier, Journal, JournalOptions, JournalParts, Sinks};
@@ -49,6 +49,9 @@ pub mod probe;
 mod pulls;
 mod removal;
 mod switches;
+mod undecided;
+mod versions;
+mod waits;
 
 pub use apply::{Applied, chains_of, functions_of, outbox_of, topic_of};
 pub use switches::TriggerStatus;
@@ -391,6 +394,7 @@ impl System {
         let data = serde_json::json!({ "subject": subject, "message": message, "at": Wall::now().rfc3339() });
         let mut event = Event::new("/hexafn", kind.to_owned(), data.to_string().into());
         event.subject = Some(subject.into());
+        event.told = topic == OUTCOMES;
         let published = match self.0.cast.ensure(topic).await {
             Ok(topic) => self.publish(&topic, event).await.map(drop),
             Err(error) => Err(error.into()),
@@ -409,9 +413,11 @@ impl System {
         let task = actix_rt::spawn(async move {
             let weigh = async {
                 let mut interval = tokio::time::interval(Duration::from_secs(1));
+                let mut removals = LostLetters::default();
                 loop {
                     interval.tick().await;
                     system.weigh();
+                    removals.tell(&system, Tick::now()).await;
                 }
             };
             tokio::select! {
@@ -442,6 +448,35 @@ impl System {
         }
         let drained = self.0.supervisor.send(Shutdown { order, rest: Duration::from_secs(1) }).await;
         drained.map(|d| d.forced).unwrap_or_default()
+    }
+}
+
+/// How often it is told of a subscription that retention removes its letters.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// Letters that retention removed, until they are told.
+#[derive(Default)]
+struct LostLetters(BTreeMap<Str, (u64, Option<Tick>)>);
+
+impl LostLetters {
+    /// Raises an alert for each subscription, the first at once, and then one a minute.
+    async fn tell(&mut self, system: &System, now: Tick) {
+        for (subscription, count) in system.cast().take_removed_letters() {
+            self.0.entry(subscription).or_default().0 += count;
+        }
+        for (subscription, (count, told)) in &mut self.0 {
+            if *count == 0 || told.is_some_and(|at| now.since(at) < TELL_AGAIN) {
+                continue;
+            }
+            let message = format!(
+                "retention removed {count} dead letters that nobody had settled; settle letters (`hexafn dlq list \
+                 {subscription}`), or let `[[topic]]` of `{}` keep more",
+                dead::dead_topic_of(subscription)
+            );
+            tracing::warn!(%subscription, count, "retention removed dead letters");
+            system.alert("letters.removed", subscription, &message).await;
+            (*count, *told) = (0, Some(now));
+        }
     }
 }
 

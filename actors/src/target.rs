@@ -34,6 +34,7 @@ pub mod redact;
 pub mod s3;
 pub mod settings;
 pub mod smtp;
+pub mod statuses;
 pub mod stdout;
 pub mod template;
 pub mod units;

@@ -15,12 +15,14 @@ use crate::log::{Op, Ops, Published, Record, Seq, TopicId};
 use crate::supervision::front::Front;
 use crate::target::redact::Redactor;
 use pattern::Pattern;
+use subscription::waits::Hold;
 use subscription::{Settings, Verdict};
 
 pub mod actor;
 pub mod cast;
 pub mod cursor;
 pub mod keys;
+pub mod letter;
 pub mod pattern;
 pub mod subscription;
 pub mod tail;
@@ -155,6 +157,13 @@ pub fn first_place(record: &Record) -> (&str, Seq) {
     place.unwrap_or((&record.topic, record.seq))
 }
 
+impl Fallback {
+    /// An event as it sees it.
+    pub fn event(&self, event: &Event) -> Event {
+        self.redact.as_ref().map_or_else(|| event.clone(), |redactor| redactor.redact(event))
+    }
+}
+
 impl Subscriber {
     /// Whether it gets the records of a topic.
     pub fn serves(&self, topic: &str) -> bool {
@@ -181,6 +190,9 @@ pub struct Deliveries {
     pub reply_to: Front<TopicMessage>,
     /// The records, oldest first.
     pub items: Vec<Delivery>,
+    /// Others wait for the turn of their key, behind these or what was handed over before: who collects many must not wait for
+    /// more.
+    pub behind: bool,
 }
 
 /// What became of one delivery, and what to write in the same commit.
@@ -256,11 +268,15 @@ pub struct SubscriptionStatus {
     pub in_flight: usize,
     /// Deliveries that wait for another attempt.
     pub waiting: usize,
-    /// Delivered so far, since the start.
+    /// Handed to the subscriber since the start: each attempt counts.
+    pub attempts: u64,
+    /// Handled well since the start.
     pub delivered: u64,
     /// Dead letters so far, since the start.
     pub dead_lettered: u64,
-    /// The first of those that wait.
+    /// All that wait, for another attempt or anything else, but for what an attempt is being made with.
+    pub waits: u64,
+    /// The first 20 of those that wait.
     pub next_attempts: Vec<WaitingStatus>,
 }
 
@@ -271,11 +287,27 @@ pub struct WaitingStatus {
     pub seq: Seq,
     /// Attempts so far.
     pub attempts: u32,
-    /// When the next is due.
-    pub due: String,
+    /// When it is looked at next, where that is known.
+    pub due: Option<String>,
+    /// What it waits for.
+    pub reason: Hold,
     /// Why the last failed.
-    pub cause: Str,
+    pub cause: Option<Str>,
+    /// The same as `due`, to compare.
+    #[serde(skip)]
+    pub next: Option<Wall>,
 }
+
+impl WaitingStatus {
+    /// What waits for something else until then.
+    pub fn held(mut self, reason: Hold, next: Option<Wall>) -> Self {
+        (self.reason, self.next, self.due) = (reason, next, next.map(Wall::rfc3339));
+        self
+    }
+}
+
+/// Events of a subscription that are shown of those that wait.
+pub const SHOWN_WAITS: usize = 20;
 
 /// The state of a topic.
 #[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::{Tick, Wall};
-use crate::event::Str;
+use crate::event::{Event, Str};
 use crate::function::Execution;
 use crate::log::{Ops, Record};
 use crate::metrics::TriggerMetrics;
@@ -74,6 +74,8 @@ pub struct TriggerSpec {
     pub store: Arc<Store>,
     /// The record that is being worked on, plus one: outlives the actor, so that its successor knows the culprit.
     pub working: Arc<AtomicU64>,
+    /// Counts the dead letters of targets whose condition fails.
+    pub dead_letters: prometheus::IntCounterVec,
     /// Where the runs of functions are told.
     pub executions: Option<Feedback>,
 }
@@ -175,7 +177,7 @@ impl Trigger {
                 self.well();
                 (Verdict::Ack, Ops::new())
             }
-            End::Fired { output, to, emitted } => {
+            End::Fired { output, to, failed, emitted } => {
                 self.spec.metrics.fired.inc();
                 self.spec.counts.fired.fetch_add(1, Ordering::Relaxed);
                 answer(&|| output.as_ref().map_or(Answer::Nothing, |output| Answer::Output(output.data.clone())));
@@ -192,7 +194,11 @@ impl Trigger {
                     steps.push(step.with(Detail::Text(emission.topic.clone())));
                 }
                 self.well();
-                (Verdict::Ack, self.spec.runner.ops(output.as_deref(), &to, emitted))
+                let mut ops = self.spec.runner.ops(output.as_deref(), &to, emitted);
+                if let Some(output) = output.filter(|_| !failed.is_empty()) {
+                    self.undecided(record, &output, &failed, now, (&mut ops, steps));
+                }
+                (Verdict::Ack, ops)
             }
             End::Failed { message, permanent } => {
                 self.spec.metrics.failed.inc();
@@ -205,6 +211,31 @@ impl Trigger {
             }
         };
         Settlement { seq: record.seq, attempt, verdict, ops, told }
+    }
+
+    /// What becomes of a result for targets whose own condition fails on it: it is given up for them alone.
+    fn undecided(
+        &self,
+        record: &Record,
+        output: &Event,
+        failed: &[(usize, Str)],
+        now: Wall,
+        (ops, steps): (&mut Ops, &mut Vec<Step>),
+    ) {
+        for (index, why) in failed {
+            let target = &self.spec.runner.outputs[*index];
+            tracing::warn!(trigger = %self.spec.runner.definition.name, to = %target.target, event_id = %output.id,
+                trace_id = %output.trace.trace_id, %why, "given up for this target");
+            let step = Step::ended(output, Stage::Attempted, target.target.clone(), Duration::ZERO);
+            steps.push(step.failed(Detail::Attempt(1, why.clone())));
+            let Some(undecided) = &target.undecided else { continue };
+            if undecided.fallback.is_none() {
+                self.spec.dead_letters.with_label_values(&[&*undecided.subscription]).inc();
+            }
+            let (op, told) = undecided.ops(record, target.event(output), why, now);
+            ops.push(op);
+            ops.extend(told);
+        }
     }
 
     fn well(&mut self) {

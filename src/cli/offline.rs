@@ -141,6 +141,9 @@ pub fn simulate(args: Simulate, output: Output) -> Done {
         if !run.not_to.is_empty() {
             say(format!("  not to    {} (their own `when` does not hold)", run.not_to.join(", ")));
         }
+        for failed in run.undecided {
+            say(format!("  dead      {}: {}", failed.target, table::plain(&failed.error)));
+        }
     }
     Ok(())
 }

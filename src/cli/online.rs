@@ -163,6 +163,7 @@ const SUBSCRIPTION: Columns<'static> = &[
     ("LAG", "lag"),
     ("IN FLIGHT", "in_flight"),
     ("WAITING", "waiting"),
+    ("ATTEMPTS", "attempts"),
     ("DELIVERED", "delivered"),
     ("DEAD", "dead_lettered"),
     ("PAUSED", "paused"),
@@ -220,7 +221,7 @@ pub fn topic(client: &Client, topic: Topic) -> Done {
 pub enum Sub {
     /// List subscriptions with their lag.
     Ls,
-    /// One subscription, and what waits for another attempt.
+    /// One subscription, and what waits, and for what.
     Show {
         /// The subscription.
         name: String,
@@ -306,8 +307,13 @@ pub fn sub(client: &Client, sub: Sub) -> Done {
                 for row in value.as_array().into_iter().flatten() {
                     let waiting = &row["next_attempts"];
                     if waiting.as_array().is_some_and(|w| !w.is_empty()) {
-                        let columns: Columns<'_> =
-                            &[("SEQ", "seq"), ("ATTEMPTS", "attempts"), ("NEXT", "due"), ("CAUSE", "cause")];
+                        let columns: Columns<'_> = &[
+                            ("SEQ", "seq"),
+                            ("ATTEMPTS", "attempts"),
+                            ("WAITS FOR", "reason"),
+                            ("NEXT", "due"),
+                            ("CAUSE", "cause"),
+                        ];
                         rows(client, waiting, columns)?;
                     }
                 }
@@ -378,6 +384,7 @@ pub fn trigger(client: &Client, trigger: Trigger) -> Done {
                 ("TO", "to"),
                 ("PRIORITY", "priority"),
                 ("ENABLED", "enabled"),
+                ("STATE", "state"),
                 ("FIRED", "fired"),
                 ("SKIPPED", "skipped"),
                 ("FAILED", "failed"),
@@ -530,6 +537,8 @@ pub fn actors(client: &Client, actors: Actors) -> Done {
         ("RESTARTS", "restarts"),
         ("FAILURES", "failures_total"),
         ("MAILBOX", "mailbox.depth"),
+        ("WAITS", "observed.waits"),
+        ("FOR", "observed.reason"),
         ("THREAD", "thread"),
         ("LAST FAILURE", "last_failure.message"),
     ];

@@ -91,7 +91,7 @@ pub fn pattern(kind: &str) -> Option<String> {
 /// Why a name cannot be used.
 pub(crate) fn check(kind: &str, name: &str) -> Result<(), String> {
     if kind == "topic" {
-        return hexafn_actors::topic::pattern::check_name(name).map_err(|e| e.to_string());
+        return hexafn_actors::topic::pattern::check_settable(name).map_err(|e| e.to_string());
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if name.is_empty() {

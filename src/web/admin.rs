@@ -1,7 +1,7 @@
 //! `/admin/…`: everything that can be seen and done, as JSON; errors are problem details. The CLI calls the same.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hexafn_actors::supervision::{Control, Snapshot, Verb};
+use hexafn_actors::supervision::{Control, Verb};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -41,9 +41,7 @@ async fn openapi(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
 
 async fn actors(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "actors", "read", "*")?;
-    let nodes = app.system.supervisor().send(Snapshot).await;
-    let nodes = nodes.map_err(|_| Problem::new(503, "supervisor-gone", "the supervisor has ended"))?;
-    Ok(HttpResponse::Ok().json(nodes))
+    Ok(HttpResponse::Ok().json(app.system.nodes().await?))
 }
 
 /// What is to be done to a node of the tree.

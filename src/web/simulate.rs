@@ -59,7 +59,7 @@ pub async fn simulate(
     let record = trial.record().map_err(|e| Problem::new(400, e.code(), e.to_string()))?;
     let system = app.system.clone();
     let runs = web::block(move || {
-        let off: Vec<_> = system.triggers().into_iter().filter(|t| !t.enabled).map(|t| t.name).collect();
+        let off = system.disabled_triggers();
         dry_run(&system.definitions(), &record, |t| off.contains(&t.name))
     });
     let runs = runs.await.map_err(|e| Problem::new(500, "thread", e.to_string()))?;

@@ -184,7 +184,7 @@ async fn the_lag_counts_what_is_not_tried_or_is_being_tried_and_not_what_is_sett
     say(&mut live, json!({ "ack": ["plain/2/1", "plain/3/1", "plain/4/1"] })).await;
     let row = eventually("three settled", async || {
         let row = subscription(&service, "billing").await;
-        (row["in_flight"] == 1 && row["delivered"] == 4, row)
+        (row["in_flight"] == 1 && row["attempts"] == 4, row)
     })
     .await;
     assert_eq!(row["lag"], 1, "the first is open, and nothing else: {row}");

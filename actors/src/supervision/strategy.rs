@@ -239,7 +239,7 @@ pub struct RawStrategy {
 }
 
 /// Either `base`, `factor`, `max`, `jitter`, or `delays`, `jitter_low`, `jitter_high`.
-#[derive(Debug, Clone, PartialEq, Default, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawBackoff {
     /// The first wait.
@@ -367,7 +367,11 @@ impl RawStrategy {
 }
 
 impl RawBackoff {
-    fn over(&self, base: Backoff) -> Result<Backoff, Error> {
+    /// Lays what is written over `base` and checks the whole.
+    ///
+    /// # Errors
+    /// The first field that cannot be meant, with what to write instead.
+    pub fn over(&self, base: Backoff) -> Result<Backoff, Error> {
         let scheduled = self.delays.is_some() || self.jitter_low.is_some() || self.jitter_high.is_some();
         let exponential = self.base.is_some() || self.factor.is_some() || self.max.is_some() || self.jitter.is_some();
         let mixed = scheduled && exponential;

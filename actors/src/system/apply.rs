@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::dead::dead_topic_of;
 use super::switches::switch_op;
+use super::versions::made_by;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
 use crate::clock::Wall;
 use crate::definitions::{
@@ -22,7 +23,7 @@ use crate::supervision::{ChildSpec, ControlError, HANG_AFTER, Place, Remove, Spa
 use crate::target::forwarder::{self, Forwarder, ForwarderSpec};
 use crate::topic::cast::{self, slot};
 use crate::topic::pattern::Pattern;
-use crate::topic::{DeliverFrom, Fallback, Feedback, Limit, OUTCOMES, Subscriber, subscription};
+use crate::topic::{DeliverFrom, Feedback, Limit, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::told::EXECUTIONS;
 use crate::trigger::{self, Trigger, TriggerSpec};
@@ -39,6 +40,9 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// Left alone.
     pub unchanged: usize,
+    /// Events that wait for targets which are not defined any more, and what can be done about them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
 }
 
 impl System {
@@ -109,6 +113,10 @@ impl System {
         }
         self.apply_timers(&definitions, &mut applied).await?;
         self.apply_pulls(&definitions, &mut applied).await?;
+        applied.left = self.left(&definitions);
+        for left in &applied.left {
+            tracing::warn!("{left}");
+        }
         write(&inner.running).definitions = definitions;
         Ok(applied)
     }
@@ -126,7 +134,7 @@ impl System {
         Ok(())
     }
 
-    async fn feedback(&self, topic: &str, source: String, told: Told) -> Result<Option<Feedback>, Error> {
+    pub(super) async fn feedback(&self, topic: &str, source: String, told: Told) -> Result<Option<Feedback>, Error> {
         if told == Told::Off {
             return Ok(None);
         }
@@ -159,14 +167,7 @@ impl System {
         let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
-        let fallback = match definition.settings.fallback.as_ref().map(|name| (name, all.targets.get(name))) {
-            None => None,
-            Some((name, None)) => return Err(unknown("target", name, all.targets.keys())),
-            Some((name, Some(target))) => {
-                let (topic, redact) = (topic_of_target(target), target.redact.clone());
-                Some(Fallback { target: name.clone(), topic: inner.cast.ensure(&topic).await?.id, redact })
-            }
-        };
+        let fallback = self.fallback(&definition, all).await?;
         let (credit, patience) = pace(&definition.settings, target.mode());
         let settings = subscription::Settings {
             max_in_flight: credit,
@@ -178,6 +179,7 @@ impl System {
             },
             ack_wait: patience,
             retry_budget: definition.settings.retry.budget,
+            collects: matches!(target.mode(), crate::target::Mode::Batch { max_age, .. } if !max_age.is_zero()),
             ordering: match definition.settings.ordering {
                 crate::target::Ordering::None => crate::definitions::Ordering::None,
                 crate::target::Ordering::Key => crate::definitions::Ordering::Key,
@@ -196,6 +198,7 @@ impl System {
             limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,
+            alone: definition.settings.ordering == crate::target::Ordering::Strict,
             enabled: enabled.clone(),
             cast: inner.cast.clone(),
             outbox: outbox.front.clone(),
@@ -274,6 +277,10 @@ impl System {
         if replaces {
             self.remove(&path).await?;
         }
+        if let Err(error) = self.note_version(&definition, all).await {
+            // A letter can do without; what is put in place already cannot be left half done for it.
+            tracing::warn!(trigger = %name, %error, "the version of the trigger could not be stored");
+        }
         let enabled = Arc::new(AtomicBool::new(self.switched("trigger", &name, definition.enabled)?));
         let counts = read(&inner.running).triggers.get(&name).map_or_else(Arc::default, |t| t.counts.clone());
         let subscription = trigger::subscription_name(&name);
@@ -296,6 +303,7 @@ impl System {
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             store: inner.store.clone(),
             working: Arc::new(AtomicU64::new(0)),
+            dead_letters: inner.metrics.dead_letters.clone(),
             executions: self.feedback(EXECUTIONS, path.clone(), all.executions).await?,
         };
         let serves = deliveries.clone();
@@ -362,6 +370,10 @@ impl System {
                 when: target.when.clone(),
                 redact: target.redact.clone(),
                 memory: (durability == crate::definitions::TopicDurability::Memory).then(|| handle.front.clone()),
+                undecided: match &target.when {
+                    Some(_) => Some(self.undecided(target, made_by(&definition, all), all).await?),
+                    None => None,
+                },
             });
         }
         // What functions name in so many words is there before the first event; other topics are made when they are named.
@@ -427,7 +439,8 @@ fn topics_of(all: &Definitions) -> BTreeSet<Str> {
     let mut topics: BTreeSet<Str> = all.topics.keys().cloned().collect();
     for target in all.targets.values() {
         topics.insert(topic_of_target(target));
-        if matches!(target.kind, TargetKind::Outside(_)) {
+        // A topic gives nothing up, but its condition may fail.
+        if matches!(target.kind, TargetKind::Outside(_)) || target.when.is_some() {
             topics.insert(dead_topic_of(&forwarder::subscription_name(&target.name)));
         }
     }
@@ -482,9 +495,12 @@ fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, 
     (credit.max(1), patience)
 }
 
+/// What the names of outboxes begin with.
+pub(super) const OUTBOX: &str = "hexafn.out.";
+
 /// The outbox of a target.
 pub fn outbox_of(target: &str) -> Str {
-    format!("hexafn.out.{target}").into()
+    format!("{OUTBOX}{target}").into()
 }
 
 /// Where what is meant for a target is appended: its topic, or its outbox.
@@ -549,7 +565,8 @@ fn whole_fingerprint(trigger: &TriggerDefinition, all: &Definitions) -> u64 {
         function.fingerprint.hash(&mut hasher);
     }
     for target in trigger.to.iter().filter_map(|name| all.targets.get(name)) {
-        target.fingerprint.hash(&mut hasher);
+        // The fallback gets what a condition fails on.
+        target_fingerprint(target, all).hash(&mut hasher);
     }
     for source in all.sources.values() {
         if let SourceKind::Webhook { settings, .. } = &source.kind {

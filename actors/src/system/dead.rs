@@ -32,8 +32,8 @@ const CHUNK: usize = 256;
 /// Bytes of letters that are shown at a time.
 const PAGE: usize = 8 << 20;
 /// The extension attributes that a dead letter has beyond those of its event.
-const MARKS: [&str; 8] =
-    ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadedited"];
+const MARKS: [&str; 9] =
+    ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadmade", "deadedited"];
 
 /// The letters of a subscription, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -216,7 +216,13 @@ impl System {
         // Also where it goes elsewhere: who misspells a subscription is told what there is.
         self.letters(subscription)?;
         let mut redact = None;
-        let handle = match to {
+        // A target that is a topic has letters where its condition fails, and no subscription of its own.
+        let topic = subscription.strip_prefix("target.").filter(|name| {
+            let running = read(&self.0.running);
+            running.definitions.targets.get(*name).is_some_and(|t| matches!(t.kind, TargetKind::Topic(_)))
+        });
+        let itself = topic.filter(|_| *to == To::Subscription).map(|name| To::Target(name.into()));
+        let handle = match itself.as_ref().unwrap_or(to) {
             To::Subscription => {
                 let served = self.0.cast.subscribers().iter().any(|s| &*s.name == subscription);
                 if !served {

@@ -334,8 +334,11 @@ impl Bench {
 
 /// What is open where the trace holds no step of a trigger: those that pass an event over leave none.
 fn unseen(now: &Now, record: &Record, status: Option<&SubscriptionStatus>, fires: bool) -> Option<String> {
-    if let Some(waiting) = status.and_then(|s| s.next_attempts.iter().find(|w| w.seq == record.seq)) {
-        return Some(format!("tried {} times, again at {}: {}", waiting.attempts, waiting.due, waiting.cause));
+    let waiting = status.and_then(|s| s.next_attempts.iter().find(|w| w.seq == record.seq));
+    if let Some(waiting) = waiting
+        && let (Some(due), Some(cause)) = (&waiting.due, &waiting.cause)
+    {
+        return Some(format!("tried {} times, again at {due}: {cause}", waiting.attempts));
     }
     if status.is_some_and(|s| record.seq > s.ack_floor) {
         return Some("not handled yet".to_owned());

@@ -1,8 +1,8 @@
-//! Removing a topic, unless something uses it.
+//! Removing a topic, unless something uses it; and what targets that were removed leave behind.
 
 use std::collections::BTreeSet;
 
-use super::apply::{functions_of, topic_of, topic_of_target};
+use super::apply::{OUTBOX, functions_of, topic_of, topic_of_target};
 use super::dead::{DEAD, dead_topic_of};
 use super::{Error, System, read};
 use crate::definitions::{Definitions, SourceKind, TargetKind, Told};
@@ -12,6 +12,23 @@ use crate::trigger;
 use crate::trigger::told::EXECUTIONS;
 
 impl System {
+    /// What lies in the outboxes of targets that are not there any more.
+    pub(super) fn left(&self, definitions: &Definitions) -> Vec<String> {
+        let outboxes = self.0.cast.all().into_iter().filter_map(|topic| {
+            let target = topic.name.strip_prefix(OUTBOX).filter(|name| !definitions.targets.contains_key(*name))?;
+            let bounds = self.0.log.bounds(topic.id).ok()?;
+            let events = bounds.next.saturating_sub(bounds.first);
+            (events > 0).then(|| {
+                format!(
+                    "{events} events wait in `{}` for target `{target}`, which is not defined any more: define it again to \
+                     deliver them, or remove them with `hexafn topic rm {} --force`",
+                    topic.name, topic.name
+                )
+            })
+        });
+        outboxes.collect()
+    }
+
     /// Removes a topic with all that is stored of it. One of the same name that comes later begins at sequence 1. What is on
     /// its way there at that moment goes with it.
     ///
@@ -89,7 +106,8 @@ fn users_of(all: &Definitions, topic: &str) -> BTreeSet<String> {
     }
     for target in all.targets.values() {
         let outside = matches!(target.kind, TargetKind::Outside(_));
-        let kept = outside && is_kept_for(&forwarder::subscription_name(&target.name), topic);
+        let kept =
+            (outside || target.when.is_some()) && is_kept_for(&forwarder::subscription_name(&target.name), topic);
         if *topic_of_target(target) == *topic || kept {
             by.insert(format!("target `{}`", target.name));
         }

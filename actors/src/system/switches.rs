@@ -1,5 +1,6 @@
 //! How triggers and targets stand, and what a person can change while they run: switches and priorities, which are stored.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
@@ -10,7 +11,7 @@ use crate::definitions::{On, TargetDefinition, TriggerDefinition};
 use crate::event::Str;
 use crate::log::{Op, Table};
 use crate::supervision::front::Front;
-use crate::supervision::{Control, Verb};
+use crate::supervision::{Control, Node, Snapshot, Verb};
 use crate::target::forwarder::{ForwarderMessage, TargetStatus, subscription_name};
 use crate::topic::{Act, Subscriber};
 use crate::trigger;
@@ -32,6 +33,11 @@ pub struct TriggerStatus {
     pub priority: i32,
     /// Whether it is switched on.
     pub enabled: bool,
+    /// How its actor is: `running`, or `quarantined`, when its events wait until somebody switches it on.
+    pub state: &'static str,
+    /// Why it is not running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Str>,
     /// Fired since the start.
     pub fired: u64,
     /// Passed over since the start.
@@ -51,20 +57,46 @@ impl System {
     }
 
     /// The triggers, by name.
-    pub fn triggers(&self) -> Vec<TriggerStatus> {
-        read(&self.0.running).triggers.values().map(trigger_status).collect()
+    ///
+    /// # Errors
+    /// The supervisor has ended.
+    pub async fn triggers(&self) -> Result<Vec<TriggerStatus>, Error> {
+        let nodes = self.0.supervisor.send(Snapshot).await.map_err(|_| Error::Gone("the supervisor ended"))?;
+        let nodes: HashMap<&str, &Node> =
+            nodes.iter().filter_map(|node| Some((node.path.strip_prefix("/triggers/")?, node))).collect();
+        let running = read(&self.0.running);
+        let status = |(name, entry): (&Str, _)| trigger_status(entry, nodes.get(&**name).copied());
+        Ok(running.triggers.iter().map(status).collect())
+    }
+
+    /// The triggers that are switched off.
+    pub fn disabled_triggers(&self) -> Vec<Str> {
+        let off = |(_, entry): &(&Str, &TriggerEntry)| !entry.enabled.load(Ordering::Relaxed);
+        read(&self.0.running).triggers.iter().filter(off).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn has_trigger(&self, name: &str) -> Result<(), Error> {
+        let running = read(&self.0.running);
+        if running.triggers.contains_key(name) {
+            return Ok(());
+        }
+        Err(unknown("trigger", name, running.triggers.keys()))
     }
 
     /// One trigger.
-    pub fn trigger(&self, name: &str) -> Result<TriggerStatus, Error> {
-        let running = read(&self.0.running);
-        running.triggers.get(name).map(trigger_status).ok_or_else(|| unknown("trigger", name, running.triggers.keys()))
+    ///
+    /// # Errors
+    /// There is none of that name; the supervisor has ended.
+    pub async fn trigger(&self, name: &str) -> Result<TriggerStatus, Error> {
+        self.has_trigger(name)?;
+        let all = self.triggers().await?;
+        all.into_iter().find(|trigger| *trigger.name == *name).ok_or(Error::Gone("the trigger was removed meanwhile"))
     }
 
     /// Changes the order in which a trigger is served; stored, so that it survives a restart, until its definition
     /// changes.
     pub async fn prioritise(&self, name: &str, priority: i32) -> Result<TriggerStatus, Error> {
-        self.trigger(name)?;
+        self.has_trigger(name)?;
         let fingerprint = read(&self.0.running).triggers.get(name).map_or(0, |t| t.definition.fingerprint);
         let mut value = fingerprint.to_be_bytes().to_vec();
         value.extend_from_slice(&priority.to_be_bytes());
@@ -77,7 +109,7 @@ impl System {
         if let Some(entry) = write(&self.0.running).triggers.get_mut(name) {
             entry.priority = priority;
         }
-        self.trigger(name)
+        self.trigger(name).await
     }
 
     pub(super) fn priority_of(&self, definition: &TriggerDefinition) -> Result<i32, Error> {
@@ -93,7 +125,7 @@ impl System {
 
     /// Switches a trigger on or off; stored, so that it survives a restart. On also brings back a quarantined one.
     pub async fn switch_trigger(&self, name: &str, on: bool) -> Result<TriggerStatus, Error> {
-        self.trigger(name)?;
+        self.has_trigger(name)?;
         self.commit([switch_op("trigger", name, on)].into_iter().collect()).await?;
         if let Some(entry) = read(&self.0.running).triggers.get(name) {
             entry.enabled.store(on, Ordering::Relaxed);
@@ -102,7 +134,7 @@ impl System {
             let control = Control { path: format!("/triggers/{name}"), verb: Verb::Reset };
             self.0.supervisor.send(control).await.map_err(|_| Error::Gone("the supervisor ended"))??;
         }
-        self.trigger(name)
+        self.trigger(name).await
     }
 
     /// The targets outside, by name.
@@ -139,8 +171,10 @@ impl System {
     pub async fn switch_target(&self, name: &str, on: bool) -> Result<TargetStatus, Error> {
         let front = self.target_front(name)?;
         self.commit([switch_op("target", name, on)].into_iter().collect()).await?;
-        if let Some(entry) = read(&self.0.running).targets.get(name) {
-            entry.enabled.store(on, Ordering::Relaxed);
+        let was = read(&self.0.running).targets.get(name).map(|entry| entry.enabled.swap(on, Ordering::Relaxed));
+        if was.is_some_and(|was| was != on) {
+            let (kind, why) = if on { ("target.enabled", "by hand") } else { ("target.disabled", "by hand") };
+            self.outcome(kind, name, why).await;
         }
         front.send(ForwarderMessage::Switch(on)).await.map_err(|_| Error::Gone("the forwarder is being restarted"))?;
         self.target(name).await
@@ -178,8 +212,9 @@ fn switch_key(kind: &str, name: &str) -> Vec<u8> {
     format!("switch/{kind}/{name}").into_bytes()
 }
 
-fn trigger_status(entry: &TriggerEntry) -> TriggerStatus {
+fn trigger_status(entry: &TriggerEntry, node: Option<&Node>) -> TriggerStatus {
     let definition = &entry.definition;
+    let ill = node.filter(|node| node.state != "running");
     TriggerStatus {
         name: definition.name.clone(),
         on: match &definition.on {
@@ -192,6 +227,8 @@ fn trigger_status(entry: &TriggerEntry) -> TriggerStatus {
         to: definition.to.clone(),
         priority: entry.priority,
         enabled: entry.enabled.load(Ordering::Relaxed),
+        state: node.map_or("stopped", |node| node.state),
+        why: ill.and_then(|node| node.last_failure.as_ref()).map(|failure| failure.to_string().into()),
         fired: entry.counts.fired.load(Ordering::Relaxed),
         skipped: entry.counts.skipped.load(Ordering::Relaxed),
         failed: entry.counts.failed.load(Ordering::Relaxed),

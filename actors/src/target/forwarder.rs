@@ -38,6 +38,7 @@ use crate::trigger::record;
 const CLOSE: Duration = Duration::from_secs(5);
 
 mod attempt;
+pub mod waits;
 
 use attempt::{Attempts, Batch, Done, Turns, describe};
 
@@ -61,6 +62,8 @@ pub struct ForwarderSpec {
     pub breaker: RestartStrategy,
     /// The most attempts in a time.
     pub rate: Option<super::Rate>,
+    /// In strict order: the next delivery comes when the one before it is settled.
+    pub alone: bool,
     /// Switched by hand or by the receiver, as stored.
     pub enabled: Arc<AtomicBool>,
     /// The registry, told at each start.
@@ -117,6 +120,8 @@ pub enum ForwarderMessage {
     Switch(bool),
     /// Describe the state.
     Inspect(oneshot::Sender<TargetStatus>),
+    /// What it holds, and why no attempt is made with it.
+    Waits(oneshot::Sender<waits::Held>),
     /// The newest attempts, the last first.
     Log(oneshot::Sender<Vec<Attempted>>),
 }
@@ -130,6 +135,8 @@ pub struct Forwarder {
     queue: VecDeque<(Delivery, Tick)>,
     /// The bytes of data in it.
     queued_bytes: usize,
+    /// Others wait behind what is in it, and come only when that is settled.
+    behind: bool,
     /// The bound on attempts in a time.
     rate: Option<Bucket>,
     /// When this looks again at what waits.
@@ -165,6 +172,7 @@ impl Forwarder {
             life,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            behind: false,
             waking: None,
             attempts: Attempts::default(),
             settled: Vec::new(),
@@ -216,22 +224,33 @@ impl Forwarder {
             }
             self.attempts.begin(self.spec.target.clone(), batch, permit, self.life.pulse());
         }
+        if self.queue.is_empty() {
+            self.behind = false;
+        }
     }
 
     /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits
-    /// for others, and no more attempts begin than `rate` allows.
+    /// for others, unless they cannot come before it is settled, and no more attempts begin than `rate` allows.
     fn pace(&mut self, now: Tick) -> Result<(), Duration> {
+        if let Some(wait) = self.waits_for_others(now) {
+            return Err(wait);
+        }
+        self.rate.as_mut().map_or(Ok(()), |rate| rate.take(1, now))
+    }
+
+    /// How long what is there waits for others to make a batch with.
+    fn waits_for_others(&self, now: Tick) -> Option<Duration> {
         if let Mode::Batch { max_records, max_bytes, max_age, .. } = self.spec.target.mode()
             && self.queue.len() < max_records
             && self.queued_bytes < max_bytes
+            && !self.behind
+            && !self.spec.alone
             && let Some((_, since)) = self.queue.front()
         {
             let waited = now.since(*since);
-            if waited < max_age {
-                return Err(max_age - waited);
-            }
+            return (waited < max_age).then(|| max_age - waited);
         }
-        self.rate.as_mut().map_or(Ok(()), |rate| rate.take(1, now))
+        None
     }
 
     /// Looks again after a while; an earlier look that is planned is enough.
@@ -512,6 +531,7 @@ impl Handler<Deliveries> for Forwarder {
         crate::failpoint!("forwarder-panic");
         self.open.entry(deliveries.topic).or_insert(deliveries.reply_to);
         let now = Tick::now();
+        self.behind |= deliveries.behind;
         self.queued_bytes += deliveries.items.iter().map(|delivery| delivery.record.event.data.len()).sum::<usize>();
         self.queue.extend(deliveries.items.into_iter().map(|delivery| (delivery, now)));
         self.advance(ctx);
@@ -543,6 +563,11 @@ impl Handler<ForwarderMessage> for Forwarder {
             ForwarderMessage::Log(reply) => {
                 if reply.send(self.log.newest()).is_err() {
                     tracing::debug!("nobody waits for the log");
+                }
+            }
+            ForwarderMessage::Waits(reply) => {
+                if reply.send(self.held()).is_err() {
+                    tracing::debug!("nobody waits for what waits");
                 }
             }
             ForwarderMessage::Inspect(reply) => {

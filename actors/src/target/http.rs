@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::clock::Wall;
 use crate::log::Record;
 use crate::target::format::{Format, Formatter};
+use crate::target::statuses::Retries;
 use crate::target::{
     Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Span, Target,
     Template, Verdict,
@@ -68,7 +69,7 @@ pub struct HttpTarget {
     auth: Option<Auth>,
     compress: Option<Compress>,
     mode: Mode,
-    retry_client_errors: bool,
+    retries: Retries,
 }
 
 /// The answer to a request that arrived.
@@ -162,7 +163,7 @@ impl HttpTarget {
                 Some(batch) => batch.mode(common.concurrency),
                 None => Mode::Each { concurrency: common.concurrency },
             },
-            retry_client_errors: settings.retry_client_errors,
+            retries: Retries::new(&common.retry, settings.retry_client_errors),
         })
     }
 
@@ -223,7 +224,7 @@ impl HttpTarget {
         if let Some(auth) = self.auth.as_ref().filter(|_| status == StatusCode::UNAUTHORIZED) {
             auth.forget();
         }
-        let meaning = reply::meaning(status, &head.headers, now, self.retry_client_errors);
+        let meaning = reply::meaning(status, &head.headers, now, &self.retries);
         let mut kept = BytesMut::new();
         let cut = loop {
             match body.frame().await {

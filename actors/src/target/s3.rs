@@ -29,6 +29,7 @@ use crate::target::format::{Body, Column, Format, Formatter};
 use crate::target::http::Compress;
 use crate::target::http::guard::Guard;
 use crate::target::http::settings::{TlsSettings, base_client, is_reference, parse_url};
+use crate::target::statuses::Retries;
 use crate::target::{
     BatchSettings, Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview,
     Size, Span, Target, Template, Verdict,
@@ -141,6 +142,7 @@ pub struct S3Target {
     attributes: Attributes,
     mode: Mode,
     timeout: Span,
+    retries: Retries,
 }
 
 /// Makes the objects.
@@ -191,6 +193,7 @@ impl S3Target {
             attributes,
             mode: common.batch.unwrap_or(BATCH).mode(common.concurrency.min(CALLS)),
             timeout: common.timeout,
+            retries: Retries::new(&common.retry, true),
         })
     }
 
@@ -289,9 +292,13 @@ impl S3Target {
         seen.describe(detail);
         match result {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(seen.failure(&self.bucket, now).unwrap_or_else(|| {
-                Failure::new(FailureClass::Protocol, format!("the bucket `{}`: {error}", self.bucket))
-            })),
+            Ok(Err(error)) => {
+                let failure = seen.failure(&self.bucket, now).unwrap_or_else(|| {
+                    Failure::new(FailureClass::Protocol, format!("the bucket `{}`: {error}", self.bucket))
+                });
+                let asked = detail.status.and_then(|status| self.retries.by_status(status));
+                Err(failure.verdict(asked.unwrap_or(Verdict::Retry)))
+            }
             Err(_) => {
                 let limit = self.timeout;
                 let message =

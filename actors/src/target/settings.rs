@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::event::Str;
+use crate::supervision::strategy::{RawBackoff, RestartStrategy};
+use crate::target::statuses::{self, Statuses};
 use crate::target::{Error, Rate, Size, Span};
 
 /// The settings that every `[[target]]` has, beside those of its kind.
@@ -123,12 +125,17 @@ pub enum Ordering {
 }
 
 /// `retry`: the pauses between attempts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
-    /// The pause after the first failure, after the second, …; the last is repeated up to `max_attempts`.
-    pub schedule: Vec<Span>,
-    /// Attempts in all; one more than the schedule has pauses when absent.
+    /// The pause after the first failure, after the second, …; the last is repeated up to `max_attempts`. 1 s, 5 s, 30 s,
+    /// 2 m, 10 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h when absent.
+    pub schedule: Option<Vec<Span>>,
+    /// The pauses as those of a trigger are written, in place of `schedule` and `jitter`: growing from `base` by `factor` to
+    /// `max`, or a list of `delays`.
+    pub backoff: Option<RawBackoff>,
+    /// Attempts in all; one more than the schedule has pauses when absent. With `backoff` 13, or with `max_time` as many as
+    /// fit into that.
     pub max_attempts: Option<u32>,
     /// The time after its first attempt in which an event is tried again; beyond, it is a dead letter. No bound but
     /// the attempts when absent.
@@ -136,15 +143,21 @@ pub struct RetrySettings {
     /// Retries may be at most this share of all attempts of the target (with ten a minute always allowed), so that a
     /// target that comes back is not met by all of its past at once; no bound when absent.
     pub budget: Option<f64>,
-    /// Each pause is multiplied by a random number between 1 - jitter and 1 + jitter; 0.5.
-    pub jitter: f64,
+    /// Each pause of the schedule is multiplied by a random number between 1 - jitter and 1 + jitter; 0.5.
+    pub jitter: Option<f64>,
+    /// Answers that are tried again although they would be dead letters: statuses (`409`), classes (`"4xx"`) and ranges
+    /// (`"520-529"`).
+    pub again: Statuses,
+    /// Answers that make a dead letter at once. A single status goes before the classes and ranges of the other list.
+    pub never: Statuses,
 }
 
-impl Default for RetrySettings {
-    fn default() -> Self {
+impl RetrySettings {
+    /// The pauses of the schedule.
+    pub fn pauses(&self) -> Vec<Duration> {
         let seconds = [1, 5, 30, 120, 600, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
-        let schedule = seconds.map(|s| Span(Duration::from_secs(s))).to_vec();
-        Self { schedule, max_attempts: None, max_time: None, budget: None, jitter: 0.5 }
+        let usual = || seconds.map(Duration::from_secs).to_vec();
+        self.schedule.as_ref().map_or_else(usual, |schedule| schedule.iter().map(|pause| pause.0).collect())
     }
 }
 
@@ -201,14 +214,31 @@ impl Common {
         if timeout < Duration::from_millis(10) || timeout > Duration::from_secs(300) {
             return bad("timeout", format!("expected 10ms to 5m, found {}", self.timeout));
         }
-        if self.retry.schedule.len() > 100 {
-            return bad("retry.schedule", format!("expected at most 100 pauses, found {}", self.retry.schedule.len()));
+        let pauses = self.retry.schedule.as_ref().map_or(0, Vec::len);
+        if pauses > 100 {
+            return bad("retry.schedule", format!("expected at most 100 pauses, found {pauses}"));
+        }
+        if let Some(backoff) = &self.retry.backoff {
+            for (written, field) in
+                [(self.retry.schedule.is_some(), "schedule"), (self.retry.jitter.is_some(), "jitter")]
+            {
+                if written {
+                    let field = format!("retry.{field}");
+                    return bad(&field, "says the pauses together with `retry.backoff`; write one of the two".into());
+                }
+            }
+            if let Err(error) = backoff.over(RestartStrategy::delivery().backoff) {
+                return bad(&format!("retry.{}", error.field), format!("{}; {}", error.problem, error.advice));
+            }
+        }
+        if let Err((field, message)) = statuses::check(&self.retry.again, &self.retry.never) {
+            return bad(field, message);
         }
         if self.retry.max_attempts == Some(0) || self.retry.max_attempts > Some(1000) {
             return bad("retry.max_attempts", "expected 1 to 1000".into());
         }
-        if !(0.0..=1.0).contains(&self.retry.jitter) {
-            return bad("retry.jitter", format!("expected 0 to 1, found {}", self.retry.jitter));
+        if let Some(jitter) = self.retry.jitter.filter(|jitter| !(0.0..=1.0).contains(jitter)) {
+            return bad("retry.jitter", format!("expected 0 to 1, found {jitter}"));
         }
         if self.retry.max_time.is_some_and(|time| time.0.is_zero()) {
             return bad("retry.max_time", "expected more than 0".into());

@@ -26,7 +26,7 @@ use crate::clock::Wall;
 use crate::event::Str;
 use crate::target::dial::{self, Endpoint};
 use crate::target::format::{Column, Format, Formatter};
-use crate::target::http::failure::chain;
+use crate::target::http::failure::{chain, host_of};
 use crate::target::http::reply::retry_after;
 use crate::target::http::settings::{TlsSettings, is_reference};
 use crate::target::{
@@ -332,7 +332,7 @@ impl Target for WebSocketTarget {
 
     fn destination(&self) -> String {
         let path = if self.secret_url { "/…" } else { self.url.path() };
-        format!("{}://{}{path}", self.url.scheme(), self.url.host_str().unwrap_or_default())
+        format!("{}://{}{path}", self.url.scheme(), host_of(&self.url))
     }
 
     fn mode(&self) -> Mode {

@@ -18,10 +18,12 @@ use tokio::sync::oneshot;
 use super::cast::Cast;
 use super::cursor::Cursor;
 use super::keys;
+use super::subscription::waits::{Hold, Wait};
 use super::subscription::{Subscription, Waiting};
 use super::tail::{Room, Tail};
 use super::{
-    Act, DeliverFrom, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus, Viewer, WaitingStatus,
+    Act, DeliverFrom, SHOWN_WAITS, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus, Viewer,
+    WaitingStatus,
 };
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
@@ -32,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
+use crate::system::dead::DEAD;
 
 mod deliver;
 mod settle;
@@ -77,9 +80,12 @@ struct Served {
     state: Subscription,
     /// Records read ahead from disk.
     ahead: std::collections::VecDeque<Arc<Record>>,
+    attempts: u64,
     delivered: u64,
     dead: u64,
     dirty: bool,
+    /// Whether the subscriber knows that others wait behind what it has.
+    hurried: bool,
 }
 
 /// The actor.
@@ -189,7 +195,17 @@ impl Topic {
                 }
                 _ => self.load(&spec)?,
             };
-            self.served.push(Served { spec, state, ahead: Default::default(), delivered: 0, dead: 0, dirty: false });
+            let ahead = Default::default();
+            self.served.push(Served {
+                spec,
+                state,
+                ahead,
+                attempts: 0,
+                delivered: 0,
+                dead: 0,
+                dirty: false,
+                hurried: false,
+            });
         }
         self.served.sort_by_key(|s| std::cmp::Reverse(s.spec.priority));
         Ok(())
@@ -331,8 +347,23 @@ impl Topic {
             below = below.min(needed.unwrap_or(Seq::MAX));
         }
         if below > bounds.first {
+            let open = self.open_letters(bounds.first, below);
+            if open > 0 {
+                self.spec.cast.letters_removed(&self.spec.handle.name, open);
+            }
             self.trim(below, ctx);
         }
+    }
+
+    /// How many dead letters of a range nobody has settled; none where the topic holds something else.
+    fn open_letters(&self, from: Seq, below: Seq) -> u64 {
+        if !self.spec.handle.name.starts_with(DEAD) {
+            return 0;
+        }
+        // One that cannot be read counts as if nothing was settled: better an alert too many.
+        let stored = self.spec.log.get(Table::State, &keys::settled(self.spec.handle.id)).ok().flatten();
+        let settled = stored.as_deref().and_then(Cursor::decode).unwrap_or_default();
+        settled.open(from..below)
     }
 
     fn trim(&mut self, below: Seq, ctx: &mut Context<Self>) {
@@ -345,29 +376,7 @@ impl Topic {
 
     fn status(&self) -> TopicStatus {
         let bounds = self.on_disk().then(|| self.spec.log.bounds(self.spec.handle.id).ok()).flatten();
-        let subscriptions = self.served.iter().map(|s| SubscriptionStatus {
-            name: s.spec.name.clone(),
-            topic: self.spec.handle.name.clone(),
-            durable: s.spec.durable,
-            paused: s.state.is_paused(),
-            ack_floor: s.state.cursor().floor(),
-            lag: s.state.lag(self.next),
-            in_flight: s.state.in_flight(),
-            waiting: s.state.waiting().len(),
-            delivered: s.delivered,
-            dead_lettered: s.dead,
-            next_attempts: s
-                .state
-                .waiting()
-                .take(20)
-                .map(|(seq, w)| WaitingStatus {
-                    seq,
-                    attempts: w.attempts,
-                    due: w.due_wall.rfc3339(),
-                    cause: w.cause.clone(),
-                })
-                .collect(),
-        });
+        let subscriptions = self.served.iter().map(|served| self.subscription_status(served));
         TopicStatus {
             name: self.spec.handle.name.clone(),
             durability: if self.on_disk() { "disk" } else { "memory" },
@@ -377,6 +386,39 @@ impl Topic {
             bytes: bounds.map_or(self.tail.bytes() as u64, |b| b.bytes),
             viewers: self.viewers.len(),
             subscriptions: subscriptions.collect(),
+        }
+    }
+
+    fn subscription_status(&self, served: &Served) -> SubscriptionStatus {
+        let (now, wall) = (Tick::now(), Wall::now());
+        let state = &served.state;
+        let (waits, first) = state.waits(now, self.next, SHOWN_WAITS);
+        let runs = served.spec.to.is_open();
+        let shown = |wait: Wait| {
+            let next = wait.next.map(|next| wall.plus(next.since(now)));
+            WaitingStatus {
+                seq: wait.seq,
+                attempts: wait.attempts,
+                due: next.map(Wall::rfc3339),
+                reason: if runs || wait.hold != Hold::Turn { wait.hold } else { Hold::Actor },
+                cause: wait.cause,
+                next,
+            }
+        };
+        SubscriptionStatus {
+            name: served.spec.name.clone(),
+            topic: self.spec.handle.name.clone(),
+            durable: served.spec.durable,
+            paused: state.is_paused(),
+            ack_floor: state.cursor().floor(),
+            lag: state.lag(self.next),
+            in_flight: state.in_flight(),
+            waiting: state.waiting().len(),
+            attempts: served.attempts,
+            delivered: served.delivered,
+            dead_lettered: served.dead,
+            waits,
+            next_attempts: first.into_iter().map(shown).collect(),
         }
     }
 

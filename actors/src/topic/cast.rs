@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::Started;
 use crate::supervision::{ChildSpec, Place as ThreadPlace, RestartStrategy, Spawn, Supervisor};
+use crate::system::dead::DEAD;
 use crate::trigger::run::{Place, Topics};
 
 mod removal;
@@ -95,6 +96,8 @@ struct Inner {
     /// Topics made by an emission whose subscriptions have their places, and the journal that was given them.
     begun: Mutex<BTreeMap<Str, Epoch>>,
     viewers: RwLock<Vec<(Pattern, Viewer)>>,
+    /// Letters that retention has removed, by subscription, until somebody is told.
+    removed: Mutex<BTreeMap<Str, u64>>,
     viewer_ids: AtomicU64,
 }
 
@@ -161,6 +164,7 @@ impl Cast {
             removing: RwLock::default(),
             begun: Mutex::default(),
             viewers: RwLock::default(),
+            removed: Mutex::default(),
             viewer_ids: AtomicU64::new(1),
         }))
     }
@@ -192,7 +196,20 @@ impl Cast {
 
     /// What is removed when from a topic.
     pub fn retention(&self, name: &str) -> Retention {
-        read(&self.0.settings).get(name).map(|t| t.retention.clone()).unwrap_or_default()
+        read(&self.0.settings).get(name).map_or_else(|| Retention::of(name), |t| t.retention.clone())
+    }
+
+    /// Notes that retention has removed letters that nobody had settled.
+    pub(super) fn letters_removed(&self, topic: &Str, count: u64) {
+        let subscription = topic.strip_prefix(DEAD).unwrap_or(topic);
+        self.0.metrics.dead_letters_removed.with_label_values(&[subscription]).inc_by(count);
+        let mut removed = self.0.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        *removed.entry(subscription.into()).or_default() += count;
+    }
+
+    /// The letters, by subscription, that retention has removed since this was asked before.
+    pub fn take_removed_letters(&self) -> BTreeMap<Str, u64> {
+        std::mem::take(&mut *self.0.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The topic; started, and numbered durably, when it is used for the first time.

@@ -39,6 +39,15 @@ impl Cursor {
         seq <= self.floor || self.above.contains(&seq)
     }
 
+    /// How many of these are not handled.
+    pub fn open(&self, records: std::ops::Range<Seq>) -> u64 {
+        let from = records.start.max(self.floor + 1);
+        if from >= records.end {
+            return 0;
+        }
+        records.end - from - self.above.range(from..records.end).count() as u64
+    }
+
     /// Marks a record as handled. `false` when it already was.
     pub fn mark(&mut self, seq: Seq) -> bool {
         if seq == self.floor + 1 {
@@ -127,6 +136,11 @@ mod tests {
                 let floor = (1..).take_while(|s| model.contains(s)).last().unwrap_or(0);
                 prop_assert_eq!(cursor.floor(), floor);
                 prop_assert_eq!(cursor.above(), model.iter().filter(|s| **s > floor).count());
+                for from in [1, start + 1, 30] {
+                    let open = (from..65).filter(|s| !model.contains(s)).count() as u64;
+                    prop_assert_eq!(cursor.open(from..65), open);
+                }
+                prop_assert_eq!(cursor.open(9..9), 0);
                 for s in 1..70 {
                     prop_assert_eq!(cursor.is_handled(s), model.contains(&s));
                 }

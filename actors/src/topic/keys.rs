@@ -59,6 +59,11 @@ pub fn paused(subscription: &str) -> Vec<u8> {
     format!("pause/{subscription}").into_bytes()
 }
 
+/// The key in [`Table::State`](crate::log::Table::State) of the versions that a trigger had, as JSON.
+pub fn versions(trigger: &str) -> Vec<u8> {
+    format!("versions/trigger/{trigger}").into_bytes()
+}
+
 /// The sequence in the key of a waiting delivery.
 pub fn waiting_seq(key: &[u8]) -> Option<Seq> {
     key.last_chunk::<8>().map(|b| Seq::from_be_bytes(*b))
@@ -78,6 +83,7 @@ mod tests {
         assert_eq!(subscription_of(b"x"), None);
         assert_eq!(topic_of(&cursor("a.b", TopicId(7))), Some(TopicId(7)));
         assert_eq!(paused("a"), b"pause/a");
+        assert_eq!(versions("a"), b"versions/trigger/a");
         assert_eq!(settled(TopicId(7)), b"dead/\0\0\0\x07");
     }
 }

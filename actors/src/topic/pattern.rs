@@ -40,6 +40,16 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     if name.starts_with("hexafn.") { Err(Error::Reserved(name.to_owned())) } else { Ok(()) }
 }
 
+/// Checks the name of a topic that settings are written for: one of yours, or one of hexaFn's that people settle or read.
+///
+/// # Errors
+/// It is no name, or of a topic that is none of these.
+pub fn check_settable(name: &str) -> Result<(), Error> {
+    let own = name.strip_prefix("hexafn.");
+    let settable = |rest: &str| ["alerts", "executions", "outcomes"].contains(&rest) || rest.starts_with("dead.");
+    if own.is_some_and(settable) { check(name, false) } else { check_name(name) }
+}
+
 fn check(name: &str, wildcards: bool) -> Result<(), Error> {
     if name.is_empty() {
         return Err(Error::Empty);

@@ -17,6 +17,12 @@ use crate::supervision::decision::{Decision, History, decide};
 use crate::supervision::failure::Failure;
 use crate::supervision::strategy::RestartStrategy;
 
+pub(super) mod waiting;
+pub mod waits;
+
+use waiting::told;
+pub use waiting::{Attempt, Waiting};
+
 /// How a subscription is served.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -34,6 +40,8 @@ pub struct Settings {
     pub max_waiting: usize,
     /// Repeated attempts may be at most this share of all, see [`Budget`]; no bound when `None`.
     pub retry_budget: Option<f64>,
+    /// The subscriber collects deliveries before it makes an attempt with them, and is told when others wait behind them.
+    pub collects: bool,
 }
 
 impl Default for Settings {
@@ -46,6 +54,7 @@ impl Default for Settings {
             retry: RestartStrategy::delivery(),
             max_waiting: 100_000,
             retry_budget: None,
+            collects: false,
         }
     }
 }
@@ -75,52 +84,6 @@ struct Again {
     /// Its ordering key, where that is known.
     key: Option<Str>,
     retried: Option<Waiting>,
-}
-
-/// A delivery that waits for its next attempt.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Waiting {
-    /// Attempts made so far.
-    pub attempts: u32,
-    /// When the first attempt failed.
-    pub since: Wall,
-    /// When the next attempt is due.
-    pub due: Tick,
-    /// The same on the wall clock: what is stored and shown.
-    pub due_wall: Wall,
-    /// Its ordering key.
-    pub key: Option<Str>,
-    /// Why the last attempt failed.
-    pub cause: Str,
-    /// Every failed attempt so far, the last [`MAX_TOLD`] of them.
-    pub failures: Vec<Attempt>,
-}
-
-/// A failed attempt.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Attempt {
-    /// Its number, from 1.
-    pub attempt: u32,
-    /// When it failed, in microseconds since 1970.
-    pub at: Wall,
-    /// Why, cut to 300 characters.
-    pub cause: Str,
-    /// The functions that ran and their versions, as in `score@0123456789abcdef`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ran: Option<Str>,
-}
-
-/// Failed attempts that are kept of a delivery: more than the default schedule has.
-pub const MAX_TOLD: usize = 20;
-
-fn told(flight: &InFlight, attempt: u32, at: Wall, failure: &Failure) -> Vec<Attempt> {
-    let mut failures = flight.retried.as_ref().map(|w| w.failures.clone()).unwrap_or_default();
-    if failures.len() >= MAX_TOLD {
-        failures.remove(0);
-    }
-    let cause: String = failure.message.chars().take(300).collect();
-    failures.push(Attempt { attempt, at, cause: cause.into(), ran: failure.ran.clone() });
-    failures
 }
 
 /// What the subscriber says of a delivery.
@@ -264,6 +227,11 @@ impl Subscription {
     /// Records before `next` that are not handled; what waits for another attempt counts as handled.
     pub fn lag(&self, next: Seq) -> u64 {
         next.saturating_sub(self.cursor.floor() + 1).saturating_sub(self.cursor.above() as u64)
+    }
+
+    /// Deliveries that wait for the turn of their key.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Deliveries with the subscriber.
@@ -466,7 +434,7 @@ impl Subscription {
             Verdict::Term(failure) => {
                 self.cursor.mark(seq);
                 self.free(flight.key.as_ref());
-                let failures = told(&flight, attempt, wall, &failure);
+                let failures = told(flight.retried.as_ref(), attempt, wall, &failure);
                 Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
             }
             Verdict::Nak(failure) => {
@@ -476,7 +444,7 @@ impl Subscription {
                 let mut history = History::resumed(attempt - 1, first);
                 match decide(&self.settings.retry, &mut history, now, &failure, random) {
                     Decision::RestartAt(due) | Decision::OpenUntil(due) => {
-                        let failures = told(&flight, attempt, wall, &failure);
+                        let failures = told(flight.retried.as_ref(), attempt, wall, &failure);
                         let entry = Waiting {
                             failures,
                             attempts: attempt,
@@ -484,7 +452,8 @@ impl Subscription {
                             due,
                             due_wall: wall.plus(due.since(now)),
                             key: flight.key,
-                            cause: failure.message,
+                            cause: failure.message.clone(),
+                            asked: failure.retry_after.is_some() && due.since(now) <= failure.floor(),
                         };
                         self.cursor.mark(seq);
                         self.wait(seq, entry.clone());
@@ -493,7 +462,7 @@ impl Subscription {
                     Decision::Quarantine | Decision::Escalate | Decision::DeadLetter => {
                         self.cursor.mark(seq);
                         self.free(flight.key.as_ref());
-                        let failures = told(&flight, attempt, wall, &failure);
+                        let failures = told(flight.retried.as_ref(), attempt, wall, &failure);
                         Effect::Dead { attempts: attempt, cause: failure.message, failures, waited }
                     }
                 }
@@ -550,49 +519,6 @@ impl Subscription {
                 self.due.insert((now, seq));
             }
         }
-    }
-}
-
-/// The stored form of a waiting entry.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Stored {
-    attempts: u32,
-    since: Wall,
-    due: Wall,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Str>,
-    cause: Str,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    failures: Vec<Attempt>,
-}
-
-impl Waiting {
-    /// The stored form: JSON, since it is rare and read by people when something went wrong.
-    pub fn encode(&self) -> Vec<u8> {
-        let stored = Stored {
-            attempts: self.attempts,
-            since: self.since,
-            due: self.due_wall,
-            key: self.key.clone(),
-            cause: self.cause.clone(),
-            failures: self.failures.clone(),
-        };
-        serde_json::to_vec(&stored).unwrap_or_default()
-    }
-
-    /// Reads the stored form; the wall clock says how long is left to wait, at most what the schedule could ask for.
-    pub fn decode(bytes: &[u8], now: Tick, wall: Wall) -> Option<Self> {
-        let stored: Stored = serde_json::from_slice(bytes).ok()?;
-        let left = stored.due.since(wall).min(Duration::from_secs(86_400));
-        Some(Self {
-            attempts: stored.attempts,
-            since: stored.since,
-            due: now.plus(left),
-            due_wall: stored.due,
-            key: stored.key,
-            cause: stored.cause,
-            failures: stored.failures,
-        })
     }
 }
 

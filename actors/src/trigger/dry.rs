@@ -38,9 +38,21 @@ pub struct DryRun {
     pub to: Vec<Str>,
     /// Targets whose own condition would not hold.
     pub not_to: Vec<Str>,
+    /// Targets whose own condition would fail: the result would be a dead letter of theirs, or their fallback's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<DryUndecided>,
     /// What the function would emit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub emitted: Vec<DryEmit>,
+}
+
+/// A target whose own condition fails.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct DryUndecided {
+    /// Its name.
+    pub target: Str,
+    /// Why.
+    pub error: Str,
 }
 
 /// An event that a function would emit.
@@ -93,6 +105,7 @@ pub fn runner(definition: &Arc<TriggerDefinition>, all: &Definitions, metrics: &
             when: target.when.clone(),
             redact: target.redact.clone(),
             memory: None,
+            undecided: None,
         })
     });
     Runner::new(definition.clone(), chains, outputs.collect(), Arc::new(Nowhere))
@@ -118,6 +131,7 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
         output: None,
         to: Vec::new(),
         not_to: Vec::new(),
+        undecided: Vec::new(),
         emitted: Vec::new(),
     };
     if disabled {
@@ -140,7 +154,7 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
             dry.outcome = "failed";
             dry.error = Some(message);
         }
-        End::Fired { output, to, emitted } => {
+        End::Fired { output, to, failed, emitted } => {
             dry.outcome = "fired";
             // As it is, so that no number is rounded; what is no JSON is shown as a text.
             let json = |data: &[u8]| {
@@ -153,8 +167,13 @@ fn one(runner: &Runner, record: &Record, disabled: bool) -> DryRun {
             let Some(output) = output else { return dry };
             dry.output = Some(json(&output.data));
             for (index, target) in runner.outputs.iter().enumerate() {
+                let name = target.target.clone();
+                if let Some((_, why)) = failed.iter().find(|(at, _)| *at == index) {
+                    dry.undecided.push(DryUndecided { target: name, error: why.clone() });
+                    continue;
+                }
                 let list = if to.contains(&index) { &mut dry.to } else { &mut dry.not_to };
-                list.push(target.target.clone());
+                list.push(name);
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::log::{Op, Ops, Record, TopicId};
 use crate::supervision::front::Front;
 use crate::target::redact::Redactor;
 use crate::topic::TopicMessage;
+use crate::topic::letter::Undecided;
 
 /// Triggers that an event may pass before it is taken for a cycle.
 pub const MAX_HOPS: u8 = 16;
@@ -34,6 +35,8 @@ pub struct Output {
     pub redact: Option<Arc<Redactor>>,
     /// The topic itself, when it lives in memory: it is published to, since the log has no place for it.
     pub memory: Option<Front<TopicMessage>>,
+    /// Where results go for which `when` fails; nowhere in a run that writes nothing.
+    pub undecided: Option<Undecided>,
 }
 
 impl Output {
@@ -112,6 +115,8 @@ pub enum End {
         output: Option<Box<Event>>,
         /// Indexes into the runner's outputs: where the result goes.
         to: Vec<usize>,
+        /// Those whose own `when` failed on it, and why.
+        failed: Vec<(usize, Str)>,
         /// What the function emitted.
         emitted: Vec<Emission>,
     },
@@ -198,10 +203,9 @@ impl Runner {
             Ok(emitted) => emitted,
             Err(message) => return End::Failed { message, permanent: false },
         };
-        match produced.output.map(|data| self.produce(record, data, attempt, now)).transpose() {
-            Ok(Some((output, to))) => End::Fired { output: Some(output), to, emitted },
-            Ok(None) => End::Fired { output: None, to: Vec::new(), emitted },
-            Err(message) => End::Failed { message, permanent: false },
+        match produced.output.map(|data| self.produce(record, data, attempt, now)) {
+            Some((output, to, failed)) => End::Fired { output: Some(output), to, failed, emitted },
+            None => End::Fired { output: None, to: Vec::new(), failed: Vec::new(), emitted },
         }
     }
 
@@ -254,14 +258,15 @@ impl Runner {
         }
     }
 
-    /// The result as an event, and the outputs that it goes to.
+    /// The result as an event, the outputs that it goes to, and those that cannot say: what one target's condition does with
+    /// a result is no matter of the others.
     fn produce(
         &self,
         record: &Record,
         data: Bytes,
         attempt: u32,
         now: Wall,
-    ) -> Result<(Box<Event>, Vec<usize>), String> {
+    ) -> (Box<Event>, Vec<usize>, Vec<(usize, Str)>) {
         let input = &record.event;
         let name = &self.definition.name;
         let passed_on = self.chains.is_empty();
@@ -269,6 +274,7 @@ impl Runner {
         let output =
             input.derive(format!("{}-{name}", input.stem()).into(), self.source.clone(), content_type, data, now);
         let mut to = Vec::with_capacity(self.outputs.len());
+        let mut failed = Vec::new();
         let mut output = output;
         for (index, target) in self.outputs.iter().enumerate() {
             let Some(when) = &target.when else {
@@ -282,10 +288,20 @@ impl Runner {
             match holds {
                 Ok(true) => to.push(index),
                 Ok(false) => {}
-                Err(error) => return Err(format!("`when` of target `{}`: {error}", target.target)),
+                Err(error) => {
+                    // It tells values, and is kept and shown beyond what the target may see.
+                    let why = match &target.redact {
+                        None => format!("template: `when` fails: {error}"),
+                        Some(_) => format!(
+                            "template: `when` fails with {}; more is not said, since the target redacts",
+                            error.code
+                        ),
+                    };
+                    failed.push((index, why.into()));
+                }
             }
         }
-        Ok((Box::new(output), to))
+        (Box::new(output), to, failed)
     }
 
     /// The appends of a result. What goes to a topic in memory is sent at once, and lost where that topic is too busy:

@@ -14,7 +14,6 @@ use hexafn_dsl::ProgramKind;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Checker, absent, who};
 use crate::config::problem::{Problem, Problems};
@@ -84,6 +83,8 @@ impl Checker<'_> {
         }
         let (retry, breaker) = (self.retry(node, &settings.retry, &who), self.breaker(node, &settings.breaker, &who));
         self.fallback(node, &settings, &who);
+        self.statuses(node, kind, &settings, &who);
+        self.ordered_batches(node, &settings, &who);
         let redact = settings.redact.as_ref().map(|redact| self.redactor(node, &settings.name, redact, &who));
         if topic.is_some() && settings.batch.is_some() {
             self.no_batch(node, &who);
@@ -145,6 +146,30 @@ impl Checker<'_> {
         }
     }
 
+    /// Only the answers of HTTP have a status.
+    fn statuses(&mut self, node: &Node, kind: &str, settings: &Common, who: &str) {
+        if ["http", "s3"].contains(&kind) {
+            return;
+        }
+        for (key, list) in [("again", &settings.retry.again), ("never", &settings.retry.never)] {
+            if !list.is_empty() {
+                let span = node.span_of(&[Step::Key("retry"), Step::Key(key)]);
+                let message = format!("`retry.{key}` of {who}: what a target of kind `{kind}` answers has no status");
+                self.problems.push(Problem::error(&codes::VALUE, span, message).help("leave it out"));
+            }
+        }
+    }
+
+    /// In strict order an event is with the target only when the one before it is settled.
+    fn ordered_batches(&mut self, node: &Node, settings: &Common, who: &str) {
+        let several = settings.batch.is_some_and(|batch| batch.max_records > 1);
+        if several && settings.ordering == target::Ordering::Strict {
+            let message = format!("`batch` of {who}: with `ordering = \"strict\"` each event goes alone");
+            let problem = Problem::warning(&codes::VALUE, node.span_of(&[Step::Key("batch")]), message);
+            self.problems.push(problem.help("leave one of them out, or order by key: `ordering = \"key\"`"));
+        }
+    }
+
     fn redactor(&mut self, node: &Node, name: &Str, settings: &RedactSettings, who: &str) -> Option<Redactor> {
         let built = Redactor::new(name, settings);
         built
@@ -199,9 +224,21 @@ impl Checker<'_> {
     }
 
     fn retry(&mut self, node: &Node, settings: &RetrySettings, who: &str) -> RestartStrategy {
-        let delays: Vec<Duration> = settings.schedule.iter().map(|s| s.0).collect();
-        let pauses = u32::try_from(delays.len()).unwrap_or(u32::MAX);
         let base = RestartStrategy::delivery();
+        if let Some(backoff) = &settings.backoff {
+            // What is wrong with it was said by the check of all settings.
+            let backoff = backoff.over(base.backoff.clone()).unwrap_or_else(|_| base.backoff.clone());
+            let unsaid = if settings.max_time.is_some() { Some(MOST_ATTEMPTS) } else { base.max_attempts };
+            let max_attempts = settings.max_attempts.or(unsaid);
+            return RestartStrategy {
+                backoff,
+                max_attempts,
+                max_elapsed: settings.max_time.map(|time| time.0),
+                ..base
+            };
+        }
+        let delays = settings.pauses();
+        let pauses = u32::try_from(delays.len()).unwrap_or(u32::MAX);
         if delays.is_empty() {
             // No pause to wait: one attempt, unless somebody asks for more without saying how long to wait.
             if settings.max_attempts.is_some_and(|n| n > 1) {
@@ -214,7 +251,8 @@ impl Checker<'_> {
             }
             return RestartStrategy { max_attempts: Some(1), ..base };
         }
-        let (jitter_low, jitter_high) = (1.0 - settings.jitter, 1.0 + settings.jitter);
+        let jitter = settings.jitter.unwrap_or(0.5);
+        let (jitter_low, jitter_high) = (1.0 - jitter, 1.0 + jitter);
         RestartStrategy {
             backoff: Backoff::Schedule { delays, jitter_low, jitter_high },
             max_attempts: Some(settings.max_attempts.unwrap_or_else(|| pauses.saturating_add(1))),
@@ -249,6 +287,9 @@ impl Checker<'_> {
         }
     }
 }
+
+/// The most attempts that can be asked for.
+const MOST_ATTEMPTS: u32 = 1_000;
 
 /// The places of the texts that hold `${…}`.
 fn templates_in<'n>(node: &'n Node, at: &mut Vec<Step<'n>>, found: &mut Vec<Vec<Step<'n>>>) {

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Checker, who};
+use crate::config::codes;
+use crate::config::problem::Problem;
 use crate::config::read::read;
 use crate::config::settings;
 use crate::config::size::Size;
-use crate::config::tree::Node;
+use crate::config::tree::{Node, Step};
 
 /// `[[topic]]`: settings of a topic. A topic without a table of its own has the defaults.
 #[derive(Deserialize, JsonSchema)]
@@ -119,9 +121,34 @@ impl<T> Bound<T> {
 }
 
 impl Checker<'_> {
+    /// What of a topic of hexaFn itself cannot be meant: letters in memory, or those of nobody.
+    fn own_topic(&mut self, node: &Node, raw: &RawTopic) {
+        let Some(own) = raw.name.strip_prefix("hexafn.") else { return };
+        if matches!(raw.durability, RawDurability::Memory) {
+            let message = format!("topic `{}` cannot be in memory: nobody else has what it holds", raw.name);
+            let span = node.span_of(&[Step::Key("durability")]);
+            self.problems.push(Problem::error(&codes::VALUE, span, message).help("leave `durability` out"));
+        }
+        let Some((kind, name)) = own.strip_prefix("dead.").and_then(|subscription| subscription.split_once('.')) else {
+            return;
+        };
+        let known = match kind {
+            "trigger" => &self.names.triggers,
+            "target" => &self.names.targets,
+            "source" => &self.names.sources,
+            _ => return,
+        };
+        if !known.contains(name) {
+            let problem = known.unknown(name, node.span_of(&[Step::Key("name")]), "the topic of dead letters");
+            // What would be put there is the name alone.
+            self.problems.push(Problem { replacement: None, ..problem });
+        }
+    }
+
     pub(super) fn topic(&mut self, node: &Node) -> Option<TopicDefinition> {
         let raw: RawTopic = read(node, &who("topic", node), self.problems)?;
-        let default = Retention::default();
+        let default = Retention::of(&raw.name);
+        self.own_topic(node, &raw);
         Some(TopicDefinition {
             name: raw.name.into(),
             durability: match raw.durability {

@@ -580,6 +580,41 @@ breaker = { open = "0s" }
     );
 }
 
+#[test]
+fn retries_of_targets() {
+    let kafka = "kind = \"kafka\"\nbrokers = [\"b:9092\"]\ntopic = \"t\"";
+    let target = |name: &str, kind: &str, more: &str| format!("[[target]]\nname = \"{name}\"\n{kind}\n{more}\n");
+    let http = "kind = \"http\"\nurl = \"https://example.org/\"";
+    let text = [
+        target("a", http, "retry = { backoff = { base = \"1s\" }, schedule = [\"1s\"] }"),
+        target("b", http, "retry = { backoff = { base = \"1s\", max = \"1ms\" } }"),
+        target("c", http, "retry = { backoff = { base = \"1s\", delays = [\"1s\"] } }"),
+        target("d", http, "retry = { again = [409], never = [\"4xx\", 409] }"),
+        target("e", http, "retry = { never = [204] }"),
+        target("f", http, "retry = { never = [\"5XX\"] }"),
+        target("g", kafka, "retry = { never = [501] }"),
+        target(
+            "h",
+            http,
+            "ordering = \"strict\"\nbatch = { max_records = 10 }\nretry = { never = [\"4xx\"], again = [409] }",
+        ),
+    ];
+    beside_right("target_retries", &text.concat());
+}
+
+#[test]
+fn topics_of_hexafn() {
+    let topic = |name: &str, more: &str| format!("[[topic]]\nname = \"{name}\"\n{more}\n");
+    let text = [
+        topic("hexafn.out.pushes", ""),
+        topic("hexafn.dead.target.pushs", ""),
+        topic("hexafn.dead.target.pushes", "durability = \"memory\""),
+        topic("hexafn.dead.source.demo", "retention = { age = \"30d\" }"),
+        topic("hexafn.outcomes", ""),
+    ];
+    beside_right("own_topics", &text.concat());
+}
+
 /// Cuts, lost characters and strange ones, all over a configuration with every setting: an answer each time, no panic.
 #[test]
 fn damaged_configurations_are_answered() {

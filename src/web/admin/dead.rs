@@ -84,8 +84,10 @@ struct Letter {
     cause: Option<String>,
     /// Of the trigger or target that failed.
     version: Option<String>,
+    /// Of a target: the trigger that made the event, and the functions that it may run, with their versions.
+    made_by: Option<String>,
     edited: Option<String>,
-    /// The last 20 attempts: `attempt`, `at`, `cause`, and of a trigger the functions that `ran` with their versions.
+    /// The attempts, within 48 KiB: `attempt`, `at`, `cause`, and of a trigger the functions that `ran` with their versions.
     failures: Option<Value>,
     /// Its bytes as they are: no number of it is read, and so none is rounded.
     #[schemars(with = "Value")]
@@ -106,11 +108,18 @@ fn letter(record: &Record) -> serde_json::Result<Letter> {
         attempts: number("deadattempts"),
         cause: text("deadcause"),
         version: text("deadversion"),
+        made_by: text("deadmade"),
         edited: text("deadedited"),
         failures: text("deadlog").and_then(|log| serde_json::from_str::<Value>(&log).ok()).map(|mut log| {
+            let mut before = Value::Null;
             for failure in log.as_array_mut().into_iter().flatten() {
                 let at = failure["at"].as_i64().map(|us| hexafn_actors::clock::Wall(us).rfc3339());
                 failure["at"] = at.into();
+                // Stored once for attempts that failed alike.
+                if failure["cause"] == "" {
+                    failure["cause"] = before;
+                }
+                before = failure["cause"].clone();
             }
             log
         }),

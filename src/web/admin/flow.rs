@@ -141,12 +141,12 @@ pub(in super::super) struct TimerStatus {
 
 async fn triggers(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "triggers", "read", "*")?;
-    Ok(HttpResponse::Ok().json(app.system.triggers()))
+    Ok(HttpResponse::Ok().json(app.system.triggers().await?))
 }
 
 async fn trigger(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     app.allow(&request, "triggers", "read", &name)?;
-    Ok(HttpResponse::Ok().json(app.system.trigger(&name)?))
+    Ok(HttpResponse::Ok().json(app.system.trigger(&name).await?))
 }
 
 /// What of a trigger can be changed while it runs.

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::definitions::TopicDurability;
 use hexafn_actors::event::{Event, Str, is_json_type};
 use hexafn_actors::system::outside;
-use hexafn_actors::topic::{Act, DeliverFrom, SubscriptionStatus, TopicMessage, pattern};
+use hexafn_actors::topic::{Act, DeliverFrom, TopicMessage, pattern};
 use hexafn_actors::trace::{Detail, Stage, Step};
 use hexafn_dsl::json;
 use schemars::JsonSchema;
@@ -200,18 +200,9 @@ async fn remove_topic(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The subscriptions on all topics; those of one name on several topics are several rows.
-async fn all(app: &App) -> Vec<SubscriptionStatus> {
-    let mut all = Vec::new();
-    for topic in app.system.cast().all() {
-        all.extend(app.system.cast().status(&topic).await.into_iter().flat_map(|t| t.subscriptions));
-    }
-    all
-}
-
 async fn subscriptions(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "read", "*")?;
-    Ok(HttpResponse::Ok().json(all(&app).await))
+    Ok(HttpResponse::Ok().json(app.system.subscriptions().await))
 }
 
 fn unknown(app: &App, name: &str) -> Problem {
@@ -226,7 +217,7 @@ async fn subscription(
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "read", &name)?;
-    let rows: Vec<_> = all(&app).await.into_iter().filter(|s| *s.name == **name).collect();
+    let rows: Vec<_> = app.system.subscriptions().await.into_iter().filter(|s| *s.name == **name).collect();
     // One whose pattern matches no topic yet has no row.
     if rows.is_empty() && app.system.registered(&name).is_err() {
         return Err(unknown(&app, &name));
@@ -264,7 +255,7 @@ pub(in super::super) struct Registration {
 
 async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "write", &name)?;
-    let used = name.strip_prefix("trigger.").is_some_and(|t| app.system.trigger(t).is_ok())
+    let used = name.strip_prefix("trigger.").is_some_and(|t| app.system.definitions().triggers.contains_key(t))
         || name.strip_prefix("target.").is_some_and(|t| app.system.target_definition(t).is_some());
     if used {
         let message = format!(

@@ -22,10 +22,11 @@ pub(super) async fn open(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let holder = Holder::of(&app, &request, query.ticket.as_deref(), ("actors", "read", "*"))?;
-    let supervisor = app.system.supervisor().clone();
+    let (supervisor, system) = (app.system.supervisor().clone(), app.system.clone());
     feed::open(app, &request, payload, holder, async move |viewer| {
         while let Ok(mut watching) = supervisor.send(Watch).await {
-            if !viewer.push(&serde_json::json!({ "nodes": watching.nodes }).to_string()) {
+            let nodes = system.with_waits(std::mem::take(&mut watching.nodes)).await;
+            if !viewer.push(&serde_json::json!({ "nodes": nodes }).to_string()) {
                 return;
             }
             // Lagged: a new snapshot makes up for what was missed.

@@ -158,8 +158,9 @@ fn settings_that_are_refused() {
 fn defaults_are_those_of_the_policies() {
     let settings: Common = toml::from_str("name = \"t\"").unwrap();
     assert_eq!((settings.timeout.0, settings.concurrency), (Duration::from_secs(15), 16));
-    let total: Duration = settings.retry.schedule.iter().map(|s| s.0).sum();
-    assert_eq!((settings.retry.schedule.len(), total.as_secs()), (12, 272_556), "13 attempts, 75.7 h");
+    let pauses = settings.retry.pauses();
+    let total: Duration = pauses.iter().sum();
+    assert_eq!((pauses.len(), total.as_secs()), (12, 272_556), "13 attempts, 75.7 h");
     assert_eq!((settings.breaker.failures, settings.breaker.open_max.0), (5, Duration::from_secs(600)));
 }
 

@@ -16,6 +16,7 @@ use super::request::Head;
 use super::{Answer, HttpTarget};
 use crate::clock::Wall;
 use crate::log::Record;
+use crate::target::statuses::Retries;
 use crate::target::{Delivery, Detail, Failure, FailureClass, Outcome, Verdict};
 
 /// What a 207 says of an event.
@@ -49,7 +50,7 @@ impl HttpTarget {
             detail.took = started.elapsed();
             match sent {
                 Ok(answer) if answer.status.as_u16() == 207 => {
-                    say_each(&answer, &members, records, &detail, &mut outcomes)
+                    say_each(&answer, &members, (records, &self.retries), &detail, &mut outcomes)
                 }
                 Ok(_) => {
                     for at in members {
@@ -155,7 +156,7 @@ fn may_be_one(class: FailureClass) -> bool {
 fn say_each(
     answer: &Answer,
     members: &[usize],
-    records: &[Arc<Record>],
+    (records, retries): (&[Arc<Record>], &Retries),
     detail: &Detail,
     outcomes: &mut [Option<Outcome>],
 ) {
@@ -180,7 +181,8 @@ fn say_each(
                 let why: String =
                     said.message.iter().flat_map(|m| m.chars().take(300)).flat_map(char::escape_debug).collect();
                 let message = format!("answered 207 with {} for this event: {why}", said.status);
-                let failure = Failure::new(FailureClass::Status(said.status), message).verdict(Verdict::Retry);
+                let verdict = retries.by_status(said.status).unwrap_or(Verdict::Retry);
+                let failure = Failure::new(FailureClass::Status(said.status), message).verdict(verdict);
                 Outcome::Failed(Failure { detail: detail.clone(), ..failure })
             }
         });

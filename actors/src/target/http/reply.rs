@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Wall;
 use crate::event::Str;
+use crate::target::statuses::Retries;
 use crate::target::{FailureClass, Verdict};
 
 /// The longest `Retry-After` that is honoured.
@@ -35,9 +36,9 @@ pub enum Meaning {
     },
 }
 
-/// Reads the head of an answer. `retry_client_errors` says whether a 4xx other than 408, 410, 425 and 429 is tried
-/// again (receivers answer 401 and 404 while they are being deployed) or is a dead letter at once.
-pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retry_client_errors: bool) -> Meaning {
+/// Reads the head of an answer. What `retries` does not name is tried again where it is passing by nature, and else where
+/// they say so for 4xx (receivers answer 401 and 404 while they are being deployed).
+pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retries: &Retries) -> Meaning {
     let wish = headers.get("webhook-delivery").and_then(|v| v.to_str().ok()).map(str::trim).unwrap_or_default();
     let (disable, abort) = (wish.eq_ignore_ascii_case("disable"), wish.eq_ignore_ascii_case("abort-message"));
     if status.is_success() {
@@ -55,13 +56,16 @@ pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retry_client_
         (FailureClass::Status(code), format!("answered {status}; expected 2xx"))
     };
     let temporary = matches!(code, 408 | 425 | 429 | 500..=599);
-    let verdict = if disable || code == 410 {
+    let asked = retries.by_status(code);
+    let verdict = if disable || (code == 410 && asked.is_none()) {
         message.push_str("; the receiver wants no more events: the target is disabled, its events are kept");
         Verdict::DisableTarget
     } else if abort {
         message.push_str("; the receiver wants this event not to be sent again");
         Verdict::DeadLetter
-    } else if temporary || status.is_redirection() || retry_client_errors {
+    } else if let Some(asked) = asked {
+        asked
+    } else if temporary || status.is_redirection() || retries.client_errors {
         Verdict::Retry
     } else {
         Verdict::DeadLetter
@@ -139,10 +143,14 @@ mod tests {
         }
     }
 
-    fn verdict_of(status: u16, wish: &str, retry_client_errors: bool) -> Option<Verdict> {
+    fn verdict_of(status: u16, wish: &str, client_errors: bool) -> Option<Verdict> {
+        verdict_by(status, wish, &Retries::new(&crate::target::RetrySettings::default(), client_errors))
+    }
+
+    fn verdict_by(status: u16, wish: &str, retries: &Retries) -> Option<Verdict> {
         let mut headers = HeaderMap::new();
         headers.insert("webhook-delivery", HeaderValue::from_str(wish).unwrap());
-        match meaning(StatusCode::from_u16(status).unwrap(), &headers, THEN, retry_client_errors) {
+        match meaning(StatusCode::from_u16(status).unwrap(), &headers, THEN, retries) {
             Meaning::Received { .. } => None,
             Meaning::Failed { verdict, .. } => Some(verdict),
         }
@@ -168,6 +176,32 @@ mod tests {
         ] {
             assert_eq!(verdict_of(status, wish, retry_4xx), expected, "{status} {wish}");
         }
+    }
+
+    #[test]
+    fn statuses_that_are_named_go_before_what_is_usual() {
+        use Verdict::{DeadLetter, DisableTarget, Retry};
+        let settings: crate::target::RetrySettings =
+            serde_json::from_str(r#"{"again": [409, 410, "520-529"], "never": ["4xx", 501, "3xx"]}"#).unwrap();
+        let retries = Retries::new(&settings, true);
+        for (status, wish, expected) in [
+            (200, "", None),
+            (302, "", Some(DeadLetter)),
+            (400, "", Some(DeadLetter)),
+            (409, "", Some(Retry)),
+            (410, "", Some(Retry)),
+            (429, "", Some(DeadLetter)),
+            (500, "", Some(Retry)),
+            (501, "", Some(DeadLetter)),
+            (521, "", Some(Retry)),
+            (501, "disable", Some(DisableTarget)),
+            (409, "abort-message", Some(DeadLetter)),
+        ] {
+            assert_eq!(verdict_by(status, wish, &retries), expected, "{status} {wish}");
+        }
+        // A class does not take from 410 what it says of the target.
+        let settings = serde_json::from_str(r#"{"never": ["4xx"]}"#).unwrap();
+        assert_eq!(verdict_by(410, "", &Retries::new(&settings, true)), Some(DisableTarget));
     }
 
     proptest::proptest! {

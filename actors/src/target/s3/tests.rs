@@ -126,6 +126,22 @@ async fn answers_are_read_once_and_explained() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_never_tried_again_is_a_dead_letter() {
+    let lists = format!("{CREDENTIALS}\nretry = {{ never = [\"4xx\"], again = [403] }}");
+    for (answer, expected) in [
+        ("HTTP/1.1 404 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", Verdict::DeadLetter),
+        ("HTTP/1.1 403 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", Verdict::Retry),
+        ("HTTP/1.1 500 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", Verdict::Retry),
+    ] {
+        let (outcomes, _) = answered(answer, &lists).await;
+        for outcome in &outcomes {
+            let Outcome::Failed(failure) = outcome else { panic!("{answer}: {outcome:?}") };
+            assert_eq!(failure.verdict, expected, "{failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_credentials_nothing_is_signed() {
     let (outcomes, requests) = answered("HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 0\r\n\r\n", "").await;
     assert!(outcomes.iter().all(Outcome::is_delivered), "{outcomes:?}");

@@ -65,3 +65,11 @@ fn secrets_are_not_shown_and_bytes_are_binary() {
     assert!(shown.contains("wss://example.com/…") && shown.contains("{\\\"a\\\":1}"), "{shown}");
     assert!(!format!("{preview:?}").contains("hidden"), "{preview:?}");
 }
+
+#[test]
+fn the_destination_has_the_port() {
+    let shown = |url: &str| build(&format!("url = \"{url}\"")).unwrap().destination();
+    assert_eq!(shown("wss://example.com:8443/in?key=x"), "wss://example.com:8443/in");
+    assert_eq!(shown("wss://example.com:443/in"), "wss://example.com/in", "the usual one is not said");
+    assert_eq!(shown("env:URL"), "wss://example.com/…");
+}

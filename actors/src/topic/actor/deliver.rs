@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::super::letter::{self, Given};
 use super::super::subscription::{Effect, Offer, Verdict};
 use super::super::{Deliveries, Delivery, Live, keys};
-use super::settle::{damaged, dead_letter};
+use super::settle::damaged;
 use super::{BATCH, MISSED, READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::log::{self, Op, Record, Seq, Table};
@@ -68,14 +69,19 @@ impl Topic {
         for at in 0..self.served.len() {
             while let Some(items) = self.collect(at, now, until) {
                 let served = &mut self.served[at];
+                let behind = served.state.held() > 0;
                 let count = items.len() as u64;
                 let message = Deliveries {
                     topic: self.spec.handle.name.clone(),
                     reply_to: self.spec.handle.front.clone(),
                     items,
+                    behind,
                 };
                 match served.spec.to.try_send(message) {
-                    Ok(()) => served.delivered += count,
+                    Ok(()) => {
+                        served.attempts += count;
+                        served.hurried = behind;
+                    }
                     Err(SendError::Full(message) | SendError::Closed(message)) => {
                         // Offered again when something is settled, or when the subscriber has been restarted.
                         for item in message.items {
@@ -88,6 +94,22 @@ impl Topic {
                     break;
                 }
             }
+            self.hurry(at);
+        }
+    }
+
+    /// Tells who collects many before it sends them that others have come to wait behind what it has.
+    fn hurry(&mut self, at: usize) {
+        let served = &mut self.served[at];
+        let behind = served.state.held() > 0;
+        if behind == served.hurried || !served.spec.settings.collects {
+            return;
+        }
+        let (topic, reply_to) = (self.spec.handle.name.clone(), self.spec.handle.front.clone());
+        let nudge = Deliveries { topic, reply_to, items: Vec::new(), behind };
+        // One that has no room has enough to do, and is told at the next look.
+        if !behind || served.spec.to.try_send(nudge).is_ok() {
+            served.hurried = behind;
         }
     }
 
@@ -183,7 +205,8 @@ impl Topic {
         self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
         if let Some(to) = served.spec.dead_letter {
             let record = damaged(&self.spec.handle, seq, error);
-            let event = Box::new(dead_letter(&record, &served.spec, 0, &error.to_string(), &[]));
+            let cause = error.to_string();
+            let event = Box::new(letter::dead_letter(&record, &Given::new(&served.spec, 0, &cause, &[])));
             self.owed.push(Op::Append { topic: to, event, dedupe: None });
         }
     }

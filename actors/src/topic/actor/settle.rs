@@ -2,15 +2,15 @@
 
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
-use super::super::subscription::{Attempt, Effect, Verdict};
-use super::super::{Act, OUTCOMES, Settlement, Subscriber, TopicHandle, first_place, keys};
+use super::super::letter::{self, Given, Made, Outcome};
+use super::super::subscription::{Effect, Verdict};
+use super::super::{Act, Settlement, Subscriber, TopicHandle, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
 use crate::log::{self, Back, Commit, Durability, Op, Ops, Record, Seq, Table};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::SendError;
-use crate::trigger::run::MAX_HOPS;
 
 impl Topic {
     /// Applies settlements, and makes the one commit of what they change.
@@ -58,10 +58,12 @@ impl Topic {
             match effect {
                 Effect::Stale | Effect::Again => {}
                 Effect::Done { waited } => {
+                    served.delivered += 1;
                     ops.extend(item.ops);
                     if served.spec.feedback.as_ref().is_some_and(|feedback| feedback.delivered) {
                         told.extend(record_of(item.seq).ok().flatten().and_then(|record| {
-                            outcome(&served.spec, &record, "delivered", item.attempt, None, None, wall)
+                            let outcome = Outcome { what: "delivered", attempt: item.attempt, cause: None, next: None };
+                            told_of(&served.spec, &record, outcome, wall)
                         }));
                     }
                     if waited && stored {
@@ -71,8 +73,9 @@ impl Topic {
                 Effect::Wait(entry) => {
                     if served.spec.feedback.is_some() {
                         told.extend(record.as_ref().and_then(|record| {
-                            let (cause, due) = (Some(&entry.cause), Some(entry.due_wall));
-                            outcome(&served.spec, record, "retrying", entry.attempts, cause, due, wall)
+                            let (cause, next) = (Some(&*entry.cause), Some(entry.due_wall));
+                            let outcome = Outcome { what: "retrying", attempt: entry.attempts, cause, next };
+                            told_of(&served.spec, record, outcome, wall)
                         }));
                     }
                     if stored {
@@ -88,20 +91,19 @@ impl Topic {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });
                     }
                     let what = if served.spec.fallback.is_some() { "fell-back" } else { "dead-lettered" };
-                    told.extend(
-                        record
-                            .as_ref()
-                            .and_then(|record| outcome(&served.spec, record, what, attempts, Some(&cause), None, wall)),
-                    );
+                    let outcome = Outcome { what, attempt: attempts, cause: Some(&cause), next: None };
+                    told.extend(record.as_ref().and_then(|record| told_of(&served.spec, record, outcome, wall)));
                     if let (Some(fallback), Some(record)) = (&served.spec.fallback, &record) {
-                        let event = &record.event;
-                        let event = fallback.redact.as_ref().map_or_else(|| event.clone(), |r| r.redact(event));
-                        ops.push(Op::Append { topic: fallback.topic, event: Box::new(event), dedupe: None });
+                        let event = Box::new(fallback.event(&record.event));
+                        ops.push(Op::Append { topic: fallback.topic, event, dedupe: None });
                         changed = true;
                         continue;
                     }
                     if let (Some(to), Some(record)) = (served.spec.dead_letter, record) {
-                        let event = Box::new(dead_letter(&record, &served.spec, attempts, &cause, &failures));
+                        let made = served.spec.name.starts_with("target.");
+                        let made = made.then(|| Made::of(&**stored_log, &record.event)).flatten();
+                        let given = Given::new(&served.spec, attempts, &cause, &failures).made(made.as_deref());
+                        let event = Box::new(letter::dead_letter(&record, &given));
                         ops.push(Op::Append { topic: to, event, dedupe: None });
                     }
                 }
@@ -228,64 +230,6 @@ pub(super) fn damaged(topic: &TopicHandle, seq: Seq, error: &log::Error) -> Reco
     Record::new(topic.name.clone(), topic.id, seq, Wall::now(), event)
 }
 
-/// The dead letter of a record: the event as it was, and in extension attributes where, why and after how many attempts.
-pub(super) fn dead_letter(
-    record: &Record,
-    subscriber: &Subscriber,
-    attempts: u32,
-    cause: &str,
-    failures: &[Attempt],
-) -> Event {
-    let mut event = record.event.clone();
-    let (topic, seq) = first_place(record);
-    for (name, value) in [
-        ("deadtopic", topic.to_owned()),
-        ("deadseq", seq.to_string()),
-        ("deadby", subscriber.name.to_string()),
-        ("deadattempts", attempts.to_string()),
-        ("deadversion", format!("{:016x}", subscriber.version)),
-        ("deadcause", cause.chars().take(1_000).collect()),
-        ("deadlog", serde_json::to_string(failures).unwrap_or_default()),
-    ] {
-        event.extensions.retain(|(n, _)| &**n != name);
-        event.extensions.push((name.into(), value.into()));
-    }
-    event
-}
-
-/// The event that tells what became of a delivery. Nothing is told of what is told itself, nor of a circle.
-fn outcome(
-    subscriber: &Subscriber,
-    record: &Record,
-    what: &str,
-    attempt: u32,
-    cause: Option<&Str>,
-    next_attempt: Option<Wall>,
-    now: Wall,
-) -> Option<Op> {
-    let feedback = subscriber.feedback.as_ref()?;
-    let event = &record.event;
-    if &*record.topic == OUTCOMES || event.hops >= MAX_HOPS {
-        return None;
-    }
-    let (topic, seq) = first_place(record);
-    let data = serde_json::json!({
-        "outcome": what,
-        "subscription": subscriber.name,
-        "event_id": event.id,
-        "event_type": event.kind,
-        "topic": topic,
-        "seq": seq,
-        "attempt": attempt,
-        "cause": cause,
-        "next_attempt": next_attempt.map(Wall::rfc3339),
-    });
-    let id = format!("{}-{}-{what}-{attempt}", event.stem(), subscriber.name).into();
-    let json = Some("application/json".into());
-    let mut told = event.derive(id, feedback.source.clone(), json, data.to_string().into(), now);
-    told.kind = format!("hexafn.delivery.{what}").into();
-    told.subject = Some(subscriber.name.clone());
-    told.headers.clear();
-    told.extensions.clear();
-    Some(Op::Append { topic: feedback.topic, event: Box::new(told), dedupe: None })
+fn told_of(by: &Subscriber, record: &Record, outcome: Outcome<'_>, now: Wall) -> Option<Op> {
+    outcome.told(&by.name, by.feedback.as_ref()?, record, now)
 }

@@ -124,6 +124,7 @@ fn a_waiting_entry_survives_storage_and_its_due_time_is_relative_to_the_wall_clo
         key: Some("k".into()),
         cause: "x".into(),
         failures: vec![Attempt { attempt: 1, at: Wall(4), cause: "w".into(), ran: None }],
+        asked: true,
     };
     let back = Waiting::decode(&entry.encode(), Tick(100), Wall(10_000_000)).unwrap();
     assert_eq!(back, Waiting { due: Tick(20_000_100), ..entry.clone() });

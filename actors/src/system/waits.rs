@@ -1,0 +1,118 @@
+//! What waits, and for what, put together: a topic knows of its subscriptions, a forwarder of its breaker, its rate and what it
+//! has taken and not tried yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+use super::{Error, System, outbox_of, read};
+use crate::event::Str;
+use crate::supervision::{Node, Snapshot};
+use crate::target::forwarder::waits::Held;
+use crate::target::forwarder::{ForwarderMessage, subscription_name};
+use crate::topic::subscription::waits::Hold;
+use crate::topic::{AGAIN, SHOWN_WAITS, SubscriptionStatus, WaitingStatus};
+
+/// A forwarder that does not answer in this time is left out.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a forwarder waits with, as its node in the tree shows it.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    waits: u64,
+    /// What the first of them waits for.
+    reason: Hold,
+    next: Option<&'a str>,
+    first: &'a [WaitingStatus],
+}
+
+impl System {
+    /// The subscriptions on all topics; one on several topics is several rows.
+    pub async fn subscriptions(&self) -> Vec<SubscriptionStatus> {
+        let mut all = Vec::new();
+        for topic in self.0.cast.all() {
+            all.extend(self.0.cast.status(&topic).await.into_iter().flat_map(|t| t.subscriptions));
+        }
+        self.complete(&mut all).await;
+        all
+    }
+
+    /// The supervision tree. What the deliveries of a forwarder wait for is with its node.
+    ///
+    /// # Errors
+    /// The supervisor has ended.
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        let nodes = self.0.supervisor.send(Snapshot).await.map_err(|_| Error::Gone("the supervisor ended"))?;
+        Ok(self.with_waits(nodes).await)
+    }
+
+    /// Nodes of the tree, with what the deliveries of forwarders wait for.
+    pub async fn with_waits(&self, mut nodes: Vec<Node>) -> Vec<Node> {
+        for node in &mut nodes {
+            if let Some(target) = node.path.strip_prefix("/forwarders/") {
+                node.observed = self.waits_of(target).await;
+            }
+        }
+        nodes
+    }
+
+    async fn waits_of(&self, target: &str) -> Option<serde_json::Value> {
+        let subscription = subscription_name(target);
+        let mut rows = Vec::new();
+        for name in [outbox_of(target), format!("{AGAIN}{subscription}").into()] {
+            let Some(topic) = self.0.cast.get(&name) else { continue };
+            rows.extend(self.0.cast.status(&topic).await.into_iter().flat_map(|t| t.subscriptions));
+        }
+        rows.retain(|row| row.name == subscription);
+        self.complete(&mut rows).await;
+        let waits = rows.iter().map(|row| row.waits).sum();
+        let mut first: Vec<WaitingStatus> = rows.into_iter().flat_map(|row| row.next_attempts).collect();
+        first.truncate(SHOWN_WAITS);
+        let (reason, next) = first.first().map(|one| (one.reason, one.due.as_deref()))?;
+        serde_json::to_value(Shown { waits, reason, next, first: &first }).ok()
+    }
+
+    /// Adds what forwarders say to what topics say of their subscriptions.
+    async fn complete(&self, rows: &mut [SubscriptionStatus]) {
+        let mut asked: BTreeMap<Str, Option<Held>> = BTreeMap::new();
+        for row in rows {
+            let Some(target) = row.name.strip_prefix("target.") else { continue };
+            if !asked.contains_key(target) {
+                asked.insert(target.into(), self.held_by(target).await);
+            }
+            if let Some(Some(held)) = asked.get(target) {
+                merge(row, held);
+            }
+        }
+    }
+
+    async fn held_by(&self, target: &str) -> Option<Held> {
+        let front = read(&self.0.running).targets.get(target).map(|entry| entry.front.clone())?;
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            front.send(ForwarderMessage::Waits(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
+    }
+}
+
+fn merge(row: &mut SubscriptionStatus, held: &Held) {
+    let stopped = held.stopped.filter(|_| !row.paused);
+    for one in &mut row.next_attempts {
+        let Some((hold, until)) = stopped else { break };
+        // One whose own time comes later waits for that.
+        let later = one.next.is_some_and(|next| until.is_some_and(|until| next >= until));
+        let order = matches!(one.reason, Hold::KeyOrder | Hold::StrictOrder);
+        if later || order || (hold == Hold::Probe && one.next.is_some()) {
+            continue;
+        }
+        *one = one.clone().held(hold, until);
+    }
+    let here = |topic: &Str| *topic == row.topic;
+    row.waits += held.counts.iter().filter(|(topic, _)| here(topic)).map(|(_, count)| count).sum::<u64>();
+    let more: Vec<_> = held.first.iter().filter(|(topic, _)| here(topic)).map(|(_, one)| one.clone()).collect();
+    row.next_attempts.extend(more);
+    row.next_attempts.sort_by_key(|one| one.seq);
+    row.next_attempts.truncate(SHOWN_WAITS);
+}
