@@ -104,6 +104,8 @@ mod outcomes;
 mod overload;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/redaction.rs"]
+mod redaction;
 #[path = "it/reload.rs"]
 mod reload;
 #[path = "it/removal.rs"]

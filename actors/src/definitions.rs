@@ -17,6 +17,7 @@ use crate::source::timer::Schedule;
 use crate::source::verify::Verifier;
 use crate::supervision::strategy::RestartStrategy;
 use crate::target::redact::Redactor;
+use crate::target::veil::Veil;
 use crate::target::{Common, Target};
 
 /// Everything that one configuration defines, by name.
@@ -310,6 +311,8 @@ pub struct TargetDefinition {
     pub breaker: RestartStrategy,
     /// Takes out what it must not see.
     pub redact: Option<Arc<Redactor>>,
+    /// What of its receiver's words is not shown; `None` where there is nothing to hide.
+    pub veil: Option<Arc<Veil>>,
     /// A hash of its definition text.
     pub fingerprint: u64,
 }

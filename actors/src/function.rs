@@ -447,11 +447,16 @@ pub fn text(expr: &hexafn_dsl::Program, record: &Record, trigger: &str, attempt:
 
 /// Which part of a condition decided, with the values: text for people. `None` when it cannot be evaluated.
 pub fn explain(condition: &hexafn_dsl::Program, record: &Record, trigger: &str) -> Option<String> {
+    explanation(condition, record, trigger).map(|parts| parts.render())
+}
+
+/// The same as a tree.
+pub fn explanation(condition: &hexafn_dsl::Program, record: &Record, trigger: &str) -> Option<hexafn_dsl::Explanation> {
     let ctx =
         CtxView { trigger, function: "", attempt: 1, now_us: record.stored.0, env: &[], random_seed: seed(record) };
     let input = Input { event: view(record, condition.reads_data()), ctx };
     let mut budget = Budget::new(Limits { steps: 1_000_000, ..Limits::default() });
-    condition.explain(&input, &mut budget).ok().map(|e| e.render())
+    condition.explain(&input, &mut budget).ok()
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub mod statuses;
 pub mod stdout;
 pub mod template;
 pub mod units;
+pub mod veil;
 pub mod websocket;
 
 pub use dial::platform_tls;
@@ -81,7 +82,8 @@ pub struct Detail {
     pub sent: u64,
     /// Bytes of the answer's body that were read.
     pub received: u64,
-    /// The beginning of the answer's body, control characters escaped; what a receiver says about its failure.
+    /// The beginning of the answer's body, control characters escaped; what a receiver says about its failure. It is
+    /// shown through the [`veil::Veil`] of the target, and is longer than what is shown.
     pub reply: Option<Str>,
     /// The address that was connected to.
     pub remote: Option<SocketAddr>,
@@ -337,6 +339,10 @@ pub trait Secrets: Send + Sync {
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
         Err(format!("`{path}` cannot be read: no files here"))
     }
+
+    /// Told of a secret in the form in which it is sent, such as the base64 of a password. Receivers echo it, and it is then
+    /// to be masked.
+    fn sent_as(&self, _form: &str) {}
 
     /// A secret that is an address.
     fn address(&self, reference: &str) -> Result<zeroize::Zeroizing<String>, String> {

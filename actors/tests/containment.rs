@@ -90,6 +90,7 @@ fn definitions(dir: &Path) -> Definitions {
             retry: RestartStrategy::delivery(),
             breaker: RestartStrategy::breaker(),
             redact: None,
+            veil: None,
             fingerprint: 1,
         })
     };

@@ -82,6 +82,7 @@ async fn start(dir: &Path, door: &Arc<Door>) -> System {
         retry: RestartStrategy::delivery(),
         breaker: RestartStrategy::breaker(),
         redact: None,
+        veil: None,
         fingerprint: 1,
     };
     let mut all = Definitions::default();

@@ -140,7 +140,7 @@ impl Client {
                 _ => 1,
             };
             let message = match (value["code"].as_str(), value["detail"].as_str()) {
-                (Some(code), Some(detail)) => super::table::plain(&format!("{code}: {detail}")),
+                (Some(code), Some(detail)) => super::table::plain_lines(&format!("{code}: {detail}")),
                 _ => format!("{status}: {}", super::table::cell(&value)),
             };
             Err(Failure { code, message, json: Some(value) })

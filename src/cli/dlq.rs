@@ -2,12 +2,15 @@
 
 use clap::{Args, Subcommand};
 use hexafn_actors::clock::Wall;
+use hexafn_actors::definitions::{Definitions, TargetKind};
 use hexafn_actors::event::Event;
 use hexafn_actors::log::{Record, TopicId};
+use hexafn_actors::target::{Delivery, Target};
 use hexafn_actors::trigger::dry::dry_run;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{Client, part};
@@ -28,7 +31,7 @@ pub enum Dlq {
         /// The subscription, e.g. target.chat or trigger.big-push.
         subscription: Option<String>,
         /// A condition, e.g. 'event.type == "push"'.
-        #[arg(long)]
+        #[arg(long, requires = "subscription")]
         filter: Option<String>,
         /// The first sequence.
         #[arg(long, default_value_t = 1)]
@@ -64,8 +67,8 @@ pub enum Dlq {
         /// To this topic instead.
         #[arg(long)]
         topic: Option<String>,
-        /// At most so many a second.
-        #[arg(long, value_name = "N")]
+        /// At most so many a second: 1 or more.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         rate: Option<u32>,
     },
     /// Remove letters for good.
@@ -73,9 +76,10 @@ pub enum Dlq {
         #[command(flatten)]
         chosen: Chosen,
     },
-    /// What a configuration that is not deployed yet would do with the letters of a trigger, without any effect.
+    /// What a configuration that is not deployed yet would do with letters, without any effect: of a trigger, whether it
+    /// runs; of a target, whether it can make what it sends.
     Check {
-        /// The subscription of a trigger, e.g. trigger.big-push.
+        /// The subscription, e.g. trigger.big-push or target.chat.
         subscription: String,
         /// The folder of the configuration.
         #[arg(long, short, value_name = "DIR")]
@@ -213,8 +217,8 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
 /// In portions, so that a rate can be kept, and so that no request takes long.
 fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Option<u32>) -> Done {
     let wanted = if chosen.seqs.is_empty() { chosen.limit.unwrap_or(usize::MAX) } else { chosen.seqs.len() };
-    let portion = rate.map_or(1_000, |rate| rate.clamp(1, 1_000) as usize);
-    let (mut done, mut left, mut seqs) = (0, 0, chosen.seqs.as_slice());
+    let portion = rate.map_or(1_000, |rate| rate.min(1_000) as usize);
+    let (mut done, mut left, mut seqs, mut absent) = (0, 0, chosen.seqs.as_slice(), Vec::new());
     while done < wanted {
         let now = portion.min(wanted - done);
         body["limit"] = now.into();
@@ -225,6 +229,7 @@ fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Op
         let answer = client.post(&format!("{}/{act}", at(&chosen.subscription)), &body)?;
         let settled = answer["settled"].as_u64().map_or(0, |n| usize::try_from(n).unwrap_or(0));
         left = answer["left"].as_u64().unwrap_or(0);
+        absent.extend(answer["absent"].as_array().into_iter().flatten().cloned());
         if body["below"].is_null() {
             // What dies again on the way is not sent round and round.
             body["below"] = answer["next"].clone();
@@ -238,23 +243,27 @@ fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Op
             std::thread::sleep(Duration::from_secs(1));
         }
     }
+    let mut told = json!({ "settled": done, "left": left });
+    if !absent.is_empty() {
+        told["absent"] = json!(absent);
+    }
     match client.output {
-        Output::Json => say(json!({ "settled": done, "left": left }).to_string()),
+        Output::Json => say(told.to_string()),
         Output::Table => say(format!("{act}: {done} letters; {left} are left")),
     }
-    Ok(())
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let numbers = absent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let name = &chosen.subscription;
+    Err(Failure::new(1, format!("there is no open dead letter {numbers} of {name}; see `hexafn dlq list {name}`")))
 }
 
 fn check(client: &Client, subscription: &str, dir: &std::path::Path, limit: usize) -> Done {
-    let Some(trigger) = subscription.strip_prefix("trigger.") else {
-        return Err(Failure::new(
-            2,
-            "letters of a target fail at its receiver; only those of a trigger can be checked",
-        ));
-    };
     let options = Options { secrets: SecretMode::Sample, ..Options::new(dir) };
     let loaded =
         config::load(&options).map_err(|e| Failure { code: 78, message: e.render(false), json: Some(e.to_json()) })?;
+    let candidate = Candidate::of(&loaded.definitions, subscription)?;
     let (mut from, mut tried, mut failed) = (1, 0, 0);
     let mut results = Vec::new();
     while tried < limit {
@@ -266,23 +275,75 @@ fn check(client: &Client, subscription: &str, dir: &std::path::Path, limit: usiz
         from = found.next;
         for whole in &found.rows {
             let letter = read(whole);
-            let runs = dry_run(&loaded.definitions, &record(whole, &letter), |_| false);
-            let run = runs.into_iter().find(|run| *run.trigger == *trigger);
-            let outcome = run.as_ref().map_or("not reached", |run| run.outcome);
-            let error = run.and_then(|run| run.error);
-            failed += usize::from(error.is_some() || outcome == "not reached");
+            let mut result = candidate.takes(&loaded.definitions, record(whole, &letter));
+            failed += usize::from(!result["error"].is_null() || result["outcome"] == "not reached");
             tried += 1;
-            results.push(json!({ "seq": letter["seq"], "outcome": outcome, "error": error }));
+            result["seq"] = letter["seq"].clone();
+            results.push(result);
         }
     }
     match client.output {
         Output::Json => say(json!({ "letters": results, "tried": tried, "failed": failed }).to_string()),
         Output::Table => {
-            rows(client, &json!(results), &[("SEQ", "seq"), ("OUTCOME", "outcome"), ("ERROR", "error")])?;
+            let sent = matches!(candidate, Candidate::Target(_));
+            let columns = [("SEQ", "seq"), ("OUTCOME", "outcome"), ("TO", "destination"), ("ERROR", "error")];
+            let columns: Vec<_> = columns.into_iter().filter(|(_, field)| sent || *field != "destination").collect();
+            rows(client, &json!(results), &columns)?;
             say(format!("{failed} of {tried} letters would fail again"));
+            if sent && failed < tried {
+                say("whether the receiver takes the others, only an attempt tells");
+            }
         }
     }
     if failed == 0 { Ok(()) } else { Err(Failure::new(1, "")) }
+}
+
+/// What of a configuration that is not deployed yet would get the letters.
+enum Candidate<'d> {
+    Trigger(&'d str),
+    Target(&'d dyn Target),
+}
+
+impl<'d> Candidate<'d> {
+    fn of(all: &'d Definitions, subscription: &'d str) -> Result<Self, Failure> {
+        if let Some(trigger) = subscription.strip_prefix("trigger.") {
+            return Ok(Self::Trigger(trigger));
+        }
+        let Some(name) = subscription.strip_prefix("target.") else {
+            let message =
+                format!("`{subscription}` is neither of a trigger nor of a target: no configuration says what it does");
+            return Err(Failure::new(2, message));
+        };
+        match all.targets.get(name).map(|target| &target.kind) {
+            Some(TargetKind::Outside(target)) => Ok(Self::Target(&**target)),
+            Some(TargetKind::Topic(_)) => Err(Failure::new(
+                1,
+                format!("target `{name}` of that configuration is a topic: there is no attempt to check"),
+            )),
+            None => {
+                let known: Vec<&str> = all.targets.keys().map(|name| &**name).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Err(Failure::new(1, format!("that configuration has no target `{name}`; it has {known}")))
+            }
+        }
+    }
+
+    fn takes(&self, all: &Definitions, record: Record) -> Value {
+        match self {
+            Self::Trigger(trigger) => {
+                let run = dry_run(all, &record, |_| false).into_iter().find(|run| *run.trigger == **trigger);
+                let outcome = run.as_ref().map_or("not reached", |run| run.outcome);
+                json!({ "outcome": outcome, "error": run.and_then(|run| run.error) })
+            }
+            // As a replay delivers it: what was redacted is redacted already, and `when` is not asked again.
+            Self::Target(target) => {
+                match target.preview(Delivery { record: &Arc::new(record), attempt: 1, now: Wall::now() }) {
+                    Ok(preview) => json!({ "outcome": "sendable", "destination": preview.destination, "error": null }),
+                    Err(failure) => json!({ "outcome": "failed", "error": failure.message.to_string() }),
+                }
+            }
+        }
+    }
 }
 
 /// The record that was given up, as far as its letter tells.

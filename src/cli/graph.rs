@@ -64,6 +64,8 @@ type Id = (Kind, String);
 struct Picture {
     boxes: BTreeMap<Id, String>,
     arrows: BTreeSet<(Id, Id)>,
+    /// From a target to the one that gets what it gives up.
+    fallbacks: BTreeSet<(Id, Id)>,
 }
 
 struct Seen {
@@ -71,6 +73,9 @@ struct Seen {
     triggers: Value,
     targets: Value,
     topics: Value,
+    /// Whether an actor runs; nothing where the token may not see that. The same for subscriptions.
+    actors: Value,
+    subscriptions: Value,
     at: Instant,
 }
 
@@ -80,6 +85,8 @@ fn look(client: &Client) -> Result<Seen, super::Failure> {
         triggers: client.get("/admin/triggers")?,
         targets: client.get("/admin/targets")?,
         topics: client.get("/admin/topics")?,
+        actors: client.get("/admin/actors").unwrap_or_default(),
+        subscriptions: client.get("/admin/subscriptions").unwrap_or_default(),
         at: Instant::now(),
     })
 }
@@ -109,6 +116,16 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// What keeps a part from its work: `quarantined`, `paused`; nothing where it runs.
+fn trouble(seen: &Seen, actor: &str, subscription: Option<&str>) -> String {
+    let state = list(&seen.actors).find(|node| node["path"] == actor).map(|node| text(&node["state"]));
+    let state = state.filter(|state| state != "running");
+    let paused = subscription
+        .is_some_and(|name| list(&seen.subscriptions).any(|row| row["name"] == name && row["paused"] == true));
+    let all: Vec<String> = state.into_iter().chain(paused.then(|| "paused".to_owned())).collect();
+    all.iter().map(|one| format!(" {one}")).collect()
+}
+
 /// How often a counter grew, a second.
 fn rate(before: &Value, after: Option<(&Value, f64)>, name: &str, counter: &str) -> String {
     let count = |all: &Value| list(all).find(|row| row["name"] == name).and_then(|row| row[counter].as_u64());
@@ -136,8 +153,9 @@ fn picture(before: &Seen, after: Option<&Seen>) -> Picture {
     for source in list(&now.sources) {
         let name = text(&source["name"]);
         let accepted = rate(&before.sources, later(|seen| &seen.sources), &name, "accepted");
+        let actor = format!("/{}/{name}", if source["kind"] == "timer" { "timers" } else { "sources" });
         let id = (Kind::Source, name);
-        picture.boxes.insert(id.clone(), accepted);
+        picture.boxes.insert(id.clone(), format!("{accepted}{}", trouble(now, &actor, None)));
         if let Some(topic) = source["topic"].as_str() {
             let topic = topic_box(&mut picture, topic);
             picture.arrows.insert((id, topic));
@@ -147,22 +165,39 @@ fn picture(before: &Seen, after: Option<&Seen>) -> Picture {
         let name = text(&target["name"]);
         let id = (Kind::Target, name.clone());
         if target["kind"] == "topic" {
-            picture.boxes.insert(id.clone(), String::new());
-            let topic = topic_box(&mut picture, &text(&target["destination"]));
+            let destination = text(&target["destination"]);
+            // Its events are those of its topic, which others may write to as well.
+            let writers =
+                list(&now.targets).filter(|t| t["kind"] == "topic" && t["destination"] == *destination).count()
+                    + list(&now.sources).filter(|source| source["topic"] == *destination).count();
+            let written = rate(&before.topics, later(|seen| &seen.topics), &destination, "last");
+            let most = if writers > 1 && !written.is_empty() { "at most " } else { "" };
+            picture.boxes.insert(id.clone(), format!("{most}{written}"));
+            let topic = topic_box(&mut picture, &destination);
             picture.arrows.insert((id, topic));
         } else {
             let delivered = rate(&before.targets, later(|seen| &seen.targets), &name, "delivered");
             let breaker = text(&target["breaker"]);
-            let shown = if breaker == "closed" { delivered } else { format!("{delivered} breaker {breaker}") };
-            picture.boxes.insert(id, shown);
+            let mut shown = if breaker == "closed" { delivered } else { format!("{delivered} breaker {breaker}") };
+            for queue in ["lag", "waiting"] {
+                if let Some(count) = target[queue].as_u64().filter(|count| *count > 0) {
+                    shown.push_str(&format!(" {queue} {count}"));
+                }
+            }
+            shown.push_str(&trouble(now, &format!("/forwarders/{name}"), Some(&format!("target.{name}"))));
+            picture.boxes.insert(id.clone(), shown);
+            if let Some(fallback) = target["fallback"].as_str() {
+                picture.fallbacks.insert((id, (Kind::Target, fallback.to_owned())));
+            }
         }
     }
     for trigger in list(&now.triggers) {
         let name = text(&trigger["name"]);
         let fired = rate(&before.triggers, later(|seen| &seen.triggers), &name, "fired");
+        let trouble = trouble(now, &format!("/triggers/{name}"), Some(&format!("trigger.{name}")));
         let id = (Kind::Trigger, name);
         let off = if trigger["enabled"] == false { " off" } else { "" };
-        picture.boxes.insert(id.clone(), format!("{fired}{off}"));
+        picture.boxes.insert(id.clone(), format!("{fired}{off}{trouble}"));
         let on = text(&trigger["on"]);
         let pattern = Pattern::new(&on).ok().filter(|p| p.literal().is_none());
         let heard: Vec<&str> = match &pattern {
@@ -225,6 +260,11 @@ fn dot(picture: &Picture) -> String {
         let name = |id: &Id| format!("{}.{}", id.0.name(), quoted(&id.1));
         writeln!(out, "  \"{}\" -> \"{}\";", name(from), name(to)).unwrap_or_default();
     }
+    for (from, to) in &picture.fallbacks {
+        let name = |id: &Id| format!("{}.{}", id.0.name(), quoted(&id.1));
+        writeln!(out, "  \"{}\" -> \"{}\" [style=dashed, label=\"fallback\"];", name(from), name(to))
+            .unwrap_or_default();
+    }
     out.push('}');
     out
 }
@@ -247,6 +287,11 @@ fn mermaid(picture: &Picture) -> String {
             writeln!(out, "  n{from} --> n{to}").unwrap_or_default();
         }
     }
+    for (from, to) in &picture.fallbacks {
+        if let (Some(from), Some(to)) = (numbers.get(from), numbers.get(to)) {
+            writeln!(out, "  n{from} -. fallback .-> n{to}").unwrap_or_default();
+        }
+    }
     out.trim_end().to_owned()
 }
 
@@ -259,8 +304,13 @@ mod tests {
         Seen {
             sources: json!([{ "name": "in", "topic": "orders.eu", "accepted": accepted }]),
             triggers: json!([{ "name": "t", "on": "orders.*", "run": ["f"], "to": ["web"], "enabled": false, "fired": 0 }]),
-            targets: json!([{ "name": "web", "kind": "http", "breaker": "open", "delivered": 3 }]),
-            topics: json!([{ "name": "orders.eu", "last": accepted }]),
+            targets: json!([
+                { "name": "web", "kind": "http", "breaker": "open", "delivered": 3, "lag": 4, "fallback": "kept" },
+                { "name": "kept", "kind": "topic", "destination": "kept" },
+            ]),
+            topics: json!([{ "name": "orders.eu", "last": accepted }, { "name": "kept", "last": 2 * accepted }]),
+            actors: json!([{ "path": "/triggers/t", "state": "quarantined" }, { "path": "/forwarders/web", "state": "running" }]),
+            subscriptions: json!([{ "name": "target.web", "paused": true }]),
             at: Instant::now(),
         }
     }
@@ -273,15 +323,24 @@ mod tests {
             "\"topic.orders.eu\" -> \"trigger.t\"",
             "\"trigger.t\" -> \"function.f\"",
             "\"function.f\" -> \"target.web\"",
-            "breaker open",
-            "label=\"trigger t\\noff\"",
+            "breaker open lag 4 paused",
+            "label=\"trigger t\\noff quarantined\"",
+            "\"target.web\" -> \"target.kept\" [style=dashed, label=\"fallback\"]",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         let mut after = seen(50);
-        let before = seen(0);
+        let mut before = seen(0);
         after.at = before.at + Duration::from_secs(5);
         let text = mermaid(&picture(&before, Some(&after)));
-        assert!(text.contains("source in<br/>10.0/s") && text.contains("n0 --> n1"), "{text}");
+        assert!(text.contains("source in<br/>10.0/s") && text.contains("n0 --> "), "{text}");
+        assert!(text.contains("target kept<br/>20.0/s") && text.contains(" -. fallback .-> "), "{text}");
+        before.targets = json!([
+            { "name": "kept", "kind": "topic", "destination": "kept" },
+            { "name": "too", "kind": "topic", "destination": "kept" },
+        ]);
+        after.targets = before.targets.clone();
+        let text = mermaid(&picture(&before, Some(&after)));
+        assert!(text.contains("target too<br/>at most 20.0/s"), "others write to its topic, too: {text}");
     }
 }

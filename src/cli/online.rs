@@ -453,6 +453,8 @@ pub fn target(client: &Client, target: Target) -> Done {
                 ("NAME", "name"),
                 ("KIND", "kind"),
                 ("BREAKER", "breaker"),
+                ("LAG", "lag"),
+                ("WAITING", "waiting"),
                 ("ATTEMPTING", "attempting"),
                 ("DELIVERED", "delivered"),
                 ("FAILED", "failed"),

@@ -12,6 +12,11 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// The same for a text of several lines, such as a diagnostic with its place.
+pub fn plain_lines(text: &str) -> String {
+    text.split('\n').map(|line| plain(line.trim_end_matches('\r'))).collect::<Vec<_>>().join("\n")
+}
+
 /// A value as one cell.
 pub fn cell(value: &serde_json::Value) -> String {
     match value {
@@ -68,5 +73,6 @@ mod tests {
             [serde_json::json!({"a": "x", "b": {"c": 1}}), serde_json::json!({"a": "long\u{1b}[31m", "b": null})];
         assert_eq!(of(&rows, &[("A", "a"), ("C", "b.c")]), "A               C\nx               1\nlong\\u{1b}[31m  -");
         assert_eq!(plain("pay\u{202e}001\u{85}é"), "pay\\u{202e}001\\u{85}é");
+        assert_eq!(plain_lines("a\r\n  b\u{1b}\n"), "a\n  b\\u{1b}\n");
     }
 }

@@ -259,11 +259,75 @@ impl hexafn_actors::target::Secrets for Vault {
     }
 
     fn address(&self, reference: &str) -> Result<Zeroizing<String>, String> {
-        // A sample that nobody is reached by (RFC 6761).
-        if self.mode == SecretMode::Sample {
-            Ok(Zeroizing::new("https://sample.invalid/".into()))
-        } else {
-            self.get(reference)
+        if self.mode == SecretMode::Sample { Ok(Zeroizing::new(SAMPLE_ADDRESS.into())) } else { self.get(reference) }
+    }
+}
+
+/// A sample that nobody is reached by (RFC 6761).
+const SAMPLE_ADDRESS: &str = "https://sample.invalid/";
+
+/// Secrets that a target was told.
+pub type Remembered = Vec<Zeroizing<String>>;
+
+/// The vault as one target sees it: what is absent is a sample where it may be, so that the rest of the target is
+/// checked; and what was told is remembered, so that it can be masked where the receiver says it.
+pub struct Told<'v> {
+    vault: &'v Vault,
+    secrets: Mutex<Remembered>,
+}
+
+impl<'v> Told<'v> {
+    /// Nothing was told yet.
+    pub fn new(vault: &'v Vault) -> Self {
+        Self { vault, secrets: Mutex::new(Vec::new()) }
+    }
+
+    /// What was told.
+    pub fn secrets(self) -> Remembered {
+        self.secrets.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a secret is absent and may be.
+    fn is_absent(&self, reference: &str) -> bool {
+        let reads = || self.vault.read(&SecretRef::try_from(reference.to_owned()).ok()?).err();
+        self.vault.mode == SecretMode::Optional
+            && match reads() {
+                Some(Error::Unset(_)) => true,
+                Some(Error::Io { source, .. }) => source.kind() == std::io::ErrorKind::NotFound,
+                _ => false,
+            }
+    }
+
+    fn remember(&self, secret: &str) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.push(Zeroizing::new(secret.to_owned()));
+    }
+}
+
+impl hexafn_actors::target::Secrets for Told<'_> {
+    fn get(&self, reference: &str) -> Result<Zeroizing<String>, String> {
+        if self.is_absent(reference) {
+            return Ok(Zeroizing::new(SAMPLE.into()));
         }
+        self.vault.get(reference).inspect(|secret| self.remember(secret))
+    }
+
+    fn pem(&self, reference: &str) -> Result<Option<Zeroizing<String>>, String> {
+        if self.is_absent(reference) { Ok(None) } else { self.vault.pem(reference) }
+    }
+
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.vault.file(path)
+    }
+
+    fn address(&self, reference: &str) -> Result<Zeroizing<String>, String> {
+        if self.is_absent(reference) {
+            return Ok(Zeroizing::new(SAMPLE_ADDRESS.into()));
+        }
+        self.vault.address(reference).inspect(|address| self.remember(address))
+    }
+
+    fn sent_as(&self, form: &str) {
+        self.remember(form);
     }
 }

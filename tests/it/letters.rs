@@ -43,7 +43,10 @@ async fn letters_are_chosen_by_a_filter_by_pages_and_by_number_and_dropped_for_g
 
     let told = service.ask(&["dlq", "drop", "trigger.half", "--filter", "event.data.n > 2", "--limit", "1"]);
     assert_eq!((told, ns(&letters(&service, "trigger.half"))), (json!({ "settled": 1, "left": 3 }), vec![1, 2, 4]));
-    assert_eq!(service.ask(&["dlq", "drop", "trigger.half", "1", "9"]), json!({ "settled": 1, "left": 2 }));
+    let dropped = service.hexafn(&["-o", "json", "dlq", "drop", "trigger.half", "1", "9"]);
+    let told: Value = serde_json::from_str(&dropped.out).unwrap();
+    assert_eq!(told, json!({ "settled": 1, "left": 2, "absent": [9] }));
+    assert!(dropped.code == Some(1) && dropped.err.contains("no open dead letter 9 of trigger.half"), "{dropped:?}");
     service.kill_and_restart();
     assert_eq!(ns(&letters(&service, "trigger.half")), [2, 4], "what is dropped stays so");
     repair(&service);
@@ -228,8 +231,13 @@ async fn a_configuration_that_is_not_deployed_is_tried_on_the_letters_without_an
     assert!(people.code == Some(0) && people.out.contains("0 of 3 letters would fail again"), "{people:?}");
     propose("event.data.n / ");
     assert_eq!(check().code, Some(78), "one that is not valid is told");
-    let target = service.hexafn(&["dlq", "check", "target.web", "-c", "candidate"]);
-    assert!(target.code == Some(2) && target.err.contains("trigger"), "{target:?}");
+    propose("event.data.n / 2");
+    for (name, said) in
+        [("target.gone", "has no target `gone`; it has aside, copies, halves"), ("target.halves", "is a topic")]
+    {
+        let target = service.hexafn(&["dlq", "check", name, "-c", "candidate"]);
+        assert!(target.code == Some(1) && target.err.contains(said), "{target:?}");
+    }
     assert_eq!(letters(&service, "trigger.half").len(), 3, "nothing was settled");
     assert_eq!(events(&service, "halves").await.len(), 3);
 }
@@ -275,4 +283,73 @@ async fn a_page_of_letters_is_bounded_by_bytes_and_numbers_are_as_they_were() {
     }
     assert_eq!(pages.iter().sum::<usize>(), 10, "{pages:?}");
     assert!(pages.len() > 1, "10 letters of 900 KiB are more than 8 MiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_choice_that_finds_nothing_or_would_go_too_slowly_is_told() {
+    let service = start();
+    given_up(&service, 3).await;
+    let ran = service.hexafn(&["dlq", "replay", "trigger.half", "99"]);
+    assert!(ran.code == Some(1) && ran.err.contains("no open dead letter 99 of trigger.half"), "{ran:?}");
+    let ran = service.hexafn(&["dlq", "replay", "trigger.half", "--all", "--rate", "0"]);
+    assert!(ran.code == Some(2) && ran.err.contains("--rate"), "{ran:?}");
+    let ran = service.hexafn(&["dlq", "list", "--filter", "event.data.n > 1"]);
+    assert!(ran.code == Some(2) && ran.err.to_lowercase().contains("subscription"), "{ran:?}");
+    let ran = service.hexafn(&["dlq", "list", "trigger.half", "--filter", "event.datta"]);
+    assert!(ran.code == Some(1) && ran.err.lines().count() > 3 && !ran.err.contains("u{a}"), "{}", ran.err);
+
+    let url = service.url("/admin/dead/trigger.half/replay");
+    let all = vec![1; 61];
+    for (body, code) in [
+        (json!({ "rate": 0 }), "rate-invalid"),
+        (json!({ "rate": 1, "limit": 61 }), "limit-invalid"),
+        (json!({ "rate": 1, "seqs": all }), "limit-invalid"),
+        (json!({ "rate": 1, "limit": 0 }), "limit-invalid"),
+    ] {
+        let (status, problem) = post(&url, &[], &body.to_string()).await;
+        assert_eq!((status, problem["code"].as_str()), (400, Some(code)), "{body}: {problem}");
+    }
+    assert_eq!(letters(&service, "trigger.half").len(), 3, "nothing was settled");
+    repair(&service);
+    let began = std::time::Instant::now();
+    let (status, told) = post(&url, &[], &json!({ "rate": 1, "seqs": [1, 2, 8] }).to_string()).await;
+    assert_eq!((status, told), (200, json!({ "settled": 2, "left": 1, "next": 4, "absent": [8] })));
+    assert!(began.elapsed() >= std::time::Duration::from_millis(1_900), "{:?}", began.elapsed());
+    let (status, told) = post(&url, &[], &json!({ "rate": 500 }).to_string()).await;
+    assert_eq!((status, &told["settled"], &told["left"]), (200, &json!(1), &json!(0)), "{told}");
+    assert_eq!(post(&service.url("/admin/dead/trigger.half/drop"), &[], r#"{"rate":1}"#).await.0, 400);
+    idle(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_not_deployed_is_tried_on_letters_that_a_target_could_not_send() {
+    let target = "\n[[target]]\nname = \"shout\"\nkind = \"http\"\nurl = \"http://127.0.0.1:9/${event.data.n + 0}\"\n\
+                  \n[[trigger]]\nname = \"shout\"\non = \"in\"\nto = [\"shout\"]\n";
+    let scenario = Scenario::new("dead").receiver("http://127.0.0.1:9").file("shout.toml", target);
+    let service = scenario.start();
+    send(&service, r#"{"n":"one","by":1}"#).await;
+    send(&service, r#"{"n":"two","by":1}"#).await;
+    let given_up = letters_when(&service, "target.shout", 2).await;
+    assert!(given_up[0]["cause"].as_str().unwrap().starts_with("template"), "{given_up:?}");
+    let candidate = service.path("candidate");
+    std::fs::create_dir(&candidate).unwrap();
+    std::fs::write(candidate.join("hexafn.toml"), service.scenario.text()).unwrap();
+    let check = |path: &str| {
+        std::fs::write(candidate.join("shout.toml"), target.replace("${event.data.n + 0}", path)).unwrap();
+        service.hexafn(&["-o", "json", "dlq", "check", "target.shout", "--config", "candidate"])
+    };
+    let same = check("${event.data.n + 0}");
+    let told: Value = serde_json::from_str(&same.out).unwrap();
+    assert_eq!((same.code, &told["failed"], &told["letters"][0]["outcome"]), (Some(1), &json!(2), &json!("failed")));
+    assert!(told["letters"][1]["error"].as_str().unwrap().contains("url"), "{told}");
+    let right = check("${event.data.n}");
+    let told: Value = serde_json::from_str(&right.out).unwrap();
+    let first = json!({ "seq": 1, "outcome": "sendable", "destination": "POST http://127.0.0.1:9/one", "error": null });
+    assert_eq!((right.code, &told["failed"], &told["letters"][0]), (Some(0), &json!(0), &first), "{told}");
+    let people = service.hexafn(&["dlq", "check", "target.shout", "-c", "candidate"]);
+    assert!(
+        people.out.contains("0 of 2 letters would fail again") && people.out.contains("only an attempt"),
+        "{people:?}"
+    );
+    assert_eq!(letters(&service, "target.shout").len(), 2, "nothing was settled");
 }

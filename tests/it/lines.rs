@@ -138,7 +138,9 @@ async fn what_a_target_is_given_can_be_watched_redacted() {
     assert!(target(&service, "out").await["delivered"].as_u64() >= Some(2));
 
     // A target that is a topic is watched there.
-    let pipeline = Scenario::new("outlet").start();
+    // A topic is written to without attempts.
+    let attempts = "retry = { schedule = [\"50ms\"], max_attempts = 200, jitter = 0.0 }\nbreaker = { failures = 1000, min_attempts = 1000 }\n";
+    let pipeline = Scenario::new("outlet").edit(attempts, "").start();
     let id = send(&pipeline, r#"{"n":1}"#).await;
     let tailed = pipeline.hexafn(&["-o", "json", "tail", "target:out", "--from", "all", "-n", "1"]);
     let event: Value = serde_json::from_str(&tailed.out).unwrap_or_else(|e| panic!("{e}: {tailed:?}"));

@@ -13,8 +13,8 @@ fn toml(port: u16, more: &str) -> String {
 }
 
 /// The keys of a bucket, sorted.
-async fn keys(port: u16) -> Vec<String> {
-    let url = format!("http://127.0.0.1:{port}/events?list-type=2");
+pub async fn keys(port: u16, bucket: &str) -> Vec<String> {
+    let url = format!("http://127.0.0.1:{port}/{bucket}?list-type=2");
     let list = client().get(url).send().await.unwrap().text().await.unwrap();
     let mut keys: Vec<String> =
         list.split("<Key>").skip(1).map(|rest| rest.split_once('<').unwrap().0.to_owned()).collect();
@@ -31,15 +31,15 @@ async fn object(port: u16, key: &str) -> reqwest::Response {
     answer
 }
 
-async fn make_bucket(port: u16) {
-    let made = client().put(format!("http://127.0.0.1:{port}/events")).send().await.unwrap();
+pub async fn make_bucket(port: u16, name: &str) {
+    let made = client().put(format!("http://127.0.0.1:{port}/{name}")).send().await.unwrap();
     assert_eq!(made.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_lie_in_the_objects_that_their_prefix_names() {
     let server = Server::s3(free_port());
-    make_bucket(server.port).await;
+    make_bucket(server.port, "events").await;
     let more = "prefix = 'log/${event.data.to}/'\ncompress = \"gzip\"\nencryption = \"AES256\"\nstorage_class = \
                 \"STANDARD_IA\"\nbatch = { max_records = 4, max_age = \"5m\" }";
     let service = scenario(&toml(server.port, more)).start();
@@ -47,7 +47,7 @@ async fn events_lie_in_the_objects_that_their_prefix_names() {
         send(&service, &format!(r#"{{"n":{n},"to":"{to}"}}"#)).await;
     }
     let found = eventually("two objects", async || {
-        let keys = keys(server.port).await;
+        let keys = keys(server.port, "events").await;
         (keys.len() == 2, keys)
     })
     .await;
@@ -80,9 +80,9 @@ async fn a_bucket_that_is_not_there_is_named_and_events_wait_for_it() {
     .await;
     let why = status["last"].as_str().unwrap();
     assert!(["status_4xx", "404", "NoSuchBucket", "make the bucket"].iter().all(|t| why.contains(t)), "{why}");
-    make_bucket(server.port).await;
+    make_bucket(server.port, "events").await;
     idle(&service).await;
-    let found = keys(server.port).await;
+    let found = keys(server.port, "events").await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("out/"), "{found:?}");
     assert_eq!(object(server.port, &found[0]).await.text().await.unwrap(), "{\"n\":1}\n");
@@ -103,10 +103,10 @@ async fn a_server_that_is_gone_is_tried_again() {
     assert!(status["last"].as_str().unwrap().starts_with("connect"), "{status}");
     service.kill();
     let server = Server::s3(port);
-    make_bucket(port).await;
+    make_bucket(port, "events").await;
     service.start_again();
     idle(&service).await;
-    let found = keys(port).await;
+    let found = keys(port, "events").await;
     let mut all = String::new();
     for key in &found {
         all += &object(port, key).await.text().await.unwrap();
@@ -120,13 +120,13 @@ async fn a_server_that_is_gone_is_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_batch_again_has_the_same_name() {
     let server = Server::s3(free_port());
-    make_bucket(server.port).await;
+    make_bucket(server.port, "events").await;
     let service = scenario(&toml(server.port, "batch = { max_records = 3, max_age = \"5m\" }")).start();
     for n in 0..3 {
         send(&service, &format!(r#"{{"n":{n}}}"#)).await;
     }
     idle(&service).await;
-    let once = keys(server.port).await;
+    let once = keys(server.port, "events").await;
     assert_eq!(once.len(), 1, "{once:?}");
     service.ask(&["sub", "replay", "trigger.pass", "--from", "all"]);
     eventually("the batch again", async || {
@@ -140,13 +140,13 @@ async fn the_same_batch_again_has_the_same_name() {
         names.dedup();
         names
     };
-    assert_eq!(names(&keys(server.port).await), names(&once));
+    assert_eq!(names(&keys(server.port, "events").await), names(&once));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_names_no_key_is_a_dead_letter_alone() {
     let server = Server::s3(free_port());
-    make_bucket(server.port).await;
+    make_bucket(server.port, "events").await;
     let more = "prefix = 'log/${event.data.to}/'\nbatch = { max_records = 2, max_age = \"5m\" }";
     let service = scenario(&toml(server.port, more)).start();
     send(&service, r#"{"to":"../b"}"#).await;
@@ -155,7 +155,7 @@ async fn an_event_that_names_no_key_is_a_dead_letter_alone() {
     let why = dead[0]["extensions"]["deadcause"].as_str().unwrap();
     assert!(why.contains("no beginning of a key"), "{why}");
     let found = eventually("the other", async || {
-        let keys = keys(server.port).await;
+        let keys = keys(server.port, "events").await;
         (keys.len() == 1, keys)
     })
     .await;
@@ -165,7 +165,7 @@ async fn an_event_that_names_no_key_is_a_dead_letter_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_in_the_middle_of_an_upload_leaves_nothing_but_whole_objects() {
     let server = Server::s3(free_port());
-    make_bucket(server.port).await;
+    make_bucket(server.port, "events").await;
     let batch = "batch = { max_records = 3, max_bytes = \"8MiB\", max_age = \"5m\" }";
     let mut service = scenario(&toml(server.port, batch)).start();
     // It takes connections and the beginning of what comes, and answers nothing.
@@ -184,7 +184,7 @@ async fn kill_9_in_the_middle_of_an_upload_leaves_nothing_but_whole_objects() {
     service.start_again();
     idle(&service).await;
     let mut numbers = Vec::new();
-    for key in keys(server.port).await {
+    for key in keys(server.port, "events").await {
         let text = object(server.port, &key).await.text().await.unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line"));
         numbers.extend(lines.map(|event| event["n"].as_i64().unwrap()));

@@ -77,6 +77,15 @@ async fn an_open_breaker_spares_the_target_and_its_neighbours_notice_nothing() {
     assert_eq!(receiver.seen("/broken").len(), 3, "it opened at the third failure, and no attempt was made since");
     let people = service.hexafn(&["target", "ls"]).out;
     assert!(people.lines().any(|l| l.starts_with("broken") && l.contains("open")), "{people}");
+    eventually("what is not settled is seen where the breaker is", async || {
+        let behind = service.ask(&["target", "show", "broken"]);
+        (
+            behind["lag"].as_u64().zip(behind["waiting"].as_u64()).is_some_and(|(lag, waiting)| lag + waiting == 10),
+            behind,
+        )
+    })
+    .await;
+    assert!(["LAG", "WAITING"].iter().all(|head| people.lines().next().unwrap().contains(head)), "{people}");
     assert!(people.lines().any(|l| l.starts_with("good") && l.contains("closed")), "{people}");
 
     receiver.answer("/broken", Answer::Status(200));

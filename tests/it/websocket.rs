@@ -21,9 +21,9 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection, as the server sees it.
-struct Client {
+pub struct Client {
     socket: WebSocketStream<Box<dyn Io>>,
-    authorization: Option<String>,
+    pub authorization: Option<String>,
 }
 
 impl Client {
@@ -41,22 +41,22 @@ impl Client {
         tokio::time::timeout(PATIENCE, next).await.expect("a message")
     }
 
-    async fn json(&mut self) -> Value {
+    pub async fn json(&mut self) -> Value {
         serde_json::from_str(&self.text().await).unwrap()
     }
 
-    async fn say(&mut self, what: Value) {
+    pub async fn say(&mut self, what: Value) {
         self.socket.send(Message::text(what.to_string())).await.unwrap();
     }
 }
 
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     clients: mpsc::UnboundedReceiver<Client>,
 }
 
 impl Server {
-    async fn start(tls: Option<&Path>) -> Self {
+    pub async fn start(tls: Option<&Path>) -> Self {
         let acceptor = tls.map(|folder| {
             let chain = CertificateDer::pem_file_iter(folder.join("server.pem")).unwrap();
             let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
@@ -92,7 +92,7 @@ impl Server {
         Self { port, clients }
     }
 
-    async fn client(&mut self) -> Client {
+    pub async fn client(&mut self) -> Client {
         tokio::time::timeout(PATIENCE, self.clients.recv()).await.expect("a connection").unwrap()
     }
 

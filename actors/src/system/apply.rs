@@ -195,6 +195,7 @@ impl System {
             name: name.clone(),
             subscription: subscription.clone(),
             target,
+            veil: definition.veil.clone(),
             limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,

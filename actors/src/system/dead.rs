@@ -86,6 +86,9 @@ pub struct Settled {
     pub left: usize,
     /// The sequence that the next letter would have had before this was done.
     pub next: Seq,
+    /// Sequences that were asked for and are those of no open letter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Seq>,
 }
 
 /// Letters that are about to be settled.
@@ -97,6 +100,7 @@ struct Picked {
     cursor: Cursor,
     /// The sequence of the letter after the newest.
     next: Seq,
+    absent: Vec<Seq>,
 }
 
 /// The value of a mark of a dead letter.
@@ -305,7 +309,8 @@ impl System {
         // Filters over many letters take long, and others are served by this thread.
         let (system, letters, pick) = (self.clone(), topic.clone(), pick.clone());
         let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, then)).await;
-        let Picked { ops, count, cursor, next } = picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
+        let Picked { ops, count, cursor, next, absent } =
+            picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
         if count > 0 {
             self.commit(ops).await?;
             // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
@@ -313,7 +318,7 @@ impl System {
         }
         let open = self.0.log.bounds(topic.id)?.next.saturating_sub(cursor.floor() + 1);
         let left = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
-        Ok(Settled { settled: count, left, next })
+        Ok(Settled { settled: count, left, next, absent })
     }
 
     /// The write that settles what is picked, together with what `then` makes of each letter.
@@ -325,13 +330,16 @@ impl System {
     ) -> Result<Picked, Error> {
         let mut cursor = self.settled(topic)?;
         let limit = pick.limit.clamp(1, MAX_PICKED);
-        let next = self.0.log.bounds(topic.id)?.next;
+        let bounds = self.0.log.bounds(topic.id)?;
+        let next = bounds.next;
+        let open = |seq: Seq| (bounds.first..next).contains(&seq) && !cursor.is_handled(seq);
+        let asked: BTreeSet<Seq> = pick.seqs.iter().copied().collect();
+        let absent: Vec<Seq> = asked.iter().copied().filter(|seq| !open(*seq)).collect();
         let (mut picked, _) = if pick.seqs.is_empty() {
             self.open_letters(topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?
         } else {
             let mut picked = Vec::new();
-            let seqs: BTreeSet<Seq> = pick.seqs.iter().copied().collect();
-            for seq in seqs.into_iter().take(limit) {
+            for seq in asked.into_iter().take(limit) {
                 let (found, _) = self.open_letters(topic, &cursor, seq, (1, PAGE), pick.filter.as_ref())?;
                 picked.extend(found.into_iter().filter(|record| record.seq == seq));
             }
@@ -344,6 +352,6 @@ impl System {
             cursor.mark(letter.seq);
         }
         ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
-        Ok(Picked { ops, count: picked.len(), cursor, next })
+        Ok(Picked { ops, count: picked.len(), cursor, next, absent })
     }
 }

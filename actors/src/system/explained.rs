@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use hexafn_dsl::{Explanation, PartOutcome, Program};
+
 use super::{System, read};
 use crate::clock::Wall;
 use crate::definitions::{Definitions, TopicDurability, TriggerDefinition};
-use crate::event::Str;
+use crate::event::{Event, Str};
 use crate::function;
 use crate::log::{EventLog, Record, Seq};
 use crate::metrics::Metrics;
@@ -323,8 +325,12 @@ impl Bench {
         });
         let evaluations = runner.outputs.iter().filter_map(|target| {
             let when = target.when.as_ref()?;
-            let shown = Record::new(target.topic_name.clone(), target.topic, 0, at, (*output).clone());
-            let (result, explanation) = evaluated(when, &shown, &now.definition.name);
+            let shown = |event: Event| Record::new(target.topic_name.clone(), target.topic, 0, at, event);
+            let whole = shown((*output).clone());
+            let (result, mut explanation) = evaluated(when, &whole, &now.definition.name);
+            if target.redact.is_some() {
+                explanation = Some(veiled(when, (&whole, &shown(target.event(&output))), &now.definition.name));
+            }
             let (name, targets) = (target.target.clone(), Vec::new());
             Some(Evaluation { kind: "target", name, result, explanation, note: changed.clone(), targets })
         });
@@ -365,6 +371,78 @@ fn evaluated(condition: &hexafn_dsl::Program, record: &Record, trigger: &str) ->
         Err(error) => {
             let parts = function::explain(condition, record, trigger);
             (Verdict::Fails, Some(parts.unwrap_or_else(|| error.to_string())))
+        }
+    }
+}
+
+/// What stands for a value that a target must not see.
+const TAKEN_OUT: &str = "[redacted]";
+
+/// Explains the condition of a target that redacts: it was tried on the whole event, and of that is shown what is the same
+/// for the event as the target sees it.
+fn veiled(condition: &Program, (whole, seen): (&Record, &Record), trigger: &str) -> String {
+    let explained = |record| function::explanation(condition, record, trigger);
+    explained(whole).map_or_else(
+        || format!("failed: {TAKEN_OUT}"),
+        |whole| without_difference(whole, explained(seen).as_ref()).render(),
+    )
+}
+
+/// The parts of an explanation whose outcome does not depend on what differs between the two. The texts are those of the
+/// condition, which stand in the configuration.
+fn without_difference(whole: Explanation, seen: Option<&Explanation>) -> Explanation {
+    let seen = seen.filter(|seen| seen.text == whole.text);
+    let same = seen.is_some_and(|seen| seen.outcome == whole.outcome);
+    let outcome = if same { whole.outcome } else { PartOutcome::Value(TAKEN_OUT.to_owned()) };
+    let others = seen.map_or(&[][..], |seen| &seen.children);
+    let children = whole.children.into_iter().enumerate();
+    let children = children.map(|(at, child)| without_difference(child, others.get(at))).collect();
+    Explanation { outcome, children, ..whole }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::log::TopicId;
+    use crate::target::{RedactSettings, redact::Redactor};
+    use hexafn_dsl::{ProgramKind, SourceText};
+
+    #[test]
+    fn what_a_target_redacts_is_not_in_the_explanation_of_its_condition() {
+        let settings = RedactSettings { paths: vec!["secret".into(), "codes.*".into()], ..RedactSettings::default() };
+        let redactor = Redactor::new("t", &settings).unwrap();
+        let data = r#"{"secret":"TOPSECRET","codes":[{"c":7001}],"n":21}"#;
+        let event = Event::new("s", "t", bytes::Bytes::from_static(data.as_bytes()));
+        let record = |event: Event| Record::new("t".into(), TopicId(0), 0, Wall(0), event);
+        let (whole, seen) = (record(event.clone()), record(redactor.redact(&event)));
+        for (text, expected) in [
+            ("event.data.n > 20", "event.data.n > 20 = true\n  event.data.n = 21\n"),
+            (
+                "event.data.n > 20 and event.data.secret == 'x'",
+                "event.data.n > 20 and event.data.secret == 'x' = false\n  event.data.n > 20 = true\n    event.data.n = 21\n  \
+                 event.data.secret == 'x' = false\n    event.data.secret = [redacted]\n",
+            ),
+            (
+                "event.data.secret == 'TOPSECRET'",
+                "event.data.secret == 'TOPSECRET' = [redacted]\n  event.data.secret = [redacted]\n",
+            ),
+        ] {
+            let source = SourceText { name: "when", text };
+            let when = hexafn_dsl::compile(&source, ProgramKind::Condition).unwrap();
+            assert_eq!(veiled(&when, (&whole, &seen), ""), expected);
+        }
+        for text in [
+            "any(event.data.codes, c => c.c == 7001)",
+            "event.data.secret > 5",
+            "if event.data.secret == 'TOPSECRET' { event.data.codes[0].c == 7001 } else { false }",
+            "match event.data.secret { 'TOPSECRET' => true, other => other == 1 }",
+        ] {
+            let when = hexafn_dsl::compile(&SourceText { name: "when", text }, ProgramKind::Condition);
+            let told = veiled(&when.unwrap(), (&whole, &seen), "");
+            let values: Vec<&str> = told.lines().map(|line| line.rsplit(['=', ':']).next().unwrap()).collect();
+            let leaks = values.iter().any(|value| value.contains("TOPSECRET") || value.contains("7001"));
+            assert!(!leaks, "{told}");
         }
     }
 }

@@ -61,6 +61,11 @@ impl System {
                 outcomes.into_iter().next().ok_or(Error::Gone("the target gave no outcome"))?
             }
         };
+        let veil = definition.veil.as_deref();
+        let outcome = match (outcome, veil) {
+            (Outcome::Failed(failure), Some(veil)) => Outcome::Failed(veil.failure(failure)),
+            (outcome, _) => outcome,
+        };
         let failure = match &outcome {
             Outcome::Delivered { .. } => None,
             Outcome::Failed(failure) => Some(failure),
@@ -71,7 +76,7 @@ impl System {
             class: failure.map(|failure| failure.class.name()),
             message: failure.map(|failure| failure.message.clone()),
             request,
-            seen: outcome.detail().into(),
+            seen: Seen::through(veil, outcome.detail()),
         })
     }
 

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::apply::topic_of_target;
-use super::{Error, System, TriggerEntry, read, unknown, write};
+use super::{Error, System, TriggerEntry, outbox_of, read, unknown, write};
 use crate::definitions::{On, TargetDefinition, TriggerDefinition};
 use crate::event::Str;
 use crate::log::{Op, Table};
 use crate::supervision::front::Front;
 use crate::supervision::{Control, Node, Snapshot, Verb};
 use crate::target::forwarder::{ForwarderMessage, TargetStatus, subscription_name};
-use crate::topic::{Act, Subscriber};
+use crate::topic::{AGAIN, Act, Subscriber};
 use crate::trigger;
 
 /// The state of a trigger, for tables.
@@ -144,7 +144,7 @@ impl System {
         let mut all = Vec::with_capacity(entries.len());
         for (name, front) in entries {
             if let Some(status) = inspect(&front).await {
-                all.push(status);
+                all.push(self.with_queue(status).await);
             } else {
                 tracing::debug!(to = %name, "the forwarder is being restarted");
             }
@@ -155,7 +155,31 @@ impl System {
     /// One target outside.
     pub async fn target(&self, name: &str) -> Result<TargetStatus, Error> {
         let front = self.target_front(name)?;
-        inspect(&front).await.ok_or(Error::Gone("the forwarder is being restarted; try again in a second"))
+        let status = inspect(&front).await;
+        let status = status.ok_or(Error::Gone("the forwarder is being restarted; try again in a second"))?;
+        Ok(self.with_queue(status).await)
+    }
+
+    /// What is known beside the forwarder: how much lies in the topics that it delivers from, and where it goes else.
+    async fn with_queue(&self, mut status: TargetStatus) -> TargetStatus {
+        let subscription = subscription_name(&status.name);
+        let again = format!("{AGAIN}{subscription}");
+        for (topic, must) in [(&*outbox_of(&status.name), true), (&*again, false)] {
+            let Some(topic) = self.0.cast.get(topic) else { continue };
+            let shown = self.0.cast.status(&topic).await;
+            let shown = shown.and_then(|shown| shown.subscriptions.into_iter().find(|s| s.name == subscription));
+            match shown {
+                Some(shown) => {
+                    status.lag = Some(status.lag.unwrap_or(0) + shown.lag);
+                    status.waiting = Some(status.waiting.unwrap_or(0) + shown.waiting);
+                }
+                None if must => break,
+                None => {}
+            }
+        }
+        let running = read(&self.0.running);
+        status.fallback = running.definitions.targets.get(&status.name).and_then(|t| t.settings.fallback.clone());
+        status
     }
 
     pub(super) fn target_front(&self, name: &str) -> Result<Front<ForwarderMessage>, Error> {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::log::{Attempted, DeliveryLog};
+use super::veil::Veil;
 use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
@@ -56,6 +57,8 @@ pub struct ForwarderSpec {
     pub subscription: Str,
     /// What makes an attempt.
     pub target: Arc<dyn Target>,
+    /// What of the receiver's words is not shown.
+    pub veil: Option<Arc<Veil>>,
     /// What its topics let be with it.
     pub limit: Limit,
     /// When the breaker opens and closes.
@@ -110,6 +113,13 @@ pub struct TargetStatus {
     pub last: Option<String>,
     /// When that was.
     pub last_at: Option<String>,
+    /// Events that lie before it or are with it; none while its topic is being restarted.
+    pub lag: Option<u64>,
+    /// Events that failed and wait for another attempt.
+    pub waiting: Option<usize>,
+    /// The target that gets what this one gives up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Str>,
 }
 
 /// What a forwarder can be told.
@@ -297,6 +307,10 @@ impl Forwarder {
         let (mut arrived, mut failed) = (false, None);
         for (delivery, outcome) in done.results {
             let record = &delivery.record;
+            let outcome = match (outcome, &self.spec.veil) {
+                (Outcome::Failed(failure), Some(veil)) => Outcome::Failed(veil.failure(failure)),
+                (outcome, _) => outcome,
+            };
             let said = describe(&outcome);
             let mut step = Step::ended_at(&record.event, Stage::Attempted, self.spec.name.clone(), done.took, wall)
                 .with(Detail::Attempt(delivery.attempt, said.clone()));
@@ -499,6 +513,10 @@ impl Forwarder {
             failed: self.failed,
             last: self.last.as_ref().map(|(what, _)| what.to_string()),
             last_at: self.last.as_ref().map(|(_, at)| at.rfc3339()),
+            // Known to its topics and to the definitions, and filled in by who asks.
+            lag: None,
+            waiting: None,
+            fallback: None,
         }
     }
 }
@@ -561,7 +579,7 @@ impl Handler<ForwarderMessage> for Forwarder {
         match message {
             ForwarderMessage::Switch(on) => self.switch(on, ctx),
             ForwarderMessage::Log(reply) => {
-                if reply.send(self.log.newest()).is_err() {
+                if reply.send(self.log.newest(self.spec.veil.as_deref())).is_err() {
                     tracing::debug!("nobody waits for the log");
                 }
             }

@@ -11,17 +11,20 @@ use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};
 use http_body_util::BodyExt;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::clock::Wall;
+use crate::event::Str;
 use crate::log::Record;
 use crate::target::format::{Format, Formatter};
 use crate::target::statuses::Retries;
 use crate::target::{
     Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Span, Target,
-    Template, Verdict,
+    Template, Verdict, veil,
 };
 
 mod auth;
@@ -114,6 +117,15 @@ impl HttpTarget {
             }
         };
         let url = settings::address(name, &settings.url, &guard, context)?;
+        let secure = match &url {
+            Address::Constant { uri, .. } => uri.scheme() == Some(&http::uri::Scheme::HTTPS),
+            Address::Template(template) => template.prefix().starts_with("https://"),
+        };
+        if settings.http_version == settings::HttpVersion::Two && settings.proxy.is_some() && !secure {
+            let message = "\"2\" goes through a `proxy` within TLS only, since the proxy itself reads HTTP/1.1: begin `url` with \
+                           `https://`, or leave out `http_version` or `proxy`";
+            return Err(bad("http_version", message.into()));
+        }
         let formatter =
             Formatter::new(name, settings.format, settings.body.as_deref(), &settings.columns, Format::Data)?;
         let content_type = settings.content_type.as_deref().map(HeaderValue::from_str).transpose();
@@ -212,10 +224,18 @@ impl HttpTarget {
     async fn exchange(&self, mut request: Request, now: Wall, detail: &mut Detail) -> Result<Answer, Failure> {
         // A refused constant host may be a passing error of its DNS; one that the event named is the event's doing.
         let refused = if matches!(self.url, Address::Template(_)) { Verdict::DeadLetter } else { Verdict::Retry };
+        // A token that was asked for is known to nobody else: what echoes it is masked right here.
+        let mut token = Vec::new();
         if let Some(auth) = &self.auth {
-            let token = auth.token(&self.client, now).await?;
-            request.headers.insert(AUTHORIZATION, token);
+            let header = auth.token(&self.client, now).await?;
+            let text = String::from_utf8_lossy(header.as_bytes());
+            token.push(Zeroizing::new(text.strip_prefix("Bearer ").unwrap_or(&text).to_owned()));
+            request.headers.insert(AUTHORIZATION, header);
         }
+        let hidden = |text: Str| match veil::masked(&text, &token) {
+            Cow::Borrowed(_) => text.clone(),
+            Cow::Owned(masked) => masked.into(),
+        };
         let answer = self.client.send(request).await.map_err(|error| unanswered(&error, refused))?;
         detail.remote = client::remote(&answer);
         let (head, mut body) = answer.into_parts();
@@ -234,7 +254,7 @@ impl HttpTarget {
                     let room = self.max_reply.saturating_sub(kept.len());
                     kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
                     detail.received = kept.len() as u64;
-                    detail.reply = reply::excerpt(&kept);
+                    detail.reply = reply::beginning(&kept).map(hidden);
                     // The rest is not read: dropping the answer closes its connection.
                     if chunk.len() > room {
                         break None;
@@ -254,7 +274,7 @@ impl HttpTarget {
                 Err(Failure::new(FailureClass::Body, message))
             }
             (Meaning::Failed { class, message, retry_after, verdict }, _) => {
-                Err(Failure { retry_after, verdict, ..Failure::new(class, message) })
+                Err(Failure { retry_after, verdict, ..Failure::new(class, hidden(message.into())) })
             }
         }
     }

@@ -36,6 +36,8 @@ mod tests;
 
 /// What the producer's queue holds at least, in KiB and in records.
 const QUEUE: (usize, usize) = (65_536, 100_000);
+/// The shortest `timeout`: below, it may be over before anything is sent.
+const SHORTEST: Duration = Duration::from_secs(3);
 /// How long a topic that is not there is asked for before a record for it fails.
 const UNKNOWN_TOPIC: Duration = Duration::from_secs(5);
 
@@ -224,6 +226,14 @@ impl KafkaTarget {
             Formatter::new(name, settings.format, settings.body.as_deref(), &settings.columns, Format::Data)?;
         let headers = headers(name, &settings.headers)?;
         let timeout = common.timeout.0;
+        if timeout < SHORTEST {
+            let message = format!(
+                "expected at least {}, found {}: a new producer asks the brokers for its number first, every half a second",
+                Span(SHORTEST),
+                common.timeout
+            );
+            return Err(bad(Wrong::new("timeout", message)));
+        }
         let default = BatchSettings { max_records: 500, max_age: Span(Duration::ZERO), ..BatchSettings::default() };
         let mode = common.batch.unwrap_or(default).mode(common.concurrency);
         // Room for all calls at once: a batch that does not fit would fail for no fault of the cluster. Twice the data, since

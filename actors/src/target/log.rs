@@ -3,6 +3,8 @@
 use serde::Serialize;
 use std::collections::VecDeque;
 
+use super::http::reply::EXCERPT;
+use super::veil::Veil;
 use super::{Detail, Outcome};
 use crate::clock::Wall;
 use crate::event::Str;
@@ -62,8 +64,13 @@ pub struct Seen {
     pub took_ms: f64,
 }
 
-impl From<&Detail> for Seen {
-    fn from(detail: &Detail) -> Self {
+impl Seen {
+    /// What may be shown of what was seen.
+    pub fn through(veil: Option<&Veil>, detail: &Detail) -> Self {
+        Self { reply: detail.reply.as_ref().map(|reply| shown(veil, reply)), ..Self::whole(detail) }
+    }
+
+    fn whole(detail: &Detail) -> Self {
         Self {
             status: detail.status,
             remote: detail.remote,
@@ -73,6 +80,13 @@ impl From<&Detail> for Seen {
             took_ms: (detail.took.as_secs_f64() * 1e6).round() / 1e3,
         }
     }
+}
+
+/// The beginning of an answer as it may be shown: masked while it is whole, and cut then.
+fn shown(veil: Option<&Veil>, reply: &Str) -> Str {
+    let masked = veil.map_or_else(|| reply.clone(), |veil| veil.text(reply));
+    let end = masked.floor_char_boundary(EXCERPT);
+    if end == masked.len() { masked } else { masked[..end].into() }
 }
 
 /// The log; the oldest attempt goes when it is full.
@@ -87,8 +101,14 @@ impl Default for DeliveryLog {
 
 impl DeliveryLog {
     /// The attempts, the last first.
-    pub fn newest(&self) -> Vec<Attempted> {
-        self.0.iter().rev().cloned().collect()
+    pub fn newest(&self, veil: Option<&Veil>) -> Vec<Attempted> {
+        // Here and not when it is noted: most answers are never looked at.
+        let veiled = |noted: &Attempted| {
+            let mut attempted = noted.clone();
+            attempted.seen.reply = noted.seen.reply.as_ref().map(|reply| shown(veil, reply));
+            attempted
+        };
+        self.0.iter().rev().map(veiled).collect()
     }
 
     /// Notes an attempt.
@@ -109,7 +129,7 @@ impl DeliveryLog {
             attempt: delivery.attempt,
             result,
             message,
-            seen: outcome.detail().into(),
+            seen: Seen::whole(outcome.detail()),
         });
     }
 }

@@ -1,22 +1,35 @@
 //! What a target must not see, taken out of an event before it is stored for it.
 //!
 //! It happens once, in the commit that appends the event to the target's outbox. So the delivery, its repetitions, the
-//! dead letter, live streams, traces and logs can only show what is left: there is no second place to forget.
+//! dead letter, live streams, traces and logs can only show what is left: there is no second place to forget. Only what
+//! comes from outside of that, the receiver's answer, is looked at where it is shown.
 
 use hexafn_dsl::{Budget, CtxView, Input, Limits, Program, ProgramKind, SourceText};
+use regex::Regex;
+use std::borrow::Cow;
 
 use super::RedactSettings;
 use crate::event::{Event, Str};
 use crate::function::{MAX_OUTPUT, view};
 use crate::log::{Record, TopicId};
+use crate::topic::REPLAY_OF;
+
+mod keys;
+mod paths;
+
+/// What stands for what was taken out, where the settings name nothing else.
+const MARK: &str = "[redacted]";
 
 /// Redacts events, by a program of the language that is made of the settings.
 #[derive(Debug)]
 pub struct Redactor {
     /// For data that is JSON.
     whole: Program,
-    /// Of strings alone: for other data, and for the subject.
+    /// Of strings alone: for other data, for attributes and for what a receiver says.
     text: Option<Program>,
+    /// The names whose values go, of headers and attributes, too.
+    keys: Option<Regex>,
+    with: String,
 }
 
 impl Redactor {
@@ -31,8 +44,11 @@ impl Redactor {
         }
         // Each part is compiled by itself first, so that an error names its setting.
         let check = |field: &'static str, text: &str| compile(name, text).map(drop).map_err(|e| (field, e));
+        let mut paths = Vec::with_capacity(settings.paths.len());
         for path in &settings.paths {
-            check("paths", &format!("redact({{}}, [{}])", literal(path)))?;
+            let path = literal(paths::below_data(path).map_err(|e| ("paths", e))?);
+            check("paths", &format!("redact({{}}, [{path}])"))?;
+            paths.push(path);
         }
         for pattern in &settings.patterns {
             check("patterns", &format!("redact_pattern('', {}{with})", literal(pattern)))?;
@@ -40,6 +56,7 @@ impl Redactor {
         if let Some(pattern) = &settings.keys {
             check("keys", &format!("redact_keys('', {})", literal(pattern)))?;
         }
+        let keys = settings.keys.as_deref().map(Regex::new).transpose().map_err(|e| ("keys", e.to_string()))?;
         let mut strings = String::new();
         for pattern in &settings.patterns {
             strings.push_str(&format!(" |> redact_pattern({}{with})", literal(pattern)));
@@ -51,8 +68,7 @@ impl Redactor {
             strings.push_str(&format!(" |> redact_cards({})", with.trim_start_matches(", ")));
         }
         let mut whole = "event.data".to_owned();
-        if !settings.paths.is_empty() {
-            let paths: Vec<String> = settings.paths.iter().map(|path| literal(path)).collect();
+        if !paths.is_empty() {
             // A path leads into an object or an array; other data has nothing at it.
             whole = format!(
                 "let d = event.data\nlet p = if type_of(d) in [\"object\", \"array\"] {{ redact(d, [{}]{with}) }} else {{ d }}\np",
@@ -65,34 +81,104 @@ impl Redactor {
         whole.push_str(&strings);
         let compiled = |text: &str| compile(name, text).map_err(|e| ("", e));
         let text = if strings.is_empty() { None } else { Some(compiled(&format!("event.data{strings}"))?) };
-        Ok(Self { whole: compiled(&whole)?, text })
+        let with = settings.with.clone().unwrap_or_else(|| MARK.to_owned());
+        Ok(Self { whole: compiled(&whole)?, text, keys, with })
     }
 
     /// The event without what must not be seen. Where that cannot be found out (data that is too large to redact), all
     /// of the data is left out: nothing passes by mistake.
     #[must_use]
     pub fn redact(&self, event: &Event) -> Event {
+        let mut out = self.data(event);
+        self.attributes(&mut out);
+        out
+    }
+
+    fn data(&self, event: &Event) -> Event {
         // JSON that is deeper or wider than the language reads is text to it, which has no paths and keys.
         let opaque = event.is_json() && !event.data.is_empty() && event.doc().is_none();
         if opaque {
             return left_out(event, "it is no JSON within the limits of the language");
         }
         let program = if event.is_json() { Some(&self.whole) } else { self.text.as_ref() };
-        let mut out = match program {
-            Some(program) => match run(program, event, event.is_json()) {
-                Ok(data) => event.with_data(data.into()),
-                Err(why) => left_out(event, &why),
-            },
+        match program.map(|program| run(program, event, event.is_json())) {
+            Some(Ok(data)) => event.with_data(data.into()),
+            Some(Err(why)) => left_out(event, &why),
             None => event.clone(),
-        };
-        if let (Some(program), Some(subject)) = (&self.text, &event.subject) {
-            let subject = event.with_data(bytes::Bytes::copy_from_slice(subject.as_bytes()));
-            let mut subject = subject;
-            subject.content_type = Some("text/plain".into());
-            let redacted = run(program, &subject, false).ok().and_then(|text| String::from_utf8(text).ok());
-            out.subject = Some(redacted.map_or_else(|| "[redacted]".into(), Into::into));
         }
-        out
+    }
+
+    /// Subject, key, extension attributes and headers: by their names, and then by what they hold.
+    fn attributes(&self, event: &mut Event) {
+        let hidden = |name: &str| self.keys.as_ref().is_some_and(|keys| keys.is_match(name));
+        let (mut extensions, mut headers) = (std::mem::take(&mut event.extensions), std::mem::take(&mut event.headers));
+        for (name, value) in extensions.iter_mut().chain(&mut headers) {
+            // What hexaFn itself notes says nothing of the event.
+            if hidden(name) && &**name != REPLAY_OF {
+                *value = self.with.as_str().into();
+            }
+        }
+        if let Some(program) = &self.text {
+            let mut texts: Vec<&mut Str> = event.subject.iter_mut().chain(&mut event.key).collect();
+            for (name, value) in extensions.iter_mut().chain(&mut headers) {
+                if &**name != REPLAY_OF {
+                    texts.push(value);
+                }
+            }
+            redact_texts(program, &mut texts);
+        }
+        (event.extensions, event.headers) = (extensions, headers);
+    }
+
+    /// What a receiver says, without what must not be seen of events. It may be cut anywhere, so keys are found as they
+    /// are written in JSON, whatever is around them.
+    pub(super) fn words(&self, said: &str) -> String {
+        let said = match &self.keys {
+            Some(keys) => keys::hidden(said, keys, &self.with),
+            None => Cow::Borrowed(said),
+        };
+        let Some(program) = &self.text else { return said.into_owned() };
+        let mut text: Str = (&*said).into();
+        redact_texts(program, &mut [&mut text]);
+        text.to_string()
+    }
+}
+
+/// Redacts texts, all in one run.
+fn redact_texts(program: &Program, texts: &mut [&mut Str]) {
+    if texts.is_empty() {
+        return;
+    }
+    // A number in an attribute is a number, as it is in the data: a time is no card.
+    let is_number = |text: &str| {
+        (1..=30).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && (text == "0" || !text.starts_with('0'))
+    };
+    let mut json = Vec::with_capacity(64 * texts.len());
+    json.push(b'[');
+    for (at, text) in texts.iter().enumerate() {
+        if at > 0 {
+            json.push(b',');
+        }
+        if is_number(text) {
+            json.extend_from_slice(text.as_bytes());
+        } else {
+            // A text can always be written.
+            json.extend(serde_json::to_vec(&**text).unwrap_or_else(|_| b"null".to_vec()));
+        }
+    }
+    json.push(b']');
+    let event = Event::new("", "", json.into());
+    let redacted = run(program, &event, true).ok();
+    let redacted = redacted.and_then(|json| serde_json::from_slice::<Vec<serde_json::Value>>(&json).ok());
+    for (at, text) in texts.iter_mut().enumerate() {
+        match redacted.as_ref().map(|all| all.get(at)) {
+            Some(Some(serde_json::Value::String(new))) if *new != ***text => **text = new.as_str().into(),
+            // It stays: nothing matched.
+            Some(Some(serde_json::Value::String(_) | serde_json::Value::Number(_))) => {}
+            _ => **text = MARK.into(),
+        }
     }
 }
 
@@ -101,7 +187,7 @@ fn left_out(event: &Event, why: &str) -> Event {
     tracing::warn!(event_id = %event.id, why, "the data could not be redacted and is left out");
     let mut out = event.with_data(bytes::Bytes::from_static(b"\"[redacted: the data could not be checked]\""));
     out.content_type = Some("application/json".into());
-    out.subject = out.subject.map(|_| "[redacted]".into());
+    out.subject = out.subject.map(|_| MARK.into());
     out
 }
 
@@ -187,6 +273,78 @@ mod tests {
         let patterns = r#"{"card":4111111111111111,"no":4111111111111112,"at":[1795507200008,-2.50],"id":"*","big":5555555555554444.0} | from jo@example.org"#;
         assert_eq!(redacted("patterns = ['^77\\d{3}$']\nwith = '*'", json, data), patterns);
         assert_eq!(redacted("cards = true", json, "4111111111111111"), "\"************1111\" | from jo@example.org");
+    }
+
+    #[test]
+    fn attributes_headers_and_the_names_of_members_hold_nothing_that_is_redacted() {
+        let mut event =
+            Event::new("s", "t", bytes::Bytes::from_static(br#"{"jo@example.org":1,"x":{"al@example.org":2}}"#));
+        event.key = Some("jo@example.org".into());
+        let pair = |name: &str, value: &str| -> (Str, Str) { (name.into(), value.into()) };
+        event.extensions = vec![
+            pair("owner", "jo@example.org"),
+            pair("sent", "1795507200008"),
+            pair(REPLAY_OF, "in/77"),
+            pair("apitoken", "t"),
+        ];
+        event.headers = vec![pair("x-token", "abc"), pair("from", "Jo <jo@example.org>"), pair("x-n", "77")];
+        let redact = |toml: &str| {
+            let out = Redactor::new("t", &settings(toml)).unwrap().redact(&event);
+            let pairs = |all: &[(Str, Str)]| all.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" ");
+            let data = String::from_utf8(out.data.to_vec()).unwrap();
+            format!("{data} {} {} {}", out.key.unwrap(), pairs(&out.extensions), pairs(&out.headers))
+        };
+        assert_eq!(
+            redact("emails = true\ncards = true\nkeys = '(?i)token'\npatterns = ['77']"),
+            "{\"[redacted]\":1,\"x\":{\"[redacted]\":2}} [redacted] owner=[redacted] sent=1795507200008 \
+             replayof=in/77 apitoken=[redacted] x-token=[redacted] from=Jo <[redacted]> x-n=[redacted]"
+        );
+        assert_eq!(
+            redact("keys = 'owner|from'\nwith = '*'"),
+            "{\"jo@example.org\":1,\"x\":{\"al@example.org\":2}} jo@example.org owner=* sent=1795507200008 \
+             replayof=in/77 apitoken=t x-token=abc from=* x-n=77"
+        );
+    }
+
+    #[test]
+    fn a_path_that_would_find_nothing_is_refused_with_what_to_write() {
+        for (path, expected) in [
+            ("", "it is empty"),
+            ("a..b", "write `a.b`"),
+            (".a", "write `a`"),
+            ("a.", "write `a`"),
+            ("$.user.name", "write `user.name`"),
+            ("$", "write `*`"),
+            ("/user/name", "write `user.name`"),
+            ("items[0].x", "write `items.0.x`"),
+            ("items[*].x", "write `items.*.x`"),
+            ("$['user'][\"name\"]", "write `user.name`"),
+            ("event.data", "write `*`"),
+            ("data.user.name", "write `user.name` for event.data.user.name, or `event.data.data.user.name`"),
+            ("data", "`event.data.data`"),
+            ("event.subject", "`event.data.event.subject`"),
+        ] {
+            let paths = RedactSettings { paths: vec![path.to_owned()], ..RedactSettings::default() };
+            let (field, message) = Redactor::new("t", &paths).unwrap_err();
+            assert!(field == "paths" && message.contains(expected), "{path}: {message}");
+        }
+        let json = "application/json";
+        let data = r#"{"user":{"name":"Jo"},"data":{"id":7},"tags":["a","b"],"items":[{"x":1},{"x":2}]}"#;
+        for (path, expected) in [
+            (
+                "event.data.user.name",
+                r#"{"user":{"name":"*"},"data":{"id":7},"tags":["a","b"],"items":[{"x":1},{"x":2}]}"#,
+            ),
+            (
+                "event.data.data.id",
+                r#"{"user":{"name":"Jo"},"data":{"id":"*"},"tags":["a","b"],"items":[{"x":1},{"x":2}]}"#,
+            ),
+            ("tags.*", r#"{"user":{"name":"Jo"},"data":{"id":7},"tags":["*","*"],"items":[{"x":1},{"x":2}]}"#),
+            ("items.1.x", r#"{"user":{"name":"Jo"},"data":{"id":7},"tags":["a","b"],"items":[{"x":1},{"x":"*"}]}"#),
+        ] {
+            let told = redacted(&format!("paths = ['{path}']\nwith = '*'"), json, data);
+            assert_eq!(told, format!("{expected} | from jo@example.org"), "{path}");
+        }
     }
 
     #[test]

@@ -156,6 +156,9 @@ impl SmtpTarget {
         if host.contains(':') && host.parse::<IpAddr>().is_err() {
             return Err(bad("host", "a port goes into `port`".into()));
         }
+        if settings.port == Some(0) {
+            return Err(bad("port", "expected 1 to 65535; without it, that of `tls` is taken".into()));
+        }
         let port = settings.port.unwrap_or(match settings.tls {
             Protection::Required => 465,
             Protection::Starttls => 587,

@@ -148,6 +148,14 @@ impl WebSocketTarget {
                            `columns` with ${event.id}";
             return Err(bad("format", message.into()));
         }
+        let texts = settings.body.iter().chain(settings.columns.iter().map(|column| &column.value));
+        let mut texts = texts.peekable();
+        if settings.ack == Ack::Reply && texts.peek().is_some() && !texts.any(|text| may_hold_id(text)) {
+            let field = if settings.body.is_some() { "body" } else { "columns" };
+            let message = "with `ack = \"reply\"` the server says by the event's id what became of it, and so must see it: \
+                           write ${event.id} into it";
+            return Err(bad(field, message.into()));
+        }
         if settings.ping.0 < Duration::from_secs(1) {
             return Err(bad("ping", format!("expected at least 1s, found {}", settings.ping)));
         }
@@ -365,6 +373,17 @@ impl Target for WebSocketTarget {
         }
         .boxed()
     }
+}
+
+/// Whether a template may write the event's id: it names it, or the event as a whole.
+fn may_hold_id(text: &str) -> bool {
+    let name = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices("event").any(|(at, word)| {
+        let (before, after) = (&text[..at], text[at + word.len()..].trim_start());
+        let id = [".id", "?.id", "[\"id\"]", "['id']"].iter().find_map(|id| after.strip_prefix(id));
+        let whole = !after.starts_with(['.', '?', '[']) && !after.starts_with(name);
+        !before.ends_with(|c| name(c) || c == '.') && (whole || id.is_some_and(|rest| !rest.starts_with(name)))
+    })
 }
 
 fn read_url(text: &str, secret: bool, context: &Context<'_>) -> Result<Url, String> {

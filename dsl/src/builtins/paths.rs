@@ -172,8 +172,21 @@ pub(super) fn edited<'e>(
     if value.array_len().is_some() {
         // `*` may stand for the elements, or be left out.
         let below: Vec<&str> = paths.iter().map(|path| path.strip_prefix("*.").unwrap_or(path)).collect();
-        let items = collected(m, value)?;
-        let items = items.iter().map(|item| edited(m, item, &below, with)).collect::<Result<Vec<_>>>()?;
+        let mut items = collected(m, value)?;
+        for (at, item) in items.iter_mut().enumerate() {
+            m.budget.step(paths.len() as u64)?;
+            // What is hidden is hidden by its place, too, and where an element is no object that has members for `*`.
+            let here: Vec<&str> = if with.is_some() { placed_at(paths, at) } else { Vec::new() };
+            let plain = item.array_len().is_none() && !is_object(item);
+            if let Some(with) = with
+                && (here.contains(&"") || plain && below.contains(&"*"))
+            {
+                *item = with.clone();
+                continue;
+            }
+            let below: Vec<&str> = below.iter().copied().chain(here).collect();
+            *item = edited(m, item, &below, with)?;
+        }
         return m.array(items);
     }
     if !is_object(value) {
@@ -203,6 +216,13 @@ pub(super) fn edited<'e>(
         }
     }
     m.object(object)
+}
+
+/// What is left of the paths that begin with this place of an array; nothing of one that ends there.
+fn placed_at<'p>(paths: &[&'p str], at: usize) -> Vec<&'p str> {
+    let place = at.to_string();
+    let heads = paths.iter().map(|path| path.split_once('.').unwrap_or((path, "")));
+    heads.filter(|(head, _)| *head == place).map(|(_, rest)| rest).collect()
 }
 
 fn placed<'e>(m: &mut Machine<'_, 'e>, value: &Value<'e>, steps: &[&str], new: &Value<'e>) -> Result<Value<'e>> {

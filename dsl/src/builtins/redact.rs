@@ -1,5 +1,6 @@
 //! What must not be seen by everybody, taken out.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use regex::Regex;
@@ -19,14 +20,15 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "redact",
         signature: "(value: object | array, paths: array | string, with?: string) -> object | array",
-        doc: "The value with what is at the paths replaced by `[redacted]`. A path names keys; `*` stands for every key or \
-              element, and arrays are passed through.",
+        doc: "The value with what is at the paths replaced by `[redacted]`. A path names keys, and elements by their \
+              number; `*` stands for every key or element, and arrays are passed through.",
         examples: &[
             (
                 "redact({ user: { email: 'a@b.c', id: 1 } }, ['user.email'])",
                 "{\"user\":{\"email\":\"[redacted]\",\"id\":1}}",
             ),
             ("redact([{ a: 1 }, { a: 2 }], 'a', '*')", "[{\"a\":\"*\"},{\"a\":\"*\"}]"),
+            ("redact({ a: ['x', 'y'], b: ['z'] }, ['a.1', 'b.*'], '*')", "{\"a\":[\"x\",\"*\"],\"b\":[\"*\"]}"),
         ],
         run: Run::Pure(|m, a| {
             let paths = paths(m, &a[1])?;
@@ -37,8 +39,9 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "redact_pattern",
         signature: "(value: any, pattern: string, with?: string) -> any",
-        doc: "The value with every match of a regular expression, in every string and number of it, replaced by \
-              `[redacted]`. `$1` in `with` stands for a group. A number with a match becomes a string.",
+        doc: "The value with every match of a regular expression, in every string, number and key of it, replaced by \
+              `[redacted]`. `$1` in `with` stands for a group. A number with a match becomes a string; a key that would \
+              be there twice gets a number behind it.",
         examples: &[
             ("redact_pattern({ note: 'token=abc123 ok' }, 'token=\\w+', 'token=***')", "{\"note\":\"token=*** ok\"}"),
             ("redact_pattern({ phone: 15551234567, n: 7 }, '^1555\\d{7}$')", "{\"phone\":\"[redacted]\",\"n\":7}"),
@@ -79,8 +82,8 @@ pub(super) const ROWS: &[Row] = &[
         name: "redact_cards",
         signature: "(value: any, with?: string) -> any",
         doc: "The value with the numbers of payment cards (13 to 19 digits, in groups or not, with a right check \
-              digit) in its strings masked but for the last four digits, or replaced. A number that is one becomes a \
-              string; one that begins with 1 is a time, unless it has the 15 digits of an airline's card.",
+              digit) in its strings and keys masked but for the last four digits, or replaced. A number that is one \
+              becomes a string; one that begins with 1 is a time, unless it has the 15 digits of an airline's card.",
         examples: &[
             ("redact_cards('paid with 4111 1111 1111 1111.')", "\"paid with **** **** **** 1111.\""),
             ("redact_cards({ card: 4111111111111111 })", "{\"card\":\"************1111\"}"),
@@ -101,8 +104,12 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "redact_emails",
         signature: "(value: any, with?: string) -> any",
-        doc: "The value with the e-mail addresses in its strings replaced by `[redacted]`.",
-        examples: &[("redact_emails(['write to jo.doe@example.org, please'])", "[\"write to [redacted], please\"]")],
+        doc: "The value with the e-mail addresses in its strings and keys replaced by `[redacted]`. A key that would be \
+              there twice gets a number behind it.",
+        examples: &[
+            ("redact_emails(['write to jo.doe@example.org, please'])", "[\"write to [redacted], please\"]"),
+            ("redact_emails({ 'a@example.org': 1, 'b@example.org': 2 })", "{\"[redacted]\":1,\"[redacted] 2\":2}"),
+        ],
         run: Run::Pure(|m, a| {
             let with = optional_text(a, 1).unwrap_or(MARK).to_owned();
             rewritten(m, &a[0], &mut |m, subject, _| {
@@ -202,11 +209,50 @@ fn rewritten<'p, 'e>(m: &mut Machine<'p, 'e>, value: &Value<'e>, change: Rewrite
         return Ok(value.clone());
     }
     let mut object = ObjectBuilder::with_capacity(value.members_len());
-    for (key, member) in members(m, value)? {
-        let member = rewritten(m, &member, change)?;
+    let (mut renamed, mut all) = (Vec::new(), members(m, value)?);
+    for (at, (key, member)) in all.iter_mut().enumerate() {
+        *member = rewritten(m, member, change)?;
+        m.budget.step(1)?;
+        let is_number = !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
+        if let Some(new) = change(m, key, is_number)? {
+            renamed.push((at, new));
+        }
+    }
+    if !renamed.is_empty() {
+        rename(m, &mut all, renamed)?;
+    }
+    for (key, member) in all {
         object.push_new(key, member);
     }
     m.object(object)
+}
+
+/// Gives members their new keys; one that is taken gets a number, since no key may be there twice.
+fn rename<'e>(m: &mut Machine<'_, 'e>, all: &mut [(Text<'e>, Value<'e>)], renamed: Vec<(usize, String)>) -> Result<()> {
+    let mut taken: HashSet<Box<str>> = HashSet::new();
+    let mut next = renamed.iter().map(|(at, _)| *at).peekable();
+    for (at, (key, _)) in all.iter().enumerate() {
+        m.budget.step(1 + key.len() as u64 / 8)?;
+        if next.next_if_eq(&at).is_none() {
+            m.budget.make(key.len())?;
+            taken.insert(key.as_str().into());
+        }
+    }
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for (at, new) in renamed {
+        let count = counts.entry(new.clone()).or_default();
+        let key = loop {
+            *count += 1;
+            m.budget.step(1)?;
+            let key = if *count == 1 { new.clone() } else { format!("{new} {count}") };
+            if taken.insert(key.as_str().into()) {
+                break key;
+            }
+        };
+        m.budget.make(3 * key.len())?;
+        all[at].0 = Text::Shared(key.into());
+    }
+    Ok(())
 }
 
 fn keys_redacted<'e>(m: &mut Machine<'_, 'e>, value: &Value<'e>, keys: &Regex, with: &Value<'e>) -> Result<Value<'e>> {

@@ -5,6 +5,7 @@ use hexafn_actors::definitions::{Body, Definitions, On, SourceKind, TargetKind, 
 use hexafn_actors::topic::pattern::Pattern;
 use hexafn_runtimes::Language;
 use hexafn_runtimes::wasm::MAX_WORKERS;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::codes;
@@ -23,6 +24,7 @@ pub fn check(definitions: &Definitions, layers: &Layers, problems: &mut Problems
     replies(definitions, layers, problems);
     workers_of_modules(definitions, layers, problems);
     silent_topics(definitions, layers, problems);
+    shared_files(layers, problems);
     unused(layers, problems);
 }
 
@@ -232,11 +234,10 @@ fn silent_topics(definitions: &Definitions, layers: &Layers, problems: &mut Prob
         }
     }
     // Also those of sources and targets with another error: they are not to blame.
-    for kind in ["source", "target"] {
-        for node in layers.of_kind(kind) {
-            topics.extend(node.get("topic").and_then(Node::text));
-        }
-    }
+    topics.extend(layers.of_kind("source").iter().filter_map(|node| node.get("topic")?.text()));
+    // The topic of a target of another kind is a broker's.
+    let ours = layers.of_kind("target").iter().filter(|node| node.get("kind").and_then(Node::text) == Some("topic"));
+    topics.extend(ours.filter_map(|node| node.get("topic").or_else(|| node.get("name"))?.text()));
     topics.extend(layers.of_kind("topic").iter().filter_map(|n| n.get("name")?.text()));
     for trigger in definitions.triggers.values() {
         let On::Topic(text) = &trigger.on else { continue };
@@ -253,6 +254,32 @@ fn silent_topics(definitions: &Definitions, layers: &Layers, problems: &mut Prob
             None => problem,
         };
         problems.push(problem.help(format!("topics that are written to: {}", crate::config::de::list(&known))));
+    }
+}
+
+/// A file has one writer: of two targets with one file the second would be refused at each attempt.
+fn shared_files(layers: &Layers, problems: &mut Problems) {
+    let mut files: BTreeMap<std::path::PathBuf, (&str, &Node)> = BTreeMap::new();
+    for node in layers.of_kind("target") {
+        let text = |key: &str| node.get(key).and_then(Node::text);
+        let (Some("file"), Some(name), Some(path)) = (text("kind"), text("name"), node.get("path")) else { continue };
+        let Some(written) = path.text().filter(|written| !written.contains("${")) else { continue };
+        // `components` takes `./a` and `a//b` for what they are.
+        let file = std::path::Path::new(text("directory").unwrap_or_default()).join(written);
+        let file = file.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect();
+        match files.entry(file) {
+            Entry::Vacant(entry) => _ = entry.insert((name, path)),
+            Entry::Occupied(first) => {
+                let (other, there) = first.get();
+                let message =
+                    format!("targets `{other}` and `{name}` write to the same file, and a file has one writer");
+                problems.push(
+                    Problem::error(&codes::VALUE, path.span.clone(), message)
+                        .related(there.span.clone(), "the first writer")
+                        .help("give each its own file, or name one target in both triggers"),
+                );
+            }
+        }
     }
 }
 

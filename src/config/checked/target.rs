@@ -7,6 +7,7 @@ use hexafn_actors::supervision::strategy::{Backoff, FailureRate, OnExhausted, Op
 use hexafn_actors::target::kinds::{self, ReadSettings};
 use hexafn_actors::target::redact::Redactor;
 use hexafn_actors::target::settings::COMMON;
+use hexafn_actors::target::veil::Veil;
 use hexafn_actors::target::{
     self, BreakerSettings, Common, Context, Factory, RedactSettings, RetrySettings, TopicSettings,
 };
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use super::{Checker, absent, who};
 use crate::config::problem::{Problem, Problems};
 use crate::config::read::Reader;
+use crate::config::secrets::{Remembered, Told};
 use crate::config::tree::{Node, Step, Value};
 use crate::config::{codes, fingerprint, schema};
 
@@ -86,24 +88,29 @@ impl Checker<'_> {
         self.statuses(node, kind, &settings, &who);
         self.ordered_batches(node, &settings, &who);
         let redact = settings.redact.as_ref().map(|redact| self.redactor(node, &settings.name, redact, &who));
-        if topic.is_some() && settings.batch.is_some() {
-            self.no_batch(node, &who);
+        if topic.is_some() {
+            self.idle_settings(node, &who);
         }
         let topic = topic.map(|topic| self.target_topic(node, &settings.name, topic, &who));
         if self.problems.errors() > errors {
             return None;
         }
+        let mut secrets = Vec::new();
         let kind = match topic {
             Some(topic) => TargetKind::Topic(topic),
-            // Only where secrets may be absent: a target that delivers nothing.
-            None if !found.present => TargetKind::Outside(Arc::new(absent::Absent)),
-            None => TargetKind::Outside(self.build(node, &settings, &*factory?, &who)?),
+            None => {
+                let (built, told) = self.build(node, &settings, &*factory?, &who)?;
+                secrets = told;
+                // Only where secrets may be absent: what is right but for them delivers nothing.
+                TargetKind::Outside(if found.present { built } else { Arc::new(absent::Absent) })
+            }
         };
         let mark = self.vault.take_mark();
         // `allow_networks` of [targets] is built into the target, so a change of it is a change of the target.
         let networks = self.allow_networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let fingerprint = fingerprint::of(node, &[&mark, networks.as_bytes()]);
         let redact = redact.flatten().map(Arc::new);
+        let veil = (!secrets.is_empty() || redact.is_some()).then(|| Arc::new(Veil::new(secrets, redact.clone())));
         Some(TargetDefinition {
             name: settings.name.clone(),
             settings,
@@ -112,24 +119,40 @@ impl Checker<'_> {
             retry,
             breaker,
             redact,
+            veil,
             fingerprint,
         })
     }
 
+    /// The target, with the secrets that it was told. Where secrets may be absent it is built with samples of them, so that
+    /// whatever else is wrong is found.
     fn build(
         &mut self,
         node: &Node,
         settings: &Common,
         factory: &dyn Factory,
         who: &str,
-    ) -> Option<Arc<dyn target::Target>> {
+    ) -> Option<(Arc<dyn target::Target>, Remembered)> {
+        let told = Told::new(self.vault);
         let context =
-            Context { base_dir: self.base_dir, secrets: self.vault, allow_networks: self.allow_networks, lookup: None };
+            Context { base_dir: self.base_dir, secrets: &told, allow_networks: self.allow_networks, lookup: None };
         let built = factory.build(settings, &context).map_err(|error| self.target_error(node, &error, who)).ok()?;
         if settings.batch.is_some() && matches!(built.mode(), target::Mode::Each { .. }) {
             self.no_batch(node, who);
         }
-        Some(built)
+        Some((built, told.secrets()))
+    }
+
+    /// What a target of kind `topic` would only pretend to do: its events are written with their cause, and there is no
+    /// attempt.
+    fn idle_settings(&mut self, node: &Node, who: &str) {
+        for key in COMMON.iter().filter(|key| !["name", "when", "redact"].contains(key)) {
+            if node.get(key).is_some() {
+                let message = format!("`{key}` of {who} does nothing: a topic is written to without an attempt");
+                let problem = Problem::error(&codes::VALUE, node.span_of(&[Step::Key(key)]), message);
+                self.problems.push(problem.help("leave it out"));
+            }
+        }
     }
 
     fn no_batch(&mut self, node: &Node, who: &str) {
@@ -272,6 +295,16 @@ impl Checker<'_> {
             let span = node.span_of(&[Step::Key("breaker"), Step::Key(key)]);
             let message = format!("`breaker.{key}` of {who} must be longer than zero");
             self.problems.push(Problem::error(&codes::VALUE, span, message));
+        }
+        // One that nobody wrote follows `open`.
+        let written = node.at(&[Step::Key("breaker"), Step::Key("open_max")]);
+        if let Some(written) = written.filter(|_| settings.open_max.0 < settings.open.0) {
+            let message = format!(
+                "`breaker.open_max` of {who} is the longest rest, and shorter than the first: expected at least {} (`open`), \
+                 found {}",
+                settings.open, settings.open_max
+            );
+            self.problems.push(Problem::error(&codes::VALUE, written.span.clone(), message));
         }
         let (first, max) = (settings.open.0, settings.open_max.0.max(settings.open.0));
         RestartStrategy {

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod delivery;
+
 /// Compares what a person is told with the snapshot of that name.
 fn refused(name: &str, case: &Case, files: &[(&str, &str)]) {
     let shown: Vec<String> = files.iter().map(|(name, text)| format!("# {name}\n{}", text.trim_end())).collect();

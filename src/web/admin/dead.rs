@@ -2,16 +2,19 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::log::Record;
-use hexafn_actors::system::dead::{MAX_PICKED, Pick, To, mark};
+use hexafn_actors::system::dead::{MAX_PICKED, Pick, Settled, To, mark};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 use super::super::body::{Body, Json};
 use super::super::problem::Problem;
 use super::super::{App, ws};
 
+/// How long a replay at a rate may take, in seconds: those who ask, and what is between, wait no longer than this.
+const LONGEST_REPLAY: usize = 60;
 /// The most letters of one answer.
 const MAX_LIMIT: usize = 1_000;
 
@@ -142,6 +145,8 @@ pub(in super::super) struct Chosen {
     target: Option<String>,
     /// A topic.
     topic: Option<String>,
+    /// At most so many a second. The request ends when all are on their way, after a minute at most.
+    rate: Option<u32>,
 }
 
 impl Chosen {
@@ -178,9 +183,62 @@ async fn replay(
         }
         _ => return Err(Problem::new(400, "body-invalid", "name a target or a topic, not both")),
     };
-    let settled = app.system.dead_replay(&subscription, &chosen.pick()?, &to).await?;
+    let settled = match chosen.rate {
+        None => app.system.dead_replay(&subscription, &chosen.pick()?, &to).await?,
+        Some(rate) => paced(&app, &subscription, &chosen, rate, &to).await?,
+    };
     tracing::info!(subscription = %subscription, replayed = settled.settled, left = settled.left, "dead letters replayed by hand");
     Ok(HttpResponse::Ok().json(settled))
+}
+
+/// A replay in portions, one a second. Each is settled in one write, so whoever hangs up in the middle has replayed some.
+async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &To) -> Result<Settled, Problem> {
+    let rate = usize::try_from(rate).unwrap_or(usize::MAX);
+    let most = rate.saturating_mul(LONGEST_REPLAY).min(MAX_PICKED);
+    if rate == 0 {
+        return Err(Problem::new(400, "rate-invalid", "rate=0: at least one letter a second is replayed"));
+    }
+    let wanted = if chosen.seqs.is_empty() { chosen.limit.unwrap_or(most) } else { chosen.seqs.len() };
+    if wanted > most {
+        let message = format!(
+            "{wanted} letters at {rate} a second take longer than the {LONGEST_REPLAY} s that a request may take; ask for at \
+             most {most} at a time"
+        );
+        return Err(Problem::new(400, "limit-invalid", message));
+    }
+    let mut pick = Pick { limit: wanted, ..chosen.pick()? };
+    let mut seqs = std::mem::take(&mut pick.seqs);
+    let by_number = !seqs.is_empty();
+    let mut all: Option<Settled> = None;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut left = wanted;
+    while left > 0 {
+        second.tick().await;
+        pick.limit = left.min(rate);
+        if by_number {
+            pick.seqs = seqs.drain(..pick.limit).collect();
+        }
+        let settled = app.system.dead_replay(subscription, &pick, to).await?;
+        let done = !by_number && settled.settled < pick.limit;
+        // What is given up again on the way is not sent round and round.
+        pick.below = pick.below.or(Some(settled.next));
+        left -= pick.limit;
+        all = Some(match all {
+            None => settled,
+            Some(before) => Settled {
+                settled: before.settled + settled.settled,
+                next: before.next,
+                absent: [before.absent, settled.absent].concat(),
+                ..settled
+            },
+        });
+        if done {
+            break;
+        }
+    }
+    all.ok_or_else(|| {
+        Problem::new(400, "limit-invalid", format!("limit=0: 1 to {MAX_PICKED} letters can be asked for"))
+    })
 }
 
 async fn discard(
@@ -190,8 +248,12 @@ async fn discard(
     Json(chosen): Json<Chosen>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "write", &subscription)?;
-    if chosen.target.is_some() || chosen.topic.is_some() {
-        return Err(Problem::new(400, "body-invalid", "what is dropped goes nowhere; leave out target and topic"));
+    if chosen.target.is_some() || chosen.topic.is_some() || chosen.rate.is_some() {
+        return Err(Problem::new(
+            400,
+            "body-invalid",
+            "what is dropped goes nowhere; leave out target, topic and rate",
+        ));
     }
     let settled = app.system.dead_drop(&subscription, &chosen.pick()?).await?;
     tracing::info!(subscription = %subscription, dropped = settled.settled, left = settled.left, "dead letters dropped by hand");

@@ -12,8 +12,10 @@ use crate::target::{FailureClass, Verdict};
 /// The longest `Retry-After` that is honoured.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// How much of an answer's body is kept for the delivery log, in bytes.
-const EXCERPT: usize = 512;
+/// How much of an answer's body is shown in the delivery log, in bytes.
+pub const EXCERPT: usize = 512;
+/// How much of it is kept for that: what is to be masked at the end of what is shown must be whole.
+const KEPT: usize = EXCERPT + 512;
 
 /// What the head of an answer means.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,9 +103,17 @@ fn http_date(text: &str) -> Option<Wall> {
     })
 }
 
-/// The beginning of an answer's body for the delivery log: text, control characters escaped.
+/// The beginning of an answer's body for a message: text, control characters escaped.
 pub fn excerpt(body: &[u8]) -> Option<Str> {
-    let head = &body[..body.len().min(EXCERPT)];
+    escaped(&body[..body.len().min(EXCERPT)])
+}
+
+/// The beginning of an answer's body for the delivery log, which cuts it once it is masked.
+pub fn beginning(body: &[u8]) -> Option<Str> {
+    escaped(&body[..body.len().min(KEPT)])
+}
+
+fn escaped(head: &[u8]) -> Option<Str> {
     let text = String::from_utf8_lossy(head);
     let escape = |c: char| if c.is_control() { c.escape_default().collect::<String>() } else { c.to_string() };
     let text: String = text.trim_end().chars().map(escape).collect();

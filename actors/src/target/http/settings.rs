@@ -203,7 +203,7 @@ fn proxy(name: &Str, settings: &Settings, guard: &Guard, context: &Context<'_>) 
         let mut pair = zeroize::Zeroizing::new(percent_decode_str(url.username()).collect::<Vec<u8>>());
         pair.push(b':');
         pair.extend(percent_decode_str(url.password().unwrap_or_default()));
-        authorization = Some(basic(&pair).map_err(bad)?);
+        authorization = Some(basic(&pair, context).map_err(bad)?);
     }
     // Neither fails: the URL has a host.
     if url.set_username("").is_err() || url.set_password(None).is_err() {
@@ -213,8 +213,9 @@ fn proxy(name: &Str, settings: &Settings, guard: &Guard, context: &Context<'_>) 
 }
 
 /// The value of an `Authorization` of scheme `Basic` (RFC 7617).
-fn basic(pair: &[u8]) -> Result<HeaderValue, String> {
+fn basic(pair: &[u8], context: &Context<'_>) -> Result<HeaderValue, String> {
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+    context.secrets.sent_as(&encoded);
     let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|e| e.to_string())?;
     value.set_sensitive(true);
     Ok(value)
@@ -278,7 +279,7 @@ pub(super) fn auth(
             }
             let password = secret("auth.password", password)?;
             let pair = zeroize::Zeroizing::new(format!("{username}:{}", password.trim_end_matches(['\r', '\n'])));
-            let value = basic(pair.as_bytes()).map_err(|e| bad("auth.password", e))?;
+            let value = basic(pair.as_bytes(), context).map_err(|e| bad("auth.password", e))?;
             constants.insert(AUTHORIZATION, value);
             return Ok(None);
         }

@@ -183,7 +183,7 @@ async fn what_brokers_answer_is_explained() {
 async fn a_broker_that_is_away_is_a_retry_and_takes_all_when_it_is_back() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("t", 1, 1).unwrap();
-    let target = target(&cluster.bootstrap_servers(), "topic = 't'\ntimeout = '2s'\n");
+    let target = target(&cluster.bootstrap_servers(), "topic = 't'\ntimeout = '3s'\n");
     assert!(attempt_batch(&*target, &[record(1, "k")], Wall(0)).await[0].is_delivered());
     cluster.broker_down(1).unwrap();
     let began = Instant::now();
@@ -192,7 +192,7 @@ async fn a_broker_that_is_away_is_a_retry_and_takes_all_when_it_is_back() {
     for outcome in &outcomes {
         let away = failure(outcome);
         assert_eq!((away.class, away.verdict), (FailureClass::Timeout, Verdict::Retry), "{}", away.message);
-        assert!(away.message.contains("within 2s"), "{}", away.message);
+        assert!(away.message.contains("within 3s"), "{}", away.message);
     }
     cluster.broker_up(1).unwrap();
     let end = Instant::now() + Duration::from_secs(30);
@@ -246,7 +246,7 @@ async fn batches_side_by_side_keep_the_order_of_a_key() {
 
 #[tokio::test]
 async fn nobody_there_is_a_failed_connection() {
-    let target = target("127.0.0.1:9", "topic = 't'\ntimeout = '1s'\n");
+    let target = target("127.0.0.1:9", "topic = 't'\ntimeout = '3s'\n");
     let outcomes = attempt_batch(&*target, &[record(1, "k")], Wall(0)).await;
     let failure = failure(&outcomes[0]);
     assert_eq!((failure.class, failure.verdict), (FailureClass::Connect, Verdict::Retry), "{}", failure.message);

@@ -111,7 +111,7 @@ impl Seen {
         detail.status = seen.status.map(|status| status.as_u16());
         detail.remote = seen.remote;
         detail.received = seen.body.len() as u64;
-        detail.reply = reply::excerpt(seen.body.as_bytes());
+        detail.reply = reply::beginning(seen.body.as_bytes());
     }
 
     /// What an error means; `None` when nothing was seen.

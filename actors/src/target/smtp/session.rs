@@ -18,7 +18,7 @@ use super::mail::{Mail, Recipient};
 use super::{Kept, Security, SmtpTarget};
 use crate::target::http::failure::{chain, is_tls};
 use crate::target::http::guard::special_range;
-use crate::target::http::reply::excerpt;
+use crate::target::http::reply::{beginning, excerpt};
 use crate::target::{Detail, Failure, FailureClass, Verdict};
 
 /// A connection that has been silent for so long is asked whether it still stands.
@@ -47,7 +47,7 @@ impl SmtpTarget {
             Ok(response) => {
                 detail.status = Some(response.code().into());
                 detail.sent = mail.bytes.len() as u64;
-                detail.reply = excerpt(response.message().collect::<Vec<_>>().join(" ").as_bytes());
+                detail.reply = beginning(response.message().collect::<Vec<_>>().join(" ").as_bytes());
                 if mails + 1 < MAILS {
                     self.keep(Kept { connection, since: Instant::now(), mails: mails + 1 });
                 }
