@@ -178,7 +178,7 @@ fn switch_key(kind: &str, name: &str) -> Vec<u8> {
     format!("switch/{kind}/{name}").into_bytes()
 }
 
-fn trigger_status(entry: &TriggerEntry) -> TriggerStatus {
+pub(super) fn trigger_status(entry: &TriggerEntry) -> TriggerStatus {
     let definition = &entry.definition;
     TriggerStatus {
         name: definition.name.clone(),
@@ -208,7 +208,7 @@ pub(super) fn switch_op(kind: &str, name: &str, on: bool) -> Op {
     }
 }
 
-async fn inspect(front: &Front<ForwarderMessage>) -> Option<TargetStatus> {
+pub(super) async fn inspect(front: &Front<ForwarderMessage>) -> Option<TargetStatus> {
     let (reply, answer) = oneshot::channel();
     front.send(ForwarderMessage::Inspect(reply)).await.ok()?;
     answer.await.ok()
