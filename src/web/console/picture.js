@@ -55,11 +55,14 @@ export class Picture {
     const arrow = drawn("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" }, drawn("path", { d: "M0 0l8 4-8 4z", class: "arrow" }));
     svg.append(drawn("defs", {}, arrow));
     for (const head of laid.heads) svg.append(drawn("text", { x: head.x, y: 28, class: "head" }, HEADS[head.kind]));
-    const outs = new Map();
-    for (const { edge } of laid.paths) outs.set(edge.from, (outs.get(edge.from) ?? 0) + 1);
+    const [outs, ins] = [new Map(), new Map()];
+    for (const { edge } of laid.paths) {
+      outs.set(edge.from, (outs.get(edge.from) ?? 0) + 1);
+      ins.set(edge.to, (ins.get(edge.to) ?? 0) + 1);
+    }
     this.#edges = laid.paths.map(({ edge, path, first, last }) => {
       const line = drawn("path", { d: path, class: `edge ${edge.way}`, "marker-end": "url(#arrow)" });
-      const at = outs.get(edge.from) > 1 ? last : first;
+      const at = outs.get(edge.from) > ins.get(edge.to) ? last : first;
       const label = drawn("text", { x: Math.round(at.x), y: Math.round(at.y) - 5, class: "at", "text-anchor": "middle" });
       return { edge, line, label };
     });
