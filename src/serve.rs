@@ -242,6 +242,7 @@ fn announce(app: &App, loaded: &Loaded) {
     };
     line(format!("  configuration  {}", app.reloader.dir().display()));
     line(format!("  data           {}", loaded.storage.path.display()));
+    line(format!("  console        {base}/"));
     line(format!("  API            {base}/admin/openapi.json   metrics {base}/metrics   health {base}/health/ready"));
     for name in app.sources().names() {
         line(format!("  webhook        POST {base}/hooks/{name}"));

@@ -17,6 +17,7 @@ use problem::Problem;
 
 pub mod admin;
 pub mod body;
+mod console;
 pub mod gate;
 pub mod hooks;
 pub mod openapi;
@@ -95,6 +96,13 @@ impl App {
         let from = request.peer_addr().map(|a| a.ip());
         let bearer = self.bearer(request)?;
         self.auth.covers(bearer, from, (resource, "read", namespace)).map(drop).map_err(refused)
+    }
+
+    /// What the request, which was let in, may read: called with the resource and the namespace.
+    pub fn reader<'r>(&'r self, request: &'r HttpRequest) -> Result<impl Fn(&str, &str) -> bool + 'r, Problem> {
+        let from = request.peer_addr().map(|a| a.ip());
+        let bearer = self.bearer(request)?;
+        Ok(move |resource: &str, namespace: &str| self.auth.covers(bearer, from, (resource, "read", namespace)).is_ok())
     }
 
     /// Does the request come with a token that is known, where one is needed?
@@ -255,7 +263,8 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
                 .service(web::resource("/health/live").route(web::get().to(live)).route(web::head().to(live)))
                 .service(web::resource("/health/ready").route(web::get().to(ready)).route(web::head().to(ready)))
                 .service(web::resource("/metrics").route(web::get().to(metrics)))
-                .service(web::resource("/").route(web::get().to(index)))
+                .service(web::resource("/").route(web::get().to(index)).route(web::head().to(index)))
+                .configure(console::configure)
                 .configure(ws::configure)
                 .configure(admin::configure),
         )
@@ -288,7 +297,10 @@ async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
 
 async fn index(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.check_host(&request)?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({
+    if console::is_wanted(&request) {
+        return Ok(console::page(&request));
+    }
+    Ok(HttpResponse::Ok().insert_header((header::VARY, "Accept")).json(serde_json::json!({
         "service": "hexafn",
         "version": env!("CARGO_PKG_VERSION"),
         "hooks": "/hooks/{source}",
@@ -303,6 +315,10 @@ async fn nothing_here(request: HttpRequest) -> Problem {
     if matches!(request.method().as_str(), "TRACE" | "CONNECT") {
         return Problem::new(405, "method-not-allowed", "this method is never accepted");
     }
+    not_found(&request)
+}
+
+fn not_found(request: &HttpRequest) -> Problem {
     Problem::new(
         404,
         "not-found",

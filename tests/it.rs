@@ -8,6 +8,8 @@
 // What stands around the service.
 #[path = "it/brokers.rs"]
 mod brokers;
+#[path = "it/browser.rs"]
+mod browser;
 #[path = "../runtimes/tests/support/canonical.rs"]
 mod canonical;
 #[path = "it/cases.rs"]
@@ -46,6 +48,8 @@ mod command;
 mod conformance;
 #[path = "it/connections.rs"]
 mod connections;
+#[path = "it/console.rs"]
+mod console;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/damage.rs"]

@@ -24,7 +24,7 @@ const SECONDS: [f64; 14] =
 /// All families and their registry.
 pub struct Metrics {
     registry: Registry,
-    /// Requests to webhook sources, and records of sources that fetch, by outcome (`accepted`, `duplicate`,
+    /// Requests to webhook sources, records of sources that fetch and ticks of timers, by outcome (`accepted`, `duplicate`,
     /// `unauthorized`, `invalid`, `limited`, `overloaded`, `dead-lettered`, …).
     pub source_requests: IntCounterVec,
     /// Seconds from the whole body to the answer of an accepted request.
@@ -118,7 +118,7 @@ impl Metrics {
         Self {
             source_requests: counter(
                 "hexafn_source_requests_total",
-                "Requests to webhook sources, and records of sources that fetch, by outcome.",
+                "Requests to webhook sources, records of sources that fetch and ticks of timers, by outcome.",
                 &["source", "outcome"],
             ),
             source_seconds: seconds(

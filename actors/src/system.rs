@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::clock::{Tick, Wall};
@@ -39,11 +39,13 @@ use crate::topic::cast::{self, Cast, CastParts};
 use crate::topic::{OUTCOMES, TopicHandle, TopicMessage};
 use crate::trace::{Ask, Steps, Tap, Traces};
 use crate::trigger::Counts;
+use crate::trigger::ways::Ways;
 
 mod apply;
 pub mod dead;
 pub mod explained;
 mod functions;
+pub mod graph;
 pub mod outside;
 pub mod probe;
 mod pulls;
@@ -144,6 +146,8 @@ struct TriggerEntry {
     priority: i32,
     enabled: Arc<AtomicBool>,
     counts: Arc<Counts>,
+    /// Which ways its results take.
+    ways: Arc<Ways>,
     /// Its own definition and those of its functions and targets.
     fingerprint: u64,
     /// Since when its own definition is this one.
@@ -183,6 +187,8 @@ struct Inner {
     durability: Durability,
     max_bytes: Option<u64>,
     over_size: Arc<AtomicBool>,
+    /// When the process began.
+    began: (Wall, Instant),
     /// What functions stored.
     store: Arc<Store>,
     worker_numbers: AtomicU64,
@@ -268,6 +274,7 @@ impl System {
             durability: options.durability,
             max_bytes: options.max_bytes,
             over_size: Arc::default(),
+            began: (Wall::now(), Instant::now()),
             store: Arc::default(),
             worker_numbers: AtomicU64::new(1),
             running: RwLock::default(),

@@ -28,10 +28,12 @@ use crate::topic::subscription::Verdict;
 use crate::topic::{Deliveries, Feedback, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use run::{End, Ran, Runner};
+use ways::Ways;
 
 pub mod dry;
 pub mod run;
 pub mod told;
+pub mod ways;
 
 /// How long a trigger keeps its thread at a time, where it runs functions on it. One run is never cut.
 const SLICE: Duration = Duration::from_millis(20);
@@ -66,6 +68,8 @@ pub struct TriggerSpec {
     pub metrics: TriggerMetrics,
     /// Its counts.
     pub counts: Arc<Counts>,
+    /// Which ways its results take.
+    pub ways: Arc<Ways>,
     /// When it is quarantined.
     pub health: RestartStrategy,
     /// Counts steps that the recorder could not take.
@@ -134,6 +138,7 @@ impl Trigger {
         {
             ran.end = End::Failed { message, permanent: false };
         }
+        self.spec.ways.count(&ran);
         let name = &self.spec.runner.definition.name;
         let event = &record.event;
         tell(&ran, record, name, attempt);

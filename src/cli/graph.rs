@@ -1,11 +1,11 @@
-//! `hexafn graph`: the flow from sources to targets with its rates, as DOT (Graphviz) or Mermaid.
+//! `hexafn graph`: the flow from sources to targets with its rates, as DOT (Graphviz) or Mermaid. What is drawn is what
+//! `GET /admin/graph` gives, at two moments.
 
 use clap::{Args, ValueEnum};
-use hexafn_actors::topic::pattern::Pattern;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client::Client;
 use super::{Done, say};
@@ -35,195 +35,81 @@ enum Format {
     Mermaid,
 }
 
-/// A box of the picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Source,
-    Topic,
-    Trigger,
-    Function,
-    Target,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Topic => "topic",
-            Self::Trigger => "trigger",
-            Self::Function => "function",
-            Self::Target => "target",
-        }
-    }
-}
-
-type Id = (Kind, String);
-
-/// What is drawn: boxes with what is written under their names, and arrows.
-#[derive(Default)]
-struct Picture {
-    boxes: BTreeMap<Id, String>,
-    arrows: BTreeSet<(Id, Id)>,
-    /// From a target to the one that gets what it gives up.
-    fallbacks: BTreeSet<(Id, Id)>,
-}
-
-struct Seen {
-    sources: Value,
-    triggers: Value,
-    targets: Value,
-    topics: Value,
-    /// Whether an actor runs; nothing where the token may not see that. The same for subscriptions.
-    actors: Value,
-    subscriptions: Value,
-    at: Instant,
-}
-
-fn look(client: &Client) -> Result<Seen, super::Failure> {
-    Ok(Seen {
-        sources: client.get("/admin/sources")?,
-        triggers: client.get("/admin/triggers")?,
-        targets: client.get("/admin/targets")?,
-        topics: client.get("/admin/topics")?,
-        actors: client.get("/admin/actors").unwrap_or_default(),
-        subscriptions: client.get("/admin/subscriptions").unwrap_or_default(),
-        at: Instant::now(),
-    })
-}
-
 /// Draws what runs.
+#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
 pub fn graph(client: &Client, args: &Graph) -> Done {
-    let before = look(client)?;
-    let after = if args.seconds > 0.0 {
+    let mut before = None;
+    if args.seconds > 0.0 {
+        before = Some(client.get("/admin/graph")?);
         std::thread::sleep(Duration::from_secs_f64(args.seconds));
-        Some(look(client)?)
-    } else {
-        None
-    };
-    let picture = picture(&before, after.as_ref());
+    }
+    let now = client.get("/admin/graph")?;
+    let picture = Picture { now: &now, before: before.as_ref() };
     say(match args.format {
         Format::Dot => dot(&picture),
         Format::Mermaid => mermaid(&picture),
     });
+    let hidden: Vec<&str> = list(&now["partly_hidden"]).filter_map(Value::as_str).collect();
+    if !hidden.is_empty() {
+        eprintln!("the token may not read all {}; what it may not is left out", hidden.join(", "));
+    }
     Ok(())
+}
+
+/// The flow at a moment, and at an earlier one where rates are asked for.
+struct Picture<'v> {
+    now: &'v Value,
+    before: Option<&'v Value>,
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
-/// What keeps a part from its work: `quarantined`, `paused`; nothing where it runs.
-fn trouble(seen: &Seen, actor: &str, subscription: Option<&str>) -> String {
-    let state = list(&seen.actors).find(|node| node["path"] == actor).map(|node| text(&node["state"]));
-    let state = state.filter(|state| state != "running");
-    let paused = subscription
-        .is_some_and(|name| list(&seen.subscriptions).any(|row| row["name"] == name && row["paused"] == true));
-    let all: Vec<String> = state.into_iter().chain(paused.then(|| "paused".to_owned())).collect();
-    all.iter().map(|one| format!(" {one}")).collect()
-}
+impl Picture<'_> {
+    fn nodes(&self) -> impl Iterator<Item = &Value> {
+        list(&self.now["nodes"])
+    }
 
-/// How often a counter grew, a second.
-fn rate(before: &Value, after: Option<(&Value, f64)>, name: &str, counter: &str) -> String {
-    let count = |all: &Value| list(all).find(|row| row["name"] == name).and_then(|row| row[counter].as_u64());
-    match after.and_then(|(all, seconds)| Some((count(all)?, seconds))) {
-        Some((now, seconds)) => {
-            let grown = now.saturating_sub(count(before).unwrap_or(now));
-            format!("{:.1}/s", grown as f64 / seconds)
-        }
-        None => String::new(),
+    fn edges(&self) -> impl Iterator<Item = &Value> {
+        list(&self.now["edges"])
     }
-}
 
-fn picture(before: &Seen, after: Option<&Seen>) -> Picture {
-    let seconds = after.map_or(1.0, |after| after.at.duration_since(before.at).as_secs_f64());
-    let later = |of: fn(&Seen) -> &Value| after.map(|seen| (of(seen), seconds));
-    let mut picture = Picture::default();
-    let now = after.unwrap_or(before);
-    let topic_names: Vec<String> = list(&now.topics).map(|topic| text(&topic["name"])).collect();
-    let topic_box = |picture: &mut Picture, name: &str| {
-        let id = (Kind::Topic, name.to_owned());
-        let rate = rate(&before.topics, later(|seen| &seen.topics), name, "last");
-        picture.boxes.entry(id.clone()).or_insert(rate);
-        id
-    };
-    for source in list(&now.sources) {
-        let name = text(&source["name"]);
-        let accepted = rate(&before.sources, later(|seen| &seen.sources), &name, "accepted");
-        let actor = format!("/{}/{name}", if source["kind"] == "timer" { "timers" } else { "sources" });
-        let id = (Kind::Source, name);
-        picture.boxes.insert(id.clone(), format!("{accepted}{}", trouble(now, &actor, None)));
-        if let Some(topic) = source["topic"].as_str() {
-            let topic = topic_box(&mut picture, topic);
-            picture.arrows.insert((id, topic));
+    /// How often a count grew, a second; `None` where there is no earlier one of the same process.
+    fn rate(&self, now: &Value, before: impl FnOnce(&Value) -> Option<u64>) -> Option<f64> {
+        let earlier = self.before.filter(|earlier| earlier["began"] == self.now["began"])?;
+        let seconds = self.now["seconds"].as_f64()? - earlier["seconds"].as_f64()?;
+        // What was put in place anew meanwhile counts anew.
+        let grown = now["count"].as_u64()?.checked_sub(before(earlier)?)?;
+        (seconds > 0.0).then_some(grown as f64 / seconds)
+    }
+
+    /// What is written under the name of a node: its rate, and how it stands where it does not simply run.
+    fn under(&self, node: &Value) -> String {
+        let same = |other: &&Value| other["id"] == node["id"];
+        let rate = self.rate(node, |earlier| list(&earlier["nodes"]).find(same)?["count"].as_u64());
+        let mut under = rate.map_or_else(String::new, |rate| format!("{rate:.1}/s"));
+        let state = text(&node["state"]);
+        if state != "running" {
+            under.push(' ');
+            under.push_str(&state.replace('-', " "));
+        }
+        under.trim().to_owned()
+    }
+
+    /// What is written at an edge.
+    fn at(&self, edge: &Value) -> Option<String> {
+        let same = |other: &&Value| ["from", "to", "way"].iter().all(|key| other[key] == edge[key]);
+        let rate = self.rate(edge, |earlier| list(&earlier["edges"]).find(same)?["count"].as_u64());
+        match text(&edge["way"]) {
+            "event" => rate.map(|rate| format!("{rate:.1}/s")),
+            way => Some(way.to_owned()),
         }
     }
-    for target in list(&now.targets) {
-        let name = text(&target["name"]);
-        let id = (Kind::Target, name.clone());
-        if target["kind"] == "topic" {
-            let destination = text(&target["destination"]);
-            // Its events are those of its topic, which others may write to as well.
-            let writers =
-                list(&now.targets).filter(|t| t["kind"] == "topic" && t["destination"] == *destination).count()
-                    + list(&now.sources).filter(|source| source["topic"] == *destination).count();
-            let written = rate(&before.topics, later(|seen| &seen.topics), &destination, "last");
-            let most = if writers > 1 && !written.is_empty() { "at most " } else { "" };
-            picture.boxes.insert(id.clone(), format!("{most}{written}"));
-            let topic = topic_box(&mut picture, &destination);
-            picture.arrows.insert((id, topic));
-        } else {
-            let delivered = rate(&before.targets, later(|seen| &seen.targets), &name, "delivered");
-            let breaker = text(&target["breaker"]);
-            let mut shown = if breaker == "closed" { delivered } else { format!("{delivered} breaker {breaker}") };
-            for queue in ["lag", "waiting"] {
-                if let Some(count) = target[queue].as_u64().filter(|count| *count > 0) {
-                    shown.push_str(&format!(" {queue} {count}"));
-                }
-            }
-            shown.push_str(&trouble(now, &format!("/forwarders/{name}"), Some(&format!("target.{name}"))));
-            picture.boxes.insert(id.clone(), shown);
-            if let Some(fallback) = target["fallback"].as_str() {
-                picture.fallbacks.insert((id, (Kind::Target, fallback.to_owned())));
-            }
-        }
-    }
-    for trigger in list(&now.triggers) {
-        let name = text(&trigger["name"]);
-        let fired = rate(&before.triggers, later(|seen| &seen.triggers), &name, "fired");
-        let trouble = trouble(now, &format!("/triggers/{name}"), Some(&format!("trigger.{name}")));
-        let id = (Kind::Trigger, name);
-        let off = if trigger["enabled"] == false { " off" } else { "" };
-        picture.boxes.insert(id.clone(), format!("{fired}{off}{trouble}"));
-        let on = text(&trigger["on"]);
-        let pattern = Pattern::new(&on).ok().filter(|p| p.literal().is_none());
-        let heard: Vec<&str> = match &pattern {
-            Some(pattern) => topic_names.iter().map(String::as_str).filter(|topic| pattern.matches(topic)).collect(),
-            None => vec![on.as_str()],
-        };
-        for topic in heard {
-            let topic = topic_box(&mut picture, topic);
-            picture.arrows.insert((topic, id.clone()));
-        }
-        let mut last = Vec::new();
-        for function in list(&trigger["run"]) {
-            let function = (Kind::Function, text(function));
-            picture.boxes.entry(function.clone()).or_default();
-            picture.arrows.insert((id.clone(), function.clone()));
-            last.push(function);
-        }
-        if last.is_empty() {
-            last.push(id);
-        }
-        for target in list(&trigger["to"]) {
-            let arrows = last.iter().map(|from| (from.clone(), (Kind::Target, text(target))));
-            picture.arrows.extend(arrows);
-        }
-    }
-    picture
 }
 
 /// Text between double quotes in both languages: names are checked, destinations are not shown.
@@ -231,65 +117,62 @@ fn quoted(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).map(|c| if c == '"' { '\'' } else { c }).collect()
 }
 
-fn label((kind, name): &Id, under: &str, line: &str) -> String {
-    let under = if under.trim().is_empty() { String::new() } else { format!("{line}{}", quoted(under.trim())) };
-    format!("{} {}{under}", kind.name(), quoted(name))
+fn label(picture: &Picture, node: &Value, line: &str) -> String {
+    let under = picture.under(node);
+    let under = if under.is_empty() { under } else { format!("{line}{}", quoted(&under)) };
+    format!("{} {}{under}", text(&node["kind"]), quoted(text(&node["name"])))
 }
 
 fn dot(picture: &Picture) -> String {
     let mut out = String::from("digraph hexafn {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
-    for (id, under) in &picture.boxes {
-        let shape = match id.0 {
-            Kind::Source => "cds",
-            Kind::Topic => "cylinder",
-            Kind::Trigger => "diamond",
-            Kind::Function => "box",
-            Kind::Target => "house",
+    for node in picture.nodes() {
+        let shape = match text(&node["kind"]) {
+            "source" => "cds",
+            "topic" => "cylinder",
+            "trigger" => "diamond",
+            "target" => "house",
+            _ => "box",
         };
+        let (id, label) = (quoted(text(&node["id"])), label(picture, node, "\\n"));
         // Writing to a string cannot fail.
-        writeln!(
-            out,
-            "  \"{}.{}\" [label=\"{}\", shape={shape}];",
-            id.0.name(),
-            quoted(&id.1),
-            label(id, under, "\\n")
-        )
-        .unwrap_or_default();
+        writeln!(out, "  \"{id}\" [label=\"{label}\", shape={shape}];").unwrap_or_default();
     }
-    for (from, to) in &picture.arrows {
-        let name = |id: &Id| format!("{}.{}", id.0.name(), quoted(&id.1));
-        writeln!(out, "  \"{}\" -> \"{}\";", name(from), name(to)).unwrap_or_default();
-    }
-    for (from, to) in &picture.fallbacks {
-        let name = |id: &Id| format!("{}.{}", id.0.name(), quoted(&id.1));
-        writeln!(out, "  \"{}\" -> \"{}\" [style=dashed, label=\"fallback\"];", name(from), name(to))
-            .unwrap_or_default();
+    for edge in picture.edges() {
+        let (from, to) = (quoted(text(&edge["from"])), quoted(text(&edge["to"])));
+        let mut with = Vec::new();
+        if let Some(at) = picture.at(edge) {
+            with.push(format!("label=\"{at}\""));
+        }
+        if edge["way"] != "event" {
+            with.push("style=dashed".to_owned());
+        }
+        let with = if with.is_empty() { String::new() } else { format!(" [{}]", with.join(", ")) };
+        writeln!(out, "  \"{from}\" -> \"{to}\"{with};").unwrap_or_default();
     }
     out.push('}');
     out
 }
 
 fn mermaid(picture: &Picture) -> String {
-    let numbers: BTreeMap<&Id, usize> = picture.boxes.keys().enumerate().map(|(number, id)| (id, number)).collect();
+    let numbers: HashMap<&str, usize> =
+        picture.nodes().enumerate().map(|(number, node)| (text(&node["id"]), number)).collect();
     let mut out = String::from("flowchart LR\n");
-    for (id, under) in &picture.boxes {
-        let (open, close) = match id.0 {
-            Kind::Source => ("([", "])"),
-            Kind::Topic => ("[(", ")]"),
-            Kind::Trigger => ("{", "}"),
-            Kind::Function => ("[", "]"),
-            Kind::Target => ("[/", "/]"),
+    for (number, node) in picture.nodes().enumerate() {
+        let (open, close) = match text(&node["kind"]) {
+            "source" => ("([", "])"),
+            "topic" => ("[(", ")]"),
+            "trigger" => ("{", "}"),
+            "target" => ("[/", "/]"),
+            _ => ("[", "]"),
         };
-        writeln!(out, "  n{}{open}\"{}\"{close}", numbers[id], label(id, under, "<br/>")).unwrap_or_default();
+        writeln!(out, "  n{number}{open}\"{}\"{close}", label(picture, node, "<br/>")).unwrap_or_default();
     }
-    for (from, to) in &picture.arrows {
-        if let (Some(from), Some(to)) = (numbers.get(from), numbers.get(to)) {
-            writeln!(out, "  n{from} --> n{to}").unwrap_or_default();
-        }
-    }
-    for (from, to) in &picture.fallbacks {
-        if let (Some(from), Some(to)) = (numbers.get(from), numbers.get(to)) {
-            writeln!(out, "  n{from} -. fallback .-> n{to}").unwrap_or_default();
+    for edge in picture.edges() {
+        let number = |end: &str| numbers.get(text(&edge[end]));
+        if let (Some(from), Some(to)) = (number("from"), number("to")) {
+            let arrow = if edge["way"] == "event" { "-->" } else { "-.->" };
+            let at = picture.at(edge).map_or_else(String::new, |at| format!("|{at}|"));
+            writeln!(out, "  n{from} {arrow}{at} n{to}").unwrap_or_default();
         }
     }
     out.trim_end().to_owned()
@@ -300,47 +183,41 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn seen(accepted: u64) -> Seen {
-        Seen {
-            sources: json!([{ "name": "in", "topic": "orders.eu", "accepted": accepted }]),
-            triggers: json!([{ "name": "t", "on": "orders.*", "run": ["f"], "to": ["web"], "enabled": false, "fired": 0 }]),
-            targets: json!([
-                { "name": "web", "kind": "http", "breaker": "open", "delivered": 3, "lag": 4, "fallback": "kept" },
-                { "name": "kept", "kind": "topic", "destination": "kept" },
-            ]),
-            topics: json!([{ "name": "orders.eu", "last": accepted }, { "name": "kept", "last": 2 * accepted }]),
-            actors: json!([{ "path": "/triggers/t", "state": "quarantined" }, { "path": "/forwarders/web", "state": "running" }]),
-            subscriptions: json!([{ "name": "target.web", "paused": true }]),
-            at: Instant::now(),
-        }
+    fn seen(seconds: f64, count: u64) -> Value {
+        json!({ "began": "2026-11-24T10:21:13Z", "seconds": seconds, "partly_hidden": [], "nodes": [
+            { "id": "source.in", "kind": "source", "name": "in", "state": "running", "count": count },
+            { "id": "topic.orders.eu", "kind": "topic", "name": "orders.eu", "state": "running", "count": count },
+            { "id": "trigger.t", "kind": "trigger", "name": "t", "state": "disabled", "count": 0 },
+            { "id": "target.web", "kind": "target", "name": "web", "state": "breaker-open", "count": null },
+        ], "edges": [
+            { "from": "source.in", "to": "topic.orders.eu", "way": "event", "count": count },
+            { "from": "topic.orders.eu", "to": "trigger.t", "way": "event", "count": 0 },
+            { "from": "trigger.t", "to": "target.web", "way": "event", "count": 0 },
+            { "from": "target.web", "to": "topic.orders.eu", "way": "told", "count": null },
+        ] })
     }
 
     #[test]
     fn the_flow_is_drawn_from_sources_to_targets() {
-        let text = dot(&picture(&seen(0), None));
+        let now = seen(1.0, 0);
+        let text = dot(&Picture { now: &now, before: None });
         for line in [
-            "\"source.in\" -> \"topic.orders.eu\"",
-            "\"topic.orders.eu\" -> \"trigger.t\"",
-            "\"trigger.t\" -> \"function.f\"",
-            "\"function.f\" -> \"target.web\"",
-            "breaker open lag 4 paused",
-            "label=\"trigger t\\noff quarantined\"",
-            "\"target.web\" -> \"target.kept\" [style=dashed, label=\"fallback\"]",
+            "\"source.in\" -> \"topic.orders.eu\";",
+            "\"trigger.t\" -> \"target.web\";",
+            "\"target.web\" -> \"topic.orders.eu\" [label=\"told\", style=dashed];",
+            "label=\"target web\\nbreaker open\", shape=house",
+            "label=\"trigger t\\ndisabled\"",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        let mut after = seen(50);
-        let mut before = seen(0);
-        after.at = before.at + Duration::from_secs(5);
-        let text = mermaid(&picture(&before, Some(&after)));
-        assert!(text.contains("source in<br/>10.0/s") && text.contains("n0 --> "), "{text}");
-        assert!(text.contains("target kept<br/>20.0/s") && text.contains(" -. fallback .-> "), "{text}");
-        before.targets = json!([
-            { "name": "kept", "kind": "topic", "destination": "kept" },
-            { "name": "too", "kind": "topic", "destination": "kept" },
-        ]);
-        after.targets = before.targets.clone();
-        let text = mermaid(&picture(&before, Some(&after)));
-        assert!(text.contains("target too<br/>at most 20.0/s"), "others write to its topic, too: {text}");
+        let after = seen(6.0, 50);
+        let text = mermaid(&Picture { now: &after, before: Some(&now) });
+        for line in ["source in<br/>10.0/s", "n0 -->|10.0/s| n1", "n3 -.->|told| n1"] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        let mut restarted = after.clone();
+        restarted["began"] = json!("2026-11-24T10:22:00Z");
+        let text = mermaid(&Picture { now: &restarted, before: Some(&now) });
+        assert!(text.contains("\"source in\""), "counts of two processes give no rate: {text}");
     }
 }

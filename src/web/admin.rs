@@ -15,6 +15,7 @@ use super::problem::Problem;
 pub(super) mod dead;
 pub(super) mod flow;
 pub(super) mod functions;
+pub(super) mod graph;
 pub(super) mod logs;
 pub(super) mod topics;
 
@@ -25,6 +26,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(web::resource("/admin/actors").route(web::get().to(actors)))
         .service(web::resource("/admin/actors/control").route(web::post().to(control)))
         .service(web::resource("/admin/tickets").route(web::post().to(ticket)))
+        .service(web::resource("/admin/graph").route(web::get().to(graph::graph)))
         .service(web::resource("/admin/config").route(web::get().to(show_config)))
         .service(web::resource("/admin/reload").route(web::post().to(reload)))
         .service(web::resource("/admin/simulate").route(web::post().to(super::simulate::simulate)))

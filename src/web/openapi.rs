@@ -12,7 +12,7 @@ use bodies::{Answer, BODIES};
 
 /// One operation: method, path, what it does, the scope it needs.
 pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
-    ("get", "/", "Where everything is", ""),
+    ("get", "/", "Where everything is; to a browser, the console", ""),
     ("post", "/hooks/{source}", "Receive a webhook; 202 after it is on disk", ""),
     ("get", "/health/live", "Whether the process answers", ""),
     ("get", "/health/ready", "Whether it takes events", ""),
@@ -31,6 +31,12 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("get", "/admin/actors", "The supervision tree", "actors:read:*"),
     ("post", "/admin/actors/control", "Restart, stop, start or reset a node of the tree", "actors:write:*"),
     ("post", "/admin/tickets", "A single-use ticket for a WebSocket", "that of the stream, when it is opened"),
+    (
+        "get",
+        "/admin/graph",
+        "The flow from sources to targets, with counts; what the token may not read is left out",
+        "{kind}s:read:{name}, of each that is shown",
+    ),
     ("get", "/admin/config", "What is loaded, and how the last reload went", "config:read:*"),
     ("post", "/admin/reload", "Take over changes of the configuration: all of them, or none", "config:write:*"),
     ("get", "/admin/logs/level", "Which log lines are written", "logs:read:*"),

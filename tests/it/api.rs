@@ -63,6 +63,7 @@ async fn what_is_answered_is_what_the_document_says() {
             json(r#"{"path":"/watch/traces","verb":"reset"}"#),
         ),
         ("post", "/admin/tickets", "/admin/tickets", "201", None),
+        ("get", "/admin/graph", "/admin/graph", "200", None),
         ("get", "/admin/config", "/admin/config", "200", None),
         ("get", "/admin/logs/level", "/admin/logs/level", "200", None),
         ("put", "/admin/logs/level", "/admin/logs/level", "200", json(r#"{"module":"a::b","level":"debug"}"#)),

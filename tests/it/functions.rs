@@ -191,7 +191,7 @@ async fn results_that_fit_one_by_one_and_not_together_fail_that_call_alone() {
     assert!(cause.contains("output-too-large") && cause.contains("64 MiB"), "{cause}");
     assert_eq!(workers(&service, "much").await[0]["restarts"], 0, "its process is not to blame");
     // What a run that failed used is on its trace, too.
-    let trace = service.ask(&["trace", "show", letter["id"].as_str().unwrap()]).to_string();
+    let trace = service.ask(&["trace", "show", letter["event"]["id"].as_str().unwrap()]).to_string();
     assert!(trace.contains("host calls") && trace.contains("output-too-large"), "{trace}");
 }
 

@@ -244,6 +244,14 @@ impl Service {
         (self.child, self.base) = block_in_place(|| launch(binary(self.scenario.dir.path(), &SERVE)));
     }
 
+    /// Starts on the same data and at the same address, where those who were connected look for it.
+    pub fn start_again_there(&mut self) {
+        let listen = format!("server.listen={}", self.base.trim_start_matches("http://"));
+        let mut args = SERVE;
+        args[4] = &listen;
+        (self.child, self.base) = block_in_place(|| launch(binary(self.scenario.dir.path(), &args)));
+    }
+
     pub fn path(&self, relative: &str) -> PathBuf {
         self.scenario.path(relative)
     }

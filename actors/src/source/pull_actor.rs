@@ -67,13 +67,13 @@ pub struct PullStatus(Mutex<Shown>);
 #[derive(Debug, Clone, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Shown {
     /// `connecting`, `running`, `paused`, `failed`, `stopped`.
-    state: &'static str,
+    pub state: &'static str,
     /// Records not fetched yet, where that is known.
-    lag: Option<u64>,
+    pub lag: Option<u64>,
     /// When the last record was stored.
     last_record: Option<String>,
     /// Why it stopped last.
-    last_error: Option<String>,
+    pub last_error: Option<String>,
     /// When.
     last_error_at: Option<String>,
 }

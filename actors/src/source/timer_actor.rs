@@ -42,6 +42,8 @@ pub struct TimerSpec {
     pub traces: Front<Steps>,
     /// Counts steps that the recorder could not take.
     pub steps_dropped: prometheus::IntCounter,
+    /// Counts ticks that were stored.
+    pub ticks: prometheus::IntCounter,
 }
 
 /// The actor.
@@ -107,6 +109,7 @@ impl Timer {
             Appended::Duplicate { .. } => None,
         });
         let steps = stored.map(|record| {
+            self.spec.ticks.inc();
             let place = Detail::Place(record.topic.clone(), record.seq);
             Step::ended(&record.event, Stage::Received, self.spec.name.clone(), took).begins(&record.event).with(place)
         });

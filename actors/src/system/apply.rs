@@ -26,6 +26,7 @@ use crate::topic::pattern::Pattern;
 use crate::topic::{DeliverFrom, Feedback, Limit, OUTCOMES, Subscriber, subscription};
 use crate::trigger::run::{Output, Runner};
 use crate::trigger::told::EXECUTIONS;
+use crate::trigger::ways::Ways;
 use crate::trigger::{self, Trigger, TriggerSpec};
 use actix::Actor;
 
@@ -284,6 +285,7 @@ impl System {
         }
         let enabled = Arc::new(AtomicBool::new(self.switched("trigger", &name, definition.enabled)?));
         let counts = read(&inner.running).triggers.get(&name).map_or_else(Arc::default, |t| t.counts.clone());
+        let ways = Arc::new(Ways::of(&runner));
         let subscription = trigger::subscription_name(&name);
         let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
         let deliveries = Front::new();
@@ -300,6 +302,7 @@ impl System {
             traces: inner.traces.clone(),
             metrics: inner.metrics.trigger(&name),
             counts: counts.clone(),
+            ways: ways.clone(),
             health: trigger::health(),
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             store: inner.store.clone(),
@@ -344,7 +347,7 @@ impl System {
         let placed = Wall::now();
         let same = |known: &TriggerEntry| known.definition.fingerprint == definition.fingerprint;
         let since = read(&inner.running).triggers.get(&name).filter(|known| same(known)).map_or(placed, |t| t.since);
-        let entry = TriggerEntry { definition, priority, enabled, counts, fingerprint, since, placed };
+        let entry = TriggerEntry { definition, priority, enabled, counts, ways, fingerprint, since, placed };
         write(&inner.running).triggers.insert(name, entry);
         self.spawn(child.strategy(inner.actor.clone()).place(place)).await
     }
@@ -423,6 +426,7 @@ impl System {
                 journal: self.0.journal.clone(),
                 traces: self.0.traces.clone(),
                 steps_dropped: self.0.metrics.trace_steps_dropped.clone(),
+                ticks: self.0.metrics.source_requests.with_label_values(&[&*name, "accepted"]),
             };
             let child = ChildSpec::new(format!("/timers/{name}"), "timer", move |life| {
                 let addr = Timer::new(spec.clone(), life).start();

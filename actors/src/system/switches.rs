@@ -236,7 +236,7 @@ fn switch_key(kind: &str, name: &str) -> Vec<u8> {
     format!("switch/{kind}/{name}").into_bytes()
 }
 
-fn trigger_status(entry: &TriggerEntry, node: Option<&Node>) -> TriggerStatus {
+pub(super) fn trigger_status(entry: &TriggerEntry, node: Option<&Node>) -> TriggerStatus {
     let definition = &entry.definition;
     let ill = node.filter(|node| node.state != "running");
     TriggerStatus {
@@ -269,7 +269,7 @@ pub(super) fn switch_op(kind: &str, name: &str, on: bool) -> Op {
     }
 }
 
-async fn inspect(front: &Front<ForwarderMessage>) -> Option<TargetStatus> {
+pub(super) async fn inspect(front: &Front<ForwarderMessage>) -> Option<TargetStatus> {
     let (reply, answer) = oneshot::channel();
     front.send(ForwarderMessage::Inspect(reply)).await.ok()?;
     answer.await.ok()

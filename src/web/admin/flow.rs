@@ -69,6 +69,7 @@ async fn sources(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
             name: source.name.clone(),
             kind: "timer",
             topic: topic.clone(),
+            accepted: counted(&source.name, "accepted"),
             next: schedule.next(hexafn_actors::clock::Wall::now()).map(|t| t.rfc3339()),
         }),
     };
@@ -135,6 +136,8 @@ pub(in super::super) struct TimerStatus {
     /// `timer`.
     kind: &'static str,
     topic: Str,
+    /// Ticks that were stored since the start.
+    accepted: u64,
     /// The next tick.
     next: Option<String>,
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use super::super::admin::dead::{Chosen, Edited, Letters};
 use super::super::admin::flow::{Change, Journey, Probe, SourceStatus, TargetRow, TraceRow};
 use super::super::admin::functions::FunctionStatus;
+use super::super::admin::graph::Picture;
 use super::super::admin::topics::{Published, Registration, ReplayBody};
 use super::super::admin::{ControlBody, Ticket};
 use super::super::hooks::Accepted;
@@ -171,6 +172,7 @@ pub(super) const BODIES: &[Bodies] = &[
     get("/admin/actors", &[json("200", "The nodes", of::<Vec<Node>>)]),
     sent("post", "/admin/actors/control", of::<ControlBody>, &[json("200", "The node then", of::<Node>)]),
     done("post", "/admin/tickets", &[json("201", "The ticket", of::<Ticket>)]),
+    get("/admin/graph", &[json("200", "The picture", of::<Picture>)]),
     get("/admin/config", &[json("200", "The status", of::<Status>)]),
     done("post", "/admin/reload", &[json("200", "What was done", of::<Reloaded>)]),
     get("/admin/logs/level", &[json("200", "What is in force", of::<levels::Levels>)]),
