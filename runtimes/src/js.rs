@@ -3,7 +3,8 @@
 //! A function is compiled once, to byte code that stays in this process; each call gets a context of its own, made of the
 //! intrinsics that compute and nothing that reaches outside, into which that byte code is loaded. Contexts are dropped
 //! after the call. After a call that failed the whole runtime of the worker is dropped, too: a runtime that ran out of
-//! memory is not worth knowing.
+//! memory is not worth knowing. So it is after a call that left jobs, since their queue is the runtime's: the next call would run
+//! them, and until then each keeps its context.
 //!
 //! There is no compiler in those contexts: `eval` and `new Function` throw. Limits are held by the engine (stack), by its
 //! allocator (memory), by its interrupt handler (time), and by the [`Session`]. Operations of the engine that do not poll
@@ -87,7 +88,7 @@ struct JsInstance {
     file: Arc<str>,
     prelude: Bytecode,
     code: Bytecode,
-    /// None after a call that failed.
+    /// None after a call that failed, or left jobs.
     engine: Option<Engine>,
 }
 
@@ -106,6 +107,7 @@ struct Engine {
 struct Call {
     session: RefCell<Option<Session>>,
     watch: Watch,
+    memory: Rc<Meter>,
     /// The last error that the host threw into the function.
     thrown: RefCell<Option<Error>>,
 }
@@ -121,6 +123,7 @@ impl Engine {
         let call = Rc::new(Call {
             session: RefCell::new(None),
             watch: Watch::new(&settings.limits),
+            memory: memory.clone(),
             thrown: RefCell::new(None),
         });
         let seen = call.clone();
@@ -176,7 +179,7 @@ impl Instance for JsInstance {
         let (fuel, offers) = (Some(engine.call.watch.steps()), engine.call.watch.offers());
         let peak_memory = u64::try_from(engine.memory.peak().saturating_sub(empty)).ok();
         drop(context);
-        if result.is_ok() {
+        if result.is_ok() && !engine.runtime.is_job_pending() {
             self.engine = Some(engine);
         }
         // The callbacks only borrow it, so it is there.
@@ -185,11 +188,9 @@ impl Instance for JsInstance {
     }
 
     fn rest(&mut self) {
-        if let Some(engine) = &mut self.engine
-            && engine.fresh().is_err()
-        {
-            self.engine = None;
-        }
+        let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok);
+        // The next call makes its own, and says what is wrong.
+        self.engine = engine.ok().and_then(|mut engine| engine.fresh().is_ok().then_some(engine));
     }
 }
 

@@ -33,7 +33,7 @@ pub use js::JsRuntime;
 pub use language::{Engine, Language, keep_compiled_in};
 pub use limits::{Grants, Limits, Settings};
 pub use lua::LuaRuntime;
-pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session};
+pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session, check_topic};
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -102,6 +102,8 @@ struct Call {
     peak: Cell<usize>,
     /// The last error that the host gave to the function.
     thrown: RefCell<Option<Error>>,
+    /// What the function raised last, where that could be taken for an error of the engine, or is no text.
+    raised: RefCell<Option<Value>>,
 }
 
 impl Call {
@@ -118,6 +120,7 @@ impl Engine {
             watch: Watch::new(&settings.limits),
             peak: Cell::new(0),
             thrown: RefCell::new(None),
+            raised: RefCell::new(None),
         });
         let made = Self::start(&call).and_then(|(lua, api)| {
             lua.set_memory_limit(settings.limits.memory.max(1))?;
@@ -180,6 +183,7 @@ impl Instance for LuaInstance {
         // A function can have caught what its limit threw.
         let result = call.watch.broken().map_or(result, Err);
         call.thrown.borrow_mut().take();
+        call.raised.borrow_mut().take();
         let session = call.session.borrow_mut().take();
         if result.is_ok() {
             self.engine = Some(engine);
@@ -207,7 +211,8 @@ impl LuaInstance {
     fn run(&self, engine: &Engine, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let lua = &engine.lua;
         let limit = self.settings.limits.memory.max(1);
-        let fault = |error| fault::of(error, &engine.call, &self.file, lua.used_memory() > limit / 8 * 7);
+        let full = || lua.used_memory() > limit / 8 * 7;
+        let fault = |error| fault::Fault { lua, call: &engine.call, file: &self.file, full: full() }.of(error);
         let builder = Builder::new(lua).map_err(fault)?;
         // What surely fits is made without the limit: with it, every step is a protected call. Nothing of the function runs.
         if lua.used_memory() + event.len().saturating_mul(MOST_PER_BYTE) < limit {

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, Ctx, Emit, Error, Level, Line, Settings, Write};
 
+/// The longest name of a topic, in bytes.
+const MOST_TOPIC: usize = 200;
+/// The longest ordering key of an emitted event, in bytes.
+const MOST_KEY: usize = 4 << 10;
+/// What an emitted event or a stored value takes beside its texts, in bytes, about.
+const ENTRY: usize = 128;
+/// What a header takes beside name and value: `: ` and the end of its line.
+const HEADER: usize = 4;
+
 /// What the host does for functions: the store and the network. Blocks; called on the thread of the call.
 pub trait Host: Send + Sync {
     /// The value of a key, as JSON text.
@@ -205,10 +214,11 @@ impl Session {
     /// Takes an event for a topic; `data` is JSON text.
     ///
     /// # Errors
-    /// The topic is not granted, the data is not JSON or too large, or there are too many.
+    /// The topic is none or not granted, the data is not JSON or too large, or there are too many.
     pub fn emit(&mut self, topic: &str, key: Option<&str>, data: String) -> Result<(), Error> {
         self.count()?;
         let (limits, grants) = (&self.settings.limits, &self.settings.grants);
+        check_topic(topic)?;
         if !grants.may_emit(topic) {
             return Err(denied("emit to the topic", topic, "emit", &grants.emit));
         }
@@ -218,15 +228,21 @@ impl Session {
                 format!("it emitted more than {} events (`limits.emits`)", limits.emits),
             ));
         }
-        let size = data.len() + key.map_or(0, str::len);
-        self.keep(size, "the data of emitted events and stored values")?;
+        let key_size = key.map_or(0, str::len);
+        if key_size > MOST_KEY {
+            return Err(Error::new(
+                Code::OutputTooLarge,
+                format!("the key of an emitted event has {key_size} bytes; at most {MOST_KEY} are allowed"),
+            ));
+        }
+        self.keep(data.len() + key_size, topic.len(), "the data of emitted events and stored values")?;
         check_json(&data, "the data of an emitted event")?;
         self.emitted.push(Emit { topic: topic.to_owned(), key: key.map(str::to_owned), data });
         Ok(())
     }
 
     /// What a function leaves for the host is held in memory until its end: all of it within its memory.
-    fn keep(&mut self, size: usize, what: &str) -> Result<(), Error> {
+    fn keep(&mut self, size: usize, names: usize, what: &str) -> Result<(), Error> {
         let limits = &self.settings.limits;
         if size > limits.output {
             return Err(Error::new(
@@ -234,13 +250,14 @@ impl Session {
                 format!("one of {what} has {size} bytes; at most {} are allowed (`limits.output`)", limits.output),
             ));
         }
-        if self.kept_bytes + size > limits.memory {
+        let held = size.saturating_add(names).saturating_add(ENTRY);
+        if held > limits.memory.saturating_sub(self.kept_bytes) {
             return Err(Error::new(
                 Code::Memory,
                 format!("{what} together have more than {} bytes (`limits.memory`)", limits.memory),
             ));
         }
-        self.kept_bytes += size;
+        self.kept_bytes += held;
         Ok(())
     }
 
@@ -300,7 +317,9 @@ impl Session {
             check_json(value, "a stored value")?;
         }
         let size = key.len() + value.as_ref().map_or(0, String::len);
-        self.keep(size, "the data of emitted events and stored values")?;
+        // What is written is found by its names, which are held a second time for that.
+        let names = 2 * namespace.len() + key.len();
+        self.keep(size, names, "the data of emitted events and stored values")?;
         self.written.insert((namespace.to_owned(), key.to_owned()), self.writes.len());
         self.writes.push(Write { namespace: namespace.to_owned(), key: key.to_owned(), value });
         Ok(())
@@ -324,9 +343,19 @@ impl Session {
     /// Sends a request.
     ///
     /// # Errors
-    /// The host is not granted, or the request failed; an answer with any status is none.
+    /// It is too large, the host is not granted, or the request failed; an answer with any status is none.
     pub fn http(&mut self, request: HttpRequest) -> Result<HttpResponse, Error> {
         self.count()?;
+        let HttpRequest { method, url, headers, body } = &request;
+        let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER).sum();
+        let size = method.len() + url.len() + headers + body.as_ref().map_or(0, String::len);
+        let limit = self.settings.limits.output;
+        if size > limit {
+            return Err(Error::new(
+                Code::OutputTooLarge,
+                format!("a request has {size} bytes; at most {limit} are allowed (`limits.output`)"),
+            ));
+        }
         let grants = &self.settings.grants;
         if !grants.may_request(&request.url) {
             return Err(denied("send a request to", &request.url, "http", &grants.http));
@@ -348,6 +377,32 @@ fn denied(what: &str, name: &str, grant: &str, granted: &[String]) -> Error {
         Code::Denied,
         format!("it may not {what} `{name}`: `{grant}` of the function grants {have}; add it there if it should"),
     )
+}
+
+/// Checks the name of a topic that a function may emit to: what of it is held has an end, and what no topic can have is said where
+/// it was emitted.
+///
+/// # Errors
+/// [`Code::EmitTopic`].
+pub fn check_topic(name: &str) -> Result<(), Error> {
+    if name.len() > MOST_TOPIC {
+        let message =
+            format!("it emitted to a topic whose name has {} bytes; at most {MOST_TOPIC} are allowed", name.len());
+        return Err(Error::new(Code::EmitTopic, message));
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !name.split('.').all(|segment| !segment.is_empty() && segment.bytes().all(is_plain)) {
+        let message = format!(
+            "it emitted to {name:?}, which is no name of a topic: segments of letters, digits, `_` and `-`, joined by single \
+             dots, e.g. `orders.eu.paid`"
+        );
+        return Err(Error::new(Code::EmitTopic, message));
+    }
+    if name.starts_with("hexafn.") {
+        let message = format!("it emitted to `{name}`; names that begin with `hexafn.` are for hexaFn's own topics");
+        return Err(Error::new(Code::EmitTopic, message));
+    }
+    Ok(())
 }
 
 /// Whether a topic matches a name or a pattern: `*` is one part, `>` at the end the rest.
@@ -465,6 +520,33 @@ mod tests {
             let code = s.http(HttpRequest { url: url.into(), ..Default::default() }).unwrap_err().code;
             assert_eq!(code == Code::Host, allowed, "{url}: {code}");
         }
+    }
+
+    #[test]
+    fn every_text_that_is_held_has_an_end() {
+        let grants = Grants { emit: vec![">".into()], ..granted() };
+        let limits = Limits { host_calls: 100_000, emits: 10_000, memory: 1 << 20, ..Limits::default() };
+        let mut s = session(limits, grants);
+        let long = "a".repeat(201);
+        for topic in ["", "a..b", "a b", "ä", ".a", "a.", "a.*", ">", "hexafn.alerts", &long, &"a.".repeat(6_000_000)]
+        {
+            let error = s.emit(topic, None, "1".into()).unwrap_err();
+            assert_eq!(error.code, Code::EmitTopic, "{topic:.20}");
+            assert!(error.message.len() < 600, "{topic:.20}");
+        }
+        s.emit(&long[1..], Some(&"k".repeat(MOST_KEY)), "1".into()).unwrap();
+        let key = "k".repeat(MOST_KEY + 1);
+        assert_eq!(s.emit("a", Some(&key), "1".into()).unwrap_err().code, Code::OutputTooLarge);
+        let url = format!("https://api.example.com/{}", "a".repeat(256 << 10));
+        let request = |url: &str, headers| HttpRequest { url: url.into(), headers, ..HttpRequest::default() };
+        assert_eq!(s.http(request(&url, Vec::new())).unwrap_err().code, Code::OutputTooLarge);
+        let headers = vec![(String::new(), String::new()); 66_000];
+        assert_eq!(s.http(request("https://api.example.com/", headers)).unwrap_err().code, Code::OutputTooLarge);
+        assert_eq!(s.kv_put(&long, "a", None).unwrap_err().code, Code::Denied);
+        assert!(s.env(&key).unwrap_err().message.len() < 600);
+        // Many of them that are small.
+        let stored = (0..100_000).take_while(|n| s.kv_put("carts", &n.to_string(), None).is_ok()).count();
+        assert!((1_000..10_000).contains(&stored), "{stored}");
     }
 
     #[test]

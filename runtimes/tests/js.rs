@@ -103,6 +103,13 @@ fn the_host_takes_what_is_granted() {
 }
 
 #[test]
+fn headers_of_an_answer_are_those_that_came() {
+    let body = "const { headers } = ctx.http('https://api.example.com/names');
+        return [headers, headers.toString === undefined, Object.keys(headers)]";
+    assert_eq!(eval(body, "{}"), r#"[{"constructor":"a, b","__proto__":"c"},true,["constructor","__proto__"]]"#);
+}
+
+#[test]
 fn what_is_not_granted_is_refused_and_can_be_caught() {
     for (body, expected) in [
         ("ctx.emit('other', 1)", Code::Denied),
@@ -392,6 +399,87 @@ fn the_memory_that_a_call_took_is_told() {
     let passing =
         most("{ new Uint8Array(4000000).fill(1) } let last; for (let i = 0; i < 1e4; i++) last = [i]; return 1");
     assert!((4_000_000..4_000_000 + 2 * little).contains(&passing), "{passing}");
+}
+
+#[test]
+fn an_error_is_what_it_is_whatever_it_says() {
+    for (body, shown) in [
+        ("throw new InternalError('interrupted')", "thrown: InternalError: interrupted (line 2, column 11)"),
+        ("throw new InternalError('out of memory')", "thrown: InternalError: out of memory (line 2, column 11)"),
+        (
+            "const e = new Error('interrupted'); e.name = 'InternalError'; throw e",
+            "thrown: InternalError: interrupted (line 2, column 15)",
+        ),
+        ("throw null", "thrown: it threw null (throw an Error: it has a message and a place)"),
+        ("throw new Error('a \\ud800 b')", "thrown: (a text with half of a surrogate pair) (line 2, column 11)"),
+        ("throw 'a \\ud800 b'", r#"thrown: it threw "(a text with half of a surrogate pair)""#),
+        ("throw Object.defineProperty(new Error(), 'message', { get() { throw 1 } })", "thrown:  (line 2, column 33)"),
+    ] {
+        assert_eq!(function(body).text("{}"), shown, "{body}");
+    }
+    // In the engine this fails without an exception.
+    fails("return '\\uFDFA'.repeat(300000).normalize('NFKD')", Code::Memory);
+    let long = function("throw new Error('\\u{1f600}'.repeat(2000000))").text("{}");
+    assert!(long.starts_with("thrown: \u{1f600}\u{1f600}"), "{long}");
+    let long = function("throw 'x'.repeat(9000000)").text("{}");
+    assert!(long.starts_with("thrown: it threw \"xxx"), "{long}");
+}
+
+#[test]
+fn what_a_call_left_does_not_run_in_the_next() {
+    let mut script = function(
+        "if (event.data === 'emits') {
+           const go = n => { ctx.emit('orders.leak', { from: event.id }); if (n < 5) Promise.resolve().then(() => go(n + 1)) };
+           Promise.resolve().then(() => go(0));
+           return 'left';
+         }
+         if (event.data === 'loops') { Promise.resolve().then(() => { for (;;); }); return 'left' }
+         let turns = Promise.resolve(0);
+         for (let i = 0; i < 6; i++) turns = turns.then(n => n + 1);
+         return turns",
+    );
+    for what in ["emits", "loops"] {
+        for _ in 0..2 {
+            assert_eq!(script.text(&format!(r#"{{"id":"1","data":"{what}"}}"#)), r#""left""#);
+            let output = script.call("{}").result.unwrap();
+            assert_eq!(output.value.as_deref(), Some(&b"6"[..]), "{what}");
+            assert!(output.emitted.is_empty(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_a_call_left_takes_no_memory_of_the_next() {
+    let mut script =
+        function("const big = new Array(100000).fill(1); Promise.resolve().then(() => big.length); return 1");
+    for _ in 0..24 {
+        assert_eq!(script.text("{}"), "1");
+    }
+}
+
+#[test]
+fn iterators_and_bound_functions_do_what_they_should() {
+    for (body, output) in [
+        ("return [1, 2, 3, 4].values().map(x => x * 2).filter(x => x > 2).drop(1).take(1).toArray()", "[6]"),
+        ("return [...Iterator.concat([1], [2, 3].values().flatMap(x => [x, x]))]", "[1,2,2,3,3]"),
+        (
+            "let i = 0, ended = 0; const it = Iterator.from({ next: () => ({ done: i > 2, value: i++ }), return: () => { ended++; return {} } });
+             const [a, b] = it; return [a, b, ended, it.next(), Object.prototype.toString.call(it.map(x => x))]",
+            r#"[0,1,1,{"value":2,"done":false},"[object Iterator Helper]"]"#,
+        ),
+        (
+            "const of = Object.getPrototypeOf([].values().take(0));
+             return [Object.keys(of), of.next.name, of.next.length, of.return.name, Object.getOwnPropertyNames(of)]",
+            r#"[[],"next",0,"return",["next","return"]]"#,
+        ),
+        ("try { Object.getPrototypeOf([].values().take(0)).next.call({}) } catch (e) { return e.name }", r#""TypeError""#),
+        ("return (function (...all) { return [this.a, ...all] }).bind({ a: 1 }, 2).bind({ a: 9 }, 3)(4)", "[1,2,3,4]"),
+        ("class A { constructor(x) { this.x = x } }; const B = A.bind(null, 5); return [new B(), new B() instanceof A]", r#"[{"x":5},true]"#),
+        ("return [Function.prototype.bind.length, (() => {}).bind.name, function f() {}.bind().name]", r#"[1,"bind","bound f"]"#),
+        ("try { Function.prototype.bind.call(1) } catch (e) { return e.name }", r#""TypeError""#),
+    ] {
+        assert_eq!(eval(body, "{}"), output, "{body}");
+    }
 }
 
 #[test]

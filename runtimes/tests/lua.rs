@@ -120,6 +120,64 @@ fn what_is_not_granted_is_refused_and_can_be_caught() {
 }
 
 #[test]
+fn an_error_is_what_it_is_whatever_it_says() {
+    for (body, shown) in [
+        ("error('stack overflow')", "thrown: stack overflow (line 2)"),
+        ("error('C stack overflow', 0)", "thrown: C stack overflow (line 2)"),
+        ("error('not enough memory')", "thrown: not enough memory (line 2)"),
+        ("assert(false, 'not enough memory')", "thrown: not enough memory (line 2)"),
+        (
+            "error(setmetatable({}, {__tostring = function() return 'not enough memory' end}))",
+            "thrown: not enough memory (line 2)",
+        ),
+        (
+            "error({code = 'x', n = {1}})",
+            r#"thrown: it raised {"code":"x","n":[1]} (raise a string: it has a place) (line 2)"#,
+        ),
+        ("assert(nil, {a = 1})", r#"thrown: it raised {"a":1} (raise a string: it has a place) (line 2)"#),
+        ("error(print)", "thrown: it raised a value of the type function (raise a string: it has a place) (line 2)"),
+        ("error({print})", "thrown: it raised a value of the type table (raise a string: it has a place) (line 2)"),
+        ("error()", "thrown: it raised a value of the type nothing (raise a string: it has a place) (line 2)"),
+        ("pcall(error, {})\n error('mine')", "thrown: mine (line 3)"),
+        ("local function f()\n error('mine', 2) end\n f()", "thrown: mine (line 4)"),
+        (
+            "coroutine.wrap(function()\n coroutine.wrap(function()\n error('mine') end)() end)()",
+            "thrown: mine (line 4)",
+        ),
+        (
+            "return {1, [{}] = 2}",
+            "bad-output: the output at `$` has the keys of an array of 1, and also the key of the type table; JSON has arrays or objects (a hole takes `null`)",
+        ),
+    ] {
+        assert_eq!(function(body).text("{}"), shown, "{body}");
+    }
+    for (body, output) in [
+        ("return select(2, pcall(error, 'x'))", "\"x\""),
+        ("return select(2, pcall(function() error('x', 0) end))", "\"x\""),
+        ("return select(2, pcall(error, {a = 1}))", r#"{"a":1}"#),
+        ("return {assert(1, 2, 3)}", "[1,2,3]"),
+    ] {
+        assert_eq!(eval(body, "{}"), output, "{body}");
+    }
+    // What the engine says is its own, also after something was raised by hand, and through coroutines.
+    fails("pcall(error, {a = 1}) local function f() return 1 + f() end return f()", Code::Stack);
+    fails("local function f() return coroutine.wrap(f)() end return f()", Code::Stack);
+    fails("return coroutine.wrap(function() return ('x'):rep(1e9) end)()", Code::Memory);
+}
+
+#[test]
+fn the_digits_of_a_number_are_memory_of_the_function() {
+    fails(
+        "local s = ('9'):rep(1000000) local t = {} for i = 1, 400 do t[i] = exact(s .. i) end return #t",
+        Code::Memory,
+    );
+    // The event's digits, too.
+    let digits = "9".repeat(400_000);
+    let peak = function("return 1").call(&format!("{{\"data\":0.{digits}}}")).usage.peak_memory.unwrap();
+    assert!(peak > 300_000, "{peak}");
+}
+
+#[test]
 fn errors_have_a_line_and_a_traceback() {
     let mut script = Script::new(
         &LuaRuntime,

@@ -134,6 +134,37 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// Functions in other languages are told where they emit; both must say the same.
+    #[test]
+    fn what_a_function_may_emit_to_is_what_may_be_published_to() {
+        let (longest, longer) = ("a".repeat(MAX_NAME), "a".repeat(MAX_NAME + 1));
+        for name in [
+            "a",
+            "orders.eu-1.paid_2",
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a b",
+            "ä",
+            "a.*",
+            ">",
+            "*",
+            "a\n",
+            "a/b",
+            "hexafn",
+            "hexafn.",
+            "hexafn.alerts",
+            "hexafn-a",
+            "Hexafn.a",
+            &longest,
+            &longer,
+        ] {
+            assert_eq!(check_name(name).is_ok(), hexafn_runtimes::check_topic(name).is_ok(), "{name}");
+        }
+    }
+
     #[test]
     fn wildcards() {
         let m = |p: &str, t: &str| Pattern::new(p).unwrap().matches(t);

@@ -24,11 +24,17 @@ pub struct Meter {
     limit: Cell<usize>,
     now: Cell<usize>,
     peak: Cell<usize>,
+    refused: Cell<bool>,
 }
 
 /// An allocator for one runtime, and its meter. Without a limit until one is set.
 pub fn metered() -> (Metered, Rc<Meter>) {
-    let meter = Rc::new(Meter { limit: Cell::new(usize::MAX), now: Cell::new(0), peak: Cell::new(0) });
+    let meter = Rc::new(Meter {
+        limit: Cell::new(usize::MAX),
+        now: Cell::new(0),
+        peak: Cell::new(0),
+        refused: Cell::new(false),
+    });
     (Metered(Rc::clone(&meter)), meter)
 }
 
@@ -48,15 +54,41 @@ impl Meter {
         self.peak.get()
     }
 
-    /// Forgets the peak.
+    /// Whether memory was refused since [`begin`](Self::begin): what the engine says then may be nothing, or something else.
+    pub fn refused(&self) -> bool {
+        self.refused.get()
+    }
+
+    /// Forgets the peak, and what was refused.
     pub fn begin(&self) {
         self.peak.set(self.now.get());
+        self.refused.set(false);
+    }
+
+    /// Does without the limit what runs nothing of the function and ends soon.
+    pub fn unlimited<T>(&self, work: impl FnOnce() -> T) -> T {
+        let limit = self.limit.replace(usize::MAX);
+        let result = work();
+        self.limit.set(limit);
+        result
     }
 
     /// Whether there is room for a block of so many bytes, in the place of what one has that goes.
     fn fits(&self, size: usize, instead: usize) -> bool {
         let others = self.now.get().saturating_sub(instead);
-        size.saturating_add(OVERHEAD) <= self.limit.get().saturating_sub(others)
+        let fits = size.saturating_add(OVERHEAD) <= self.limit.get().saturating_sub(others);
+        if !fits {
+            self.refused.set(true);
+        }
+        fits
+    }
+
+    /// What the C library had, which is null when there was none.
+    fn gave(&self, block: *mut u8) -> *mut u8 {
+        if block.is_null() {
+            self.refused.set(true);
+        }
+        block
     }
 
     /// A block has come, another one has gone. Does not panic: this is called by C.
@@ -87,7 +119,7 @@ unsafe impl Allocator for Metered {
             return std::ptr::null_mut();
         }
         // SAFETY: any size may be asked for.
-        let block = unsafe { libc::malloc(size) }.cast::<u8>();
+        let block = self.0.gave(unsafe { libc::malloc(size) }.cast());
         // SAFETY: the block was made here, or is null.
         self.0.count(held(unsafe { Self::usable_size(block) }), 0);
         block
@@ -98,7 +130,7 @@ unsafe impl Allocator for Metered {
             return std::ptr::null_mut();
         }
         // SAFETY: any count and size may be asked for; a product that overflows gives null.
-        let block = unsafe { libc::calloc(count, size) }.cast::<u8>();
+        let block = self.0.gave(unsafe { libc::calloc(count, size) }.cast());
         // SAFETY: the block was made here, or is null.
         self.0.count(held(unsafe { Self::usable_size(block) }), 0);
         block
@@ -118,7 +150,7 @@ unsafe impl Allocator for Metered {
             return std::ptr::null_mut();
         }
         // SAFETY: the same. A size of zero would free it and give null, which is an error to whoever asks.
-        let block = unsafe { libc::realloc(block.cast(), size.max(1)) }.cast::<u8>();
+        let block = self.0.gave(unsafe { libc::realloc(block.cast(), size.max(1)) }.cast());
         // Where there is none, the old one is as it was.
         if !block.is_null() {
             // SAFETY: the block was made here.
@@ -196,11 +228,17 @@ mod tests {
             assert_eq!(eval(&context, &format!("{{ {bomb} }}")), None, "{bomb}");
             // The rest of a page that comes with a large block.
             assert!(meter.peak() < limit + 8192, "{bomb}: {} of {limit}", meter.peak());
+            assert!(meter.refused(), "{bomb}");
         }
         assert!(meter.peak() > limit - 2 * MIB, "{}", meter.peak());
+        assert_eq!(meter.unlimited(|| eval(&context, "new Uint8Array(8 << 20).length")), Some(8 << 20));
+        meter.begin();
+        assert_eq!(eval(&context, "new Uint8Array(8 << 20).length"), None);
         meter.limit(None);
+        meter.begin();
         assert_eq!(eval(&context, "kept.length + (list.every((n, i) => n === i) ? 1 : 0)"), Some(5));
         assert_eq!(eval(&context, "new Uint8Array(8 << 20).length"), Some(8 << 20));
+        assert!(!meter.refused());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What QuickJS throws, as errors of the contract with the place in the user's file.
 
-use rquickjs::{CaughtError, Ctx, Exception, Object, Value};
+use rquickjs::{CaughtError, Coerced, Ctx, Exception, Object, String as JsString, Type, Value};
 
 use super::Call;
 use crate::{Code, Error};
@@ -20,13 +20,15 @@ impl<'js> Fault<'_, 'js> {
             return self.stopped();
         }
         let mut error = match caught {
-            CaughtError::Exception(e) => of_exception(&e, self.file),
-            CaughtError::Value(value) if value.is_null() => {
-                // What the engine throws when it has no memory left to make an error of.
-                Error::new(
-                    Code::Memory,
-                    "it ran out of memory (`limits.memory`), or threw null; throw an Error instead",
-                )
+            CaughtError::Exception(e) => self.of_exception(&e),
+            // What the engine throws when it has no memory left to make an error of: null, or nothing at all.
+            CaughtError::Value(value)
+                if self.refused() && matches!(value.type_of(), Type::Null | Type::Uninitialized) =>
+            {
+                out_of_memory()
+            }
+            CaughtError::Value(value) if value.type_of() == Type::Uninitialized => {
+                Error::new(Code::Trap, "the engine failed and did not say why")
             }
             CaughtError::Value(value) => Error::new(Code::Thrown, format!("it threw {}", self.shown(&value))),
             CaughtError::Error(rquickjs::Error::Allocation) => out_of_memory(),
@@ -63,15 +65,21 @@ impl<'js> Fault<'_, 'js> {
 
     /// Its promise waits for what nothing will do.
     pub fn never(&self) -> Error {
-        Error::new(
-            Code::BadOutput,
-            "the function's promise can never settle: nothing is left that could do it (or there was no memory to do it)",
-        )
+        // What had no memory to be done is not there to be done.
+        if self.refused() {
+            return out_of_memory();
+        }
+        Error::new(Code::BadOutput, "the function's promise can never settle: nothing is left that could do it")
+    }
+
+    /// Whether the call was refused memory.
+    fn refused(&self) -> bool {
+        self.call.memory.refused()
     }
 
     fn shown(&self, value: &Value<'js>) -> String {
         match value.as_string() {
-            Some(text) => format!("{:?}", text.to_string().unwrap_or_else(|_| "…".to_owned())),
+            Some(text) => format!("{:?}", self.text(text)),
             None => match (value.as_number(), value.as_bool()) {
                 (Some(number), _) => number.to_string(),
                 (_, Some(flag)) => flag.to_string(),
@@ -79,14 +87,60 @@ impl<'js> Fault<'_, 'js> {
             },
         }
     }
+
+    /// A text for people. It was within the function's memory, and is read without that limit.
+    fn text(&self, text: &JsString<'js>) -> String {
+        match self.call.memory.unlimited(|| text.to_string()) {
+            Ok(text) => text,
+            Err(rquickjs::Error::Utf8(_)) => "(a text with half of a surrogate pair)".to_owned(),
+            Err(_) => "(a text that could not be read)".to_owned(),
+        }
+    }
+
+    /// A property of an error that is meant to be text; reading it may run the function's code.
+    fn property(&self, object: &Object<'js>, name: &str) -> String {
+        match object.get::<_, Option<Coerced<JsString<'js>>>>(name) {
+            Ok(text) => text.map(|Coerced(text)| self.text(&text)).unwrap_or_default(),
+            Err(_) => {
+                // It failed in turn; what that threw is of no interest.
+                drop(self.ctx.catch());
+                String::new()
+            }
+        }
+    }
+
+    fn of_exception(&self, exception: &Exception<'js>) -> Error {
+        let object = exception.as_object();
+        let refused = self.refused();
+        // Before more is looked at, which may need memory, too.
+        let name = self.property(object, "name");
+        if name == "InternalError" && refused {
+            return out_of_memory();
+        }
+        let message = self.property(object, "message");
+        let code = match (name.as_str(), message.as_str()) {
+            ("RangeError", "Maximum call stack size exceeded") => Code::Stack,
+            // Of parts that are shared, so that it is longer than any memory without taking it.
+            ("InternalError", "string too long") => return out_of_memory(),
+            _ => Code::Thrown,
+        };
+        let message = match (code, name.as_str()) {
+            (Code::Stack, _) => "it recursed deeper than its stack (`limits.stack`)".to_owned(),
+            (_, "" | "Error") => message,
+            _ => format!("{name}: {message}"),
+        };
+        placed(Error::new(code, message), &self.property(object, "stack"), self.file)
+    }
 }
 
 /// What the compiler failed with.
 pub(super) fn of_compiler(error: CaughtError<'_>, file: &str) -> Error {
     match error {
         CaughtError::Exception(e) => {
-            let mut error = of_exception(&e, file);
-            error.code = Code::Compile;
+            let name = e.as_object().get::<_, String>("name").unwrap_or_default();
+            let message = e.message().unwrap_or_default();
+            let message = if matches!(&*name, "" | "Error") { message } else { format!("{name}: {message}") };
+            let mut error = placed(Error::new(Code::Compile, message), &e.stack().unwrap_or_default(), file);
             error.stack = None;
             error
         }
@@ -94,32 +148,14 @@ pub(super) fn of_compiler(error: CaughtError<'_>, file: &str) -> Error {
     }
 }
 
-fn of_exception(exception: &Exception<'_>, file: &str) -> Error {
-    let message = exception.message().unwrap_or_default();
-    let name = name(exception.as_object());
-    let code = match (name.as_str(), message.as_str()) {
-        ("InternalError", "out of memory" | "string too long" | "") => return out_of_memory(),
-        ("InternalError", "interrupted") => Code::Timeout,
-        ("RangeError", "Maximum call stack size exceeded") => Code::Stack,
-        _ => Code::Thrown,
-    };
-    let message = match (code, name.as_str()) {
-        (Code::Stack, _) => "it recursed deeper than its stack (`limits.stack`)".to_owned(),
-        (_, "" | "Error") => message,
-        _ => format!("{name}: {message}"),
-    };
-    let mut error = Error::new(code, message);
-    let stack = exception.stack().unwrap_or_default();
-    if let Some((line, column)) = place(&stack, file) {
+/// The error with its place in the user's file, and the stack as far as it is the function's.
+fn placed(mut error: Error, stack: &str, file: &str) -> Error {
+    if let Some((line, column)) = place(stack, file) {
         error = error.at(line, column);
     }
     let frames = stack.lines().map(str::trim).filter(|l| !l.is_empty() && !l.contains("hexafn:prelude"));
     let stack = frames.collect::<Vec<_>>().join("\n");
     if stack.is_empty() { error } else { error.stack(stack) }
-}
-
-fn name(object: &Object<'_>) -> String {
-    object.get::<_, String>("name").unwrap_or_default()
 }
 
 fn out_of_memory() -> Error {

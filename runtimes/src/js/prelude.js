@@ -7,7 +7,9 @@ const { apply } = Reflect;
 const { toWellFormed } = String.prototype;
 const { join } = Array.prototype;
 const { isArray } = Array;
-const { defineProperty, entries } = Object;
+const { create, defineProperty, entries, getPrototypeOf } = Object;
+const { bind } = Function.prototype;
+const { get: depthOf, set: setDepth } = WeakMap.prototype;
 const { toString: digits } = BigInt.prototype;
 const asText = String;
 const asNumber = BigInt;
@@ -41,6 +43,45 @@ const tools = {
 
 let host;
 
+/** Puts a function in the place of one of the engine. */
+function replace(object, name, value) {
+  defineProperty(object, name, { value, writable: true, enumerable: false, configurable: true });
+}
+
+const none = [];
+
+/**
+ * The engine's iterator helpers call each other without a look at the stack, so that enough of them, one around the other,
+ * would end the process. A function of JavaScript between them looks.
+ */
+function guardIterators() {
+  const of = [none.values().take(0), Iterator.from({ next() {} })];
+  for (let i = 0; i < 2; i++) {
+    const prototype = getPrototypeOf(of[i]);
+    const { next, return: end } = prototype;
+    replace(prototype, "next", { next() { return apply(next, this, none); } }.next);
+    replace(prototype, "return", { return() { return apply(end, this, none); } }.return);
+  }
+}
+
+/** How often a function may be bound over. */
+const MOST_BOUND = 1000;
+
+/** `instanceof` goes through bound functions without a look at the stack, too, and cannot be replaced: so `bind` has an end. */
+function guardBind() {
+  const depths = new WeakMap();
+  const guarded = {
+    bind(self) {
+      const depth = (apply(depthOf, depths, [this]) ?? 0) + 1;
+      if (depth > MOST_BOUND) throw new RangeError("a function can be bound over at most " + MOST_BOUND + " times");
+      const bound = apply(bind, this, arguments);
+      apply(setDepth, depths, [bound, depth]);
+      return bound;
+    },
+  };
+  replace(Function.prototype, "bind", guarded.bind);
+}
+
 /** Makes the globals and completes `ctx`; gives what the host needs to read values. */
 export default function setup(send, ctx) {
   host = send;
@@ -61,6 +102,8 @@ export default function setup(send, ctx) {
   });
   Math.random = () => host(1, tools);
   Date.now = () => host(2, tools);
+  guardIterators();
+  guardBind();
   delete globalThis.Atomics;
   delete globalThis.SharedArrayBuffer;
   delete globalThis.eval;
@@ -79,8 +122,12 @@ export default function setup(send, ctx) {
     for (let i = 0; i < given.length; i++) pairs[i] = [asText(given[i][0]), asText(given[i][1])];
     const text = body === null || typeof body === "string" ? body : stringify(body);
     const answer = host(7, tools, { method: asText(method), url: asText(url), headers: pairs, body: text });
-    const map = {};
-    for (const [name, value] of answer.headers) map[name] = name in map ? map[name] + ", " + value : value;
+    const map = create(null);
+    for (let i = 0; i < answer.headers.length; i++) {
+      const name = answer.headers[i][0];
+      const value = answer.headers[i][1];
+      map[name] = name in map ? map[name] + ", " + value : value;
+    }
     return { status: answer.status, headers: map, body: answer.body };
   };
   return tools;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use mlua::{Function, Lua, LuaString, Table, Value, Variadic};
 
 use super::Call;
-use super::value::{Builder, Exact, Output, kind};
+use super::value::{Builder, Output, is_number, kind};
+use crate::json::Build;
 use crate::{Code, Error, HttpRequest, Level, Session};
 
 /// `host(operation, ...)`: true and a value, or false and a message.
@@ -82,9 +83,14 @@ impl Operation<'_> {
             }
             "exact" => {
                 let digits = text(&next(), "number")?;
-                let exact = Exact::parse(&digits)
-                    .ok_or_else(|| Error::new(Code::Thrown, "exact takes a number as JSON writes it: \"12.50\""))?;
-                Ok(Value::UserData(self.lua.create_userdata(exact)?))
+                if !is_number(&digits) {
+                    return Err(Error::new(Code::Thrown, "exact takes a number as JSON writes it: \"12.50\"").into());
+                }
+                Ok(self.builder.exact(&digits)?)
+            }
+            "raised" => {
+                *self.call.raised.borrow_mut() = Some(next());
+                Ok(Value::Nil)
             }
             "now" => Ok(Value::Number(self.session(|s| Ok(s.now_ms()))? as f64)),
             "random" => Ok(Value::Number(self.session(|s| Ok(s.random_unit()))?)),
@@ -103,7 +109,13 @@ impl Operation<'_> {
             "get" => {
                 let (namespace, key) = (text(&next(), "namespace")?, text(&next(), "key")?);
                 match self.session(|s| s.kv_get(&namespace, &key))? {
-                    Some(json) => self.builder.read(json.as_bytes()).map_err(|e| Error::new(Code::Host, e).into()),
+                    Some(json) => self.builder.read(json.as_bytes()).map_err(|e| {
+                        match e.contains("not enough memory") {
+                            true => Error::new(Code::Memory, "the value does not fit in `limits.memory`"),
+                            false => Error::new(Code::Host, e),
+                        }
+                        .into()
+                    }),
                     None => Ok(Value::Nil),
                 }
             }

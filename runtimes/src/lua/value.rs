@@ -4,7 +4,7 @@
 //! `null` is a value of its own, since a table cannot hold nil. Numbers that a double would round are of the type
 //! [`Exact`]. Keys of objects go out in the order of their bytes: the order in a table is no one's.
 
-use mlua::{Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
+use mlua::{Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value};
 
 use super::Call;
 use crate::Error;
@@ -16,17 +16,15 @@ const LOOK_EVERY: u32 = 256;
 /// The name under which the metatable of arrays is kept.
 const ARRAY: &str = "hexafn.array";
 
-/// A number with all its digits. It can be kept, compared, shown and returned, but not calculated with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exact(String);
+/// A number with all its digits. It can be kept, compared, shown and returned, but not calculated with. The digits are a
+/// string of Lua, so that they count as memory of the function.
+#[derive(Debug)]
+struct Exact(LuaString);
 
-impl Exact {
-    /// The number of a text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let number = text.bytes().next().is_some_and(|b| b == b'-' || b.is_ascii_digit());
-        let json = serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok_and(|v| v.get() == text);
-        (number && json).then(|| Self(text.to_owned()))
-    }
+/// Whether a text is a number as JSON writes it.
+pub(super) fn is_number(text: &str) -> bool {
+    let number = text.bytes().next().is_some_and(|b| b == b'-' || b.is_ascii_digit());
+    number && serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok_and(|v| v.get() == text)
 }
 
 impl UserData for Exact {
@@ -113,7 +111,8 @@ impl Build for Builder<'_> {
     }
 
     fn exact(&self, text: &str) -> mlua::Result<Value> {
-        self.lua.create_userdata(Exact(text.to_owned())).map(Value::UserData)
+        let digits = self.lua.create_string(text)?;
+        self.lua.create_userdata(Exact(digits)).map(Value::UserData)
     }
 
     fn text(&self, text: &str) -> mlua::Result<Value> {
@@ -193,7 +192,10 @@ impl<'a> Output<'a> {
             }
             Value::Table(table) => self.table(table),
             Value::UserData(data) => match data.borrow::<Exact>() {
-                Ok(exact) => self.writer.raw(&exact.0),
+                Ok(exact) => {
+                    let digits = self.text(&exact.0)?;
+                    self.writer.raw(&digits)
+                }
                 Err(_) => Err(self.writer.bad("is a userdata, which JSON does not have")),
             },
             null if null.is_null() => self.writer.raw("null"),
@@ -201,7 +203,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn text(&self, text: &mlua::LuaString) -> Result<String, Error> {
+    fn text(&self, text: &LuaString) -> Result<String, Error> {
         let bytes = text.as_bytes();
         let text = std::str::from_utf8(&bytes);
         text.map(str::to_owned).map_err(|_| self.writer.bad("is a string that is not UTF-8; encode it, say as hex"))
@@ -222,9 +224,13 @@ impl<'a> Output<'a> {
             let index = key.as_number().or_else(|| key.as_integer().map(|i| i as f64));
             if !index.is_some_and(|i| i >= 1.0 && i <= length as f64 && i.fract() == 0.0) {
                 let what = if marked { "is an array" } else { "has the keys of an array" };
+                let key = match &key {
+                    // What `tostring` gives of others is where they lie in memory, or runs the function's code.
+                    Value::String(_) | Value::Number(_) | Value::Integer(_) => key.to_string().unwrap_or_default(),
+                    other => format!("of the type {}", kind(other)),
+                };
                 return Err(self.writer.bad(&format!(
-                    "{what} of {length}, and also the key {}; JSON has arrays or objects (a hole takes `null`)",
-                    key.to_string().unwrap_or_default()
+                    "{what} of {length}, and also the key {key}; JSON has arrays or objects (a hole takes `null`)"
                 )));
             }
         }

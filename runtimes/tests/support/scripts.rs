@@ -27,8 +27,14 @@ impl Host for TestHost {
 
     fn http(&self, request: HttpRequest, _: Instant) -> Result<HttpResponse, HostError> {
         let body = format!("{} {}", request.method, request.body.clone().unwrap_or_default());
+        let names = if request.url.ends_with("/names") {
+            ["constructor", "constructor", "__proto__"].as_slice()
+        } else {
+            &["a", "a"]
+        };
+        let values = if request.url.ends_with("/names") { ["a", "b", "c"].as_slice() } else { &["1", "2"] };
         self.requests.lock().unwrap().push(request);
-        let headers = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
+        let headers = names.iter().zip(values).map(|(&n, &v)| (n.to_owned(), v.to_owned())).collect();
         Ok(HttpResponse { status: 201, headers, body })
     }
 }

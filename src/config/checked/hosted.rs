@@ -302,6 +302,11 @@ impl Checker<'_> {
             if let Err(error) = hexafn_actors::topic::pattern::Pattern::new(topic) {
                 let span = node.span_of(&[Step::Key("emit"), Step::Index(index)]);
                 self.problems.push(Problem::error(&codes::NAME, span, format!("`emit` of {who}: {error}")));
+            } else if topic.split('.').next() == Some("hexafn") && topic != "hexafn" {
+                let span = node.span_of(&[Step::Key("emit"), Step::Index(index)]);
+                let message = format!("`emit` of {who}: nobody may emit to `{topic}`");
+                let help = "names that begin with `hexafn.` are for hexaFn's own topics; name topics of your own";
+                self.problems.push(Problem::error(&codes::NAME, span, message).help(help));
             }
         }
         for (index, host) in raw.http.iter().enumerate() {

@@ -1,0 +1,5 @@
+// expect: thrown
+export default () => {
+  const error = new InternalError("interrupted");
+  throw error;
+};

@@ -1,0 +1,6 @@
+// expect: stack
+export default () => {
+  let nested = [];
+  for (let i = 0; i < 50000; i++) nested = [nested];
+  return nested.flat(Infinity);
+};

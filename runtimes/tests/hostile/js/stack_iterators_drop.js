@@ -1,0 +1,6 @@
+// expect: stack
+export default () => {
+  let it = [1].values();
+  for (let i = 0; i < 30000; i++) it = it.drop(0);
+  return it.toArray();
+};

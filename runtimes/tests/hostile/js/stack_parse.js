@@ -1,0 +1,2 @@
+// expect: stack
+export default () => JSON.parse("[".repeat(400000) + "]".repeat(400000));

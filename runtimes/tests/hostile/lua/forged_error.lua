@@ -1,0 +1,4 @@
+-- expect: thrown
+return function()
+  error("not enough memory")
+end

@@ -1,0 +1,5 @@
+-- expect: stack
+local function f()
+  return coroutine.wrap(f)()
+end
+return f
