@@ -15,6 +15,7 @@ mod wasi;
 #[cfg(feature = "wasmer")]
 mod wasmer;
 mod wasmtime;
+mod weight;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use wasmparser::{Encoding, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use super::host::{self, Grant, Import};
-use super::wasi;
+use super::{wasi, weight};
 use crate::{Code, Error, Grants, Settings, Source};
 
 /// How a module is called.
@@ -61,7 +61,7 @@ pub fn check(source: &Source, settings: &Settings, max_module: usize) -> Result<
     Ok(Checked { shape, initialize, wasm })
 }
 
-fn invalid(error: &dyn std::fmt::Display) -> Error {
+pub(super) fn invalid(error: &dyn std::fmt::Display) -> Error {
     Error::new(Code::Compile, format!("it is not a valid module: {error}"))
 }
 
@@ -125,6 +125,7 @@ struct Scan<'a> {
     memory: u64,
     tables: u32,
     defined: u32,
+    weight: weight::Total,
 }
 
 impl<'a> Scan<'a> {
@@ -141,6 +142,7 @@ impl<'a> Scan<'a> {
             memory: 0,
             tables: 0,
             defined: 0,
+            weight: weight::Total::default(),
         }
     }
 
@@ -230,6 +232,7 @@ impl<'a> Scan<'a> {
             }
             Payload::ElementSection(section) => count("element segments", section.count(), most::SEGMENTS)?,
             Payload::DataSection(section) => count("data segments", section.count(), most::SEGMENTS)?,
+            Payload::CodeSectionEntry(body) => self.weight.add(&body)?,
             Payload::ComponentImportSection(section) => {
                 count("imports", section.count(), most::IMPORTS)?;
                 if self.depth == 1 {
