@@ -65,6 +65,7 @@ on_each_engine!(
     a_core_module_gets_the_event_and_gives_the_result,
     a_command_reads_standard_input_and_writes_standard_output,
     a_command_that_writes_nothing_drops_the_event,
+    a_command_that_ends_itself_well_in_its_start_has_ended_well,
     each_import_of_hexafn_works,
     a_function_can_fail_by_itself,
     each_call_begins_with_fresh_globals_and_memory,
@@ -467,6 +468,17 @@ fn a_call_that_the_pool_has_no_room_for_is_busy_and_hurts_no_other() {
 }
 
 /// What this process holds of the machine's memory, in bytes.
+fn a_command_that_ends_itself_well_in_its_start_has_ended_well(engine: &dyn Runtime) {
+    let code = br#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func $begin (call $exit (i32.const 0)))
+        (func (export "_start") unreachable)
+        (start $begin))"#;
+    let done = call_with(engine, code, &granted(Limits::default())).unwrap();
+    assert_eq!(done.result.unwrap().value, None);
+}
+
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

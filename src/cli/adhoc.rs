@@ -38,9 +38,14 @@ pub fn function(file: &Path, given: &Given<'_>) -> Result<FunctionDefinition, Fa
     let end = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
     let told = if end == "hexa" { Some("dsl") } else { Language::of_file(&shown).map(Language::name) };
     let Some(language) = given.runtime.or(told) else {
-        return Err(wrong(format!(
-            "{shown}: `.{end}` does not tell the language; name it: --runtime dsl, js, lua or wasm"
-        )));
+        let what = match end {
+            "ts" | "mts" | "tsx" | "jsx" => "is compiled to JavaScript first; run the `.js` that comes of it",
+            "c" | "h" | "cc" | "cpp" | "rs" | "go" | "zig" => {
+                "is compiled to WebAssembly first; run the `.wasm` that comes of it"
+            }
+            _ => "does not tell the language; name it: --runtime dsl, js, lua or wasm",
+        };
+        return Err(wrong(format!("{shown}: `.{end}` {what}")));
     };
     let (timeout, limits) = limits(given.limits, language)?;
     let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or("function");

@@ -46,7 +46,7 @@ pub(crate) fn run(guest: &mut impl Guest, input: Vec<u8>, limits: &Limits) -> Ou
     }
 }
 
-/// What a command gave; `ended` is what the engine says of its `_start`.
+/// What a command gave; `ended` is what the engine says of its start and its `_start`.
 pub(crate) fn command(ended: Result<(), Error>, call: &mut Call) -> Outcome {
     if !matches!(call.stop, Some(Stop::Exit(0))) {
         ended?;
@@ -66,6 +66,11 @@ pub(crate) fn output(bytes: Vec<u8>) -> Option<Vec<u8>> {
 pub(crate) fn stopped(call: &Call) -> Option<Error> {
     Some(match call.stop.as_ref()? {
         Stop::Failed(error) => error.clone(),
+        // A command may do so; it is asked before.
+        Stop::Exit(0) => Error::new(
+            Code::Abi,
+            "it ended with `proc_exit(0)` and so gave no result; return from `hexafn_call`, with 0 to drop the event",
+        ),
         Stop::Exit(status) => {
             let said = String::from_utf8_lossy(&call.complaint);
             let said = said.trim();

@@ -173,13 +173,12 @@ impl Running {
         let exports = &instance.exports;
         let memory = exports.get_memory("memory").ok().cloned();
         self.env.as_mut(&mut self.store).memory.clone_from(&memory);
-        if exports.contains(meter::START) {
-            self.enter(&instance, meter::START)?;
-        }
+        let started = if exports.contains(meter::START) { self.enter(&instance, meter::START) } else { Ok(()) };
         if ready.shape == Shape::Command {
-            let ended = self.enter(&instance, "_start");
+            let ended = started.and_then(|()| self.enter(&instance, "_start"));
             return guest::command(ended, &mut self.env.as_mut(&mut self.store).call);
         }
+        started?;
         if ready.initialize {
             self.enter(&instance, "_initialize")?;
         }

@@ -396,9 +396,11 @@ fn abi(store: &mut Store<State>, linked: &InstancePre<State>, initialize: bool, 
 }
 
 fn command(store: &mut Store<State>, linked: &InstancePre<State>) -> Outcome {
-    let instance = linked.instantiate(&mut *store).map_err(|e| explain(store, &e))?;
-    let start: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, "_start").map_err(|e| explain(store, &e))?;
-    let ended = start.call(&mut *store, ()).map_err(|e| explain(store, &e));
+    let ended = linked.instantiate(&mut *store).and_then(|instance| {
+        let start: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, "_start")?;
+        start.call(&mut *store, ())
+    });
+    let ended = ended.map_err(|e| explain(store, &e));
     guest::command(ended, &mut store.data_mut().call)
 }
 
@@ -453,6 +455,23 @@ fn explain(store: &Store<State>, error: &wasmtime::Error) -> Error {
     with_stack(found, error.downcast_ref::<WasmBacktrace>())
 }
 
+/// Whether a file is of a language's own libraries, by the paths that they are built with: what fails there was called from elsewhere.
+fn of_a_library(file: &str) -> bool {
+    const PARTS: [&str; 10] = [
+        "libc-bottom-half/",
+        "libc-top-half/",
+        "wasi-libc",
+        "wasi-sdk",
+        "compiler-rt/",
+        "emscripten/",
+        "/rustc/",
+        ".cargo/registry/",
+        "~lib/",
+        "tinygo/",
+    ];
+    PARTS.iter().any(|part| file.contains(part))
+}
+
 /// With names and lines, innermost first, as far as the module has them.
 fn with_stack(mut error: Error, stack: Option<&WasmBacktrace>) -> Error {
     let Some(stack) = stack else { return error };
@@ -462,10 +481,13 @@ fn with_stack(mut error: Error, stack: Option<&WasmBacktrace>) -> Error {
         for symbol in frame.symbols() {
             let name = symbol.name().or(frame.func_name()).unwrap_or("?");
             let (Some(file), Some(line)) = (symbol.file(), symbol.line()) else { continue };
+            let own = !of_a_library(file);
             // The path of whoever compiled it is nobody's business.
             let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
             lines.push(format!("{name} ({file}:{line})"));
-            if error.position.is_none() {
+            if own && error.position.is_none() {
+                // A module has many files; the position has none.
+                error.message = format!("{}, in `{name}` of {file}", error.message);
                 error = error.at(line, symbol.column().unwrap_or(0));
             }
             named = true;

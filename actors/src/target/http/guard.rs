@@ -24,7 +24,7 @@ use crate::target::Lookup;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{host}` is at {address}, which is {range}: targets reach public addresses only; \
-     to allow it, add `allow_networks = [\"{suggestion}\"]` to the target or to [targets]"
+     to allow it, add `allow_networks = [\"{suggestion}\"]` to what sends it (target, source or function) or to [targets]"
 )]
 pub struct Refused {
     /// The host in the URL.
@@ -484,7 +484,7 @@ mod tests {
         assert_eq!(
             guard(&[]).check_url(&url).unwrap_err().to_string(),
             "`127.0.0.1` is at 127.0.0.1, which is loopback: targets reach public addresses only; \
-             to allow it, add `allow_networks = [\"127.0.0.0/8\"]` to the target or to [targets]"
+             to allow it, add `allow_networks = [\"127.0.0.0/8\"]` to what sends it (target, source or function) or to [targets]"
         );
         assert!(parse_networks(&["10.0.0.0/33".into()]).unwrap_err().contains("10.0.0.0/8"));
     }
