@@ -9,7 +9,8 @@ const { join } = Array.prototype;
 const { isArray } = Array;
 const { create, defineProperty, entries, getPrototypeOf } = Object;
 const { bind } = Function.prototype;
-const { get: depthOf, set: setDepth } = WeakMap.prototype;
+const Weak = WeakMap;
+const { get: depthOf, set: setDepth } = Weak.prototype;
 const { toString: digits } = BigInt.prototype;
 const asText = String;
 const asNumber = BigInt;
@@ -43,11 +44,6 @@ const tools = {
 
 let host;
 
-/** Puts a function in the place of one of the engine. */
-function replace(object, name, value) {
-  defineProperty(object, name, { value, writable: true, enumerable: false, configurable: true });
-}
-
 const none = [];
 
 /**
@@ -59,8 +55,9 @@ function guardIterators() {
   for (let i = 0; i < 2; i++) {
     const prototype = getPrototypeOf(of[i]);
     const { next, return: end } = prototype;
-    replace(prototype, "next", { next() { return apply(next, this, none); } }.next);
-    replace(prototype, "return", { return() { return apply(end, this, none); } }.return);
+    // Assigned, and not defined: they stay as hidden as they are, and it is done for each call.
+    prototype.next = { next() { return apply(next, this, none); } }.next;
+    prototype.return = { return() { return apply(end, this, none); } }.return;
   }
 }
 
@@ -69,9 +66,10 @@ const MOST_BOUND = 1000;
 
 /** `instanceof` goes through bound functions without a look at the stack, too, and cannot be replaced: so `bind` has an end. */
 function guardBind() {
-  const depths = new WeakMap();
+  let depths;
   const guarded = {
     bind(self) {
+      depths ??= new Weak();
       const depth = (apply(depthOf, depths, [this]) ?? 0) + 1;
       if (depth > MOST_BOUND) throw new RangeError("a function can be bound over at most " + MOST_BOUND + " times");
       const bound = apply(bind, this, arguments);
@@ -79,7 +77,7 @@ function guardBind() {
       return bound;
     },
   };
-  replace(Function.prototype, "bind", guarded.bind);
+  Function.prototype.bind = guarded.bind;
 }
 
 /** Makes the globals and completes `ctx`; gives what the host needs to read values. */
