@@ -58,6 +58,10 @@ mod waits;
 pub use apply::{Applied, chains_of, functions_of, outbox_of, topic_of};
 pub use switches::TriggerStatus;
 
+/// How long an actor has to say how it stands. What does not answer is left out, and all are asked at once: whoever looks does
+/// so just when something hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Called once when the process must end: the exit code and why.
 pub type OnFatal = Arc<dyn Fn(i32, &str) + Send + Sync>;
 

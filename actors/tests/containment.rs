@@ -392,6 +392,10 @@ async fn a_handler_that_hangs_loses_its_thread_and_the_event_is_worked_on_by_a_f
     // Blocks its thread, and all actors of it, until the failpoint is removed.
     fail::cfg("trigger-panic", "1*pause").unwrap();
     let id = publish(&system, 2).await.expect("accepted");
+    // Whoever looks at the tree meanwhile is answered, although nobody of that thread is.
+    let tree = tokio::time::timeout(Duration::from_secs(5), system.nodes()).await.expect("the tree is told").unwrap();
+    assert!(tree.iter().any(|node| &*node.path == "/forwarders/audit"));
+    tokio::time::timeout(Duration::from_secs(5), system.targets()).await.expect("the targets are told");
     let after =
         until(&system, "/triggers/first", |node| node.state == "running" && node.restarts > before.restarts).await;
     let failure = after.last_failure.expect("a failure");

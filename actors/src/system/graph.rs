@@ -9,11 +9,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use super::apply::{outbox_of, topic_of};
 use super::switches::inspect;
-use super::{Error, System, TriggerStatus, read};
+use super::{Error, PATIENCE, System, TriggerStatus, read};
 use crate::clock::Wall;
 use crate::definitions::{Definitions, FunctionDefinition, SourceDefinition, SourceKind, TargetKind};
 use crate::event::Str;
@@ -29,9 +28,6 @@ use draw::{draw_target, draw_told, draw_topic, draw_trigger};
 
 /// Topics of one picture. A pattern can match ten thousand.
 const MAX_TOPICS: usize = 500;
-/// How long a topic or a target has to say how it stands: one that hangs does not hold up the picture.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// A part of the flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

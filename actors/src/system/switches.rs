@@ -1,12 +1,13 @@
 //! How triggers and targets stand, and what a person can change while they run: switches and priorities, which are stored.
 
+use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::apply::topic_of_target;
-use super::{Error, System, TriggerEntry, outbox_of, read, unknown, write};
+use super::{Error, PATIENCE, System, TriggerEntry, outbox_of, read, unknown, write};
 use crate::definitions::{On, TargetDefinition, TriggerDefinition};
 use crate::event::Str;
 use crate::log::{Op, Table};
@@ -141,15 +142,15 @@ impl System {
     pub async fn targets(&self) -> Vec<TargetStatus> {
         let entries: Vec<(Str, Front<ForwarderMessage>)> =
             read(&self.0.running).targets.iter().map(|(n, t)| (n.clone(), t.front.clone())).collect();
-        let mut all = Vec::with_capacity(entries.len());
-        for (name, front) in entries {
-            if let Some(status) = inspect(&front).await {
-                all.push(self.with_queue(status).await);
-            } else {
-                tracing::debug!(to = %name, "the forwarder is being restarted");
-            }
-        }
-        all
+        // At once: they are looked at just when one of them hangs.
+        let asked = entries.into_iter().map(async |(name, front)| {
+            let Some(status) = tokio::time::timeout(PATIENCE, inspect(&front)).await.ok().flatten() else {
+                tracing::debug!(to = %name, "the forwarder does not answer, or is being restarted");
+                return None;
+            };
+            Some(self.with_queue(status).await)
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// One target outside.
@@ -166,8 +167,9 @@ impl System {
         let again = format!("{AGAIN}{subscription}");
         for (topic, must) in [(&*outbox_of(&status.name), true), (&*again, false)] {
             let Some(topic) = self.0.cast.get(topic) else { continue };
-            let shown = self.0.cast.status(&topic).await;
-            let shown = shown.and_then(|shown| shown.subscriptions.into_iter().find(|s| s.name == subscription));
+            let shown = tokio::time::timeout(PATIENCE, self.0.cast.status(&topic)).await;
+            let shown =
+                shown.ok().flatten().and_then(|shown| shown.subscriptions.into_iter().find(|s| s.name == subscription));
             match shown {
                 Some(shown) => {
                     status.lag = Some(status.lag.unwrap_or(0) + shown.lag);

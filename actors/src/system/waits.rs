@@ -1,20 +1,17 @@
 //! What waits, and for what, put together: a topic knows of its subscriptions, a forwarder of its breaker, its rate and what it
 //! has taken and not tried yet.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 
-use super::{Error, System, outbox_of, read};
+use super::{Error, PATIENCE, System, outbox_of, read};
 use crate::event::Str;
 use crate::supervision::{Node, Snapshot};
 use crate::target::forwarder::waits::Held;
 use crate::target::forwarder::{ForwarderMessage, subscription_name};
 use crate::topic::subscription::waits::Hold;
 use crate::topic::{AGAIN, SHOWN_WAITS, SubscriptionStatus, WaitingStatus};
-
-/// A forwarder that does not answer in this time is left out.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a forwarder waits with, as its node in the tree shows it.
 #[derive(serde::Serialize)]
@@ -46,14 +43,15 @@ impl System {
         Ok(self.with_waits(nodes).await)
     }
 
-    /// Nodes of the tree, with what the deliveries of forwarders wait for.
-    pub async fn with_waits(&self, mut nodes: Vec<Node>) -> Vec<Node> {
-        for node in &mut nodes {
+    /// Nodes of the tree, with what the deliveries of forwarders wait for: of one that does not answer, what its topic knows.
+    pub async fn with_waits(&self, nodes: Vec<Node>) -> Vec<Node> {
+        let completed = nodes.into_iter().map(async |mut node| {
             if let Some(target) = node.path.strip_prefix("/forwarders/") {
-                node.observed = self.waits_of(target).await;
+                node.observed = tokio::time::timeout(2 * PATIENCE, self.waits_of(target)).await.ok().flatten();
             }
-        }
-        nodes
+            node
+        });
+        join_all(completed).await
     }
 
     async fn waits_of(&self, target: &str) -> Option<serde_json::Value> {
@@ -74,13 +72,12 @@ impl System {
 
     /// Adds what forwarders say to what topics say of their subscriptions.
     async fn complete(&self, rows: &mut [SubscriptionStatus]) {
-        let mut asked: BTreeMap<Str, Option<Held>> = BTreeMap::new();
+        let targets: BTreeSet<Str> = rows.iter().filter_map(|row| target_of(row).map(Str::from)).collect();
+        let asked = join_all(targets.iter().map(|target| self.held_by(target))).await;
+        let held: BTreeMap<Str, Held> =
+            targets.into_iter().zip(asked).filter_map(|(target, held)| Some((target, held?))).collect();
         for row in rows {
-            let Some(target) = row.name.strip_prefix("target.") else { continue };
-            if !asked.contains_key(target) {
-                asked.insert(target.into(), self.held_by(target).await);
-            }
-            if let Some(Some(held)) = asked.get(target) {
+            if let Some(held) = target_of(row).and_then(|target| held.get(target)) {
                 merge(row, held);
             }
         }
@@ -95,6 +92,11 @@ impl System {
         };
         tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
     }
+}
+
+/// The target whose forwarder a subscription feeds.
+fn target_of(row: &SubscriptionStatus) -> Option<&str> {
+    row.name.strip_prefix("target.")
 }
 
 fn merge(row: &mut SubscriptionStatus, held: &Held) {
