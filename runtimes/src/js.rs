@@ -14,6 +14,7 @@ mod bytecode;
 mod compile;
 mod fault;
 mod host;
+mod names;
 mod value;
 
 use std::cell::RefCell;
@@ -25,12 +26,13 @@ use hexafn_quickjs_alloc::{Meter, metered};
 use rquickjs::context::intrinsic;
 use rquickjs::function::Args;
 use rquickjs::promise::PromiseState;
-use rquickjs::{Context, Ctx, Function, Module, Promise, Value};
+use rquickjs::{Context, Ctx, Module, Object, Persistent, Promise, Value};
 
 use crate::watch::Watch;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
 use bytecode::Bytecode;
 use fault::Fault;
+use names::Names;
 use value::Tools;
 
 /// What is in a context: what computes. No compiler, no clock finer than a millisecond, no weak references (which would
@@ -42,9 +44,10 @@ type Intrinsics = (
     intrinsic::Json,
     intrinsic::Proxy,
     intrinsic::MapSet,
-    intrinsic::TypedArrays,
     intrinsic::Promise,
 );
+/// And with [`Names::buffers`].
+type WithBuffers = (Intrinsics, intrinsic::TypedArrays);
 
 /// The most stack, in bytes, that is given out: the threads of workers have more.
 const MOST_STACK: usize = 1 << 20;
@@ -62,14 +65,15 @@ impl Runtime for JsRuntime {
     }
 
     fn compile(&self, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
-        let code = compile::compile(source)?;
-        Ok(Arc::new(JsFunction { file: source.file.clone(), code: code.into(), settings: settings.clone() }))
+        let (code, names) = compile::compile(source)?;
+        Ok(Arc::new(JsFunction { file: source.file.clone(), code: code.into(), names, settings: settings.clone() }))
     }
 }
 
 struct JsFunction {
     file: Arc<str>,
     code: Arc<[u8]>,
+    names: Names,
     settings: Arc<Settings>,
 }
 
@@ -77,9 +81,9 @@ impl Compiled for JsFunction {
     fn open(&self) -> Result<Box<dyn Instance>, Error> {
         let prelude = Bytecode::keep(compile::prelude()?)?;
         let code = Bytecode::keep(&self.code)?;
-        let engine = Engine::new(&self.settings)?;
+        let engine = Engine::new(&self.settings, self.names)?;
         let (settings, file) = (self.settings.clone(), self.file.clone());
-        Ok(Box::new(JsInstance { settings, file, prelude, code, engine: Some(engine) }))
+        Ok(Box::new(JsInstance { settings, file, prelude, code, names: self.names, engine: Some(engine) }))
     }
 }
 
@@ -88,6 +92,7 @@ struct JsInstance {
     file: Arc<str>,
     prelude: Bytecode,
     code: Bytecode,
+    names: Names,
     /// None after a call that failed, or left jobs.
     engine: Option<Engine>,
 }
@@ -98,6 +103,7 @@ struct Engine {
     context: Option<Context>,
     /// Whether a call has run in that context.
     used: bool,
+    names: Names,
     runtime: rquickjs::Runtime,
     memory: Rc<Meter>,
     call: Rc<Call>,
@@ -110,10 +116,19 @@ struct Call {
     memory: Rc<Meter>,
     /// The last error that the host threw into the function.
     thrown: RefCell<Option<Error>>,
+    /// Of its context. Not in the host's functions, where the collector would not see them.
+    tools: RefCell<Option<Persistent<Object<'static>>>>,
+}
+
+impl Call {
+    fn tools<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Tools<'js>> {
+        let tools = self.tools.borrow().clone().ok_or(rquickjs::Error::Unknown)?;
+        tools.restore(ctx).map(Tools::new)
+    }
 }
 
 impl Engine {
-    fn new(settings: &Settings) -> Result<Self, Error> {
+    fn new(settings: &Settings, names: Names) -> Result<Self, Error> {
         let (allocator, memory) = metered();
         let runtime = rquickjs::Runtime::new_with_alloc(allocator).map_err(|_| no_memory())?;
         runtime.set_max_stack_size(settings.limits.stack.clamp(64 << 10, MOST_STACK));
@@ -125,6 +140,7 @@ impl Engine {
             watch: Watch::new(&settings.limits),
             memory: memory.clone(),
             thrown: RefCell::new(None),
+            tools: RefCell::new(None),
         });
         let seen = call.clone();
         let polled = move || {
@@ -132,7 +148,7 @@ impl Engine {
             seen.watch.must_stop()
         };
         runtime.set_interrupt_handler(Some(Box::new(polled)));
-        Ok(Self { context: None, used: false, runtime, memory, call })
+        Ok(Self { context: None, used: false, names, runtime, memory, call })
     }
 
     /// A context that no call has run in.
@@ -148,7 +164,11 @@ impl Engine {
             None => {
                 // QuickJS does not survive that memory ends while it makes a context. Nothing of a function runs here.
                 self.memory.limit(None);
-                Context::custom::<Intrinsics>(&self.runtime).map_err(|_| no_memory())?
+                let made = match self.names.buffers {
+                    true => Context::custom::<WithBuffers>(&self.runtime),
+                    false => Context::custom::<Intrinsics>(&self.runtime),
+                };
+                made.map_err(|_| no_memory())?
             }
         };
         Ok(self.context.insert(context))
@@ -158,7 +178,7 @@ impl Engine {
 impl Instance for JsInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
         let context = |mut engine: Engine| engine.fresh().cloned().map(|context| (engine, context));
-        let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok);
+        let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings, self.names), Ok);
         let (mut engine, context) = match engine.and_then(context) {
             Ok(ready) => ready,
             Err(error) => {
@@ -175,6 +195,7 @@ impl Instance for JsInstance {
         // A function can have caught what its limit threw.
         let result = engine.call.watch.broken().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();
+        engine.call.tools.borrow_mut().take();
         let session = engine.call.session.borrow_mut().take();
         let (fuel, offers) = (Some(engine.call.watch.steps()), engine.call.watch.offers());
         let peak_memory = u64::try_from(engine.memory.peak().saturating_sub(empty)).ok();
@@ -188,7 +209,7 @@ impl Instance for JsInstance {
     }
 
     fn rest(&mut self) {
-        let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok);
+        let engine = self.engine.take().map_or_else(|| Engine::new(&self.settings, self.names), Ok);
         // The next call makes its own, and says what is wrong.
         self.engine = engine.ok().and_then(|mut engine| engine.fresh().is_ok().then_some(engine));
     }
@@ -199,20 +220,21 @@ impl JsInstance {
         engine.memory.limit(Some(self.settings.limits.memory));
         context.with(|ctx| {
             let fault = Fault { ctx: &ctx, call: &engine.call, file: &self.file };
-            let tools = self.set_up(&ctx, engine).map_err(|e| fault.of(e))?;
-            self.evaluate(&ctx, &fault, &tools, event)
+            let (tools, told) = self.set_up(&ctx, engine).map_err(|e| fault.of(e))?;
+            self.evaluate(&ctx, &fault, &tools, told, event)
         })
     }
 
-    /// The prelude: globals, `ctx`, and what reads values.
-    fn set_up<'js>(&self, ctx: &Ctx<'js>, engine: &Engine) -> rquickjs::Result<Tools<'js>> {
+    /// Runs the prelude and makes the host's functions; gives what reads values, and `ctx`.
+    fn set_up<'js>(&self, ctx: &Ctx<'js>, engine: &Engine) -> rquickjs::Result<(Tools<'js>, Object<'js>)> {
         let (module, done) = self.prelude.load(ctx)?.eval()?;
         done.finish::<()>()?;
-        let setup: Function<'js> = module.get("default")?;
+        let tools: Object<'js> = module.get("default")?;
+        *engine.call.tools.borrow_mut() = Some(Persistent::save(ctx, tools.clone()));
         let told = engine.call.session.borrow().as_ref().map(|s| s.ctx().json()).unwrap_or_default();
-        let told = ctx.json_parse(told)?;
-        let tools = host::install(ctx, &engine.call, &setup, told.clone())?;
-        Ok(Tools::new(tools, told))
+        let told: Object<'js> = ctx.json_parse(told)?.get()?;
+        host::install(ctx, &engine.call, self.names, &told)?;
+        Ok((Tools::new(tools), told))
     }
 
     fn evaluate<'js>(
@@ -220,6 +242,7 @@ impl JsInstance {
         ctx: &Ctx<'js>,
         fault: &Fault<'_, 'js>,
         tools: &Tools<'js>,
+        told: Object<'js>,
         event: &[u8],
     ) -> Result<Option<Vec<u8>>, Error> {
         let event = value::read(ctx, tools, event).map_err(|e| fault.of_input(e))?;
@@ -234,7 +257,7 @@ impl JsInstance {
             ));
         };
         let mut args = Args::new(ctx.clone(), 2);
-        args.push_arg(event).and_then(|()| args.push_arg(tools.ctx.clone())).map_err(|e| fault.of(e))?;
+        args.push_arg(event).and_then(|()| args.push_arg(told)).map_err(|e| fault.of(e))?;
         let value: Value<'js> = function.call_arg(args).map_err(|e| fault.of(e))?;
         let value = match value.as_promise() {
             Some(promise) => self.settle(ctx, fault, promise.clone())?,

@@ -306,6 +306,119 @@ fn chance_begins_with_the_seed_and_time_is_whole() {
 }
 
 #[test]
+fn globals_are_there_however_a_source_names_them() {
+    for body in [
+        "return [Math.random(), Math.max(1, 2), Number.isInteger(Date.now()), new Uint8Array(2).length, typeof console.log]",
+        "const g = globalThis; return [g['Ma' + 'th'].random(), g['Ma' + 'th'].max(1, 2),
+           Number.isInteger(g['Da' + 'te'].now()), new g['Uint8' + 'Array'](2).length, typeof g['con' + 'sole'].log]",
+        "return [M\\u0061th.random(), M\\u{61}th.max(1, 2), Number.isInteger(D\\u0061te.now()),
+           new Uint8\\u0041rray(2).length, typeof c\\u006fnsole.log]",
+    ] {
+        let given = eval(&body.replace("\\\\", "\\"), "{}");
+        let random = eval("return Math.random()", "{}");
+        assert_eq!(given, format!("[{random},2,true,2,\"function\"]"), "{body}");
+    }
+}
+
+/// What a source does not name is left out, or as the engine made it: so there must be no other way to it.
+#[test]
+fn a_source_reaches_a_global_by_its_name_alone() {
+    let walk = |from: &str| {
+        let source = format!(
+            "export default (event, ctx) => {{
+               const hidden = ['Ma' + 'th', 'Da' + 'te', 'Uint8' + 'Array', 'Array' + 'Buffer', 'con' + 'sole'];
+               const found = [], seen = new Set();
+               const self = function () {{ return this; }};
+               const next = [[], {{}}, 1n, '', 1, true, Symbol.iterator, /x/, () => 1, async () => 1, function* () {{}},
+                 async function* () {{}}, event, ctx, new Error('x'), Promise.resolve(), new Map(), new Set(), new WeakMap(),
+                 new WeakSet(), new Proxy({{}}, {{}}), JSON, Reflect, Object, Function, Iterator, Symbol, Proxy, RegExp,
+                 BigInt, [].values(), [].values().take(1), Iterator.from({{ next() {{}} }}), 'x'.matchAll(/x/g),
+                 (function* () {{}})(), (async function* () {{}})(), new Map().entries(), new Set().values(), ''[Symbol.iterator](),
+                 import.meta, self(), (0, self)(), self.call(undefined), [self].map((f) => f()), [1].map(self, undefined),
+                 self.bind()(), Reflect.apply(self, undefined, []), (() => {{ try {{ null.x }} catch (e) {{ return e }} }})(),
+                 (function () {{ return arguments }})(), JSON.parse('[1]', self), {from}];
+               while (next.length > 0) {{
+                 const value = next.pop();
+                 if (value === null || value === undefined || seen.has(value)) continue;
+                 seen.add(value);
+                 const object = Object(value);
+                 next.push(Object.getPrototypeOf(object));
+                 for (const key of Reflect.ownKeys(object)) {{
+                   if (hidden.includes(key)) found.push(key);
+                   const property = Reflect.getOwnPropertyDescriptor(object, key);
+                   next.push(property.value, property.get, property.set);
+                   try {{ next.push(object[key]); }} catch {{}}
+                 }}
+               }}
+               return [seen.size > 300, found.sort()];
+             }};"
+        );
+        Script::new(&JsRuntime, &source).text("{\"data\":[1]}")
+    };
+    assert_eq!(walk("null"), "[true,[]]");
+    // It would find them.
+    assert_eq!(walk("globalThis"), r#"[true,["ArrayBuffer","Date","Math","Uint8Array","console"]]"#);
+}
+
+#[test]
+fn a_request_is_a_url_or_an_object() {
+    let mut script = function(
+        "ctx.http('https://api.example.com/a');
+         ctx.http({ url: 'https://api.example.com/b', headers: [['X', 1], ['X', 2n]], body: 'text' });
+         ctx.http({ url: 'https://api.example.com/c', method: 'PUT', headers: undefined, body: 12345678901234567890n });
+         return 1",
+    );
+    assert_eq!(script.text("{}"), "1");
+    let requests = std::mem::take(&mut *script.host.requests.lock().unwrap());
+    let shown: Vec<_> = requests.iter().map(|r| (&*r.method, &*r.url, r.headers.len(), r.body.as_deref())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("GET", "https://api.example.com/a", 0, None),
+            ("GET", "https://api.example.com/b", 2, Some("text")),
+            ("PUT", "https://api.example.com/c", 0, Some("12345678901234567890")),
+        ]
+    );
+    for (given, shown) in [
+        ("", "TypeError: ctx.http takes a URL, or an object"),
+        ("7", "TypeError: ctx.http takes a URL, or an object"),
+        ("{ url: 'https://api.example.com/', headers: 'x' }", "TypeError: headers are an object, or a list of pairs"),
+        ("{ url: 'https://api.example.com/', headers: [1] }", "TypeError: headers are an object, or a list of pairs"),
+        ("{ url: 'https://api.example.com/', body: () => 1 }", "`$` is a function, which JSON does not have"),
+    ] {
+        let text = function(&format!("ctx.http({given})")).text("{}");
+        assert!(text.contains(shown), "{given}: {text}");
+    }
+}
+
+#[test]
+fn console_shows_any_value() {
+    let mut script = function(
+        "class Odd extends Error { get stack() { return 7 } }
+         console.log(undefined, null, true, 1.5, 10n, Symbol('s'), Symbol(), 'a\\ud800b', [1, { b: 'c' }]);
+         console.log(new Odd('odd')); console.log(() => 1); console.log({ toJSON() { return undefined } });
+         let caught = 0;
+         const loop = []; loop[0] = loop;
+         for (const value of [loop, { toJSON() { throw 1 } }, Object.create(null, { toJSON: { get() { throw 1 } } })]) {
+           try { console.log(value); } catch { caught++; }
+         }
+         return caught",
+    );
+    let done = script.call("{}");
+    assert_eq!(&*done.result.unwrap().value.unwrap(), b"3");
+    let lines: Vec<_> = done.logs.iter().map(|line| &*line.message).collect();
+    assert_eq!(
+        lines,
+        [
+            "undefined null true 1.5 10 Symbol(s) Symbol() a\u{fffd}b [1,{\"b\":\"c\"}]",
+            "Error: odd",
+            "function () {\n    [native code]\n}",
+            "[object Object]"
+        ]
+    );
+}
+
+#[test]
 fn nothing_reaches_outside() {
     for name in [
         "eval",

@@ -13,6 +13,7 @@ use rquickjs::module::Declared;
 use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Module, WriteOptions};
 
 use super::fault;
+use super::names::Names;
 use crate::{Code, Error, Source};
 
 /// The most source, in bytes: more is no function but an application.
@@ -36,11 +37,11 @@ pub(super) fn prelude() -> Result<&'static [u8], Error> {
     .map_err(Clone::clone)
 }
 
-/// The byte code of a function.
+/// The byte code of a function, and which globals its source names.
 ///
 /// # Errors
 /// [`Code::TooLarge`], [`Code::Compile`] with the place, [`Code::Denied`] for any import.
-pub(super) fn compile(source: &Source) -> Result<Vec<u8>, Error> {
+pub(super) fn compile(source: &Source) -> Result<(Vec<u8>, Names), Error> {
     let file = &*source.file;
     if source.code.len() > MOST_SOURCE {
         return Err(Error::new(
@@ -69,7 +70,7 @@ pub(super) fn compile(source: &Source) -> Result<Vec<u8>, Error> {
         let code = write(&ctx, file, text)
             .map_err(|e| imported(&imports.borrow(), text).unwrap_or_else(|| fault::of_compiler(e, file)))?;
         link(&ctx, file)?;
-        Ok(code)
+        Ok((code, Names::of(text)))
     })
 }
 

@@ -1,37 +1,82 @@
-//! The one function through which a context reaches its [`Session`]; the prelude makes the API of it.
+//! What a function reaches its [`Session`] by: `ctx.emit`, `ctx.kv`, `ctx.http`, `console`, `Math.random`, `Date.now`.
 
 use std::rc::Rc;
 
 use rquickjs::function::Rest;
-use rquickjs::{Coerced, Ctx, Exception, Function, Object, Value};
+use rquickjs::object::{Filter, Property};
+use rquickjs::{Array, Coerced, Ctx, Exception, Function, IntoJs, Object, String as JsString, Symbol, Type, Value};
 
+use super::names::Names;
 use super::value::{Output, Tools, read};
 use super::{Call, Fault};
-use crate::{Code, Error, HttpRequest, Level, Session};
+use crate::{Code, Error, HttpRequest, HttpResponse, Level, Session};
 
-/// Calls the prelude's `setup` with the function and `ctx`; gives its tools.
-pub(super) fn install<'js>(
-    ctx: &Ctx<'js>,
-    call: &Rc<Call>,
-    setup: &Function<'js>,
-    told: Value<'js>,
-) -> rquickjs::Result<Object<'js>> {
-    let call = call.clone();
-    let host = move |ctx: Ctx<'js>, args: Rest<Value<'js>>| -> rquickjs::Result<Value<'js>> {
-        let mut args = args.0.into_iter();
-        let operation = args.next().and_then(|v| v.as_int()).unwrap_or(-1);
-        // Passed along, since a value that a Rust closure holds is one that the engine cannot collect.
-        let Some(tools) = args.next().and_then(Value::into_object) else {
-            return Err(Exception::throw_type(&ctx, "the host is called by the prelude alone"));
+/// Completes `ctx`, and makes the globals that reach the host, of those that the source can name.
+pub(super) fn install<'js>(ctx: &Ctx<'js>, call: &Rc<Call>, names: Names, told: &Object<'js>) -> rquickjs::Result<()> {
+    let native = Native { ctx, call };
+    told.set("emit", native.of("emit", emit)?)?;
+    let kv = Object::new(ctx.clone())?;
+    kv.set("get", native.of("get", kv_get)?)?;
+    kv.set("put", native.of("put", kv_put)?)?;
+    kv.set("delete", native.of("delete", kv_delete)?)?;
+    told.set("kv", kv)?;
+    told.set("http", native.of("http", http)?)?;
+
+    let globals = ctx.globals();
+    if names.console {
+        let console = Object::new(ctx.clone())?;
+        for (name, level) in [
+            ("debug", Level::Debug),
+            ("info", Level::Info),
+            ("log", Level::Info),
+            ("warn", Level::Warn),
+            ("error", Level::Error),
+        ] {
+            console.set(name, native.of(name, move |on, args| log(on, level, args))?)?;
+        }
+        globals.set("console", console)?;
+    }
+    // Assigned to what is there, so that they stay as hidden as they are.
+    if names.math {
+        let random =
+            native.of("random", |on, _| Ok(Value::new_number(on.ctx.clone(), on.session(|s| Ok(s.random_unit()))?)))?;
+        globals.get::<_, Object<'js>>("Math")?.set("random", random)?;
+    }
+    if names.date {
+        let now =
+            native.of("now", |on, _| Ok(Value::new_number(on.ctx.clone(), on.session(|s| Ok(s.now_ms()))? as f64)))?;
+        globals.get::<_, Object<'js>>("Date")?.set("now", now)?;
+    }
+    if names.buffers {
+        globals.remove("Atomics")?;
+        globals.remove("SharedArrayBuffer")?;
+    }
+    globals.remove("eval")
+}
+
+/// What functions of the host are made with.
+struct Native<'a, 'js> {
+    ctx: &'a Ctx<'js>,
+    call: &'a Rc<Call>,
+}
+
+impl<'js> Native<'_, 'js> {
+    fn of<F>(&self, name: &str, work: F) -> rquickjs::Result<Function<'js>>
+    where
+        F: Fn(&Operation<'_, 'js>, &mut Arguments<'js>) -> Result<Value<'js>, Failure> + 'js,
+    {
+        let call = self.call.clone();
+        let native = move |ctx: Ctx<'js>, args: Rest<Value<'js>>| -> rquickjs::Result<Value<'js>> {
+            let tools = call.tools(&ctx)?;
+            let mut args = Arguments { ctx: ctx.clone(), given: args.0.into_iter() };
+            let result = work(&Operation { ctx: &ctx, call: &call, tools: &tools }, &mut args);
+            result.map_err(|failure| match failure {
+                Failure::Engine(error) => error,
+                Failure::Host(error) => throw(&ctx, &call, error),
+            })
         };
-        let tools = Tools::new(tools, Value::new_undefined(ctx.clone()));
-        let result = Operation { ctx: &ctx, call: &call, tools: &tools }.run(operation, &mut args);
-        result.map_err(|failure| match failure {
-            Failure::Engine(error) => error,
-            Failure::Host(error) => throw(&ctx, &call, error),
-        })
-    };
-    setup.call((Function::new(ctx.clone(), host)?, told))
+        Function::new(self.ctx.clone(), native)?.with_name(name)
+    }
 }
 
 /// Throws an error of the host, with its `code`. One of a limit ends the call, whatever the function catches.
@@ -68,6 +113,69 @@ impl From<Error> for Failure {
     }
 }
 
+/// What a function gave; undefined where it gave less.
+struct Arguments<'js> {
+    ctx: Ctx<'js>,
+    given: std::vec::IntoIter<Value<'js>>,
+}
+
+impl<'js> Arguments<'js> {
+    fn next(&mut self) -> Value<'js> {
+        self.given.next().unwrap_or_else(|| Value::new_undefined(self.ctx.clone()))
+    }
+}
+
+fn log<'js>(on: &Operation<'_, 'js>, level: Level, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
+    let mut message = String::new();
+    for (index, value) in args.given.by_ref().enumerate() {
+        if index > 0 {
+            message.push(' ');
+        }
+        message.push_str(&on.shown(value)?);
+    }
+    on.session(|s| s.log(level, &message))?;
+    Ok(on.undefined())
+}
+
+fn emit<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
+    let topic = text(&args.next())?;
+    let data = on.json(args.next())?;
+    let key: Option<Value<'js>> = match args.next().into_object() {
+        Some(options) => options.get("key")?,
+        None => None,
+    };
+    let key = key.map(|key| text(&key)).transpose()?;
+    on.session(|s| s.emit(&topic, key.as_deref(), data))?;
+    Ok(on.undefined())
+}
+
+fn kv_get<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
+    let (namespace, key) = (text(&args.next())?, text(&args.next())?);
+    match on.session(|s| s.kv_get(&namespace, &key))? {
+        Some(json) => on.value(json.as_bytes()),
+        None => Ok(on.undefined()),
+    }
+}
+
+fn kv_put<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
+    let (namespace, key) = (text(&args.next())?, text(&args.next())?);
+    let value = on.json(args.next())?;
+    on.session(|s| s.kv_put(&namespace, &key, Some(value)))?;
+    Ok(on.undefined())
+}
+
+fn kv_delete<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
+    let (namespace, key) = (text(&args.next())?, text(&args.next())?);
+    on.session(|s| s.kv_put(&namespace, &key, None))?;
+    Ok(on.undefined())
+}
+
+fn http<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
+    let request = on.request(&args.next())?;
+    let answer = on.session(|s| s.http(request))?;
+    Ok(on.answer(&answer)?)
+}
+
 struct Operation<'a, 'js> {
     ctx: &'a Ctx<'js>,
     call: &'a Rc<Call>,
@@ -75,60 +183,8 @@ struct Operation<'a, 'js> {
 }
 
 impl<'js> Operation<'_, 'js> {
-    fn run(&self, operation: i32, args: &mut impl Iterator<Item = Value<'js>>) -> Result<Value<'js>, Failure> {
-        let undefined = || Value::new_undefined(self.ctx.clone());
-        let mut next = || args.next().unwrap_or_else(undefined);
-        match operation {
-            0 => {
-                let level = match text(&next())?.as_str() {
-                    "debug" => Level::Debug,
-                    "warn" => Level::Warn,
-                    "error" => Level::Error,
-                    _ => Level::Info,
-                };
-                let message = text(&next())?;
-                self.session(|s| s.log(level, &message))?;
-                Ok(undefined())
-            }
-            1 => Ok(Value::new_number(self.ctx.clone(), self.session(|s| Ok(s.random_unit()))?)),
-            2 => Ok(Value::new_number(self.ctx.clone(), self.session(|s| Ok(s.now_ms()))? as f64)),
-            3 => {
-                let topic = text(&next())?;
-                let data = self.json(next())?;
-                let key = next();
-                let key = if key.is_null() { None } else { Some(text(&key)?) };
-                self.session(|s| s.emit(&topic, key.as_deref(), data))?;
-                Ok(undefined())
-            }
-            4 => {
-                let (namespace, key) = (text(&next())?, text(&next())?);
-                match self.session(|s| s.kv_get(&namespace, &key))? {
-                    Some(json) => self.value(json.as_bytes()),
-                    None => Ok(undefined()),
-                }
-            }
-            5 => {
-                let (namespace, key) = (text(&next())?, text(&next())?);
-                let value = self.json(next())?;
-                self.session(|s| s.kv_put(&namespace, &key, Some(value)))?;
-                Ok(undefined())
-            }
-            6 => {
-                let (namespace, key) = (text(&next())?, text(&next())?);
-                self.session(|s| s.kv_put(&namespace, &key, None))?;
-                Ok(undefined())
-            }
-            7 => {
-                let request = self.json(next())?;
-                let request: HttpRequest = serde_json::from_str(&request)
-                    .map_err(|e| Error::new(Code::Host, format!("this is not a request: {e}")))?;
-                let answer = self.session(|s| s.http(request))?;
-                let answer = serde_json::to_string(&answer)
-                    .map_err(|e| Error::new(Code::Host, format!("the answer is not JSON: {e}")))?;
-                self.value(answer.as_bytes())
-            }
-            _ => Err(Error::new(Code::Host, "there is no such operation").into()),
-        }
+    fn undefined(&self) -> Value<'js> {
+        Value::new_undefined(self.ctx.clone())
     }
 
     fn session<T>(&self, work: impl FnOnce(&mut Session) -> Result<T, Error>) -> Result<T, Error> {
@@ -152,6 +208,103 @@ impl<'js> Operation<'_, 'js> {
             true => Failure::Engine(rquickjs::Error::Exception),
             false => Failure::Host(Error::new(Code::Host, format!("the host gave no JSON: {e}"))),
         })
+    }
+
+    /// What `console` shows of a value.
+    fn shown(&self, value: Value<'js>) -> Result<String, Failure> {
+        let text = match value.type_of() {
+            Type::Symbol => {
+                let description = value.get::<Symbol<'js>>()?.description()?;
+                let description = if description.is_undefined() { String::new() } else { self.shown(description)? };
+                return Ok(format!("Symbol({description})"));
+            }
+            _ if value.is_error() => {
+                let mut message = self.lossy(&value.get::<Coerced<JsString<'js>>>()?.0)?;
+                let stack: Value<'js> = value.get::<Object<'js>>()?.get("stack")?;
+                if let Some(stack) = stack.as_string() {
+                    message.push('\n');
+                    message.push_str(&self.lossy(stack)?);
+                }
+                return Ok(message);
+            }
+            _ if value.is_object() => self.ctx.json_stringify(value.clone())?,
+            _ => None,
+        };
+        // What JSON does not have, such as functions, is shown as text.
+        let text = text.map_or_else(|| value.get::<Coerced<JsString<'js>>>().map(|t| t.0), Ok)?;
+        Ok(self.lossy(&text)?)
+    }
+
+    /// A text for people: half of a surrogate pair becomes U+FFFD.
+    fn lossy(&self, text: &JsString<'js>) -> rquickjs::Result<String> {
+        match text.to_string() {
+            Err(rquickjs::Error::Utf8(_)) => self.tools.well_formed(text.clone())?.to_string(),
+            read => read,
+        }
+    }
+
+    /// The request that `ctx.http` was given: a URL, or an object.
+    fn request(&self, given: &Value<'js>) -> Result<HttpRequest, Failure> {
+        if given.is_string() {
+            return Ok(HttpRequest { method: "GET".to_owned(), url: text(given)?, ..HttpRequest::default() });
+        }
+        let Some(given) = given.as_object() else {
+            let what = "ctx.http takes a URL, or an object with `url`, `method`, `headers` and `body`";
+            return Err(Exception::throw_type(self.ctx, what).into());
+        };
+        let property = |name: &str| given.get::<_, Option<Value<'js>>>(name);
+        let method = property("method")?.map_or_else(|| Ok("GET".to_owned()), |method| text(&method))?;
+        let url = text(&given.get("url")?)?;
+        let headers = property("headers")?.map_or_else(|| Ok(Vec::new()), |headers| self.headers(headers))?;
+        let body = match property("body")? {
+            None => None,
+            Some(body) if body.is_string() => Some(text(&body)?),
+            Some(body) => Some(self.json(body)?),
+        };
+        Ok(HttpRequest { method, url, headers, body })
+    }
+
+    /// Headers: an object, or a list of pairs.
+    fn headers(&self, given: Value<'js>) -> Result<Vec<(String, String)>, Failure> {
+        let not = || Exception::throw_type(self.ctx, "headers are an object, or a list of pairs of a name and a value");
+        let mut headers = Vec::new();
+        if let Some(pairs) = given.as_array() {
+            for pair in pairs.iter::<Value<'js>>() {
+                let pair: Array<'js> = pair?.into_array().ok_or_else(not)?;
+                headers.push((text(&pair.get(0)?)?, text(&pair.get(1)?)?));
+            }
+            return Ok(headers);
+        }
+        for property in given.as_object().ok_or_else(not)?.own_props::<String, Value<'js>>(Filter::default()) {
+            let (name, value) = property?;
+            headers.push((name, text(&value)?));
+        }
+        Ok(headers)
+    }
+
+    /// The answer, as an object. Headers of the same name become one, and its `headers` inherit nothing, so that what was
+    /// not sent is not there.
+    fn answer(&self, answer: &HttpResponse) -> rquickjs::Result<Value<'js>> {
+        let mut merged: Vec<(&str, String)> = Vec::with_capacity(answer.headers.len());
+        for (name, value) in &answer.headers {
+            match merged.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => {
+                    known.push_str(", ");
+                    known.push_str(value);
+                }
+                None => merged.push((name, value.clone())),
+            }
+        }
+        let headers = Object::new(self.ctx.clone())?;
+        headers.set_prototype(None)?;
+        for (name, value) in merged {
+            headers.prop(name, Property::from(value.into_js(self.ctx)?).writable().configurable().enumerable())?;
+        }
+        let object = Object::new(self.ctx.clone())?;
+        object.set("status", answer.status)?;
+        object.set("headers", headers)?;
+        object.set("body", &*answer.body)?;
+        Ok(object.into_value())
     }
 }
 

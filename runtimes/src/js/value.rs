@@ -1,8 +1,9 @@
 //! Values of JavaScript from and to JSON text. Whole numbers that a double would round are `BigInt`s, other such numbers
 //! what `JSON.rawJSON` makes; both go out with the same digits.
 
+use rquickjs::function::This;
 use rquickjs::object::Filter;
-use rquickjs::{Array, Ctx, Function, IntoJs, Object, String as JsString, Type, Value};
+use rquickjs::{Array, Coerced, Ctx, Function, IntoJs, Object, String as JsString, Type, Value};
 
 use super::Fault;
 use crate::Error;
@@ -12,19 +13,47 @@ use crate::json::{self, Build, Writer};
 const LOOK_EVERY: u32 = 256;
 
 /// What the prelude took hold of before the function could change it.
-pub(super) struct Tools<'js> {
-    object: Object<'js>,
-    /// The second argument of the function.
-    pub ctx: Value<'js>,
-}
+pub(super) struct Tools<'js>(Object<'js>);
 
 impl<'js> Tools<'js> {
-    pub fn new(object: Object<'js>, ctx: Value<'js>) -> Self {
-        Self { object, ctx }
+    pub fn new(object: Object<'js>) -> Self {
+        Self(object)
     }
 
     fn function(&self, name: &str) -> rquickjs::Result<Function<'js>> {
-        self.object.get(name)
+        self.0.get(name)
+    }
+
+    /// A number that a double would change.
+    fn exact(&self, text: &str) -> rquickjs::Result<Value<'js>> {
+        let whole = !text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E'));
+        self.function(if whole { "whole" } else { "rawJSON" })?.call((text,))
+    }
+
+    /// The JSON text that an object stands for, where it is of `JSON.rawJSON`.
+    fn raw(&self, object: &Object<'js>) -> rquickjs::Result<Option<String>> {
+        match self.function("isRawJSON")?.call((object.clone(),))? {
+            true => object.get("rawJSON").map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether it is an array: a proxy of one is one, too.
+    fn is_array(&self, object: &Object<'js>) -> rquickjs::Result<bool> {
+        if !object.is_proxy() {
+            return Ok(object.is_array());
+        }
+        self.function("isArray")?.call((object.clone(),))
+    }
+
+    /// What `Object.prototype.toString` calls it.
+    fn kind(&self, object: Object<'js>) -> rquickjs::Result<String> {
+        self.function("kind")?.call((This(object),))
+    }
+
+    /// The text with U+FFFD for each half of a surrogate pair.
+    pub fn well_formed(&self, text: JsString<'js>) -> rquickjs::Result<JsString<'js>> {
+        self.function("toWellFormed")?.call((This(text),))
     }
 }
 
@@ -64,8 +93,7 @@ impl<'js> Build for Builder<'_, 'js> {
     }
 
     fn exact(&self, text: &str) -> rquickjs::Result<Value<'js>> {
-        let whole = !text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E'));
-        self.tools.function("exact")?.call((text, whole))
+        self.tools.exact(text)
     }
 
     fn text(&self, text: &str) -> rquickjs::Result<Value<'js>> {
@@ -149,11 +177,7 @@ impl<'a, 'js> Output<'a, 'js> {
                 None => Err(self.writer.bad("is no text")),
             },
             Type::BigInt => {
-                let digits: String = self
-                    .tools
-                    .function("digits")
-                    .and_then(|digits| digits.call((value,)))
-                    .map_err(|e| self.engine(e))?;
+                let digits: Coerced<String> = value.get().map_err(|e| self.engine(e))?;
                 self.writer.raw(&digits)
             }
             Type::Symbol | Type::Function | Type::Constructor | Type::Module => {
@@ -179,18 +203,15 @@ impl<'a, 'js> Output<'a, 'js> {
         if convert {
             let to_json: Value<'js> = object.get("toJSON").map_err(|e| self.engine(e))?;
             if let Some(to_json) = to_json.as_function() {
-                let value: Value<'js> =
-                    to_json.call((rquickjs::function::This(object), "")).map_err(|e| self.engine(e))?;
+                let value: Value<'js> = to_json.call((This(object), "")).map_err(|e| self.engine(e))?;
                 return self.value(value, false);
             }
         }
-        if self.is_array(&object)? {
+        if self.tools.is_array(&object).map_err(|e| self.engine(e))? {
             return self.array(&object);
         }
         if object.get_prototype().is_none() {
-            let raw: Option<String> =
-                self.tools.function("raw").and_then(|raw| raw.call((object.clone(),))).map_err(|e| self.engine(e))?;
-            if let Some(json) = raw {
+            if let Some(json) = self.tools.raw(&object).map_err(|e| self.engine(e))? {
                 return self.writer.raw(&json);
             }
         }
@@ -222,8 +243,7 @@ impl<'a, 'js> Output<'a, 'js> {
 
     /// What has no properties may hold its content elsewhere, which would be lost.
     fn empty(&self, object: Object<'js>) -> Result<(), Error> {
-        let kind: String =
-            self.tools.function("kind").and_then(|kind| kind.call((object,))).map_err(|e| self.engine(e))?;
+        let kind = self.tools.kind(object).map_err(|e| self.engine(e))?;
         let kind = kind.trim_start_matches("[object ").trim_end_matches(']');
         let instead = match kind {
             "Map" => "return `Object.fromEntries(map)`",
@@ -235,13 +255,6 @@ impl<'a, 'js> Output<'a, 'js> {
             _ => return Ok(()),
         };
         Err(self.writer.bad(&format!("is a {kind}, which JSON does not have; {instead}")))
-    }
-
-    fn is_array(&self, object: &Object<'js>) -> Result<bool, Error> {
-        if !object.is_proxy() {
-            return Ok(object.is_array());
-        }
-        self.tools.function("isArray").and_then(|f| f.call((object.clone(),))).map_err(|e| self.engine(e))
     }
 
     fn array(&mut self, array: &Object<'js>) -> Result<(), Error> {
