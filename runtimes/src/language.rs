@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use crate::process::{self, Launcher};
 #[cfg(feature = "wasmer")]
 use crate::wasm::Wasmer;
 use crate::wasm::{Options, WasmRuntime, Wasmtime};
@@ -50,6 +51,24 @@ impl Language {
     /// Whether its engine stops every function at its deadline. The others need a process that can be killed.
     pub fn stops_itself(self) -> bool {
         self == Self::Wasm
+    }
+
+    /// Compiles a function with an engine of this language, within a time: see [`process::compile`] for those whose compiler
+    /// knows no end. What WebAssembly may cost is known before it is compiled.
+    ///
+    /// # Errors
+    /// [`Code::TooLarge`](crate::Code::TooLarge) when it would take too long; what the compiler says otherwise.
+    pub fn compile(
+        self,
+        runtime: &dyn Runtime,
+        launcher: &Launcher,
+        source: &Source,
+        settings: &Arc<Settings>,
+    ) -> Result<Arc<dyn Compiled>, Error> {
+        match self {
+            Self::Wasm => runtime.compile(source, settings),
+            Self::Js | Self::Lua => process::compile(launcher, runtime, source, settings),
+        }
     }
 
     /// Its engine; of WebAssembly the default one.

@@ -13,13 +13,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::protocol::{Answer, Ask, DoneHead, Kind, Load, Ready};
-use crate::{Code, Ctx, Done, Error, Host, Settings, Source, Usage};
+use crate::{Code, Compiled, Ctx, Done, Error, Host, Runtime, Settings, Source, Usage};
 use socket::Socket;
 
 /// How long after its deadline a call is waited for: within it the engine stops the function by itself. Then SIGKILL.
 const KILL_AFTER: Duration = Duration::from_millis(90);
 /// How long a process may take until it is ready.
 const START_WITHIN: Duration = Duration::from_secs(10);
+/// How long a function may take to compile.
+const COMPILE_WITHIN: Duration = Duration::from_secs(5);
+/// The source, in bytes, that is compiled in the service at once: of so little, even what takes a compiler the square of its
+/// size is done in a fraction of a second.
+const COMPILED_AT_ONCE: usize = 16 << 10;
 /// Calls that a process is given at once: it begins the next while the service hands on the last result.
 const AHEAD: usize = 8;
 /// The bytes of those that wait, together: they fit into the socket, so that neither side ever waits for the other to read.
@@ -64,6 +69,37 @@ pub struct Lost {
     pub killed: bool,
 }
 
+/// Compiles a function of a language whose compiler cannot be stopped. A large one is compiled in a process first, which can be
+/// killed: no source holds up who compiles it for longer than that may take.
+///
+/// # Errors
+/// [`Code::TooLarge`] when it takes longer; what the compiler says otherwise.
+pub fn compile(
+    launcher: &Launcher,
+    runtime: &dyn Runtime,
+    source: &Source,
+    settings: &Arc<Settings>,
+) -> Result<Arc<dyn Compiled>, Error> {
+    if source.code.len() > COMPILED_AT_ONCE {
+        Process::launch(launcher, runtime.name(), source, settings, COMPILE_WITHIN).map_err(|unready| match unready {
+            Unready::Late => Error::new(
+                Code::TooLarge,
+                format!("compiling it takes longer than {COMPILE_WITHIN:?}; what is written by hand takes milliseconds: split it"),
+            ),
+            Unready::Failed(error) => error,
+        })?;
+    }
+    runtime.compile(source, settings)
+}
+
+/// Why a process did not get ready.
+enum Unready {
+    /// It took too long, and was killed.
+    Late,
+    /// It did not start, or its function does not compile.
+    Failed(Error),
+}
+
 impl Process {
     /// Starts a process and gives it its function.
     ///
@@ -75,11 +111,27 @@ impl Process {
         source: &Source,
         settings: &Arc<Settings>,
     ) -> Result<Self, Error> {
+        Self::launch(launcher, language, source, settings, START_WITHIN).map_err(|unready| match unready {
+            Unready::Late => {
+                Error::new(Code::Crashed, format!("a worker process did not get ready within {START_WITHIN:?}"))
+            }
+            Unready::Failed(error) => error,
+        })
+    }
+
+    fn launch(
+        launcher: &Launcher,
+        language: &str,
+        source: &Source,
+        settings: &Arc<Settings>,
+        within: Duration,
+    ) -> Result<Self, Unready> {
         let failed =
             |what: &str, error: &io::Error| Error::new(Code::Crashed, format!("a worker process {what}: {error}"));
         let pairs = || io::Result::Ok((UnixStream::pair()?, UnixStream::pair()?));
-        let ((socket, theirs), (bell, rope)) = pairs().map_err(|e| failed("has no socket", &e))?;
-        let socket = Socket::new(socket, bell).map_err(|e| failed("has no socket", &e))?;
+        let unready = |what: &str, error: &io::Error| Unready::Failed(failed(what, error));
+        let ((socket, theirs), (bell, rope)) = pairs().map_err(|e| unready("has no socket", &e))?;
+        let socket = Socket::new(socket, bell).map_err(|e| unready("has no socket", &e))?;
         let child = Command::new(&launcher.program)
             // What `ps` shows.
             .arg0(format!("hexafn:{}", source.name))
@@ -89,7 +141,7 @@ impl Process {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(OwnedFd::from(rope)))
             .spawn()
-            .map_err(|e| failed("could not be started", &e))?;
+            .map_err(|e| unready("could not be started", &e))?;
         let (sandbox, settings) = (String::new(), settings.clone());
         let mut process = Self {
             child,
@@ -109,7 +161,7 @@ impl Process {
             file: source.file.to_string(),
             settings: Settings::clone(&process.settings),
         };
-        process.socket.until(Instant::now() + START_WITHIN);
+        process.socket.until(Instant::now() + within);
         let answer = process
             .socket
             .append(Kind::Load, &load, &source.code)
@@ -117,14 +169,18 @@ impl Process {
             .and_then(|()| process.socket.read());
         match answer {
             Ok(Some(frame)) if frame.kind == Kind::Ready => {
-                let ready: Ready = frame.head().map_err(|e| failed("gave no answer", &e))?;
+                let ready: Ready = frame.head().map_err(|e| unready("gave no answer", &e))?;
                 process.sandbox = ready.sandbox;
                 Ok(process)
             }
-            Ok(Some(frame)) if frame.kind == Kind::Failed => Err(frame.head().unwrap_or_else(|e| failed("failed", &e))),
-            Ok(_) => Err(Error::new(Code::Crashed, process.end().1)),
+            Ok(Some(frame)) if frame.kind == Kind::Failed => {
+                Err(Unready::Failed(frame.head().unwrap_or_else(|e| failed("failed", &e))))
+            }
+            Ok(_) => Err(Unready::Failed(Error::new(Code::Crashed, process.end().1))),
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(Unready::Late),
             Err(e) => {
-                Err(Error::new(Code::Crashed, format!("a worker process did not get ready: {e}; {}", process.end().1)))
+                let message = format!("a worker process did not get ready: {e}; {}", process.end().1);
+                Err(Unready::Failed(Error::new(Code::Crashed, message)))
             }
         }
     }

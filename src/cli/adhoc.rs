@@ -2,7 +2,7 @@
 
 use hexafn_actors::definitions::{Body, FunctionDefinition};
 use hexafn_actors::names::near;
-use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings};
+use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings, launcher};
 use hexafn_actors::supervision::duration::Span;
 use hexafn_actors::topic::pattern::Pattern;
 use hexafn_dsl::{ProgramKind, SourceText};
@@ -70,8 +70,7 @@ pub fn function(file: &Path, given: &Given<'_>) -> Result<FunctionDefinition, Fa
         let settings = Arc::new(Settings { limits: limits.within(timeout), grants });
         let source = Source { name: name.into(), file: shown.as_str().into(), code: code.into() };
         let compiled = language
-            .runtime()
-            .compile(&source, &settings)
+            .compile(&*language.runtime(), &launcher(), &source, &settings)
             .map_err(|error| Failure::new(1, format!("{shown}: {error}")))?;
         let isolation = if language.stops_itself() { Isolation::Thread } else { Isolation::Process };
         let pool = PoolSettings::default();

@@ -125,3 +125,30 @@ async fn an_event_that_tail_printed_is_run_as_it_was() {
     }
     assert_eq!((&seen["data"], &seen["content_type"]), (&"half \u{f6}".into(), &"text/plain".into()));
 }
+
+#[test]
+fn a_large_source_is_compiled_within_a_time() {
+    let scenario = Scenario::empty_config();
+    let many = (0..4_000).map(|n| format!("const f{n} = () => {n};\n")).collect::<String>();
+    // Each name is looked for among all: 22 s of a compiler that nobody can stop.
+    let names = (0..60_000).map(|n| format!("#p{n}=1;")).collect::<String>();
+    for (name, text, code, said) in [
+        ("large.js", format!("{many}export default () => f3999()"), 0, "3999"),
+        ("wrong.js", format!("{many}export default () => f3999("), 1, "line 4001"),
+        ("names.js", format!("export default () => class {{ {names} }}"), 1, "compiling it takes longer than 5s"),
+        ("large.lua", format!("{}return function() return 7 end", "-- much\n".repeat(4_000)), 0, "7"),
+        ("wrong.lua", format!("{}return function( return 7 end", "-- much\n".repeat(4_000)), 1, "line 4001"),
+    ] {
+        assert!(text.len() > 16 << 10);
+        std::fs::write(scenario.path(name), text).unwrap();
+        let ran = scenario.run(&["run", name, "--data", "1"]);
+        assert_eq!(ran.code, Some(code), "{name}: {}", ran.err);
+        assert!(format!("{}{}", ran.out, ran.err).contains(said), "{name}: {} {}", ran.out, ran.err);
+    }
+    std::fs::rename(scenario.path("names.js"), scenario.path("cfg/names.js")).unwrap();
+    let config = "[[function]]\nname = \"names\"\nfile = \"names.js\"\n";
+    std::fs::write(scenario.path("cfg/hexafn.toml"), config).unwrap();
+    let checked = scenario.run(&["check", "--config", "cfg"]);
+    assert_eq!(checked.code, Some(78), "{}", checked.err);
+    assert!(checked.err.contains("compiling it takes longer than 5s"), "{}", checked.err);
+}

@@ -210,10 +210,10 @@ impl<'a, 'js> Output<'a, 'js> {
         if self.tools.is_array(&object).map_err(|e| self.engine(e))? {
             return self.array(&object);
         }
-        if object.get_prototype().is_none() {
-            if let Some(json) = self.tools.raw(&object).map_err(|e| self.engine(e))? {
-                return self.writer.raw(&json);
-            }
+        if object.get_prototype().is_none()
+            && let Some(json) = self.tools.raw(&object).map_err(|e| self.engine(e))?
+        {
+            return self.writer.raw(&json);
         }
         self.writer.raw("{")?;
         let mut first = true;

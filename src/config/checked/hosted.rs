@@ -1,6 +1,6 @@
 //! `[[function]]` in JavaScript, Lua or WebAssembly: its limits, its grants, its workers.
 
-use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings};
+use hexafn_actors::runtime::{Hosted, Isolation, Logging, PoolSettings, launcher};
 use hexafn_actors::target::http::guard;
 use hexafn_runtimes::{Engine, Grants, Language, Limits, Settings, Source};
 use schemars::JsonSchema;
@@ -179,7 +179,7 @@ impl Checker<'_> {
         let (code, shown, places) = self.code(node, raw, who)?;
         let settings = Arc::new(Settings { limits, grants });
         let source = Source { name: raw.name.as_str().into(), file: shown.as_str().into(), code: code.clone().into() };
-        let compiled = match runtime.compile(&source, &settings) {
+        let compiled = match language.compile(&*runtime, &launcher(), &source, &settings) {
             Ok(compiled) => compiled,
             Err(error) => {
                 let text = std::str::from_utf8(&code).ok();
