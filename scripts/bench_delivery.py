@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import time
@@ -77,9 +78,17 @@ def settled(server, trigger_name):
     bench.fail("the trigger did not come to an end")
 
 
+def engines():
+    """The engines of other products that are here, by name: what such a product could at best deliver."""
+    home = pathlib.Path(os.environ.get("PEERS_HOME", pathlib.Path.home() / ".cache/hexafn-peers"))
+    found = {"Node.js": shutil.which("node"), "Bun": shutil.which("bun", path=home / "inst/bun/node_modules/.bin") or shutil.which("bun")}
+    return {name: path for name, path in found.items() if path}
+
+
 def deliver(options, remarks):
-    """HTTP delivery from a backlog, beside a loop written by hand with as many requests in flight."""
-    ours, theirs = [], []
+    """HTTP delivery from a backlog, beside a loop written by hand with as many requests in flight, and the same loop in the
+    engines of other products."""
+    ours, theirs, others = [], [], {name: [] for name in engines()}
     for _ in range(options.runs):
         bench.await_quiet(options.wait)
         with bench.Folder() as folder, bench.start_sink(folder) as sink:
@@ -108,11 +117,23 @@ def deliver(options, remarks):
             raw = json.loads(done.stdout)
             theirs.append(raw["rate"])
             bench.keep("deliver", "raw-forward", raw)
+            for name, path in engines().items():
+                bench.await_quiet(options.wait)
+                bench.get(sink.address, "/reset", "POST")
+                command = [path, "scripts/bench.d/deliver/loop.mjs", url, str(BACKLOG), "64", str(bench.BODY)]
+                loop = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+                if bench.count(sink)["ids"] != BACKLOG:
+                    remarks.append(f"deliver {name}: WRONG: {bench.count(sink)}")
+                others[name].append(loop["rate"])
+                bench.keep("deliver", name, loop)
     ratio = statistics.median(ours) / statistics.median(theirs)
     bench.keep("deliver", "ratio", {"ratio": ratio, "goal": 0.7})
     remarks.append(f"deliver: hexafn {statistics.median(ours):,.0f} deliveries/s from a backlog of {BACKLOG:,} (read from disk, acknowledged on"
                    f" disk, {result['cpu']:.1f} µs of CPU each), a reqwest loop written by hand {statistics.median(theirs):,.0f}/s:"
                    f" {ratio:.2f} ({bench.judge(ratio >= 0.7)}: goal 0.70)")
+    for name, rates in others.items():
+        ahead = statistics.median(ours) / statistics.median(rates)
+        remarks.append(f"deliver: the same loop in {name} {statistics.median(rates):,.0f}/s; hexafn {ahead:.2f} times ({bench.judge(ahead > 1)}: goal ahead)")
 
 
 def kafka(options, remarks):
