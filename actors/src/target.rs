@@ -270,6 +270,13 @@ pub trait Target: Send + Sync + std::fmt::Debug {
         .boxed()
     }
 
+    /// Whether [`Target::deliver_batch`] may be given several events of one ordering key, or in strict order: whatever
+    /// fails, what is delivered last of a key is its newest event, once those that failed and all behind them have been
+    /// repeated in their order. Not where the other side drops a repetition.
+    fn shares_keys(&self) -> bool {
+        true
+    }
+
     /// Brings everything to its place before the process ends (unsynced files).
     fn close(&self) -> BoxFuture<'_, ()> {
         std::future::ready(()).boxed()

@@ -380,6 +380,11 @@ impl Target for NatsTarget {
         self.send(records, 1, now).boxed()
     }
 
+    /// A stream drops a repetition, so an event that it took before an earlier one would stay there.
+    fn shares_keys(&self) -> bool {
+        self.by == By::Core
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             if let Connection::Open(client) = std::mem::take(&mut *self.connection.lock().await)

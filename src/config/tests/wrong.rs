@@ -587,6 +587,7 @@ fn retries_of_targets() {
     let kafka = "kind = \"kafka\"\nbrokers = [\"b:9092\"]\ntopic = \"t\"";
     let target = |name: &str, kind: &str, more: &str| format!("[[target]]\nname = \"{name}\"\n{kind}\n{more}\n");
     let http = "kind = \"http\"\nurl = \"https://example.org/\"";
+    let nats = "kind = \"nats\"\nservers = [\"nats://n:4222\"]\nsubject = \"s\"";
     let text = [
         target("a", http, "retry = { backoff = { base = \"1s\" }, schedule = [\"1s\"] }"),
         target("b", http, "retry = { backoff = { base = \"1s\", max = \"1ms\" } }"),
@@ -600,6 +601,7 @@ fn retries_of_targets() {
             http,
             "ordering = \"strict\"\nbatch = { max_records = 10 }\nretry = { never = [\"4xx\"], again = [409] }",
         ),
+        target("i", nats, "ordering = \"strict\"\nbatch = { max_records = 10 }"),
     ];
     beside_right("target_retries", &text.concat());
 }

@@ -102,6 +102,50 @@ fn a_key_keeps_its_order_across_retries() {
     assert_eq!(s.offer(2, key(), Tick(1_000_000)), Offer::Deliver(1));
 }
 
+fn of_one_key(ordering: Ordering, together: usize, count: Seq) -> Subscription {
+    let settings = Settings { ordering, together, retry: retry(3), ..Settings::default() };
+    let mut s = Subscription::new(settings, Cursor::at(0), Vec::new());
+    for seq in 1..=count {
+        s.offer(seq, Some("k".into()), Tick(0));
+    }
+    s
+}
+
+#[test]
+fn what_was_taken_behind_a_failure_counts_only_behind_its_repetition() {
+    for ordering in [Ordering::Key, Ordering::Strict] {
+        let mut s = of_one_key(ordering, 3, 3);
+        assert_eq!(s.in_flight(), 3, "together");
+        assert_eq!(settle(&mut s, 1, 1, Verdict::Ack, Tick(0)), Effect::Done { waited: false });
+        assert!(matches!(settle(&mut s, 2, 1, Verdict::Nak(failure()), Tick(0)), Effect::Wait(_)));
+        assert_eq!(settle(&mut s, 3, 1, Verdict::Ack, Tick(0)), Effect::Again, "the receiver has 3 and not 2");
+        assert_eq!((s.take_again(Tick(0)), s.held()), (None, 1));
+        let due = Tick(1_000_000);
+        assert_eq!((s.take_again(due), s.offer(2, Some("k".into()), due)), (Some(2), Offer::Deliver(2)));
+        assert_eq!(s.take_again(due), None, "3 goes when 2 is over: its topic cannot know that it is sent behind it");
+        assert_eq!(settle(&mut s, 2, 2, Verdict::Ack, due), Effect::Done { waited: true });
+        assert_eq!((s.take_again(due), s.offer(3, Some("k".into()), due)), (Some(3), Offer::Deliver(1)));
+        assert_eq!(settle(&mut s, 3, 1, Verdict::Ack, due), Effect::Done { waited: false });
+        assert_eq!(s.cursor().floor(), 3);
+    }
+}
+
+#[test]
+fn what_is_behind_one_that_is_given_up_counts() {
+    let mut s = of_one_key(Ordering::Key, 3, 3);
+    assert!(matches!(settle(&mut s, 1, 1, Verdict::Term(failure()), Tick(0)), Effect::Dead { .. }));
+    assert_eq!(settle(&mut s, 2, 1, Verdict::Ack, Tick(0)), Effect::Done { waited: false });
+}
+
+#[test]
+fn only_so_many_of_a_key_are_with_the_subscriber_and_others_have_room() {
+    let mut s = of_one_key(Ordering::Key, 3, 5);
+    assert_eq!((s.in_flight(), s.held()), (3, 2));
+    assert_eq!(s.offer(6, Some("other".into()), Tick(0)), Offer::Deliver(1));
+    settle(&mut s, 1, 1, Verdict::Ack, Tick(0));
+    assert_eq!((s.take_again(Tick(0)), s.held()), (Some(4), 1));
+}
+
 #[test]
 fn strict_order_is_one_at_a_time() {
     let mut s = subscription(Ordering::Strict);
@@ -159,10 +203,18 @@ proptest! {
     fn nothing_is_lost_and_nothing_is_settled_twice(
         steps in proptest::collection::vec(step(), 1..200),
         ordering in prop_oneof![Just(Ordering::None), Just(Ordering::Key), Just(Ordering::Strict)],
+        together in 1..4usize,
     ) {
         const RECORDS: Seq = 12;
         let key = |seq: Seq| Some(Str::from(if seq.is_multiple_of(3) { "a" } else { "b" }));
-        let mut s = subscription(ordering);
+        // Those that keep their order among each other.
+        let line = |seq: Seq| match ordering {
+            Ordering::None => seq,
+            Ordering::Key => u64::from(seq.is_multiple_of(3)),
+            Ordering::Strict => 0,
+        };
+        let settings = Settings { ordering, together, retry: retry(3), max_in_flight: 4, ..Settings::default() };
+        let mut s = Subscription::new(settings, Cursor::at(0), Vec::new());
         let mut now = Tick(0);
         let mut flying: Vec<(Seq, u32)> = Vec::new();
         let mut over: BTreeMap<Seq, u32> = BTreeMap::new();
@@ -171,6 +223,8 @@ proptest! {
             match settle(s, seq, attempt, verdict, now) {
                 Effect::Done { .. } | Effect::Dead { .. } => {
                     stored.remove(&seq);
+                    let early: Vec<_> = (1..seq).filter(|one| line(*one) == line(seq) && !over.contains_key(one)).collect();
+                    assert!(early.is_empty(), "{seq} is over before {early:?} of its key");
                     *over.entry(seq).or_default() += 1;
                 }
                 Effect::Wait(entry) => drop(stored.insert(seq, entry)),
@@ -199,7 +253,11 @@ proptest! {
                 Step::Take => take(&mut s, now, &mut flying),
                 Step::Settle(n, what) => {
                     if flying.is_empty() { continue; }
-                    let (seq, attempt) = flying.remove(n % flying.len());
+                    // A subscriber that has several of a key answers for them in their order.
+                    let chosen = line(flying[n % flying.len()].0);
+                    let first = flying.iter().enumerate().filter(|(_, (seq, _))| line(*seq) == chosen);
+                    let (at, _) = first.min_by_key(|(_, (seq, _))| *seq).unwrap();
+                    let (seq, attempt) = flying.remove(at);
                     let verdict = match what { 0 => Verdict::Ack, 1 => Verdict::Nak(failure()), 2 => Verdict::Release, _ => Verdict::Term(failure()) };
                     apply(&mut s, seq, attempt, verdict, now, &mut over, &mut stored);
                 }
@@ -218,13 +276,14 @@ proptest! {
                 }
             }
             prop_assert!(s.in_flight() <= 4);
-            if ordering == Ordering::Strict { prop_assert!(s.in_flight() <= 1); }
+            if ordering == Ordering::Strict { prop_assert!(s.in_flight() <= together); }
             prop_assert!(over.values().all(|n| *n == 1), "settled twice: {:?}", over);
         }
         // Drain: everything is acked in the end.
         for _ in 0..200 {
             now = Tick(now.0 + 2_000_000);
             take(&mut s, now, &mut flying);
+            flying.sort_unstable();
             for (seq, attempt) in std::mem::take(&mut flying) {
                 apply(&mut s, seq, attempt, Verdict::Ack, now, &mut over, &mut stored);
             }
