@@ -24,8 +24,8 @@ pub mod waits;
 
 use budget::Budget;
 use line::Line;
-use waiting::told;
 pub use waiting::{Attempt, Waiting};
+use waiting::{MAX_TOLD_TOGETHER, shorten, size, told};
 
 /// How a subscription is served.
 #[derive(Debug, Clone)]
@@ -150,6 +150,8 @@ pub struct Subscription {
     in_flight: BTreeMap<Seq, InFlight>,
     in_flight_bytes: usize,
     waiting: BTreeMap<Seq, Waiting>,
+    /// The bytes of the failed attempts of all that wait, and of what has waited and is not over.
+    told: usize,
     due: BTreeSet<(Tick, Seq)>,
     /// What is in order by its key.
     lines: HashMap<Str, Line>,
@@ -178,6 +180,7 @@ impl Subscription {
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
             waiting: BTreeMap::new(),
+            told: 0,
             due: BTreeSet::new(),
             lines: HashMap::new(),
             strict: Line::default(),
@@ -186,7 +189,8 @@ impl Subscription {
             limit: usize::MAX,
             paused: false,
         };
-        for (seq, entry) in waiting {
+        for (seq, mut entry) in waiting {
+            this.remember(&mut entry.failures);
             this.wait(seq, entry);
         }
         this
@@ -453,7 +457,11 @@ impl Subscription {
         let waited = flight.retried.is_some();
         // Whatever became of it, the last that the other side hears of a key is its newest event.
         let early = self.line(flight.key.as_ref()).is_some_and(|line| line.goes_before(seq));
-        match if early { Verdict::Release } else { verdict } {
+        let verdict = if early { Verdict::Release } else { verdict };
+        if !matches!(verdict, Verdict::Release) {
+            self.told -= flight.retried.as_ref().map_or(0, |waited| size(&waited.failures));
+        }
+        match verdict {
             Verdict::Ack => {
                 self.cursor.mark(seq);
                 self.free(flight.key.as_ref());
@@ -476,7 +484,8 @@ impl Subscription {
                 let mut history = History::resumed(attempt - 1, first);
                 match decide(&self.settings.retry, &mut history, now, &failure, random) {
                     Decision::RestartAt(due) | Decision::OpenUntil(due) => {
-                        let failures = told(flight.retried.as_ref(), attempt, wall, &failure);
+                        let mut failures = told(flight.retried.as_ref(), attempt, wall, &failure);
+                        self.remember(&mut failures);
                         let entry = Waiting {
                             failures,
                             attempts: attempt,
@@ -500,6 +509,14 @@ impl Subscription {
                 }
             }
         }
+    }
+
+    /// Counts the failed attempts of one that waits from now on; where there is no room for all, only some are kept.
+    fn remember(&mut self, failures: &mut Vec<Attempt>) {
+        if self.told + size(failures) > MAX_TOLD_TOGETHER {
+            shorten(failures);
+        }
+        self.told += size(failures);
     }
 
     fn wait(&mut self, seq: Seq, entry: Waiting) {

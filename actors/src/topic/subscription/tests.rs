@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use super::waiting::NEWEST;
 use super::*;
 use crate::supervision::failure::FailureKind;
 use crate::supervision::strategy::{Backoff, OnExhausted};
@@ -100,6 +101,51 @@ fn a_key_keeps_its_order_across_retries() {
     settle(&mut s, 1, 2, Verdict::Ack, Tick(1_000_000));
     assert_eq!(s.take_again(Tick(1_000_000)), Some(2));
     assert_eq!(s.offer(2, key(), Tick(1_000_000)), Offer::Deliver(1));
+}
+
+#[test]
+fn attempts_of_all_that_wait_have_a_bound_and_the_first_and_newest_are_kept() {
+    const WAITING: Seq = 500;
+    const ATTEMPTS: u32 = 900;
+    let failures = (1..=ATTEMPTS).map(|attempt| Attempt { attempt, at: Wall(0), cause: "no".into(), ran: None });
+    let entry = Waiting {
+        attempts: ATTEMPTS,
+        since: Wall(0),
+        due: Tick(0),
+        due_wall: Wall(0),
+        key: None,
+        cause: "no".into(),
+        failures: failures.collect(),
+        asked: false,
+    };
+    // As after a restart: what is stored is more than there is room for.
+    let stored = (1..=WAITING).map(|seq| (seq, entry.clone())).collect();
+    let settings = Settings { retry: retry(1000), max_in_flight: usize::MAX, ..Settings::default() };
+    let mut s = Subscription::new(settings, Cursor::at(WAITING), stored);
+    let counted = |s: &Subscription| s.waiting().map(|(_, entry)| size(&entry.failures)).sum::<usize>();
+    let short = 1 + NEWEST;
+    let most = MAX_TOLD_TOGETHER + WAITING as usize * short * 64;
+    assert!(s.told == counted(&s) && (MAX_TOLD_TOGETHER / 2..most).contains(&s.told), "{}", s.told);
+    let kept = |entry: &Waiting| entry.failures.iter().map(|one| one.attempt).collect::<Vec<_>>();
+    let few: Vec<_> = s.waiting().map(|(_, entry)| kept(entry)).filter(|kept| kept.len() == short).collect();
+    assert!((100..400).contains(&few.len()), "{}", few.len());
+    assert!(few.iter().all(|kept| *kept == [1, ATTEMPTS - 2, ATTEMPTS - 1, ATTEMPTS]), "{:?}", few[0]);
+    // One more attempt each, then each is over.
+    for seq in 1..=WAITING {
+        assert_eq!(s.take_again(Tick(1)), Some(seq));
+        s.offer(seq, None, Tick(1));
+        settle(&mut s, seq, ATTEMPTS + 1, Verdict::Nak(failure()), Tick(1));
+    }
+    assert!(s.told == counted(&s) && (MAX_TOLD_TOGETHER / 2..most).contains(&s.told), "{}", s.told);
+    let later = Tick(2_000_000);
+    for seq in 1..=WAITING {
+        s.offer(seq, None, later);
+        let verdict = if seq % 2 == 0 { Verdict::Ack } else { Verdict::Term(failure()) };
+        if let Effect::Dead { attempts, failures, .. } = settle(&mut s, seq, ATTEMPTS + 2, verdict, later) {
+            assert!(attempts == ATTEMPTS + 2 && failures.len() > short, "{attempts}, {}", failures.len());
+        }
+    }
+    assert_eq!(s.told, 0, "what is over takes none of it");
 }
 
 fn of_one_key(ordering: Ordering, together: usize, count: Seq) -> Subscription {
