@@ -370,6 +370,8 @@ pub enum TopicMessage {
         items: Vec<Settlement>,
         /// Its number, where the subscriber looks at it.
         round: Option<Round>,
+        /// Told when it is written, so that it outlives the process; dropped where nothing is.
+        written: Option<oneshot::Sender<()>>,
     },
     /// Serve a subscription from now on; replaces one of the same name, which keeps its place.
     Attach(Arc<Subscriber>),

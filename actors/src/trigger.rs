@@ -340,6 +340,7 @@ impl Trigger {
             subscription: subscription_name(&self.spec.runner.definition.name),
             items,
             round: None,
+            written: None,
         };
         settle(&deliveries.reply_to, message, self, ctx);
         self.give_up(ctx);
@@ -401,7 +402,7 @@ impl Handler<Answered> for Trigger {
             let (its, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(|(to, _)| to.leads_where(&topic));
             let items = its.into_iter().map(|(_, item)| item).collect();
             let subscription = subscription_name(&self.spec.runner.definition.name);
-            settle(&topic, TopicMessage::Settle { subscription, items, round: None }, self, ctx);
+            settle(&topic, TopicMessage::Settle { subscription, items, round: None, written: None }, self, ctx);
             finished = others;
         }
         self.give_up(ctx);

@@ -43,7 +43,7 @@ mod order;
 mod queue;
 pub mod waits;
 
-use attempt::{Attempts, Done, Turns, describe};
+use attempt::{Attempts, Done, Turns, Unwritten, describe};
 use order::Order;
 use queue::Queued;
 
@@ -158,6 +158,10 @@ pub struct Forwarder {
     attempts: Attempts,
     /// What became of deliveries, by the topic that they came from: nearly always all of one.
     settled: Vec<(Str, Vec<Settlement>)>,
+    /// Attempts that have ended since the topics were told last.
+    ended: usize,
+    /// Attempts that have ended, and what came of them is not written yet.
+    unwritten: Unwritten,
     /// A topic that had no room is being told; what comes meanwhile goes along afterwards.
     answering: bool,
     /// The topics that deliver: the outbox, and the one of what is delivered again.
@@ -190,6 +194,8 @@ impl Forwarder {
             waking: None,
             attempts: Attempts::default(),
             settled: Vec::new(),
+            ended: 0,
+            unwritten: Unwritten::default(),
             answering: false,
             open: HashMap::new(),
             steps: Vec::new(),
@@ -205,6 +211,9 @@ impl Forwarder {
     /// Takes what became of attempts, and begins the next.
     fn ended(&mut self, ended: Vec<Done>, ctx: &mut Context<Self>) {
         let (now, wall) = (Tick::now(), Wall::now());
+        if matches!(self.spec.target.mode(), Mode::Each { .. }) {
+            self.ended += ended.len();
+        }
         for done in ended {
             self.done(done, now, wall, ctx);
         }
@@ -392,7 +401,11 @@ impl Forwarder {
             crate::failpoint!("forwarder-before-ack");
             let front = self.open.get(&topic).unwrap_or(&self.spec.outbox);
             let (subscription, round) = (self.spec.subscription.clone(), self.order.as_ref().map(|_| Round::begin()));
-            match front.try_send(TopicMessage::Settle { subscription, items, round }) {
+            let written = match std::mem::take(&mut self.ended) {
+                0 => None,
+                ended => Some(self.unwritten.wait(ended)),
+            };
+            match front.try_send(TopicMessage::Settle { subscription, items, round, written }) {
                 // One that is being restarted delivers anew what was not settled.
                 Ok(()) | Err(SendError::Closed(_)) => {}
                 Err(SendError::Full(message)) => {

@@ -511,9 +511,12 @@ impl Handler<TopicMessage> for Topic {
                     tracing::debug!("a publisher did not wait for its answer");
                 }
             }
-            TopicMessage::Settle { subscription, items, round } => {
+            TopicMessage::Settle { subscription, items, round, written } => {
                 self.hear(&subscription, round);
-                if let Some(commit) = self.settle(&subscription, items) {
+                if let Some(mut commit) = self.settle(&subscription, items) {
+                    if let Some(written) = written {
+                        commit.back = Back::Told(self.epoch, written);
+                    }
                     self.commit(commit, ctx);
                 }
             }

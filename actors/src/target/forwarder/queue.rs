@@ -34,7 +34,7 @@ impl Forwarder {
             Mode::Each { concurrency } => (concurrency, 1, usize::MAX),
             Mode::Batch { max_records, max_bytes, concurrency, .. } => (concurrency, max_records, max_bytes),
         };
-        while self.attempts.len() < slots && !self.queue.is_empty() {
+        while self.busy() < slots && !self.queue.is_empty() {
             let may = !self.off && !self.stopping;
             if may && let Err(wait) = self.pace(now) {
                 return self.wake_in(wait, now, ctx);
@@ -67,6 +67,12 @@ impl Forwarder {
             }
             self.attempts.begin(self.spec.target.clone(), batch, permit, self.life.pulse());
         }
+    }
+
+    /// Slots that are taken: by attempts, and by those whose outcome is not written yet, which a crash would have made again.
+    /// So a crash repeats one delivery for each slot, and not what went through it before, too.
+    pub(super) fn busy(&self) -> usize {
+        self.attempts.len() + self.ended + self.unwritten.len()
     }
 
     /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits

@@ -37,7 +37,7 @@ impl Forwarder {
             Mode::Each { concurrency } | Mode::Batch { concurrency, .. } => concurrency,
         };
         let (hold, next) = stopped.unwrap_or_else(|| {
-            if self.attempts.len() >= slots {
+            if self.busy() >= slots {
                 return (Hold::Concurrency, None);
             }
             let hold = if self.waits_for_others(now).is_some() { Hold::Batch } else { Hold::Rate };
