@@ -27,6 +27,7 @@ pub mod format;
 pub mod forwarder;
 pub mod http;
 pub mod kafka;
+mod kept;
 pub mod kinds;
 pub mod log;
 pub mod nats;
