@@ -158,6 +158,8 @@ pub enum Back {
     /// Nobody waits. Such a commit builds on those that its sender sent before it, so it is written only by the
     /// incarnation of the journal that was given all of them: another one drops it.
     Unawaited(Epoch),
+    /// The same, and who is told when it is written; dropped where it is not.
+    Told(Epoch, oneshot::Sender<()>),
 }
 
 /// An incarnation of the journal, as its senders saw it before they read what was stored.

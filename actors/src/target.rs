@@ -27,6 +27,7 @@ pub mod format;
 pub mod forwarder;
 pub mod http;
 pub mod kafka;
+mod kept;
 pub mod kinds;
 pub mod log;
 pub mod nats;
@@ -268,6 +269,13 @@ pub trait Target: Send + Sync + std::fmt::Debug {
             outcomes
         }
         .boxed()
+    }
+
+    /// Whether [`Target::deliver_batch`] may be given several events of one ordering key, or in strict order: whatever
+    /// fails, what is delivered last of a key is its newest event, once those that failed and all behind them have been
+    /// repeated in their order. Not where the other side drops a repetition.
+    fn shares_keys(&self) -> bool {
+        true
     }
 
     /// Brings everything to its place before the process ends (unsynced files).

@@ -190,9 +190,28 @@ pub struct Deliveries {
     pub reply_to: Front<TopicMessage>,
     /// The records, oldest first.
     pub items: Vec<Delivery>,
-    /// Others wait for the turn of their key, behind these or what was handed over before: who collects many must not wait for
-    /// more.
-    pub behind: bool,
+    /// What the topic had heard of the subscriber when it handed these over.
+    pub heard: Round,
+}
+
+/// A number that grows with each message of settlements, in the whole process. With it a subscriber that may have several
+/// events of a key knows those that were on their way when an earlier one failed: they must not overtake it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Round(u64);
+
+/// The newest.
+static ROUND: AtomicU64 = AtomicU64::new(1);
+
+impl Round {
+    /// The newest so far: a topic that starts anew has heard of all before, in the log.
+    pub fn newest() -> Self {
+        Self(ROUND.load(Ordering::Acquire))
+    }
+
+    /// One after all so far.
+    pub fn begin() -> Self {
+        Self(ROUND.fetch_add(1, Ordering::AcqRel) + 1)
+    }
 }
 
 /// What became of one delivery, and what to write in the same commit.
@@ -349,6 +368,10 @@ pub enum TopicMessage {
         subscription: Str,
         /// One entry a delivery.
         items: Vec<Settlement>,
+        /// Its number, where the subscriber looks at it.
+        round: Option<Round>,
+        /// Told when it is written, so that it outlives the process; dropped where nothing is.
+        written: Option<oneshot::Sender<()>>,
     },
     /// Serve a subscription from now on; replaces one of the same name, which keeps its place.
     Attach(Arc<Subscriber>),
@@ -365,6 +388,8 @@ pub enum TopicMessage {
         subscription: Str,
         /// The record it was working on when it failed; that one's attempt counts.
         culprit: Option<(Seq, Str)>,
+        /// Where the subscriber looks at it: what was handed over without having heard of this it forgets.
+        round: Option<Round>,
     },
     /// Look at what can be handed out: a subscriber's limit has changed, or another receiver serves it. A topic looks after
     /// every message, so one that finds the mailbox full may be dropped.

@@ -296,7 +296,7 @@ impl Actor for Trigger {
         ctx.set_mailbox_capacity(1024);
         let culprit = self.spec.working.swap(0, Ordering::Relaxed).checked_sub(1);
         let culprit = culprit.map(|seq| (seq, "the trigger's actor failed while working on it".into()));
-        self.spec.cast.restarted(&subscription_name(&self.spec.runner.definition.name), culprit);
+        self.spec.cast.restarted(&subscription_name(&self.spec.runner.definition.name), culprit, None);
     }
 }
 
@@ -336,8 +336,12 @@ impl Trigger {
         self.spec.working.store(0, Ordering::Relaxed);
         record(&self.spec.traces, steps, &self.spec.steps_dropped);
         deliveries.items.drain(..items.len());
-        let message =
-            TopicMessage::Settle { subscription: subscription_name(&self.spec.runner.definition.name), items };
+        let message = TopicMessage::Settle {
+            subscription: subscription_name(&self.spec.runner.definition.name),
+            items,
+            round: None,
+            written: None,
+        };
         settle(&deliveries.reply_to, message, self, ctx);
         self.give_up(ctx);
         if !deliveries.items.is_empty() {
@@ -398,7 +402,7 @@ impl Handler<Answered> for Trigger {
             let (its, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(|(to, _)| to.leads_where(&topic));
             let items = its.into_iter().map(|(_, item)| item).collect();
             let subscription = subscription_name(&self.spec.runner.definition.name);
-            settle(&topic, TopicMessage::Settle { subscription, items }, self, ctx);
+            settle(&topic, TopicMessage::Settle { subscription, items, round: None, written: None }, self, ctx);
             finished = others;
         }
         self.give_up(ctx);

@@ -396,6 +396,9 @@ async fn a_handler_that_hangs_loses_its_thread_and_the_event_is_worked_on_by_a_f
     let tree = tokio::time::timeout(Duration::from_secs(5), system.nodes()).await.expect("the tree is told").unwrap();
     assert!(tree.iter().any(|node| &*node.path == "/forwarders/audit"));
     tokio::time::timeout(Duration::from_secs(5), system.targets()).await.expect("the targets are told");
+    let topics = tokio::time::timeout(Duration::from_secs(5), system.topics()).await.expect("the topics are told");
+    assert!(topics.iter().all(|topic| &*topic.name != "in"), "what does not answer is left out");
+    tokio::time::timeout(Duration::from_secs(5), system.subscriptions()).await.expect("the subscriptions are told");
     let after =
         until(&system, "/triggers/first", |node| node.state == "running" && node.restarts > before.restarts).await;
     let failure = after.last_failure.expect("a failure");

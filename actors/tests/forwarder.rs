@@ -1,4 +1,5 @@
-//! The forwarder in a whole system: it closes its target at an orderly end, and its limit reaches a topic that is busy.
+//! The forwarder in a whole system: it closes its target at an orderly end, its limit reaches a topic that is busy, and
+//! events in order stay in it whatever fails.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -7,16 +8,19 @@ use futures_util::future::BoxFuture;
 #[path = "support/system.rs"]
 mod support;
 
+use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::{Definitions, TargetDefinition, TargetKind};
 use hexafn_actors::event::Event;
-use hexafn_actors::supervision::Snapshot;
+use hexafn_actors::log::Record;
 use hexafn_actors::supervision::front::SendError;
-use hexafn_actors::supervision::strategy::RestartStrategy;
+use hexafn_actors::supervision::strategy::{Backoff, RestartStrategy};
+use hexafn_actors::supervision::{Control, Snapshot, Verb};
 use hexafn_actors::system::System;
-use hexafn_actors::target::{Common, Delivery, Detail, Failure, Mode, Outcome, Preview, Target};
+use hexafn_actors::target::{Common, Delivery, Detail, Failure, FailureClass, Mode, Outcome, Preview, Target};
 use hexafn_actors::topic::TopicMessage;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -72,15 +76,20 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 
 /// A system with the door as its one target, which runs.
 async fn start(dir: &Path, door: &Arc<Door>) -> System {
+    start_with(dir, door.clone(), "name = 'door'", RestartStrategy::delivery()).await
+}
+
+/// The same with another target of that name.
+async fn start_with(dir: &Path, target: Arc<dyn Target>, settings: &str, retry: RestartStrategy) -> System {
     let system = support::start(dir, RestartStrategy::actor()).await;
-    let settings: Common = toml::from_str("name = \"door\"").unwrap();
+    let settings: Common = toml::from_str(settings).unwrap();
     let definition = TargetDefinition {
         name: "door".into(),
         settings,
-        kind: TargetKind::Outside(door.clone()),
+        kind: TargetKind::Outside(target),
         when: None,
-        retry: RestartStrategy::delivery(),
-        breaker: RestartStrategy::breaker(),
+        retry,
+        breaker: RestartStrategy { max_attempts: None, ..RestartStrategy::breaker() },
         redact: None,
         veil: None,
         fingerprint: 1,
@@ -141,4 +150,133 @@ async fn a_limit_that_is_lifted_while_the_topics_mailbox_is_full_is_seen() {
     release.send(()).unwrap();
     assert!(asked.await.unwrap() && switched.await.unwrap());
     until("nothing is delivered", async || door.delivered.load(Ordering::SeqCst) == 1).await;
+}
+
+/// Takes batches. Of each key it fails from some place on, or takes some behind one that failed, as chance has it.
+#[derive(Debug)]
+struct Desk {
+    shares: bool,
+    /// What it took, in its order: key and number.
+    taken: Mutex<Vec<(String, u64)>>,
+    /// Whether a batch had several events of a key.
+    shared: AtomicUsize,
+    reliable: AtomicBool,
+}
+
+fn number(record: &Record) -> u64 {
+    std::str::from_utf8(&record.event.data).unwrap().parse().unwrap()
+}
+
+impl Target for Desk {
+    fn kind(&self) -> &'static str {
+        "desk"
+    }
+
+    fn destination(&self) -> String {
+        "a desk".into()
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Batch { max_records: 8, max_bytes: 1 << 20, max_age: Duration::ZERO, concurrency: 3 }
+    }
+
+    fn preview(&self, _: Delivery<'_>) -> Result<Preview, Failure> {
+        Ok(Preview { destination: self.destination(), headers: Vec::new(), body: String::new() })
+    }
+
+    fn deliver<'a>(&'a self, _: Delivery<'a>) -> BoxFuture<'a, Outcome> {
+        unreachable!("it takes batches")
+    }
+
+    fn deliver_batch<'a>(&'a self, records: &'a [Arc<Record>], _: Wall) -> BoxFuture<'a, Vec<Outcome>> {
+        async move {
+            for _ in 0..rand::random_range(0..20) {
+                tokio::task::yield_now().await;
+            }
+            let mut keys: HashSet<&str> = HashSet::new();
+            let mut outcomes = Vec::new();
+            for record in records {
+                let key = record.event.key.as_deref().unwrap();
+                if !keys.insert(key) {
+                    self.shared.fetch_add(1, Ordering::SeqCst);
+                }
+                if !self.reliable.load(Ordering::SeqCst) && rand::random_bool(0.2) {
+                    outcomes.push(Outcome::Failed(Failure::new(FailureClass::Connect, "as chance has it")));
+                    continue;
+                }
+                self.taken.lock().unwrap().push((key.to_owned(), number(record)));
+                outcomes.push(Outcome::Delivered { detail: Detail::default() });
+            }
+            outcomes
+        }
+        .boxed()
+    }
+
+    fn shares_keys(&self) -> bool {
+        self.shares
+    }
+}
+
+async fn keeps_order(ordering: &str, shares: bool) {
+    const EVENTS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Arc::new(Desk {
+        shares,
+        taken: Mutex::default(),
+        shared: AtomicUsize::new(0),
+        reliable: AtomicBool::new(false),
+    });
+    let delays = vec![Duration::from_millis(2)];
+    let retry = RestartStrategy {
+        backoff: Backoff::Schedule { delays, jitter_low: 0.0, jitter_high: 1.0 },
+        max_attempts: Some(1000),
+        ..RestartStrategy::delivery()
+    };
+    let settings = format!("name = 'door'\nordering = '{ordering}'");
+    let system = start_with(dir.path(), desk.clone(), &settings, retry).await;
+    let outbox = system.cast().ensure("hexafn.out.door").await.unwrap();
+    for n in 1..=EVENTS {
+        let mut event = Event::new("test", "number", n.to_string().into());
+        event.key = Some(format!("k{}", n % 5).into());
+        system.publish(&outbox, event).await.unwrap();
+        if n % 100 == 0 {
+            // What is on its way to the old incarnation, and to the new one before its topic knows of it, stays in order.
+            let control = Control { path: "/forwarders/door".into(), verb: Verb::Restart };
+            system.supervisor().send(control).await.unwrap().unwrap();
+        }
+    }
+    desk.reliable.store(true, Ordering::SeqCst);
+    let left = async || {
+        let status = system.cast().status(&outbox).await.unwrap();
+        status.subscriptions[0].waits + status.subscriptions[0].in_flight as u64
+    };
+    until("not everything is delivered", async || left().await == 0).await;
+
+    let taken = desk.taken.lock().unwrap().clone();
+    for key in (0..5).map(|k| format!("k{k}")) {
+        let of_key: Vec<u64> = taken.iter().filter(|(of, _)| *of == key).map(|(_, n)| *n).collect();
+        let all: Vec<u64> = (1..=EVENTS).filter(|n| format!("k{}", n % 5) == key).collect();
+        let seen: BTreeSet<u64> = of_key.iter().copied().collect();
+        assert_eq!(Vec::from_iter(seen), all, "each arrives");
+        assert_eq!(of_key.last(), all.last(), "the last word is the newest event: {of_key:?}");
+        // After an event that it had not taken yet, it has taken no later one that does not come again behind it.
+        for (at, n) in of_key.iter().enumerate() {
+            let later: BTreeSet<u64> = of_key[..at].iter().copied().filter(|m| m > n).collect();
+            let again: BTreeSet<u64> = of_key[at..].iter().copied().collect();
+            assert!(later.is_subset(&again), "{later:?} were taken before {n}, and not again behind it: {of_key:?}");
+        }
+    }
+    assert_eq!(desk.shared.load(Ordering::SeqCst) > 0, shares, "events of a key in one batch");
+}
+
+#[actix::test]
+async fn events_of_a_key_share_batches_and_stay_in_order_whatever_fails() {
+    keeps_order("key", true).await;
+    keeps_order("strict", true).await;
+}
+
+#[actix::test]
+async fn a_target_that_must_not_be_given_several_of_a_key_is_not() {
+    keeps_order("key", false).await;
+    keeps_order("strict", false).await;
 }

@@ -33,7 +33,10 @@ pub use js::JsRuntime;
 pub use language::{Engine, Language, keep_compiled_in};
 pub use limits::{Grants, Limits, Settings};
 pub use lua::LuaRuntime;
-pub use session::{Host, HostError, HttpRequest, HttpResponse, NoHost, Session, check_topic};
+pub use session::{
+    Host, HostError, HttpRequest, HttpResponse, MAX_TOPIC_NAME, NoHost, OWN_TOPICS, Session, check_topic,
+    is_topic_segment,
+};
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, Ctx, Emit, Error, Level, Line, Settings, Write};
 
-/// The longest name of a topic, in bytes.
-const MOST_TOPIC: usize = 200;
 /// The longest ordering key of an emitted event, in bytes.
 const MOST_KEY: usize = 4 << 10;
 /// What an emitted event or a stored value takes beside its texts, in bytes, about.
@@ -379,26 +377,36 @@ fn denied(what: &str, name: &str, grant: &str, granted: &[String]) -> Error {
     )
 }
 
+/// The longest name of a topic, in bytes.
+pub const MAX_TOPIC_NAME: usize = 200;
+
+/// What the names of hexaFn's own topics begin with.
+pub const OWN_TOPICS: &str = "hexafn.";
+
+/// Whether this can be a part of the name of a topic; dots join them.
+pub fn is_topic_segment(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
 /// Checks the name of a topic that a function may emit to: what of it is held has an end, and what no topic can have is said where
 /// it was emitted.
 ///
 /// # Errors
 /// [`Code::EmitTopic`].
 pub fn check_topic(name: &str) -> Result<(), Error> {
-    if name.len() > MOST_TOPIC {
+    if name.len() > MAX_TOPIC_NAME {
         let message =
-            format!("it emitted to a topic whose name has {} bytes; at most {MOST_TOPIC} are allowed", name.len());
+            format!("it emitted to a topic whose name has {} bytes; at most {MAX_TOPIC_NAME} are allowed", name.len());
         return Err(Error::new(Code::EmitTopic, message));
     }
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.split('.').all(|segment| !segment.is_empty() && segment.bytes().all(is_plain)) {
+    if !name.split('.').all(is_topic_segment) {
         let message = format!(
             "it emitted to {name:?}, which is no name of a topic: segments of letters, digits, `_` and `-`, joined by single \
              dots, e.g. `orders.eu.paid`"
         );
         return Err(Error::new(Code::EmitTopic, message));
     }
-    if name.starts_with("hexafn.") {
+    if name.starts_with(OWN_TOPICS) {
         let message = format!("it emitted to `{name}`; names that begin with `hexafn.` are for hexaFn's own topics");
         return Err(Error::new(Code::EmitTopic, message));
     }

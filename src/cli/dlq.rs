@@ -207,6 +207,9 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
         let columns = [("ATTEMPT", "attempt"), ("FAILED", "at"), ("RAN", "ran"), ("CAUSE", "cause")];
         let columns: Vec<_> = columns.into_iter().filter(|(_, field)| ran || *field != "ran").collect();
         rows(client, &letter["failures"], &columns)?;
+        if let Some(left_out) = letter["failures_left_out"].as_u64().filter(|left_out| *left_out > 0) {
+            say(format!("{left_out} attempts after the first are not told: there was no room for all"));
+        }
     }
     if let Some(event) = exact::member(&whole, "event") {
         exact::pretty(event.get()).lines().for_each(|line| say(plain(line)));

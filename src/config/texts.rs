@@ -79,8 +79,20 @@ impl Texts {
     /// The text at `position` with every masked byte replaced by `*`; newlines stay, so that lines keep their numbers.
     pub fn shown(&self, position: usize) -> String {
         let Some((text, _)) = self.find(position) else { return String::new() };
-        let hidden = |at: usize| self.masked.iter().any(|m| m.contains(&(text.base + at)));
-        text.text.char_indices().map(|(at, c)| if c != '\n' && hidden(at) { '*' } else { c }).collect()
+        // In one walk: a text is shown for each problem in it, and one with many problems may have many secrets.
+        let end = text.base + text.text.len();
+        let mut masked: Vec<&Span> = self.masked.iter().filter(|m| m.start < end && m.end > text.base).collect();
+        masked.sort_unstable_by_key(|m| m.start);
+        let mut masked = masked.into_iter().peekable();
+        let mut hidden_to = 0;
+        let shown = text.text.char_indices().map(|(at, c)| {
+            let at = text.base + at;
+            while let Some(begun) = masked.next_if(|m| m.start <= at) {
+                hidden_to = hidden_to.max(begun.end);
+            }
+            if c != '\n' && at < hidden_to { '*' } else { c }
+        });
+        shown.collect()
     }
 
     /// The text itself and the position of its first byte, by position.
@@ -122,5 +134,11 @@ mod tests {
         let base = texts.add("b", "k = 'hush'\nnext");
         texts.mask(base + 5..base + 9);
         assert_eq!(texts.shown(base), "k = '****'\nnext");
+        // In any order, within each other, and over the end of the text.
+        for span in [base + 11..base + 12, base + 4..base + 8, base + 6..base + 7, base + 14..base + 99, 0..2] {
+            texts.mask(span);
+        }
+        assert_eq!(texts.shown(base), "k = *****'\n*ex*");
+        assert_eq!(texts.shown(0), "**rst");
     }
 }

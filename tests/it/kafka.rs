@@ -313,3 +313,29 @@ async fn a_broker_that_knows_no_such_user_is_explained() {
         assert!(why.starts_with("rejected:") && why.contains("check `sasl`"), "{failed}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_a_key_share_a_batch_and_keep_their_order() {
+    let kafka = Kafka::start(&TOPICS).await;
+    let text = format!(
+        "[targets]\nallow_networks = ['127.0.0.0/8']\n[[trigger]]\nname = 't'\non = 'in'\nto = 'out'\n\
+         [[target]]\nname = 'out'\nkind = 'kafka'\nbrokers = ['{}']\ntopic = 'orders'\nordering = 'key'\n\
+         batch = {{ max_records = 40, max_age = '5m' }}\n",
+        kafka.address
+    );
+    let service = Scenario::empty_config().file("hexafn.toml", &text).start();
+    for n in 0..40 {
+        let path = format!("/admin/topics/in/events?key=k{}", n % 2);
+        assert_eq!(post(&service.url(&path), &[], &format!("{{\"n\":{n}}}")).await.0, 202);
+    }
+    let records = kafka.records("orders", 3, 40);
+    for key in ["k0", "k1"] {
+        let of_key = records.iter().filter(|record| record.key.as_deref() == Some(key));
+        let values: Vec<Value> = of_key.map(|record| serde_json::from_str(&record.value).unwrap()).collect();
+        let numbers: Vec<u64> = values.iter().map(|value| value["n"].as_u64().unwrap()).collect();
+        assert!(numbers.len() == 20 && numbers.is_sorted(), "{key}: {numbers:?}");
+    }
+    // One batch, full before `max_age`: an attempt each.
+    let row = service.ask(&["sub", "show", "target.out"]);
+    assert_eq!(row[0]["attempts"], 40, "{row}");
+}

@@ -256,3 +256,42 @@ async fn by_an_nkey() {
     service.ask(&["reload"]);
     assert_eq!(ids_of(&events_when(&service, "back", 1).await), [id]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_gets_events_of_a_key_one_by_one_and_nobody_waits_for_company() {
+    let nats = Nats::start(&[]).await;
+    let stream = nats.stream("ORDERS", &["orders.>"]).await;
+    let target = |name: &str, ordering: &str| {
+        format!(
+            "[[trigger]]\nname = '{name}'\non = 'in.{name}'\nto = '{name}'\n[[target]]\nname = '{name}'\nkind = 'nats'\n\
+             servers = ['nats://{}']\nsubject = 'orders.{name}'\nordering = '{ordering}'\n\
+             batch = {{ max_records = 20, max_age = '5m' }}\n",
+            nats.address
+        )
+    };
+    let networks = "[targets]\nallow_networks = ['127.0.0.0/8']\n";
+    let text = format!("{networks}{}{}", target("keyed", "key"), target("strict", "strict"));
+    let service = Scenario::empty_config().file("hexafn.toml", &text).start();
+    for name in ["keyed", "strict"] {
+        for n in 0..10 {
+            let path = format!("/admin/topics/in.{name}/events?key=k");
+            assert_eq!(post(&service.url(&path), &[], &format!("{{\"n\":{n}}}")).await.0, 202);
+        }
+    }
+    let all = eventually("what can have no company goes", async || {
+        // The last of a key may wait: nothing is behind it.
+        let mut seen = Vec::new();
+        for at in 1..=stream.get_info().await.unwrap().state.messages {
+            seen.push(stream.get_raw_message(at).await.unwrap());
+        }
+        (seen.len() >= 19, seen)
+    })
+    .await;
+    for name in ["keyed", "strict"] {
+        let of_target = all.iter().filter(|message| message.subject.as_str() == format!("orders.{name}"));
+        let numbers: Vec<u64> = of_target
+            .map(|message| serde_json::from_slice::<Value>(&message.payload).unwrap()["n"].as_u64().unwrap())
+            .collect();
+        assert!(numbers.len() >= 9 && numbers.is_sorted(), "{name}: {numbers:?}");
+    }
+}

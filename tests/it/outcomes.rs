@@ -3,7 +3,7 @@
 use super::receiver::{Answer, Receiver};
 use super::sender::publish;
 use super::service::Scenario;
-use super::watch::{events, events_when, eventually};
+use super::watch::{events, events_when, eventually, idle};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,4 +82,42 @@ async fn the_flow_is_drawn_in_both_languages() {
     }
     let mermaid = service.hexafn(&["graph", "--seconds", "0.1", "--format", "mermaid"]).out;
     assert!(mermaid.starts_with("flowchart LR\n") && mermaid.contains("trigger send<br/>0.0/s"), "{mermaid}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_is_not_told_of_its_own_breaker_and_others_are() {
+    let receiver = Receiver::start().await;
+    receiver.answer("/pager", Answer::Status(503));
+    let text = format!(
+        "[targets]\nallow_networks = ['127.0.0.0/8']\n\
+         [[trigger]]\nname = 'page'\non = 'in'\nto = 'pager'\n\
+         [[trigger]]\nname = 'watch'\non = 'hexafn.outcomes'\nto = ['pager', 'log']\n\
+         [[target]]\nname = 'log'\nkind = 'topic'\n\
+         [[target]]\nname = 'pager'\nkind = 'http'\nurl = '{}/pager'\nformat = 'cloudevents'\n\
+         retry = {{ schedule = ['50ms'], jitter = 0.0, max_attempts = 1000 }}\n\
+         breaker = {{ failures = 1, successes = 1, open = '100ms', open_max = '100ms' }}\n",
+        receiver.base
+    );
+    let service = Scenario::empty_config().file("hexafn.toml", &text).start();
+    publish(&service, "in", r#"{"n":1}"#).await;
+    let logged = async |kind: &str, count: usize| {
+        eventually(&format!("{count} of {kind}"), async || {
+            let told = events(&service, "log").await;
+            let of_kind = told.iter().filter(|e| e["type"] == kind && e["subject"] == "pager").count();
+            (of_kind >= count, told)
+        })
+        .await
+    };
+    // It rests several times, and others are told of each.
+    logged("hexafn.breaker.opened", 3).await;
+    service.ask(&["target", "disable", "pager"]);
+    logged("hexafn.target.disabled", 1).await;
+    receiver.answer("/pager", Answer::Status(200));
+    service.ask(&["target", "enable", "pager"]);
+    logged("hexafn.target.enabled", 1).await;
+    idle(&service).await;
+    let paged: Vec<String> = receiver.seen("/pager").into_iter().map(|received| received.body).collect();
+    assert!(paged.iter().any(|body| body.contains("hexafn.delivery.retrying")), "{paged:?}");
+    let own = |body: &&String| body.contains("hexafn.breaker.") || body.contains("hexafn.target.");
+    assert_eq!(paged.iter().find(own), None);
 }

@@ -48,6 +48,8 @@ pub enum Answer {
     Json(u16, String),
     /// 422 to a body with this text in it, and 200 to others.
     Refuse(String),
+    /// 207 to an array of events, of which those with this text failed with 503 and the others did not.
+    Partly(String),
     /// 200, after a while.
     Slow(Duration),
     /// Never.
@@ -116,6 +118,16 @@ impl Receiver {
     }
 }
 
+/// What a 207 says of an array of events.
+fn each(body: &str, fails: &str) -> String {
+    let events: Vec<serde_json::Value> = serde_json::from_str(body).unwrap();
+    let said = events.iter().map(|event| {
+        let status = if event.to_string().contains(fails) { 503 } else { 200 };
+        serde_json::json!({ "id": event["id"], "status": status })
+    });
+    serde_json::Value::from_iter(said).to_string()
+}
+
 /// Serves one connection until its client leaves, or an answer never comes.
 async fn converse(mut stream: TcpStream, told: Arc<Mutex<Told>>, arrival: Arc<watch::Sender<usize>>) {
     let mut buffer = Vec::new();
@@ -124,6 +136,7 @@ async fn converse(mut stream: TcpStream, told: Arc<Mutex<Told>>, arrival: Arc<wa
             let mut told = told.lock().unwrap();
             let answer = match told.answers.get(&received.path).cloned().unwrap_or(Answer::Status(200)) {
                 Answer::Refuse(text) => Answer::Status(if received.body.contains(&text) { 422 } else { 200 }),
+                Answer::Partly(text) => Answer::Json(207, each(&received.body, &text)),
                 other => other,
             };
             told.seen.push(received);
@@ -139,7 +152,7 @@ async fn converse(mut stream: TcpStream, told: Arc<Mutex<Told>>, arrival: Arc<wa
                 (200, String::new(), String::new())
             }
             Answer::Json(status, body) => (status, "content-type: application/json\r\n".to_owned(), body),
-            Answer::Refuse(_) | Answer::Hang => return std::future::pending().await,
+            Answer::Refuse(_) | Answer::Partly(_) | Answer::Hang => return std::future::pending().await,
         };
         let answer = format!("HTTP/1.1 {status} X\r\n{line}content-length: {}\r\n\r\n{body}", body.len());
         if stream.write_all(answer.as_bytes()).await.is_err() {

@@ -128,6 +128,8 @@ struct Pending {
     batches: Vec<Batch>,
     /// The answer of each batch.
     replies: Vec<Option<Reply>>,
+    /// Who is told when they are written.
+    told: Vec<oneshot::Sender<()>>,
     barriers: Vec<oneshot::Sender<Result<(), Error>>>,
     bytes: usize,
     synced: bool,
@@ -235,7 +237,7 @@ impl JournalParts {
     /// Writes a group, answers everybody, and tells the topics. `false` when something was not written that nobody waits
     /// for.
     fn write(&self, pending: Pending) -> bool {
-        let Pending { batches, replies, barriers, bytes, synced } = pending;
+        let Pending { batches, replies, told, barriers, bytes, synced } = pending;
         let unawaited = replies.iter().any(Option::is_none);
         let stats = &*self.stats;
         let commits = batches.len() as u64;
@@ -251,6 +253,9 @@ impl JournalParts {
                 let topics = self.by_topic(&receipts);
                 for (reply, receipt) in replies.into_iter().zip(receipts) {
                     answer(reply, Ok(receipt));
+                }
+                for told in told {
+                    answer(Some(told), ());
                 }
                 for barrier in barriers {
                     answer(Some(barrier), Ok(()));
@@ -345,11 +350,15 @@ impl Handler<Commit> for Journal {
             Back::Reply(reply) => Some(reply),
             // What its sender sent before it died with an earlier incarnation: a cursor that counts a record as handled
             // would be stored without what that record led to. The topics are taken along by the restart.
-            Back::Unawaited(epoch) if epoch != self.epoch => {
+            Back::Unawaited(epoch) | Back::Told(epoch, _) if epoch != self.epoch => {
                 self.parts.stats.add(&self.parts.stats.stale, 1);
                 return;
             }
             Back::Unawaited(_) => None,
+            Back::Told(_, told) => {
+                self.pending.told.push(told);
+                None
+            }
         };
         let durability = if self.parts.options.lazy { Durability::Lazy } else { durability };
         // What comes after it is held against the topics that are left.

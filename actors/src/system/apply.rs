@@ -180,7 +180,10 @@ impl System {
             },
             ack_wait: patience,
             retry_budget: definition.settings.retry.budget,
-            collects: matches!(target.mode(), crate::target::Mode::Batch { max_age, .. } if !max_age.is_zero()),
+            together: match target.mode() {
+                crate::target::Mode::Batch { max_records, .. } => max_records,
+                crate::target::Mode::Each { .. } => 1,
+            },
             ordering: match definition.settings.ordering {
                 crate::target::Ordering::None => crate::definitions::Ordering::None,
                 crate::target::Ordering::Key => crate::definitions::Ordering::Key,
@@ -200,7 +203,7 @@ impl System {
             limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,
-            alone: definition.settings.ordering == crate::target::Ordering::Strict,
+            ordering: definition.settings.ordering,
             enabled: enabled.clone(),
             cast: inner.cast.clone(),
             outbox: outbox.front.clone(),

@@ -138,7 +138,7 @@ impl System {
                 continue;
             }
             listening.sort_by_key(|s| std::cmp::Reverse(s.priority));
-            let status = self.0.cast.status(&topic).await.map(|s| s.subscriptions).unwrap_or_default();
+            let status = self.topic(&topic).await.map(|s| s.subscriptions).unwrap_or_default();
             asked.push(Asked { place, topic, listening, status });
         }
         let (log, definitions) = (self.0.log.clone(), self.definitions());

@@ -347,9 +347,7 @@ impl System {
         let outboxes = all.targets.values().filter(|target| matches!(target.kind, TargetKind::Outside(_)));
         let names = drawn.iter().cloned().chain(outboxes.map(|target| outbox_of(&target.name)));
         let handles: Vec<_> = names.filter_map(|name| self.0.cast.get(&name)).collect();
-        let topics = handles
-            .iter()
-            .map(async |handle| tokio::time::timeout(PATIENCE, self.0.cast.status(handle)).await.ok().flatten());
+        let topics = handles.iter().map(|handle| self.topic(handle));
         let fronts: Vec<_> = read(&self.0.running).targets.values().map(|entry| entry.front.clone()).collect();
         let targets =
             fronts.iter().map(async |front| tokio::time::timeout(PATIENCE, inspect(front)).await.ok().flatten());

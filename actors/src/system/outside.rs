@@ -88,7 +88,7 @@ impl Drop for Serving {
         drop(lent);
         // With a successor, what is in flight is the successor's already.
         if current {
-            self.cast.restarted(&self.name, None);
+            self.cast.restarted(&self.name, None, None);
         }
     }
 }

@@ -167,9 +167,8 @@ impl System {
         let again = format!("{AGAIN}{subscription}");
         for (topic, must) in [(&*outbox_of(&status.name), true), (&*again, false)] {
             let Some(topic) = self.0.cast.get(topic) else { continue };
-            let shown = tokio::time::timeout(PATIENCE, self.0.cast.status(&topic)).await;
-            let shown =
-                shown.ok().flatten().and_then(|shown| shown.subscriptions.into_iter().find(|s| s.name == subscription));
+            let shown = self.topic(&topic).await;
+            let shown = shown.and_then(|shown| shown.subscriptions.into_iter().find(|s| s.name == subscription));
             match shown {
                 Some(shown) => {
                     status.lag = Some(status.lag.unwrap_or(0) + shown.lag);

@@ -11,7 +11,7 @@ use crate::supervision::{Node, Snapshot};
 use crate::target::forwarder::waits::Held;
 use crate::target::forwarder::{ForwarderMessage, subscription_name};
 use crate::topic::subscription::waits::Hold;
-use crate::topic::{AGAIN, SHOWN_WAITS, SubscriptionStatus, WaitingStatus};
+use crate::topic::{AGAIN, SHOWN_WAITS, SubscriptionStatus, TopicHandle, TopicStatus, WaitingStatus};
 
 /// What a forwarder waits with, as its node in the tree shows it.
 #[derive(serde::Serialize)]
@@ -26,12 +26,20 @@ struct Shown<'a> {
 impl System {
     /// The subscriptions on all topics; one on several topics is several rows.
     pub async fn subscriptions(&self) -> Vec<SubscriptionStatus> {
-        let mut all = Vec::new();
-        for topic in self.0.cast.all() {
-            all.extend(self.0.cast.status(&topic).await.into_iter().flat_map(|t| t.subscriptions));
-        }
+        let mut all: Vec<_> = self.topics().await.into_iter().flat_map(|topic| topic.subscriptions).collect();
         self.complete(&mut all).await;
         all
+    }
+
+    /// How the topics stand, but for those that do not answer.
+    pub async fn topics(&self) -> Vec<TopicStatus> {
+        let all = self.0.cast.all();
+        join_all(all.iter().map(|topic| self.topic(topic))).await.into_iter().flatten().collect()
+    }
+
+    /// How a topic stands; `None` where it is being restarted or does not answer.
+    pub async fn topic(&self, topic: &TopicHandle) -> Option<TopicStatus> {
+        tokio::time::timeout(PATIENCE, self.0.cast.status(topic)).await.ok().flatten()
     }
 
     /// The supervision tree. What the deliveries of a forwarder wait for is with its node.
@@ -59,7 +67,7 @@ impl System {
         let mut rows = Vec::new();
         for name in [outbox_of(target), format!("{AGAIN}{subscription}").into()] {
             let Some(topic) = self.0.cast.get(&name) else { continue };
-            rows.extend(self.0.cast.status(&topic).await.into_iter().flat_map(|t| t.subscriptions));
+            rows.extend(self.topic(&topic).await.into_iter().flat_map(|t| t.subscriptions));
         }
         rows.retain(|row| row.name == subscription);
         self.complete(&mut rows).await;

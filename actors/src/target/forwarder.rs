@@ -10,7 +10,7 @@
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use serde::Serialize;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::RestartStrategy;
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Deliveries, Delivery, Limit, Settlement, TopicMessage};
+use crate::topic::{Deliveries, Limit, Round, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use crate::trigger::record;
 
@@ -39,9 +39,13 @@ use crate::trigger::record;
 const CLOSE: Duration = Duration::from_secs(5);
 
 mod attempt;
+mod order;
+mod queue;
 pub mod waits;
 
-use attempt::{Attempts, Batch, Done, Turns, describe};
+use attempt::{Attempts, Done, Turns, Unwritten, describe};
+use order::Order;
+use queue::Queued;
 
 /// Told the target's name and why it disabled itself.
 pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
@@ -65,8 +69,8 @@ pub struct ForwarderSpec {
     pub breaker: RestartStrategy,
     /// The most attempts in a time.
     pub rate: Option<super::Rate>,
-    /// In strict order: the next delivery comes when the one before it is settled.
-    pub alone: bool,
+    /// What an event waits for.
+    pub ordering: super::Ordering,
     /// Switched by hand or by the receiver, as stored.
     pub enabled: Arc<AtomicBool>,
     /// The registry, told at each start.
@@ -141,12 +145,12 @@ pub struct Forwarder {
     spec: ForwarderSpec,
     life: Lifeline,
     breaker: Breaker,
-    /// What waits for its attempt, and since when.
-    queue: VecDeque<(Delivery, Tick)>,
+    /// What waits for its attempt.
+    queue: VecDeque<Queued>,
     /// The bytes of data in it.
     queued_bytes: usize,
-    /// Others wait behind what is in it, and come only when that is settled.
-    behind: bool,
+    /// Where several events of a key may be here: their order.
+    order: Option<Order>,
     /// The bound on attempts in a time.
     rate: Option<Bucket>,
     /// When this looks again at what waits.
@@ -154,6 +158,10 @@ pub struct Forwarder {
     attempts: Attempts,
     /// What became of deliveries, by the topic that they came from: nearly always all of one.
     settled: Vec<(Str, Vec<Settlement>)>,
+    /// Attempts that have ended since the topics were told last.
+    ended: usize,
+    /// Attempts that have ended, and what came of them is not written yet.
+    unwritten: Unwritten,
     /// A topic that had no room is being told; what comes meanwhile goes along afterwards.
     answering: bool,
     /// The topics that deliver: the outbox, and the one of what is delivered again.
@@ -178,14 +186,16 @@ impl Forwarder {
             breaker: Breaker::new(spec.breaker.clone()),
             off: !spec.enabled.load(Ordering::Relaxed),
             rate: spec.rate.map(|rate| Bucket::spread(rate.limit, rate.per)),
+            order: Order::of(&*spec.target, spec.ordering),
             spec,
             life,
             queue: VecDeque::new(),
             queued_bytes: 0,
-            behind: false,
             waking: None,
             attempts: Attempts::default(),
             settled: Vec::new(),
+            ended: 0,
+            unwritten: Unwritten::default(),
             answering: false,
             open: HashMap::new(),
             steps: Vec::new(),
@@ -198,101 +208,12 @@ impl Forwarder {
         }
     }
 
-    /// Starts what the mode, the rate, the breaker and the switch allow.
-    fn advance(&mut self, ctx: &mut Context<Self>) {
-        let now = Tick::now();
-        let (slots, per_call, max_bytes) = match self.spec.target.mode() {
-            Mode::Each { concurrency } => (concurrency, 1, usize::MAX),
-            Mode::Batch { max_records, max_bytes, concurrency, .. } => (concurrency, max_records, max_bytes),
-        };
-        while self.attempts.len() < slots && !self.queue.is_empty() {
-            let may = !self.off && !self.stopping;
-            if may && let Err(wait) = self.pace(now) {
-                return self.wake_in(wait, now, ctx);
-            }
-            let permit = if may { Some(self.breaker.permit(now)) } else { None };
-            let Some(permit) = permit.filter(|permit| !matches!(permit, Permit::No { .. })) else {
-                if may && matches!(self.breaker.phase(), Phase::HalfOpen { .. }) {
-                    // The probe is out. What came besides waits for what it says; given back it would come again at once.
-                    return;
-                }
-                return self.release();
-            };
-            let per_call = if matches!(permit, Permit::Probe(_)) { 1 } else { per_call };
-            let mut batch = Batch::with_capacity(per_call.min(self.queue.len()));
-            let mut bytes = 0;
-            while batch.len() < per_call
-                && let Some((next, _)) = self.queue.front()
-            {
-                let size = next.record.event.data.len();
-                bytes += size;
-                if !batch.is_empty() && bytes > max_bytes {
-                    break;
-                }
-                self.queued_bytes -= size;
-                batch.extend(self.queue.pop_front().map(|(delivery, _)| delivery));
-            }
-            self.attempts.begin(self.spec.target.clone(), batch, permit, self.life.pulse());
-        }
-        if self.queue.is_empty() {
-            self.behind = false;
-        }
-    }
-
-    /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits
-    /// for others, unless they cannot come before it is settled, and no more attempts begin than `rate` allows.
-    fn pace(&mut self, now: Tick) -> Result<(), Duration> {
-        if let Some(wait) = self.waits_for_others(now) {
-            return Err(wait);
-        }
-        self.rate.as_mut().map_or(Ok(()), |rate| rate.take(1, now))
-    }
-
-    /// How long what is there waits for others to make a batch with.
-    fn waits_for_others(&self, now: Tick) -> Option<Duration> {
-        if let Mode::Batch { max_records, max_bytes, max_age, .. } = self.spec.target.mode()
-            && self.queue.len() < max_records
-            && self.queued_bytes < max_bytes
-            && !self.behind
-            && !self.spec.alone
-            && let Some((_, since)) = self.queue.front()
-        {
-            let waited = now.since(*since);
-            return (waited < max_age).then(|| max_age - waited);
-        }
-        None
-    }
-
-    /// Looks again after a while; an earlier look that is planned is enough.
-    fn wake_in(&mut self, wait: Duration, now: Tick, ctx: &mut Context<Self>) {
-        let at = now.plus(wait);
-        if self.waking.is_some_and(|planned| planned <= at) {
-            return;
-        }
-        self.waking = Some(at);
-        ctx.run_later(wait, move |this, ctx| {
-            let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
-            // A later look that was planned before this one finds nothing of its own.
-            if this.waking == Some(at) {
-                this.waking = None;
-                this.advance(ctx);
-                this.attempts.wake();
-            }
-        });
-    }
-
-    /// Gives back what was not tried: no attempt is consumed.
-    fn release(&mut self) {
-        self.queued_bytes = 0;
-        for (delivery, _) in self.queue.drain(..) {
-            let (seq, attempt) = (delivery.record.seq, delivery.attempt);
-            keep(&mut self.settled, &delivery.record.topic, Settlement::new(seq, attempt, Verdict::Release));
-        }
-    }
-
     /// Takes what became of attempts, and begins the next.
     fn ended(&mut self, ended: Vec<Done>, ctx: &mut Context<Self>) {
         let (now, wall) = (Tick::now(), Wall::now());
+        if matches!(self.spec.target.mode(), Mode::Each { .. }) {
+            self.ended += ended.len();
+        }
         for done in ended {
             self.done(done, now, wall, ctx);
         }
@@ -305,8 +226,10 @@ impl Forwarder {
         // A call is one attempt to the breaker, however many events it carries.
         let batched = matches!(self.spec.target.mode(), Mode::Batch { .. });
         let (mut arrived, mut failed) = (false, None);
+        let (mut keys, mut not_over): (HashSet<order::Key>, HashSet<order::Key>) = Default::default();
         for (delivery, outcome) in done.results {
             let record = &delivery.record;
+            let key = self.order.as_ref().and_then(|order| order.key(&delivery));
             let outcome = match (outcome, &self.spec.veil) {
                 (Outcome::Failed(failure), Some(veil)) => Outcome::Failed(veil.failure(failure)),
                 (outcome, _) => outcome,
@@ -351,7 +274,10 @@ impl Forwarder {
                         self.breaker.hand_back(permit);
                         None
                     };
+                    let behind = key.as_ref().is_some_and(|key| not_over.contains(key));
                     let verdict = match failure.verdict {
+                        // It comes again behind an earlier one of its key, and has had no attempt of its own.
+                        TargetVerdict::Retry | TargetVerdict::DeadLetter if behind => Verdict::Release,
                         TargetVerdict::Retry => Verdict::Nak(report),
                         TargetVerdict::DeadLetter => {
                             self.spec.metrics.dead.inc();
@@ -366,6 +292,12 @@ impl Forwarder {
                 }
             };
             self.last = Some((said, wall));
+            if let Some(key) = key {
+                if matches!(verdict, Verdict::Nak(_) | Verdict::Release) {
+                    not_over.insert(key.clone());
+                }
+                keys.insert(key);
+            }
             keep(&mut self.settled, &record.topic, Settlement::new(record.seq, delivery.attempt, verdict));
             self.turned(turn, ctx);
             // A probe is one attempt: what else was in the same call counts as under no permit.
@@ -373,6 +305,7 @@ impl Forwarder {
                 permit = Permit::No { until: now };
             }
         }
+        self.go_on(keys, &not_over);
         if batched {
             let turn = match (arrived, &failed) {
                 (true, _) => self.breaker.on_result(permit, Ok(()), now),
@@ -467,7 +400,12 @@ impl Forwarder {
         {
             crate::failpoint!("forwarder-before-ack");
             let front = self.open.get(&topic).unwrap_or(&self.spec.outbox);
-            match front.try_send(TopicMessage::Settle { subscription: self.spec.subscription.clone(), items }) {
+            let (subscription, round) = (self.spec.subscription.clone(), self.order.as_ref().map(|_| Round::begin()));
+            let written = match std::mem::take(&mut self.ended) {
+                0 => None,
+                ended => Some(self.unwritten.wait(ended)),
+            };
+            match front.try_send(TopicMessage::Settle { subscription, items, round, written }) {
                 // One that is being restarted delivers anew what was not settled.
                 Ok(()) | Err(SendError::Closed(_)) => {}
                 Err(SendError::Full(message)) => {
@@ -535,7 +473,8 @@ impl Actor for Forwarder {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(2048);
         self.show_breaker();
-        self.spec.cast.restarted(&self.spec.subscription, None);
+        let began = self.order.as_ref().map(Order::began);
+        self.spec.cast.restarted(&self.spec.subscription, None, began);
         self.credit(None);
         ctx.spawn(Turns);
     }
@@ -547,11 +486,8 @@ impl Handler<Deliveries> for Forwarder {
     fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
         crate::failpoint!("forwarder-panic");
-        self.open.entry(deliveries.topic).or_insert(deliveries.reply_to);
-        let now = Tick::now();
-        self.behind |= deliveries.behind;
-        self.queued_bytes += deliveries.items.iter().map(|delivery| delivery.record.event.data.len()).sum::<usize>();
-        self.queue.extend(deliveries.items.into_iter().map(|delivery| (delivery, now)));
+        self.open.entry(deliveries.topic.clone()).or_insert_with(|| deliveries.reply_to.clone());
+        self.take(deliveries);
         self.advance(ctx);
         self.attempts.wake();
     }

@@ -23,8 +23,8 @@ use crate::log::Record;
 use crate::target::format::{Format, Formatter};
 use crate::target::statuses::Retries;
 use crate::target::{
-    Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Span, Target,
-    Template, Verdict, veil,
+    Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Ordering, Outcome, Preview, Span,
+    Target, Template, Verdict, veil,
 };
 
 mod auth;
@@ -72,6 +72,7 @@ pub struct HttpTarget {
     auth: Option<Auth>,
     compress: Option<Compress>,
     mode: Mode,
+    ordering: Ordering,
     retries: Retries,
 }
 
@@ -175,6 +176,7 @@ impl HttpTarget {
                 Some(batch) => batch.mode(common.concurrency),
                 None => Mode::Each { concurrency: common.concurrency },
             },
+            ordering: common.ordering,
             retries: Retries::new(&common.retry, settings.retry_client_errors),
         })
     }

@@ -21,11 +21,12 @@ use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
 use crate::broker::kafka::{Aside, Cluster, Events, SaslSettings, Seen, unauthenticated};
-use crate::broker::{TlsSettings, Trouble, Wrong};
+use crate::broker::{TlsSettings, Wrong};
 use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 use crate::target::format::{Column, Format, Formatter};
+use crate::target::kept::{Connection, troubled};
 use crate::target::{
     BatchSettings, Common, Context, Delivery, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Size,
     Span, Target, Template, Verdict, placed, unusable,
@@ -136,7 +137,7 @@ pub struct KafkaTarget {
     timeout: Duration,
     max_message: u64,
     mode: Mode,
-    connection: Mutex<Connection>,
+    connection: Mutex<Connection<Client>>,
 }
 
 impl std::fmt::Debug for KafkaTarget {
@@ -166,16 +167,6 @@ impl Client {
     fn said(&self) -> String {
         self.seen.error().map_or_else(String::new, |said| format!("; the client says: {said}"))
     }
-}
-
-/// The producer, made at the first attempt.
-#[derive(Default)]
-enum Connection {
-    #[default]
-    None,
-    /// Why there is none, as it was seen then.
-    Failed(Failure, Instant),
-    Open(Client),
 }
 
 /// A record as it is sent.
@@ -296,30 +287,10 @@ impl KafkaTarget {
         Ok(Message { topic, partition, key: (!key.is_empty()).then_some(key), headers, value: body.bytes })
     }
 
-    /// The producer: the one that is there, or a new one. Whoever waited while another failed to connect fails alike.
-    async fn client(&self, connection: &mut Connection, began: Instant) -> Result<Client, Failure> {
-        match connection {
-            Connection::Open(client) if !client.is_dead() => return Ok(client.clone()),
-            Connection::Failed(failure, at) if *at >= began => return Err(failure.clone()),
-            _ => {}
-        }
-        *connection = Connection::None;
-        match self.connect(self.timeout.saturating_sub(began.elapsed())).await {
-            Ok(client) => {
-                *connection = Connection::Open(client.clone());
-                Ok(client)
-            }
-            Err(failure) => {
-                *connection = Connection::Failed(failure.clone(), Instant::now());
-                Err(failure)
-            }
-        }
-    }
-
     /// A new producer. The brokers are asked first, who may take nearly all of the time that is left: at its end the
     /// attempt is over, and nobody would hear what the client says of them.
     async fn connect(&self, left: Duration) -> Result<Client, Failure> {
-        self.cluster.check(left * 9 / 10).await.map_err(|trouble| self.troubled(trouble))?;
+        self.cluster.check(left * 9 / 10).await.map_err(|trouble| troubled(&trouble))?;
         let mut config = self.cluster.config();
         for (setting, value) in &self.config {
             config.set(*setting, value);
@@ -340,16 +311,6 @@ impl KafkaTarget {
         let (brokers, limit) = (self.cluster.brokers(), Span(self.timeout));
         let message = format!("`{brokers}` did not answer within {limit} (`timeout` of the target)");
         Failure::new(FailureClass::Connect, message)
-    }
-
-    fn troubled(&self, trouble: Trouble) -> Failure {
-        let class = match &trouble {
-            Trouble::Refused(_) => FailureClass::Refused,
-            Trouble::Down(_) => FailureClass::Connect,
-            Trouble::Tls(_) => FailureClass::Tls,
-            Trouble::Rejected(_) => FailureClass::Rejected,
-        };
-        Failure::new(class, trouble.to_string())
     }
 
     fn too_large(&self, bytes: usize) -> Failure {
@@ -422,7 +383,8 @@ impl KafkaTarget {
             records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
         let connected = async {
             let mut connection = self.connection.lock().await;
-            let client = self.client(&mut connection, began).await?;
+            let left = self.timeout.saturating_sub(began.elapsed());
+            let client = connection.get(began, Client::is_dead, self.connect(left)).await?;
             Ok((client, connection))
         };
         let connected = timeout_at(deadline, connected).await.unwrap_or_else(|_| Err(self.not_connected()));

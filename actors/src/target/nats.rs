@@ -18,12 +18,13 @@ use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
 use crate::broker::nats::{AuthSettings, Connected, Delivery as By, Servers, chain, check_subject, header_map};
-use crate::broker::{TlsSettings, Trouble, Wrong};
+use crate::broker::{TlsSettings, Wrong};
 use crate::clock::Wall;
 use crate::event::Str;
 use crate::log::Record;
 use crate::target::format::cloudevents::header_text;
 use crate::target::format::{Column, Format, Formatter};
+use crate::target::kept::{Connection, troubled};
 use crate::target::{
     BatchSettings, Common, Context, Delivery, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Span,
     Target, Template, Verdict, placed, unusable,
@@ -78,7 +79,7 @@ pub struct NatsTarget {
     formatter: Formatter,
     timeout: Duration,
     mode: Mode,
-    connection: Mutex<Connection>,
+    connection: Mutex<Connection<Client>>,
 }
 
 impl std::fmt::Debug for NatsTarget {
@@ -88,17 +89,6 @@ impl std::fmt::Debug for NatsTarget {
             .field("subject", &self.subject)
             .finish_non_exhaustive()
     }
-}
-
-/// The connection, made at the first attempt.
-#[derive(Default)]
-#[expect(clippy::large_enum_variant, reason = "one for each target")]
-enum Connection {
-    #[default]
-    None,
-    /// Why there is none, as it was seen then.
-    Failed(Failure, Instant),
-    Open(Client),
 }
 
 #[derive(Clone)]
@@ -175,40 +165,17 @@ impl NatsTarget {
         Ok(Message { subject, headers, payload: body.bytes })
     }
 
-    /// The connection: the one that is there, or a new one. Whoever waited while another failed to connect fails alike.
-    async fn client(&self, connection: &mut Connection, began: Instant) -> Result<Client, Failure> {
-        match connection {
-            Connection::Open(client) if !client.connected.seen.is_lost() => return Ok(client.clone()),
-            Connection::Failed(failure, at) if *at >= began => return Err(failure.clone()),
-            _ => {}
-        }
-        *connection = Connection::None;
-        match self.servers.connect(self.timeout, 1_024).await {
-            Ok(connected) => {
-                let jetstream = ContextBuilder::new()
-                    .timeout(self.timeout)
-                    .ack_timeout(self.timeout)
-                    // The messages of a batch wait for their acks together: with the library's bound of 5,000 a larger
-                    // batch would wait for itself.
-                    .max_ack_inflight(self.most_at_once())
-                    .backpressure_on_inflight(false)
-                    .build(connected.client.clone());
-                let client = Client { connected, jetstream };
-                *connection = Connection::Open(client.clone());
-                Ok(client)
-            }
-            Err(trouble) => {
-                let class = match &trouble {
-                    Trouble::Refused(_) => FailureClass::Refused,
-                    Trouble::Down(_) => FailureClass::Connect,
-                    Trouble::Tls(_) => FailureClass::Tls,
-                    Trouble::Rejected(_) => FailureClass::Rejected,
-                };
-                let failure = Failure::new(class, trouble.to_string());
-                *connection = Connection::Failed(failure.clone(), Instant::now());
-                Err(failure)
-            }
-        }
+    async fn connect(&self) -> Result<Client, Failure> {
+        let connected = self.servers.connect(self.timeout, 1_024).await.map_err(|trouble| troubled(&trouble))?;
+        let jetstream = ContextBuilder::new()
+            .timeout(self.timeout)
+            .ack_timeout(self.timeout)
+            // The messages of a batch wait for their acks together: with the library's bound of 5,000 a larger
+            // batch would wait for itself.
+            .max_ack_inflight(self.most_at_once())
+            .backpressure_on_inflight(false)
+            .build(connected.client.clone());
+        Ok(Client { connected, jetstream })
     }
 
     fn most_at_once(&self) -> usize {
@@ -283,7 +250,8 @@ impl NatsTarget {
             records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
         let connected = async {
             let mut connection = self.connection.lock().await;
-            let client = self.client(&mut connection, began).await?;
+            let is_lost = |client: &Client| client.connected.seen.is_lost();
+            let client = connection.get(began, is_lost, self.connect()).await?;
             Ok((client, connection))
         };
         let connected = timeout_at(deadline, connected).await.unwrap_or_else(|_| Err(self.not_connected()));
@@ -378,6 +346,11 @@ impl Target for NatsTarget {
 
     fn deliver_batch<'a>(&'a self, records: &'a [Arc<Record>], now: Wall) -> BoxFuture<'a, Vec<Outcome>> {
         self.send(records, 1, now).boxed()
+    }
+
+    /// A stream drops a repetition, so an event that it took before an earlier one would stay there.
+    fn shares_keys(&self) -> bool {
+        self.by == By::Core
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -120,7 +120,7 @@ pub enum Ordering {
     None,
     /// The earlier events of the same key.
     Key,
-    /// All earlier events: one delivery at a time, and a failing one holds back the rest.
+    /// All earlier events: one attempt at a time, and an event that fails holds back the rest.
     Strict,
 }
 

@@ -22,8 +22,8 @@ use super::subscription::waits::{Hold, Wait};
 use super::subscription::{Subscription, Waiting};
 use super::tail::{Room, Tail};
 use super::{
-    Act, DeliverFrom, SHOWN_WAITS, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus, Viewer,
-    WaitingStatus,
+    Act, DeliverFrom, Round, SHOWN_WAITS, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus,
+    Viewer, WaitingStatus,
 };
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
@@ -84,8 +84,8 @@ struct Served {
     delivered: u64,
     dead: u64,
     dirty: bool,
-    /// Whether the subscriber knows that others wait behind what it has.
-    hurried: bool,
+    /// What was heard of the subscriber.
+    heard: Round,
 }
 
 /// The actor.
@@ -204,7 +204,7 @@ impl Topic {
                 delivered: 0,
                 dead: 0,
                 dirty: false,
-                hurried: false,
+                heard: Round::newest(),
             });
         }
         self.served.sort_by_key(|s| std::cmp::Reverse(s.spec.priority));
@@ -511,8 +511,12 @@ impl Handler<TopicMessage> for Topic {
                     tracing::debug!("a publisher did not wait for its answer");
                 }
             }
-            TopicMessage::Settle { subscription, items } => {
-                if let Some(commit) = self.settle(&subscription, items) {
+            TopicMessage::Settle { subscription, items, round, written } => {
+                self.hear(&subscription, round);
+                if let Some(mut commit) = self.settle(&subscription, items) {
+                    if let Some(written) = written {
+                        commit.back = Back::Told(self.epoch, written);
+                    }
                     self.commit(commit, ctx);
                 }
             }
@@ -537,7 +541,10 @@ impl Handler<TopicMessage> for Topic {
                     self.commit(commit, ctx);
                 }
             }
-            TopicMessage::Restarted { subscription, culprit } => self.restarted(&subscription, culprit, ctx),
+            TopicMessage::Restarted { subscription, culprit, round } => {
+                self.hear(&subscription, round);
+                self.restarted(&subscription, culprit, ctx);
+            }
             TopicMessage::Look => {}
             TopicMessage::Act { subscription, act, reply } => {
                 if matches!(act, Act::Seek(_))

@@ -13,13 +13,13 @@ use super::cursor::Cursor;
 use super::keys;
 use super::pattern::Pattern;
 use super::tail::Room;
-use super::{AGAIN, Act, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
+use super::{AGAIN, Act, Round, Subscriber, TopicHandle, TopicMessage, TopicStatus, Viewer};
 use crate::definitions::{Retention, TopicDefinition, TopicDurability};
 use crate::event::Str;
 use crate::log::journal::{Barrier, Sinks};
 use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Receipt, Seq, Table, TopicId};
 use crate::metrics::Metrics;
-use crate::supervision::front::Front;
+use crate::supervision::front::{Front, SendError};
 use crate::supervision::lifeline::Started;
 use crate::supervision::{ChildSpec, Place as ThreadPlace, RestartStrategy, Spawn, Supervisor};
 use crate::system::dead::DEAD;
@@ -422,15 +422,21 @@ impl Cast {
     }
 
     /// The subscriber's actor runs (again): its topics deliver, and what it had in flight is offered again. `culprit` is
-    /// the record it failed on, whose attempt counts.
-    pub fn restarted(&self, subscription: &Str, culprit: Option<(Seq, Str)>) {
+    /// the record it failed on, whose attempt counts; `round` is the first of its settlements, where it numbers them.
+    pub fn restarted(&self, subscription: &Str, culprit: Option<(Seq, Str)>, round: Option<Round>) {
         for topic in read(&self.0.topics).values() {
             let serves = read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.serves(&topic.name));
             if serves {
-                let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: culprit.clone() };
-                if let Err(error) = topic.front.try_send(message) {
-                    // `ack_wait` brings back what this leaves in flight.
-                    tracing::warn!(topic = %topic.name, %subscription, %error, "topic was not told of a restart");
+                let message =
+                    TopicMessage::Restarted { subscription: subscription.clone(), culprit: culprit.clone(), round };
+                match topic.front.try_send(message) {
+                    // One that is down has nothing in flight when it starts.
+                    Ok(()) | Err(SendError::Closed(_)) => {}
+                    Err(SendError::Full(message)) => match tokio::runtime::Handle::try_current() {
+                        Ok(runtime) => drop(runtime.spawn(topic.front.send(message))),
+                        // `ack_wait` brings back what this leaves in flight.
+                        Err(_) => tracing::warn!(topic = %topic.name, %subscription, "topic was not told of a restart"),
+                    },
                 }
             }
         }
@@ -453,7 +459,7 @@ impl Cast {
         };
         let topics: Vec<TopicHandle> = self.all().into_iter().filter(serves).collect();
         for topic in &topics {
-            let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: None };
+            let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit: None, round: None };
             // A topic that is being restarted has nothing in flight.
             topic.front.send(message).await.ok();
         }

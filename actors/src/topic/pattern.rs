@@ -1,9 +1,10 @@
 //! Topic names and patterns: `orders.eu.paid`, `orders.*.paid` (one segment), `orders.>` (all the rest).
 
 use crate::event::Str;
+use hexafn_runtimes::{OWN_TOPICS, is_topic_segment};
 
-/// The longest topic name, in bytes.
-pub const MAX_NAME: usize = 200;
+/// The longest topic name, in bytes. The grammar of names stands with those that functions emit to, below this crate.
+pub use hexafn_runtimes::MAX_TOPIC_NAME as MAX_NAME;
 
 /// Why a name or a pattern is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +38,7 @@ pub enum Error {
 /// Checks the name of a topic that users publish to.
 pub fn check_name(name: &str) -> Result<(), Error> {
     check(name, false)?;
-    if name.starts_with("hexafn.") { Err(Error::Reserved(name.to_owned())) } else { Ok(()) }
+    if name.starts_with(OWN_TOPICS) { Err(Error::Reserved(name.to_owned())) } else { Ok(()) }
 }
 
 /// Checks the name of a topic that settings are written for: one of yours, or one of hexaFn's that people settle or read.
@@ -45,7 +46,7 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 /// # Errors
 /// It is no name, or of a topic that is none of these.
 pub fn check_settable(name: &str) -> Result<(), Error> {
-    let own = name.strip_prefix("hexafn.");
+    let own = name.strip_prefix(OWN_TOPICS);
     let settable = |rest: &str| ["alerts", "executions", "outcomes"].contains(&rest) || rest.starts_with("dead.");
     if own.is_some_and(settable) { check(name, false) } else { check_name(name) }
 }
@@ -63,12 +64,8 @@ fn check(name: &str, wildcards: bool) -> Result<(), Error> {
             "*" if wildcards => {}
             ">" if wildcards && segments.peek().is_none() => {}
             ">" if wildcards => return Err(Error::Tail(name.to_owned())),
-            _ => {
-                let plain = segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-                if segment.is_empty() || !plain {
-                    return Err(Error::Malformed(name.to_owned()));
-                }
-            }
+            _ if is_topic_segment(segment) => {}
+            _ => return Err(Error::Malformed(name.to_owned())),
         }
     }
     Ok(())
@@ -113,7 +110,7 @@ impl Pattern {
 
     /// Whether a topic matches. Wildcards do not reach into `hexafn.` topics unless the pattern begins so.
     pub fn matches(&self, topic: &str) -> bool {
-        if topic.starts_with("hexafn.") && !self.0.starts_with("hexafn.") {
+        if topic.starts_with(OWN_TOPICS) && !self.0.starts_with(OWN_TOPICS) {
             return false;
         }
         let (mut pattern, mut name) = (self.0.split('.'), topic.split('.'));

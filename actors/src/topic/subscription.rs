@@ -5,7 +5,7 @@
 //! be offered again, or not yet offered; one that waits for another attempt is handled in the cursor and has an entry
 //! of its own that is kept until it is settled.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::cursor::Cursor;
@@ -17,11 +17,15 @@ use crate::supervision::decision::{Decision, History, decide};
 use crate::supervision::failure::Failure;
 use crate::supervision::strategy::RestartStrategy;
 
+mod budget;
+mod line;
 pub(super) mod waiting;
 pub mod waits;
 
-use waiting::told;
+use budget::Budget;
+use line::Line;
 pub use waiting::{Attempt, Waiting};
+use waiting::{MAX_TOLD_TOGETHER, shorten, size, told};
 
 /// How a subscription is served.
 #[derive(Debug, Clone)]
@@ -40,8 +44,9 @@ pub struct Settings {
     pub max_waiting: usize,
     /// Repeated attempts may be at most this share of all, see [`Budget`]; no bound when `None`.
     pub retry_budget: Option<f64>,
-    /// The subscriber collects deliveries before it makes an attempt with them, and is told when others wait behind them.
-    pub collects: bool,
+    /// In order: how many events of a key (all events, where the order is strict) may be with the subscriber together,
+    /// which keeps their order then.
+    pub together: usize,
 }
 
 impl Default for Settings {
@@ -54,7 +59,7 @@ impl Default for Settings {
             retry: RestartStrategy::delivery(),
             max_waiting: 100_000,
             retry_budget: None,
-            collects: false,
+            together: 1,
         }
     }
 }
@@ -135,36 +140,6 @@ pub enum Offer {
     Held,
 }
 
-/// How many repeated attempts may be made: one for each so many first ones, and ten a minute in any case, so that what
-/// failed is tried again where nothing new comes.
-#[derive(Debug)]
-struct Budget {
-    /// What a first attempt earns.
-    earned: f64,
-    saved: f64,
-    at: Tick,
-}
-
-impl Budget {
-    /// The most that is saved: a target that was healthy for long may not repeat all at once either.
-    const MOST: f64 = 100.0;
-    const A_SECOND: f64 = 10.0 / 60.0;
-
-    fn new(share: f64) -> Self {
-        // Of all attempts, `share` may be repeated: so each first one earns share / (1 - share).
-        Self { earned: share / (1.0 - share).max(0.01), saved: 10.0, at: Tick(0) }
-    }
-
-    /// How long until one may be made; zero when it may be now.
-    fn wait(&mut self, now: Tick) -> Duration {
-        if self.at != Tick(0) {
-            self.saved = (self.saved + now.since(self.at).as_secs_f64() * Self::A_SECOND).min(Self::MOST);
-        }
-        self.at = now;
-        Duration::from_secs_f64(((1.0 - self.saved) / Self::A_SECOND).max(0.0))
-    }
-}
-
 /// The state of a subscription.
 #[derive(Debug)]
 pub struct Subscription {
@@ -175,9 +150,13 @@ pub struct Subscription {
     in_flight: BTreeMap<Seq, InFlight>,
     in_flight_bytes: usize,
     waiting: BTreeMap<Seq, Waiting>,
+    /// The bytes of the failed attempts of all that wait, and of what has waited and is not over.
+    told: usize,
     due: BTreeSet<(Tick, Seq)>,
-    /// Keys in flight or waiting, with the later events of the same key behind them.
-    busy: HashMap<Str, VecDeque<Seq>>,
+    /// What is in order by its key.
+    lines: HashMap<Str, Line>,
+    /// What is in strict order.
+    strict: Line,
     held: usize,
     /// To be offered before anything new: released deliveries, and held ones whose turn has come.
     ready: BTreeMap<Seq, Again>,
@@ -201,14 +180,17 @@ impl Subscription {
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
             waiting: BTreeMap::new(),
+            told: 0,
             due: BTreeSet::new(),
-            busy: HashMap::new(),
+            lines: HashMap::new(),
+            strict: Line::default(),
             held: 0,
             ready: BTreeMap::new(),
             limit: usize::MAX,
             paused: false,
         };
-        for (seq, entry) in waiting {
+        for (seq, mut entry) in waiting {
+            this.remember(&mut entry.failures);
             this.wait(seq, entry);
         }
         this
@@ -249,7 +231,10 @@ impl Subscription {
         let oldest_waiting = self.waiting.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);
         let oldest_flying = self.in_flight.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);
         let oldest_ready = self.ready.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);
-        (self.cursor.floor() + 1).min(oldest_waiting).min(oldest_flying).min(oldest_ready)
+        // One that has been tried and waits for its turn again is below the floor.
+        let held = self.in_order().filter_map(|line| line.held().keys().next());
+        let oldest_held = held.min().copied().unwrap_or(Seq::MAX);
+        (self.cursor.floor() + 1).min(oldest_waiting).min(oldest_flying).min(oldest_ready).min(oldest_held)
     }
 
     /// Whether deliveries are stopped by hand.
@@ -269,17 +254,34 @@ impl Subscription {
 
     /// Takes new settings at a reload.
     pub fn configure(&mut self, settings: Settings) {
-        if self.settings.ordering == Ordering::Key && settings.ordering != Ordering::Key {
-            // What waits behind the same key waits no longer.
-            for (_, behind) in self.busy.drain() {
-                self.ready.extend(behind.into_iter().map(|seq| (seq, Again::default())));
-            }
-            self.held = 0;
-        }
         if self.settings.retry_budget != settings.retry_budget {
             self.budget = settings.retry_budget.map(Budget::new);
         }
+        let reordered = self.settings.ordering != settings.ordering;
         self.settings = settings;
+        if reordered {
+            // What waits behind the same key waits no longer, or for something else.
+            let mut unsettled = std::mem::take(&mut self.ready);
+            for line in self.lines.drain().map(|(_, line)| line).chain([std::mem::take(&mut self.strict)]) {
+                unsettled.extend(line.into_held());
+            }
+            self.held = 0;
+            let flying: Vec<_> = self.in_flight.iter().map(|(seq, flight)| (*seq, flight.key.clone())).collect();
+            for (seq, key) in flying {
+                if let Some(line) = self.line(key.as_ref()) {
+                    line.took_off(seq);
+                }
+            }
+            let waiting: Vec<_> = self.waiting.iter().map(|(seq, entry)| (*seq, entry.key.clone())).collect();
+            for (seq, key) in waiting {
+                if let Some(line) = self.line(key.as_ref()) {
+                    line.wait(seq);
+                }
+            }
+            for (seq, again) in unsettled {
+                self.hold(seq, again);
+            }
+        }
     }
 
     /// Moves to another place of the topic (replay): everything from `next` on is offered again, what waited is
@@ -297,7 +299,7 @@ impl Subscription {
     }
 
     fn has_credit(&self) -> bool {
-        let strict = if self.settings.ordering == Ordering::Strict { 1 } else { usize::MAX };
+        let strict = if self.settings.ordering == Ordering::Strict { self.settings.together } else { usize::MAX };
         let limit = self.settings.max_in_flight.min(self.limit).min(strict);
         let room = self.in_flight.is_empty() || self.in_flight_bytes < self.settings.max_bytes_in_flight;
         !self.paused && self.in_flight.len() < limit && room
@@ -305,9 +307,14 @@ impl Subscription {
 
     /// Whether the next record, never offered, may be offered now.
     pub fn wants_new(&self) -> bool {
-        let strict_wait =
-            self.settings.ordering == Ordering::Strict && !(self.waiting.is_empty() && self.ready.is_empty());
-        self.has_credit() && !strict_wait && self.waiting.len() < self.settings.max_waiting && self.held < MAX_HELD
+        let room = self.waiting.len() < self.settings.max_waiting && self.held < MAX_HELD;
+        self.has_credit() && !self.holds_back() && room
+    }
+
+    /// Whether, in strict order, an event that is not over holds back what is new.
+    fn holds_back(&self) -> bool {
+        let all_with_the_subscriber = self.waiting.is_empty() && self.ready.is_empty() && self.held == 0;
+        self.settings.ordering == Ordering::Strict && !all_with_the_subscriber
     }
 
     /// The record to offer again now, if any: a released one, one whose key is free, or one whose wait is over.
@@ -319,17 +326,30 @@ impl Subscription {
             return Some(seq);
         }
         self.budget_at = None;
-        match self.due.first() {
-            Some(&(due, seq)) if due <= now => {
-                let wait = self.budget.as_mut().map_or(Duration::ZERO, |budget| budget.wait(now));
-                if !wait.is_zero() {
-                    self.budget_at = Some(now.plus(wait));
-                    return None;
-                }
-                Some(seq)
+        while let Some(&(due, seq)) = self.due.first()
+            && due <= now
+        {
+            let wait = self.budget.as_mut().map_or(Duration::ZERO, |budget| budget.wait(now));
+            if !wait.is_zero() {
+                self.budget_at = Some(now.plus(wait));
+                return None;
             }
-            _ => None,
+            let Some(key) = self.waiting.get(&seq).map(|entry| entry.key.clone()) else { return Some(seq) };
+            let together = self.settings.together;
+            match self.line(key.as_ref()) {
+                Some(line) if line.flying >= together || line.goes_before(seq) => self.set_aside(seq),
+                _ => return Some(seq),
+            }
         }
+        None
+    }
+
+    /// One whose wait is over has to wait for its turn: several of a key wait where their order was asked for later.
+    fn set_aside(&mut self, seq: Seq) {
+        let Some(entry) = self.waiting.remove(&seq) else { return };
+        self.due.remove(&(entry.due, seq));
+        let key = entry.key.clone();
+        self.hold(seq, Again { key, retried: Some(entry) });
     }
 
     /// When [`take_again`](Self::take_again) or [`expired`](Self::expired) has something to say next.
@@ -370,25 +390,21 @@ impl Subscription {
         let key = key.or(known);
         if is_new {
             self.next = seq + 1;
-            if self.settings.ordering == Ordering::Key
-                && let Some(key) = &key
+            let together = self.settings.together;
+            if let Some(line) = self.line(key.as_ref())
+                && (line.flying >= together || line.goes_before(seq))
             {
-                match self.busy.get_mut(key) {
-                    Some(behind) => {
-                        behind.push_back(seq);
-                        self.held += 1;
-                        return Offer::Held;
-                    }
-                    None => {
-                        self.busy.insert(key.clone(), VecDeque::new());
-                    }
-                }
+                line.hold(seq, Again { key, retried: None });
+                self.held += 1;
+                return Offer::Held;
             }
+        }
+        if let Some(line) = self.line(key.as_ref()) {
+            line.took_off(seq);
         }
         let attempt = retried.as_ref().map_or(0, |w| w.attempts) + 1;
         if let Some(budget) = &mut self.budget {
-            let change = if attempt == 1 { budget.earned } else { -1.0 };
-            budget.saved = (budget.saved + change).clamp(0.0, Budget::MOST);
+            budget.spend(attempt);
         }
         let deadline = now.plus(self.settings.ack_wait);
         self.in_flight.insert(seq, InFlight { attempt, bytes: 0, deadline, key, retried });
@@ -404,13 +420,31 @@ impl Subscription {
     }
 
     fn land(&mut self, seq: Seq) -> Option<InFlight> {
-        self.in_flight.remove(&seq).inspect(|flight| self.in_flight_bytes -= flight.bytes)
+        let flight = self.in_flight.remove(&seq)?;
+        self.in_flight_bytes -= flight.bytes;
+        if let Some(line) = self.line(flight.key.as_ref()) {
+            line.flying = line.flying.saturating_sub(1);
+        }
+        Some(flight)
     }
 
     /// Takes back a delivery that could not be handed over (the mailbox was full or its actor is being restarted).
     pub fn hand_back(&mut self, seq: Seq) {
         if let Some(flight) = self.land(seq) {
-            self.ready.insert(seq, flight.again());
+            self.hold(seq, flight.again());
+        }
+    }
+
+    /// It goes when its turn comes: at once, where nothing is in order.
+    fn hold(&mut self, seq: Seq, again: Again) {
+        let key = again.key.clone();
+        match self.line(key.as_ref()) {
+            Some(line) => {
+                line.hold(seq, again);
+                self.held += 1;
+                self.free(key.as_ref());
+            }
+            None => drop(self.ready.insert(seq, again)),
         }
     }
 
@@ -421,6 +455,12 @@ impl Subscription {
         }
         let Some(flight) = self.land(seq) else { return Effect::Stale };
         let waited = flight.retried.is_some();
+        // Whatever became of it, the last that the other side hears of a key is its newest event.
+        let early = self.line(flight.key.as_ref()).is_some_and(|line| line.goes_before(seq));
+        let verdict = if early { Verdict::Release } else { verdict };
+        if !matches!(verdict, Verdict::Release) {
+            self.told -= flight.retried.as_ref().map_or(0, |waited| size(&waited.failures));
+        }
         match verdict {
             Verdict::Ack => {
                 self.cursor.mark(seq);
@@ -428,7 +468,7 @@ impl Subscription {
                 Effect::Done { waited }
             }
             Verdict::Release => {
-                self.ready.insert(seq, flight.again());
+                self.hold(seq, flight.again());
                 Effect::Again
             }
             Verdict::Term(failure) => {
@@ -444,7 +484,8 @@ impl Subscription {
                 let mut history = History::resumed(attempt - 1, first);
                 match decide(&self.settings.retry, &mut history, now, &failure, random) {
                     Decision::RestartAt(due) | Decision::OpenUntil(due) => {
-                        let failures = told(flight.retried.as_ref(), attempt, wall, &failure);
+                        let mut failures = told(flight.retried.as_ref(), attempt, wall, &failure);
+                        self.remember(&mut failures);
                         let entry = Waiting {
                             failures,
                             attempts: attempt,
@@ -470,32 +511,58 @@ impl Subscription {
         }
     }
 
-    fn wait(&mut self, seq: Seq, entry: Waiting) {
-        if self.settings.ordering == Ordering::Key
-            && let Some(key) = &entry.key
-        {
-            self.busy.entry(key.clone()).or_default();
+    /// Counts the failed attempts of one that waits from now on; where there is no room for all, only some are kept.
+    fn remember(&mut self, failures: &mut Vec<Attempt>) {
+        if self.told + size(failures) > MAX_TOLD_TOGETHER {
+            shorten(failures);
         }
-        self.due.insert((entry.due, seq));
-        self.waiting.insert(seq, entry);
+        self.told += size(failures);
     }
 
-    /// The next event of a key may go once the one before it is over.
-    fn free(&mut self, key: Option<&Str>) {
-        if self.settings.ordering != Ordering::Key {
-            return;
-        }
-        let Some(key) = key else { return };
-        if let Some(behind) = self.busy.get_mut(key) {
-            match behind.pop_front() {
-                Some(seq) => {
-                    self.held -= 1;
-                    self.ready.insert(seq, Again { key: Some(key.clone()), retried: None });
-                }
-                None => {
-                    self.busy.remove(key);
-                }
+    fn wait(&mut self, seq: Seq, entry: Waiting) {
+        let key = entry.key.clone();
+        self.due.insert((entry.due, seq));
+        self.waiting.insert(seq, entry);
+        let behind = self.line(key.as_ref()).map(|line| line.wait(seq)).unwrap_or_default();
+        for seq in behind {
+            if let Some(again) = self.ready.remove(&seq) {
+                self.hold(seq, again);
             }
+        }
+    }
+
+    /// The line of an event with this key; none where nothing is in order.
+    fn line(&mut self, key: Option<&Str>) -> Option<&mut Line> {
+        match self.settings.ordering {
+            Ordering::None => None,
+            Ordering::Strict => Some(&mut self.strict),
+            Ordering::Key => {
+                let key = key?;
+                if !self.lines.contains_key(key) {
+                    self.lines.insert(key.clone(), Line::default());
+                }
+                self.lines.get_mut(key)
+            }
+        }
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Line> {
+        self.lines.values().chain([&self.strict])
+    }
+
+    /// The next events of a key may go once enough of those before them are over.
+    fn free(&mut self, key: Option<&Str>) {
+        let together = self.settings.together;
+        let Some(line) = self.line(key) else { return };
+        let mut next = Vec::new();
+        while let Some(one) = line.next(together) {
+            next.push(one);
+        }
+        let over = line.is_over();
+        self.held -= next.len();
+        self.ready.extend(next);
+        if let Some(key) = key.filter(|_| over) {
+            self.lines.remove(key);
         }
     }
 

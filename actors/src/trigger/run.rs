@@ -40,6 +40,13 @@ pub struct Output {
 }
 
 impl Output {
+    /// Whether what this target is given would be about itself: its breaker, its switch. What it could not be told while it
+    /// was down would come in a heap once it is back, one for each rest of its breaker.
+    fn is_subject(&self, input: &Event) -> bool {
+        let about_a_target = ["hexafn.breaker.", "hexafn.target."].iter().any(|kind| input.kind.starts_with(kind));
+        input.told && about_a_target && input.subject.as_deref() == Some(&*self.target)
+    }
+
     /// A result as the target sees it.
     pub fn event(&self, result: &Event) -> Event {
         self.redact.as_ref().map_or_else(|| result.clone(), |redactor| redactor.redact(result))
@@ -277,6 +284,9 @@ impl Runner {
         let mut failed = Vec::new();
         let mut output = output;
         for (index, target) in self.outputs.iter().enumerate() {
+            if target.is_subject(input) {
+                continue;
+            }
             let Some(when) = &target.when else {
                 to.push(index);
                 continue;

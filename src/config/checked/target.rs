@@ -86,7 +86,6 @@ impl Checker<'_> {
         let (retry, breaker) = (self.retry(node, &settings.retry, &who), self.breaker(node, &settings.breaker, &who));
         self.fallback(node, &settings, &who);
         self.statuses(node, kind, &settings, &who);
-        self.ordered_batches(node, &settings, &who);
         let redact = settings.redact.as_ref().map(|redact| self.redactor(node, &settings.name, redact, &who));
         if topic.is_some() {
             self.idle_settings(node, &who);
@@ -100,6 +99,7 @@ impl Checker<'_> {
             Some(topic) => TargetKind::Topic(topic),
             None => {
                 let (built, told) = self.build(node, &settings, &*factory?, &who)?;
+                self.ordered_batches(node, &settings, &*built, &who);
                 secrets = told;
                 // Only where secrets may be absent: what is right but for them delivers nothing.
                 TargetKind::Outside(if found.present { built } else { Arc::new(absent::Absent) })
@@ -183,11 +183,13 @@ impl Checker<'_> {
         }
     }
 
-    /// In strict order an event is with the target only when the one before it is settled.
-    fn ordered_batches(&mut self, node: &Node, settings: &Common, who: &str) {
+    /// Where a repetition is dropped, an event in strict order is with the target only when the one before it is settled.
+    fn ordered_batches(&mut self, node: &Node, settings: &Common, built: &dyn target::Target, who: &str) {
         let several = settings.batch.is_some_and(|batch| batch.max_records > 1);
-        if several && settings.ordering == target::Ordering::Strict {
-            let message = format!("`batch` of {who}: with `ordering = \"strict\"` each event goes alone");
+        if several && settings.ordering == target::Ordering::Strict && !built.shares_keys() {
+            let kind = built.kind();
+            let message =
+                format!("`batch` of {who}: with `ordering = \"strict\"` each event goes alone to a stream of `{kind}`");
             let problem = Problem::warning(&codes::VALUE, node.span_of(&[Step::Key("batch")]), message);
             self.problems.push(problem.help("leave one of them out, or order by key: `ordering = \"key\"`"));
         }

@@ -587,6 +587,7 @@ fn retries_of_targets() {
     let kafka = "kind = \"kafka\"\nbrokers = [\"b:9092\"]\ntopic = \"t\"";
     let target = |name: &str, kind: &str, more: &str| format!("[[target]]\nname = \"{name}\"\n{kind}\n{more}\n");
     let http = "kind = \"http\"\nurl = \"https://example.org/\"";
+    let nats = "kind = \"nats\"\nservers = [\"nats://n:4222\"]\nsubject = \"s\"";
     let text = [
         target("a", http, "retry = { backoff = { base = \"1s\" }, schedule = [\"1s\"] }"),
         target("b", http, "retry = { backoff = { base = \"1s\", max = \"1ms\" } }"),
@@ -600,6 +601,7 @@ fn retries_of_targets() {
             http,
             "ordering = \"strict\"\nbatch = { max_records = 10 }\nretry = { never = [\"4xx\"], again = [409] }",
         ),
+        target("i", nats, "ordering = \"strict\"\nbatch = { max_records = 10 }"),
     ];
     beside_right("target_retries", &text.concat());
 }
@@ -622,8 +624,8 @@ fn topics_of_hexafn() {
 fn damaged_configurations_are_answered() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let text = std::fs::read_to_string(folder.join("reference.toml.example")).unwrap();
-    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-    for at in starts.into_iter().step_by(53) {
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).step_by(53).collect();
+    let answered = |at: usize| {
         let (before, after) = text.split_at(at);
         let rest = after.get(1..).unwrap_or_default();
         for damaged in [before.to_owned(), format!("{before}{rest}"), format!("{before}\u{0}\u{202e}é\"{after}")] {
@@ -633,5 +635,12 @@ fn damaged_configurations_are_answered() {
                 assert!(!errors.render(true).is_empty() && errors.to_json()["errors"].is_array());
             }
         }
-    }
+    };
+    // Each is a whole load, of which there are more than a thousand.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for part in starts.chunks(starts.len().div_ceil(threads)) {
+            scope.spawn(|| part.iter().copied().for_each(answered));
+        }
+    });
 }

@@ -92,6 +92,8 @@ struct Letter {
     edited: Option<String>,
     /// The attempts, within 48 KiB: `attempt`, `at`, `cause`, and of a trigger the functions that `ran` with their versions.
     failures: Option<Value>,
+    /// Attempts that are not among them: there was no room for all.
+    failures_left_out: u64,
     /// Its bytes as they are: no number of it is read, and so none is rounded.
     #[schemars(with = "Value")]
     event: Box<RawValue>,
@@ -103,6 +105,8 @@ fn letter(record: &Record) -> serde_json::Result<Letter> {
     let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
     let mut whole = Vec::new();
     ws::json(record, &mut whole);
+    let failures = text("deadlog").and_then(|log| serde_json::from_str::<Value>(&log).ok());
+    let told = failures.as_ref().and_then(Value::as_array).map_or(0, |all| all.len() as u64);
     Ok(Letter {
         seq: record.seq,
         at: record.stored.rfc3339(),
@@ -113,7 +117,9 @@ fn letter(record: &Record) -> serde_json::Result<Letter> {
         version: text("deadversion"),
         made_by: text("deadmade"),
         edited: text("deadedited"),
-        failures: text("deadlog").and_then(|log| serde_json::from_str::<Value>(&log).ok()).map(|mut log| {
+        // One that was given up without an attempt has none to tell.
+        failures_left_out: if told == 0 { 0 } else { number("deadattempts").unwrap_or(0).saturating_sub(told) },
+        failures: failures.map(|mut log| {
             let mut before = Value::Null;
             for failure in log.as_array_mut().into_iter().flatten() {
                 let at = failure["at"].as_i64().map(|us| hexafn_actors::clock::Wall(us).rfc3339());

@@ -41,19 +41,15 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 
 async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "topics", "read", "*")?;
-    let mut all = Vec::new();
-    for topic in app.system.cast().all() {
-        all.extend(app.system.cast().status(&topic).await);
-    }
-    Ok(HttpResponse::Ok().json(all))
+    Ok(HttpResponse::Ok().json(app.system.topics().await))
 }
 
 async fn show(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     app.allow(&request, "topics", "read", &name)?;
     let topic = app.system.cast().find(&name)?;
-    let status = app.system.cast().status(&topic).await;
-    let status =
-        status.ok_or_else(|| Problem::new(503, "topic-restarting", "the topic is being restarted").retry_after(1))?;
+    let status = app.system.topic(&topic).await;
+    let silent = "the topic is being restarted, or does not answer";
+    let status = status.ok_or_else(|| Problem::new(503, "topic-restarting", silent).retry_after(1))?;
     Ok(HttpResponse::Ok().json(status))
 }
 
@@ -218,8 +214,9 @@ async fn subscription(
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "read", &name)?;
     let rows: Vec<_> = app.system.subscriptions().await.into_iter().filter(|s| *s.name == **name).collect();
-    // One whose pattern matches no topic yet has no row.
-    if rows.is_empty() && app.system.registered(&name).is_err() {
+    // One whose pattern matches no topic yet has no row, and neither has one whose topics do not answer.
+    let known = || app.system.cast().subscribers().iter().any(|known| *known.name == **name);
+    if rows.is_empty() && !known() {
         return Err(unknown(&app, &name));
     }
     Ok(HttpResponse::Ok().json(rows))

@@ -214,7 +214,7 @@ impl Subscribed {
         }
         for (topic, items) in by_topic {
             let Some(front) = self.open.borrow().get(&topic).cloned() else { continue };
-            let message = TopicMessage::Settle { subscription: self.name.clone(), items };
+            let message = TopicMessage::Settle { subscription: self.name.clone(), items, round: None, written: None };
             hexafn_actors::trigger::settle(&front, message, self, ctx);
         }
         Ok(())

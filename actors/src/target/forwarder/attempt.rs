@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
 use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 use super::Forwarder;
 use crate::clock::Wall;
@@ -81,6 +82,41 @@ impl Attempts {
     }
 }
 
+/// Attempts whose outcome its topic was told, and is not written yet.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    told: FuturesUnordered<BoxFuture<'static, usize>>,
+    attempts: usize,
+}
+
+impl Unwritten {
+    /// How many attempts.
+    pub(super) fn len(&self) -> usize {
+        self.attempts
+    }
+
+    /// Some more; what is to be told, or dropped, when they are written.
+    pub(super) fn wait(&mut self, attempts: usize) -> oneshot::Sender<()> {
+        let (written, told) = oneshot::channel();
+        self.attempts += attempts;
+        self.told.push(Box::pin(async move {
+            // Dropped where nothing had to be written, or its topic or the journal died with it: it is delivered again.
+            told.await.ok();
+            attempts
+        }));
+        written
+    }
+
+    /// Takes out what is written by now; whether there was any.
+    fn look(&mut self, task: &mut task::Context<'_>) -> bool {
+        let before = self.attempts;
+        while let Poll::Ready(Some(attempts)) = Pin::new(&mut self.told).poll_next(task) {
+            self.attempts -= attempts;
+        }
+        self.attempts < before
+    }
+}
+
 /// The turns of a forwarder: its attempts go on, and what ended is answered. It never ends by itself.
 pub(super) struct Turns;
 
@@ -116,6 +152,11 @@ impl ActorFuture<Forwarder> for Turns {
             }
         }
         this.answer(ctx);
+        // Looked at after it was told, so that this turn is woken when it is written.
+        if this.unwritten.look(task) {
+            this.advance(ctx);
+            this.attempts.wake();
+        }
         Poll::Pending
     }
 }

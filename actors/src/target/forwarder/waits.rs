@@ -1,10 +1,11 @@
 //! What a forwarder holds and makes no attempt with yet, and why.
 
 use super::Forwarder;
+use super::order::Order;
 use crate::clock::{Tick, Wall};
 use crate::event::Str;
 use crate::supervision::decision::Phase;
-use crate::target::Mode;
+use crate::target::{Mode, Ordering};
 use crate::topic::subscription::waits::Hold;
 use crate::topic::{SHOWN_WAITS, WaitingStatus};
 
@@ -36,7 +37,7 @@ impl Forwarder {
             Mode::Each { concurrency } | Mode::Batch { concurrency, .. } => concurrency,
         };
         let (hold, next) = stopped.unwrap_or_else(|| {
-            if self.attempts.len() >= slots {
+            if self.busy() >= slots {
                 return (Hold::Concurrency, None);
             }
             let hold = if self.waits_for_others(now).is_some() { Hold::Batch } else { Hold::Rate };
@@ -46,14 +47,18 @@ impl Forwarder {
             }
         });
         let mut counts: Vec<(Str, u64)> = Vec::new();
-        for (delivery, _) in &self.queue {
-            let topic = &delivery.record.topic;
+        let behind = || self.order.iter().flat_map(Order::behind);
+        for queued in self.queue.iter().chain(behind()) {
+            let topic = &queued.delivery.record.topic;
             match counts.iter_mut().find(|(known, _)| known == topic) {
                 Some((_, count)) => *count += 1,
                 None => counts.push((topic.clone(), 1)),
             }
         }
-        let shown = self.queue.iter().take(SHOWN_WAITS).map(|(delivery, _)| {
+        let ordered = if self.spec.ordering == Ordering::Strict { Hold::StrictOrder } else { Hold::KeyOrder };
+        let first = self.queue.iter().map(|queued| (queued, hold, next)).chain(behind().map(|q| (q, ordered, None)));
+        let shown = first.take(SHOWN_WAITS).map(|(queued, hold, next)| {
+            let delivery = &queued.delivery;
             let (seq, attempts) = (delivery.record.seq, delivery.attempt - 1);
             let waiting = WaitingStatus { seq, attempts, due: None, reason: hold, cause: None, next: None };
             (delivery.record.topic.clone(), waiting.held(hold, next))

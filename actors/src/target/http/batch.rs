@@ -15,9 +15,10 @@ use super::client::Request;
 use super::request::Head;
 use super::{Answer, HttpTarget};
 use crate::clock::Wall;
+use crate::event::Str;
 use crate::log::Record;
 use crate::target::statuses::Retries;
-use crate::target::{Delivery, Detail, Failure, FailureClass, Outcome, Verdict};
+use crate::target::{Delivery, Detail, Failure, FailureClass, Ordering, Outcome, Verdict};
 
 /// What a 207 says of an event.
 #[derive(Deserialize)]
@@ -35,7 +36,14 @@ impl HttpTarget {
         // The first request may take the time-out; what is left in halves gets as much again.
         let deadline = started + self.timeout * 2;
         let mut work = self.by_head(records, now, &mut outcomes);
+        let mut stuck = HashMap::new();
         while let Some((head, members)) = work.pop() {
+            // What was asked before this may have left events of these keys to be tried again, which these must not overtake.
+            self.stick(records, &outcomes, &mut stuck);
+            let members = self.not_stuck(members, records, &stuck, &mut outcomes);
+            if members.is_empty() {
+                continue;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             // A part that is cut off may have arrived all the same, so none begins that has hardly any time.
             if left < self.timeout / 4 {
@@ -84,17 +92,73 @@ impl HttpTarget {
         self.finish(self.head(delivery)?, body, &id_of(records.iter()), &delivery.record.event.trace, delivery.now)
     }
 
-    /// The records that can share a request, in their order; those whose head cannot be made have failed.
+    /// The key by which an event is in order.
+    fn order_key<'a>(&self, record: &'a Record) -> Option<&'a str> {
+        match self.ordering {
+            Ordering::None => None,
+            Ordering::Key => record.event.key.as_deref(),
+            Ordering::Strict => Some(""),
+        }
+    }
+
+    /// Adds the keys of which an event is to be tried again, with the place of the first.
+    fn stick<'a>(&self, records: &'a [Arc<Record>], outcomes: &[Option<Outcome>], stuck: &mut HashMap<&'a str, usize>) {
+        if self.ordering == Ordering::None {
+            return;
+        }
+        let again = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Failed(failure)) if failure.verdict != Verdict::DeadLetter);
+        for (at, record) in records.iter().enumerate().filter(|(at, _)| again(&outcomes[*at])) {
+            if let Some(key) = self.order_key(record) {
+                stuck.entry(key).and_modify(|first| *first = at.min(*first)).or_insert(at);
+            }
+        }
+    }
+
+    /// Those of which no earlier event of their key is to be tried again; the others have failed.
+    fn not_stuck(
+        &self,
+        members: Vec<usize>,
+        records: &[Arc<Record>],
+        stuck: &HashMap<&str, usize>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Vec<usize> {
+        if stuck.is_empty() {
+            return members;
+        }
+        let is_stuck =
+            |at: &usize| self.order_key(&records[*at]).and_then(|key| stuck.get(key)).is_some_and(|first| first < at);
+        let (held, members): (Vec<usize>, Vec<usize>) = members.into_iter().partition(is_stuck);
+        for at in held {
+            let why: Str = "not sent: an earlier event of its key has failed and comes first".into();
+            outcomes[at] = Some(Outcome::Failed(Failure::new(FailureClass::Refused, why)));
+        }
+        members
+    }
+
+    /// The records that can share a request, in their order; those whose head cannot be made have failed. In order, none
+    /// comes in a request before that of an earlier one of its key.
     fn by_head(&self, records: &[Arc<Record>], now: Wall, outcomes: &mut [Option<Outcome>]) -> Vec<(Head, Vec<usize>)> {
         let mut groups: Vec<(Head, Vec<usize>)> = Vec::new();
+        let mut last: HashMap<&str, usize> = HashMap::new();
         for (at, record) in records.iter().enumerate() {
-            match self.head(Delivery { record, attempt: 1, now }) {
-                Ok(head) => match groups.iter_mut().find(|(known, _)| *known == head) {
-                    Some((_, members)) => members.push(at),
-                    None => groups.push((head, vec![at])),
-                },
-                Err(failure) => outcomes[at] = Some(Outcome::Failed(failure)),
-            }
+            let head = match self.head(Delivery { record, attempt: 1, now }) {
+                Ok(head) => head,
+                Err(failure) => {
+                    outcomes[at] = Some(Outcome::Failed(failure));
+                    continue;
+                }
+            };
+            let key = self.order_key(record);
+            let from = key.and_then(|key| last.get(key)).copied().unwrap_or(0);
+            let group = match (from..groups.len()).find(|&group| groups[group].0 == head) {
+                Some(group) => group,
+                None => {
+                    groups.push((head, Vec::new()));
+                    groups.len() - 1
+                }
+            };
+            groups[group].1.push(at);
+            last.extend(key.map(|key| (key, group)));
         }
         // Taken from the end.
         groups.reverse();

@@ -69,19 +69,15 @@ impl Topic {
         for at in 0..self.served.len() {
             while let Some(items) = self.collect(at, now, until) {
                 let served = &mut self.served[at];
-                let behind = served.state.held() > 0;
                 let count = items.len() as u64;
                 let message = Deliveries {
                     topic: self.spec.handle.name.clone(),
                     reply_to: self.spec.handle.front.clone(),
                     items,
-                    behind,
+                    heard: served.heard,
                 };
                 match served.spec.to.try_send(message) {
-                    Ok(()) => {
-                        served.attempts += count;
-                        served.hurried = behind;
-                    }
+                    Ok(()) => served.attempts += count,
                     Err(SendError::Full(message) | SendError::Closed(message)) => {
                         // Offered again when something is settled, or when the subscriber has been restarted.
                         for item in message.items {
@@ -94,22 +90,6 @@ impl Topic {
                     break;
                 }
             }
-            self.hurry(at);
-        }
-    }
-
-    /// Tells who collects many before it sends them that others have come to wait behind what it has.
-    fn hurry(&mut self, at: usize) {
-        let served = &mut self.served[at];
-        let behind = served.state.held() > 0;
-        if behind == served.hurried || !served.spec.settings.collects {
-            return;
-        }
-        let (topic, reply_to) = (self.spec.handle.name.clone(), self.spec.handle.front.clone());
-        let nudge = Deliveries { topic, reply_to, items: Vec::new(), behind };
-        // One that has no room has enough to do, and is told at the next look.
-        if !behind || served.spec.to.try_send(nudge).is_ok() {
-            served.hurried = behind;
         }
     }
 

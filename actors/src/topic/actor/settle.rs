@@ -4,7 +4,7 @@ use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
 use super::super::letter::{self, Given, Made, Outcome};
 use super::super::subscription::{Effect, Verdict};
-use super::super::{Act, Settlement, Subscriber, TopicHandle, keys};
+use super::super::{Act, Round, Settlement, Subscriber, TopicHandle, keys};
 use super::{READ_BYTES, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
@@ -165,6 +165,14 @@ impl Topic {
             if let Some(commit) = self.settle(&name, items.collect()) {
                 self.commit(commit, ctx);
             }
+        }
+    }
+
+    /// What is handed over from now on is so in knowledge of this.
+    pub(super) fn hear(&mut self, subscription: &str, round: Option<Round>) {
+        let served = self.served.iter_mut().find(|s| &*s.spec.name == subscription);
+        if let (Some(served), Some(round)) = (served, round) {
+            served.heard = served.heard.max(round);
         }
     }
 

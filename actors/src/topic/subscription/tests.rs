@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use super::waiting::NEWEST;
 use super::*;
 use crate::supervision::failure::FailureKind;
 use crate::supervision::strategy::{Backoff, OnExhausted};
@@ -103,6 +104,95 @@ fn a_key_keeps_its_order_across_retries() {
 }
 
 #[test]
+fn attempts_of_all_that_wait_have_a_bound_and_the_first_and_newest_are_kept() {
+    const WAITING: Seq = 500;
+    const ATTEMPTS: u32 = 900;
+    let failures = (1..=ATTEMPTS).map(|attempt| Attempt { attempt, at: Wall(0), cause: "no".into(), ran: None });
+    let entry = Waiting {
+        attempts: ATTEMPTS,
+        since: Wall(0),
+        due: Tick(0),
+        due_wall: Wall(0),
+        key: None,
+        cause: "no".into(),
+        failures: failures.collect(),
+        asked: false,
+    };
+    // As after a restart: what is stored is more than there is room for.
+    let stored = (1..=WAITING).map(|seq| (seq, entry.clone())).collect();
+    let settings = Settings { retry: retry(1000), max_in_flight: usize::MAX, ..Settings::default() };
+    let mut s = Subscription::new(settings, Cursor::at(WAITING), stored);
+    let counted = |s: &Subscription| s.waiting().map(|(_, entry)| size(&entry.failures)).sum::<usize>();
+    let short = 1 + NEWEST;
+    let most = MAX_TOLD_TOGETHER + WAITING as usize * short * 64;
+    assert!(s.told == counted(&s) && (MAX_TOLD_TOGETHER / 2..most).contains(&s.told), "{}", s.told);
+    let kept = |entry: &Waiting| entry.failures.iter().map(|one| one.attempt).collect::<Vec<_>>();
+    let few: Vec<_> = s.waiting().map(|(_, entry)| kept(entry)).filter(|kept| kept.len() == short).collect();
+    assert!((100..400).contains(&few.len()), "{}", few.len());
+    assert!(few.iter().all(|kept| *kept == [1, ATTEMPTS - 2, ATTEMPTS - 1, ATTEMPTS]), "{:?}", few[0]);
+    // One more attempt each, then each is over.
+    for seq in 1..=WAITING {
+        assert_eq!(s.take_again(Tick(1)), Some(seq));
+        s.offer(seq, None, Tick(1));
+        settle(&mut s, seq, ATTEMPTS + 1, Verdict::Nak(failure()), Tick(1));
+    }
+    assert!(s.told == counted(&s) && (MAX_TOLD_TOGETHER / 2..most).contains(&s.told), "{}", s.told);
+    let later = Tick(2_000_000);
+    for seq in 1..=WAITING {
+        s.offer(seq, None, later);
+        let verdict = if seq % 2 == 0 { Verdict::Ack } else { Verdict::Term(failure()) };
+        if let Effect::Dead { attempts, failures, .. } = settle(&mut s, seq, ATTEMPTS + 2, verdict, later) {
+            assert!(attempts == ATTEMPTS + 2 && failures.len() > short, "{attempts}, {}", failures.len());
+        }
+    }
+    assert_eq!(s.told, 0, "what is over takes none of it");
+}
+
+fn of_one_key(ordering: Ordering, together: usize, count: Seq) -> Subscription {
+    let settings = Settings { ordering, together, retry: retry(3), ..Settings::default() };
+    let mut s = Subscription::new(settings, Cursor::at(0), Vec::new());
+    for seq in 1..=count {
+        s.offer(seq, Some("k".into()), Tick(0));
+    }
+    s
+}
+
+#[test]
+fn what_was_taken_behind_a_failure_counts_only_behind_its_repetition() {
+    for ordering in [Ordering::Key, Ordering::Strict] {
+        let mut s = of_one_key(ordering, 3, 3);
+        assert_eq!(s.in_flight(), 3, "together");
+        assert_eq!(settle(&mut s, 1, 1, Verdict::Ack, Tick(0)), Effect::Done { waited: false });
+        assert!(matches!(settle(&mut s, 2, 1, Verdict::Nak(failure()), Tick(0)), Effect::Wait(_)));
+        assert_eq!(settle(&mut s, 3, 1, Verdict::Ack, Tick(0)), Effect::Again, "the receiver has 3 and not 2");
+        assert_eq!((s.take_again(Tick(0)), s.held()), (None, 1));
+        let due = Tick(1_000_000);
+        assert_eq!((s.take_again(due), s.offer(2, Some("k".into()), due)), (Some(2), Offer::Deliver(2)));
+        assert_eq!(s.take_again(due), None, "3 goes when 2 is over: its topic cannot know that it is sent behind it");
+        assert_eq!(settle(&mut s, 2, 2, Verdict::Ack, due), Effect::Done { waited: true });
+        assert_eq!((s.take_again(due), s.offer(3, Some("k".into()), due)), (Some(3), Offer::Deliver(1)));
+        assert_eq!(settle(&mut s, 3, 1, Verdict::Ack, due), Effect::Done { waited: false });
+        assert_eq!(s.cursor().floor(), 3);
+    }
+}
+
+#[test]
+fn what_is_behind_one_that_is_given_up_counts() {
+    let mut s = of_one_key(Ordering::Key, 3, 3);
+    assert!(matches!(settle(&mut s, 1, 1, Verdict::Term(failure()), Tick(0)), Effect::Dead { .. }));
+    assert_eq!(settle(&mut s, 2, 1, Verdict::Ack, Tick(0)), Effect::Done { waited: false });
+}
+
+#[test]
+fn only_so_many_of_a_key_are_with_the_subscriber_and_others_have_room() {
+    let mut s = of_one_key(Ordering::Key, 3, 5);
+    assert_eq!((s.in_flight(), s.held()), (3, 2));
+    assert_eq!(s.offer(6, Some("other".into()), Tick(0)), Offer::Deliver(1));
+    settle(&mut s, 1, 1, Verdict::Ack, Tick(0));
+    assert_eq!((s.take_again(Tick(0)), s.held()), (Some(4), 1));
+}
+
+#[test]
 fn strict_order_is_one_at_a_time() {
     let mut s = subscription(Ordering::Strict);
     s.offer(1, None, Tick(0));
@@ -159,10 +249,18 @@ proptest! {
     fn nothing_is_lost_and_nothing_is_settled_twice(
         steps in proptest::collection::vec(step(), 1..200),
         ordering in prop_oneof![Just(Ordering::None), Just(Ordering::Key), Just(Ordering::Strict)],
+        together in 1..4usize,
     ) {
         const RECORDS: Seq = 12;
         let key = |seq: Seq| Some(Str::from(if seq.is_multiple_of(3) { "a" } else { "b" }));
-        let mut s = subscription(ordering);
+        // Those that keep their order among each other.
+        let line = |seq: Seq| match ordering {
+            Ordering::None => seq,
+            Ordering::Key => u64::from(seq.is_multiple_of(3)),
+            Ordering::Strict => 0,
+        };
+        let settings = Settings { ordering, together, retry: retry(3), max_in_flight: 4, ..Settings::default() };
+        let mut s = Subscription::new(settings, Cursor::at(0), Vec::new());
         let mut now = Tick(0);
         let mut flying: Vec<(Seq, u32)> = Vec::new();
         let mut over: BTreeMap<Seq, u32> = BTreeMap::new();
@@ -171,6 +269,8 @@ proptest! {
             match settle(s, seq, attempt, verdict, now) {
                 Effect::Done { .. } | Effect::Dead { .. } => {
                     stored.remove(&seq);
+                    let early: Vec<_> = (1..seq).filter(|one| line(*one) == line(seq) && !over.contains_key(one)).collect();
+                    assert!(early.is_empty(), "{seq} is over before {early:?} of its key");
                     *over.entry(seq).or_default() += 1;
                 }
                 Effect::Wait(entry) => drop(stored.insert(seq, entry)),
@@ -199,7 +299,11 @@ proptest! {
                 Step::Take => take(&mut s, now, &mut flying),
                 Step::Settle(n, what) => {
                     if flying.is_empty() { continue; }
-                    let (seq, attempt) = flying.remove(n % flying.len());
+                    // A subscriber that has several of a key answers for them in their order.
+                    let chosen = line(flying[n % flying.len()].0);
+                    let first = flying.iter().enumerate().filter(|(_, (seq, _))| line(*seq) == chosen);
+                    let (at, _) = first.min_by_key(|(_, (seq, _))| *seq).unwrap();
+                    let (seq, attempt) = flying.remove(at);
                     let verdict = match what { 0 => Verdict::Ack, 1 => Verdict::Nak(failure()), 2 => Verdict::Release, _ => Verdict::Term(failure()) };
                     apply(&mut s, seq, attempt, verdict, now, &mut over, &mut stored);
                 }
@@ -218,13 +322,14 @@ proptest! {
                 }
             }
             prop_assert!(s.in_flight() <= 4);
-            if ordering == Ordering::Strict { prop_assert!(s.in_flight() <= 1); }
+            if ordering == Ordering::Strict { prop_assert!(s.in_flight() <= together); }
             prop_assert!(over.values().all(|n| *n == 1), "settled twice: {:?}", over);
         }
         // Drain: everything is acked in the end.
         for _ in 0..200 {
             now = Tick(now.0 + 2_000_000);
             take(&mut s, now, &mut flying);
+            flying.sort_unstable();
             for (seq, attempt) in std::mem::take(&mut flying) {
                 apply(&mut s, seq, attempt, Verdict::Ack, now, &mut over, &mut stored);
             }

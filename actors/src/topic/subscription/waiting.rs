@@ -21,7 +21,7 @@ pub struct Waiting {
     pub key: Option<Str>,
     /// Why the last attempt failed.
     pub cause: Str,
-    /// Every failed attempt so far, within [`MAX_TOLD`].
+    /// Every failed attempt so far, within [`MAX_TOLD`]; the first and the newest where there is no room for all.
     pub failures: Vec<Attempt>,
     /// Whether the other side said when the next is due (`Retry-After`), not the schedule.
     pub asked: bool,
@@ -44,6 +44,11 @@ pub struct Attempt {
 /// The bytes that the failed attempts of a delivery may take: all thousand that can be asked for where they fail alike, and some
 /// 150 whose causes are all long and different. Of more, those after the first go.
 pub const MAX_TOLD: usize = 48 << 10;
+/// The bytes that the failed attempts of all deliveries of a subscription that wait may take together. Of those that would go
+/// beyond, the first and the newest [`NEWEST`] are kept.
+pub const MAX_TOLD_TOGETHER: usize = 16 << 20;
+/// See [`MAX_TOLD_TOGETHER`].
+pub const NEWEST: usize = 3;
 /// What an attempt takes beside its cause.
 const ATTEMPT: usize = 48;
 /// The characters of a cause that are kept.
@@ -57,9 +62,9 @@ pub(super) fn told(waited: Option<&Waiting>, attempt: u32, at: Wall, failure: &F
         // An empty one means the one before, where it is stored.
         cause.push_str("no reason was given");
     }
-    // What fails alike is kept once.
+    // What fails alike is kept once, and beside the whole message only where it is cut.
     let same = failures.last().filter(|last| *last.cause == *cause).map(|last| last.cause.clone());
-    let cause = same.unwrap_or_else(|| cause.into());
+    let cause = same.unwrap_or_else(|| if *failure.message == *cause { failure.message.clone() } else { cause.into() });
     failures.push(Attempt { attempt, at, cause, ran: failure.ran.clone() });
     while size(&failures) > MAX_TOLD && failures.len() > 2 {
         failures.remove(1);
@@ -67,8 +72,16 @@ pub(super) fn told(waited: Option<&Waiting>, attempt: u32, at: Wall, failure: &F
     failures
 }
 
+/// Leaves the first and the newest.
+pub(super) fn shorten(failures: &mut Vec<Attempt>) {
+    if failures.len() > 1 + NEWEST {
+        failures.drain(1..failures.len() - NEWEST);
+        failures.shrink_to_fit();
+    }
+}
+
 /// The bytes that attempts take, a cause or a text of what ran once where it follows itself.
-fn size(failures: &[Attempt]) -> usize {
+pub(super) fn size(failures: &[Attempt]) -> usize {
     let mut before: Option<&Attempt> = None;
     let mut bytes = 0;
     for one in failures {

@@ -94,13 +94,18 @@ impl Subscription {
             first.push(Wait { attempts, cause, ..untried(seq, idle) });
         }
         if self.held > 0 {
-            let mut held: Vec<Seq> = self.busy.values().flatten().copied().collect();
-            held.sort_unstable();
-            first.extend(held.into_iter().take(most).map(|seq| untried(seq, Hold::KeyOrder)));
+            let mut held: Vec<_> = self.in_order().flat_map(|line| line.held().iter()).collect();
+            held.sort_unstable_by_key(|(seq, _)| **seq);
+            let order = if strict { Hold::StrictOrder } else { Hold::KeyOrder };
+            first.extend(held.into_iter().take(most).map(|(&seq, again)| {
+                let retried = again.retried.as_ref();
+                let (attempts, cause) = (retried.map_or(0, |w| w.attempts), retried.map(|w| w.cause.clone()));
+                Wait { attempts, cause, ..untried(seq, order) }
+            }));
         }
         let new = if let Some(stopped) = stopped {
             stopped
-        } else if strict && !(self.in_flight.is_empty() && self.waiting.is_empty() && self.ready.is_empty()) {
+        } else if self.holds_back() {
             Hold::StrictOrder
         } else if self.waiting.len() >= self.settings.max_waiting || self.held >= MAX_HELD {
             Hold::Backlog
