@@ -1,6 +1,6 @@
 //! Which globals a source can reach. There is no `eval` and no sloppy `this`, so a function reaches a global by writing its
 //! name, or through `globalThis`; a name can also be written with escapes. What it cannot reach need not be made: the
-//! typed arrays alone are a fifth of what a context costs, and a context is made for each call.
+//! typed arrays alone are a quarter of what a context costs, and a context is made for each call.
 
 /// The globals of a function that are made only where its source names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
