@@ -16,6 +16,7 @@ mod wasi;
 mod wasmer;
 mod wasmtime;
 mod weight;
+mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use wasmparser::{Encoding, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use super::host::{self, Grant, Import};
-use super::{wasi, weight};
+use super::{wasi, weight, world};
 use crate::{Code, Error, Grants, Settings, Source};
 
 /// How a module is called.
@@ -14,7 +14,7 @@ pub enum Shape {
     Abi,
     /// A command of WASI preview 1: input on standard input, result on standard output.
     Command,
-    /// A component with the world `hexafn:function`.
+    /// A component with the world `hexafn:function`; a core module that has that world is made one.
     Component,
 }
 
@@ -52,13 +52,22 @@ pub struct Checked {
 /// [`Code::Memory`] when it begins with more memory than it may have, [`Code::Abi`] for an export or import with another
 /// signature.
 pub fn check(source: &Source, settings: &Settings, max_module: usize) -> Result<Checked, Error> {
-    let wasm = binary(&source.code, max_module)?;
+    let mut wasm = binary(&source.code, max_module)?;
+    let mut found = scan(&wasm, settings)?.shape()?;
+    if found.is_none() {
+        wasm = world::component(&wasm)?;
+        found = scan(&wasm, settings)?.shape()?;
+    }
+    let (shape, initialize) = found.ok_or_else(|| invalid(&"it is no component of the world"))?;
+    Ok(Checked { shape, initialize, wasm })
+}
+
+fn scan<'a>(wasm: &[u8], settings: &'a Settings) -> Result<Scan<'a>, Error> {
     let mut scan = Scan::new(settings);
-    for payload in Parser::new(0).parse_all(&wasm) {
+    for payload in Parser::new(0).parse_all(wasm) {
         scan.payload(payload.map_err(|e| invalid(&e))?)?;
     }
-    let (shape, initialize) = scan.shape()?;
-    Ok(Checked { shape, initialize, wasm })
+    Ok(scan)
 }
 
 pub(super) fn invalid(error: &dyn std::fmt::Display) -> Error {
@@ -259,6 +268,13 @@ impl<'a> Scan<'a> {
     /// An import of a core module.
     fn import(&mut self, module: &str, name: &str, ty: TypeRef) -> Result<(), Error> {
         let known: &[Import] = match module {
+            // Of a component to be: looked at again in it.
+            _ if module.starts_with("hexafn:function/") => {
+                if let TypeRef::Func(index) = ty {
+                    self.functions.push(index);
+                }
+                return Ok(());
+            }
             "hexafn" => &host::IMPORTS,
             wasi::MODULE => &wasi::IMPORTS,
             _ => return Err(unknown(module, name)),
@@ -299,10 +315,11 @@ impl<'a> Scan<'a> {
         granted(grant, &self.settings.grants, name)
     }
 
-    fn shape(&self) -> Result<(Shape, bool), Error> {
+    /// How it is called, and whether `_initialize` is called first; `None` for a core module that is to be made a component.
+    fn shape(&self) -> Result<Option<(Shape, bool)>, Error> {
         if self.component == Some(true) {
             return if self.handles {
-                Ok((Shape::Component, false))
+                Ok(Some((Shape::Component, false)))
             } else {
                 Err(Error::new(
                     Code::Compile,
@@ -321,16 +338,19 @@ impl<'a> Scan<'a> {
             if initialize {
                 self.expect("_initialize", "", "")?;
             }
-            return Ok((Shape::Abi, initialize));
+            return Ok(Some((Shape::Abi, initialize)));
         }
         if has("_start") {
             self.expect("_start", "", "")?;
-            return Ok((Shape::Command, false));
+            return Ok(Some((Shape::Command, false)));
+        }
+        if has("handle") {
+            return Ok(None);
         }
         Err(Error::new(
             Code::Compile,
             "it exports neither `hexafn_call` (a module with the interface of hexaFn) nor `_start` (a command of WASI \
-             preview 1), and is no component",
+             preview 1) nor `handle` (the world `hexafn:function`), and is no component",
         ))
     }
 
