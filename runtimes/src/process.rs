@@ -84,7 +84,10 @@ pub fn compile(
         Process::launch(launcher, runtime.name(), source, settings, COMPILE_WITHIN).map_err(|unready| match unready {
             Unready::Late => Error::new(
                 Code::TooLarge,
-                format!("compiling it takes longer than {COMPILE_WITHIN:?}; what is written by hand takes milliseconds: split it"),
+                format!(
+                    "compiling it takes longer than {COMPILE_WITHIN:?}, which is the most; functions take milliseconds, and what does \
+                     not was mostly generated: make it smaller"
+                ),
             ),
             Unready::Failed(error) => error,
         })?;

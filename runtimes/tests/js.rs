@@ -337,6 +337,16 @@ fn a_source_reaches_a_global_by_its_name_alone() {
                  import.meta, self(), (0, self)(), self.call(undefined), [self].map((f) => f()), [1].map(self, undefined),
                  self.bind()(), Reflect.apply(self, undefined, []), (() => {{ try {{ null.x }} catch (e) {{ return e }} }})(),
                  (function () {{ return arguments }})(), JSON.parse('[1]', self), {from}];
+               // What a stack is made of, and the functions in it.
+               Error.prepareStackTrace = (_, sites) => sites;
+               const sites = [() => new Error().stack, function () {{ return new Error().stack }}.bind(1)].flatMap((f) => f());
+               [3, 1].sort(() => {{ sites.push(...new Error().stack); return 0; }});
+               for (const site of sites) {{
+                 next.push(site);
+                 for (const name of Reflect.ownKeys(Object.getPrototypeOf(site))) {{
+                   if (typeof site[name] === 'function') try {{ next.push(site[name]()); }} catch {{}}
+                 }}
+               }}
                while (next.length > 0) {{
                  const value = next.pop();
                  if (value === null || value === undefined || seen.has(value)) continue;

@@ -16,19 +16,14 @@ pub(super) struct Names {
 }
 
 /// What the names of all typed arrays, and of what goes with them, contain one of.
-const BUFFERS: [&str; 6] = ["ArrayBuffer", "DataView", "8Array", "16Array", "32Array", "64Array"];
+const BUFFERS: [&str; 7] = ["ArrayBuffer", "DataView", "8Array", "ClampedArray", "16Array", "32Array", "64Array"];
 
 impl Names {
     /// Those of a source. Texts and comments count as well: too many is only slower.
     pub fn of(text: &str) -> Self {
         let all = text.contains("globalThis") || text.contains("\\u");
         let any = |names: &[&str]| all || names.iter().any(|name| text.contains(name));
-        Self {
-            console: any(&["console"]),
-            math: any(&["Math"]),
-            date: any(&["Date"]),
-            buffers: any(&BUFFERS) || any(&["ClampedArray"]),
-        }
+        Self { console: any(&["console"]), math: any(&["Math"]), date: any(&["Date"]), buffers: any(&BUFFERS) }
     }
 }
 

@@ -288,3 +288,27 @@ pub(in super::super) struct Edited {
     /// Its sequence now.
     seq: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use hexafn_actors::clock::Wall;
+    use hexafn_actors::event::Event;
+    use hexafn_actors::log::TopicId;
+
+    use super::*;
+
+    #[test]
+    fn a_letter_counts_the_attempts_that_it_does_not_tell() {
+        let told = r#"[{"attempt":1,"at":0,"cause":"no"},{"attempt":9,"at":0,"cause":""},{"attempt":10,"at":0,"cause":"gone"}]"#;
+        for (attempts, log, left_out) in [("10", told, 7), ("3", told, 0), ("1", "[]", 0), ("many", told, 0)] {
+            let mut event = Event::new("s", "t", "1".into());
+            event.extensions = vec![("deadattempts".into(), attempts.into()), ("deadlog".into(), log.into())];
+            let record = Record::new("hexafn.dead.target.a".into(), TopicId(1), 1, Wall(0), event);
+            let letter = letter(&record).unwrap();
+            assert_eq!(letter.failures_left_out, left_out, "{attempts} {log}");
+            let failures = letter.failures.unwrap();
+            assert!(log == "[]" || failures[1]["cause"] == "no", "told once for those that failed alike: {failures}");
+        }
+    }
+}
