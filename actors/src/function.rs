@@ -184,6 +184,7 @@ impl Function {
                     usage = Some(Box::new(done.usage));
                     (logs, logs_cut) = (done.logs, done.logs_cut);
                     self.log(&hosted.logging, &logs, logs_cut, record, trigger);
+                    self.refused(&hosted.logging, done.usage.logs_refused);
                     self.hosted(done.result)
                 }
             },
@@ -308,6 +309,18 @@ impl Function {
         if cut {
             tracing::warn!(target: LOGS, function, trigger, event_id,
                 "it logged more than `limits.logs` allows; the rest is cut");
+        }
+    }
+
+    /// Lines of a function that is not granted to log.
+    fn refused(&self, logging: &Logging, lines: u64) {
+        if lines == 0 {
+            return;
+        }
+        let function = &*self.definition.name;
+        self.metrics.log_lines_dropped.with_label_values(&[function]).inc_by(lines);
+        if logging.refuses_first() {
+            tracing::warn!(target: LOGS, function, "it logs, and is not granted to: its lines are left out. `log = true` grants it");
         }
     }
 

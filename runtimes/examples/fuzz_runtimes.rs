@@ -190,7 +190,14 @@ fn abi(random: &mut Random) -> String {
         argument(random) << 32 | argument(random) & 0xffff_ffff,
     );
     let wall = Duration::from_millis(20);
-    let grants = Grants { emit: vec![">".into()], kv: vec!["a".into()], http: vec!["a".into()] };
+    let grants = Grants {
+        emit: vec![">".into()],
+        kv: vec!["a".into()],
+        http: vec!["a".into()],
+        log: true,
+        time: true,
+        random: true,
+    };
     let settings = Arc::new(Settings { limits: Limits { wall, ..Limits::default() }, grants });
     let source = Source { name: "fuzz".into(), file: "fuzz.wat".into(), code: text.as_bytes().into() };
     let compiled = Language::Wasm.runtime().compile(&source, &settings).unwrap_or_else(|e| panic!("{e}\n{text}"));

@@ -127,6 +127,8 @@ pub struct Usage {
     pub host_calls: u64,
     /// Bytes of the output.
     pub output_bytes: u64,
+    /// Log lines that it is not granted to write.
+    pub logs_refused: u64,
 }
 
 /// A call that is over.

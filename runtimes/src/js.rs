@@ -125,6 +125,11 @@ impl Call {
         let tools = self.tools.borrow().clone().ok_or(rquickjs::Error::Unknown)?;
         tools.restore(ctx).map(Tools::new)
     }
+
+    /// Whether the function may know how time goes on.
+    fn is_granted_time(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(|session| session.settings().grants.time)
+    }
 }
 
 impl Engine {

@@ -131,6 +131,7 @@ pub(crate) fn measured(instance: &mut dyn Instance, event: &[u8], session: Sessi
         peak_memory,
         host_calls: parts.host_calls,
         output_bytes: result.as_ref().ok().and_then(Option::as_ref).map_or(0, |v| v.len() as u64),
+        logs_refused: parts.logs_refused,
     };
     let result =
         result.map(|value| Output { value: value.map(Into::into), emitted: parts.emitted, writes: parts.writes });

@@ -80,6 +80,13 @@ pub struct Grants {
     pub kv: Vec<String>,
     /// Hosts that it may send HTTP requests to: `api.example.com`, `*.example.com`, with `:port` when it is not 80 or 443.
     pub http: Vec<String>,
+    /// Whether it may write log lines. Those of one that may not are counted, and nothing else.
+    pub log: bool,
+    /// Whether it may know how time goes on. For one that may not it stands still where the run began.
+    pub time: bool,
+    /// Whether its random numbers are the system's. Those of one that may not follow from its record, so that a run that is
+    /// repeated has the same.
+    pub random: bool,
 }
 
 impl Grants {
@@ -132,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_a_process_gives_is_held_against_limits_and_grants_once_more() {
-        let grants = Grants { emit: vec!["a.*".into()], kv: vec!["n".into()], http: Vec::new() };
+        let grants = Grants { emit: vec!["a.*".into()], kv: vec!["n".into()], ..Grants::default() };
         let settings = Settings { limits: Limits { output: 10, emits: 2, ..Limits::default() }, grants };
         let emit = |topic: &str, data: &str| Emit { topic: topic.into(), key: None, data: data.into() };
         let write = |namespace: &str, value: Option<&str>| Write {

@@ -80,6 +80,7 @@ pub struct Session {
     random: u64,
     host_calls: u64,
     logs: Vec<Line>,
+    logs_refused: u64,
     log_bytes: usize,
     logs_cut: bool,
     emitted: Vec<Emit>,
@@ -100,6 +101,7 @@ impl std::fmt::Debug for Session {
 pub(crate) struct Parts {
     pub host_calls: u64,
     pub logs: Vec<Line>,
+    pub logs_refused: u64,
     pub logs_cut: bool,
     pub emitted: Vec<Emit>,
     pub writes: Vec<Write>,
@@ -118,6 +120,7 @@ impl Session {
             host,
             host_calls: 0,
             logs: Vec::new(),
+            logs_refused: 0,
             log_bytes: 0,
             logs_cut: false,
             emitted: Vec::new(),
@@ -187,12 +190,17 @@ impl Session {
         if self.is_late() { Err(self.late()) } else { Ok(()) }
     }
 
-    /// Takes a log line; what is beyond `limits.logs` is cut.
+    /// Takes a log line, where the function is granted to write any; what is beyond `limits.logs` is cut. Without the grant the
+    /// line is counted: a library that says something on a path that is seldom taken is no reason to lose an event.
     ///
     /// # Errors
     /// Too many calls to the host, or too late.
     pub fn log(&mut self, level: Level, message: &str) -> Result<(), Error> {
         self.count()?;
+        if !self.settings.grants.log {
+            self.logs_refused += 1;
+            return Ok(());
+        }
         let left = self.settings.limits.logs.saturating_sub(self.log_bytes);
         if left == 0 {
             self.logs_cut = true;
@@ -272,14 +280,29 @@ impl Session {
         })
     }
 
-    /// The time, in whole milliseconds since 1970.
+    /// The time, in whole milliseconds since 1970; when the run began for a function that is not granted the clock.
     pub fn now_ms(&self) -> i64 {
+        if !self.settings.grants.time {
+            return self.ctx.now_ms;
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The next random number (SplitMix64 from the record's seed): for sampling and jitter, not for secrets.
+    /// How long the call runs, as far as its function is granted to know.
+    pub(crate) fn elapsed(&self) -> Duration {
+        if self.settings.grants.time { self.began.elapsed() } else { Duration::ZERO }
+    }
+
+    /// The next random number: the system's, or, for a function that is not granted those, SplitMix64 from the record's seed,
+    /// which is for sampling and jitter, not for secrets.
     pub fn random(&mut self) -> u64 {
+        // The system refuses only where it has no randomness at all, which a kernel of these years has.
+        if self.settings.grants.random
+            && let Ok(random) = getrandom::u64()
+        {
+            return random;
+        }
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -363,8 +386,8 @@ impl Session {
     }
 
     pub(crate) fn into_parts(self) -> Parts {
-        let Self { host_calls, logs, logs_cut, emitted, writes, .. } = self;
-        Parts { host_calls, logs, logs_cut, emitted, writes }
+        let Self { host_calls, logs, logs_refused, logs_cut, emitted, writes, .. } = self;
+        Parts { host_calls, logs, logs_refused, logs_cut, emitted, writes }
     }
 }
 
@@ -473,6 +496,9 @@ mod tests {
             emit: vec!["orders.*".into(), "audit.>".into()],
             kv: vec!["carts".into()],
             http: vec!["api.example.com".into(), "*.example.org".into(), "local:8080".into()],
+            log: true,
+            time: true,
+            random: false,
         }
     }
 
@@ -595,5 +621,18 @@ mod tests {
         assert_eq!(a.random(), b.random());
         assert!((0.0..1.0).contains(&a.random_unit()));
         assert_ne!(a.random(), b.random());
+        let of_the_system = Grants { random: true, ..granted() };
+        let mut c = session(Limits::default(), of_the_system);
+        assert!(c.random() != session(Limits::default(), granted()).random() && c.random() != c.random());
+    }
+
+    #[test]
+    fn without_a_grant_the_clock_stands_and_lines_are_counted() {
+        let mut s = session(Limits::default(), Grants { log: false, time: false, ..granted() });
+        assert_eq!((s.now_ms(), s.elapsed()), (0, Duration::ZERO));
+        s.log(Level::Error, "no").unwrap();
+        let parts = s.into_parts();
+        assert_eq!((parts.logs.len(), parts.logs_refused, parts.host_calls), (0, 1, 1));
+        assert!(session(Limits::default(), granted()).now_ms() > 1_700_000_000_000);
     }
 }

@@ -4,9 +4,10 @@
 #[path = "support/scripts.rs"]
 mod scripts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hexafn_runtimes::{Code, JsRuntime, Level, Limits, Position};
+use hexafn_runtimes::{Code, Grants, JsRuntime, Level, Limits, Position, Settings};
 use scripts::{Script, compile, limits, limits_for};
 
 /// What the body of a function gives for an event.
@@ -303,6 +304,39 @@ fn chance_begins_with_the_seed_and_time_is_whole() {
     script.ctx.seed = 43;
     assert_ne!(script.text("{}"), first);
     assert_eq!(eval("return Number.isInteger(Date.now()) && Date.now() > 1.7e12", "{}"), "true");
+}
+
+#[test]
+fn without_the_grant_no_way_to_a_date_tells_how_time_goes_on() {
+    let at = 1_767_323_045_000_i64;
+    for (way, shown) in [
+        ("Date.now()", at.to_string()),
+        ("+new Date()", at.to_string()),
+        ("+Reflect.construct(Date, [])", at.to_string()),
+        ("+new (class extends Date {})()", at.to_string()),
+        ("+new (new Date(0).constructor)()", at.to_string()),
+        ("+new Date.prototype.constructor()", at.to_string()),
+        ("+new globalThis['Da' + 'te']()", at.to_string()),
+        ("Date.parse(Date())", at.to_string()),
+        ("typeof performance", "\"undefined\"".to_owned()),
+        // In all else it is the engine's.
+        (
+            "[Date.name, Date.length, Date.UTC(1970, 0), +new Date(5), new Date() instanceof Date]",
+            "[\"Date\",7,0,5,true]".to_owned(),
+        ),
+        ("[+new Date(2026, 0), +new Date('2026-01-01T00:00:00Z'), `${new Date(NaN)}`]", {
+            let year = 1_767_225_600_000_i64;
+            format!("[{year},{year},\"Invalid Date\"]")
+        }),
+        ("Object.getOwnPropertyDescriptor(globalThis, 'Date').enumerable", "false".to_owned()),
+        ("Reflect.ownKeys(Date).sort().join()", "\"UTC,length,name,now,parse,prototype\"".to_owned()),
+        ("Object.keys(Date).length + Object.keys(Date.prototype).length", "0".to_owned()),
+    ] {
+        let mut script = function(&format!("return {way}"));
+        let grants = Grants { time: false, ..scripts::grants() };
+        script.settings = Arc::new(Settings { grants, ..Settings::clone(&script.settings) });
+        assert_eq!(script.text("{}"), shown, "{way}");
+    }
 }
 
 #[test]

@@ -83,8 +83,14 @@ on_each_engine!(
 );
 
 fn granted(limits: Limits) -> Arc<Settings> {
-    let grants =
-        Grants { emit: vec!["orders.*".into()], kv: vec!["carts".into()], http: vec!["api.example.com".into()] };
+    let grants = Grants {
+        emit: vec!["orders.*".into()],
+        kv: vec!["carts".into()],
+        http: vec!["api.example.com".into()],
+        log: true,
+        time: true,
+        random: false,
+    };
     Arc::new(Settings { limits, grants })
 }
 

@@ -113,6 +113,7 @@ declare global {
     warn(...values: unknown[]): void;
     error(...values: unknown[]): void;
   }
+  /** Its lines go to the log of the service with `log = true`; else nowhere. */
   var console: Console;
 
   interface JSON {

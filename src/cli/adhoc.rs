@@ -66,7 +66,8 @@ pub fn function(file: &Path, given: &Given<'_>) -> Result<FunctionDefinition, Fa
         for topic in given.emit {
             Pattern::new(topic).map_err(|e| wrong(format!("--emit: {e}")))?;
         }
-        let grants = Grants { emit: given.emit.to_vec(), ..Grants::default() };
+        // At a terminal its lines are what is wanted.
+        let grants = Grants { emit: given.emit.to_vec(), log: true, ..Grants::default() };
         let settings = Arc::new(Settings { limits: limits.within(timeout), grants });
         let source = Source { name: name.into(), file: shown.as_str().into(), code: code.into() };
         let compiled = language

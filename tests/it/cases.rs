@@ -59,6 +59,12 @@ pub struct Case {
     kv: Vec<String>,
     #[serde(default)]
     http: Vec<String>,
+    /// It may log unless it is told otherwise.
+    log: Option<bool>,
+    #[serde(default)]
+    time: bool,
+    #[serde(default)]
+    random: bool,
     /// What is stored in the namespace `carts`, as JSON. A key `broken` fails.
     #[serde(default)]
     pub stored: BTreeMap<String, String>,
@@ -229,7 +235,14 @@ impl Case {
             host_calls: host_calls.unwrap_or(all.host_calls),
             emits: emits.unwrap_or(all.emits),
         };
-        let grants = Grants { emit: vec!["out.>".to_owned()], kv: self.kv.clone(), http: self.http.clone() };
+        let grants = Grants {
+            emit: vec!["out.>".to_owned()],
+            kv: self.kv.clone(),
+            http: self.http.clone(),
+            log: self.log.unwrap_or(true),
+            time: self.time,
+            random: self.random,
+        };
         Arc::new(Settings { limits, grants })
     }
 

@@ -90,6 +90,28 @@ async fn all_runs_or_none_are_told_as_configured_and_nothing_is_told_of_what_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_a_function_that_may_not_log_are_counted_and_the_first_is_said() {
+    let service =
+        Scenario::new("executions").edit(r#"executions = "failures""#, r#"executions = "all""#).start_logged("warn");
+    for n in 1..=2 {
+        send(&service, &json!({ "n": n, "with": "-lua" }).to_string()).await;
+    }
+    for run in events_when(&service, EXECUTIONS, 2).await {
+        let data = &run["data"];
+        assert_eq!(
+            (&data["logs_refused"], &data["logs"], &data["ok"]),
+            (&json!(1), &Value::Null, &json!(true)),
+            "{run:#}"
+        );
+    }
+    let metrics = reqwest::get(service.url("/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains(r#"hexafn_function_log_lines_dropped_total{function="score-lua"} 2"#), "{metrics}");
+    let log = std::fs::read_to_string(service.scenario.path("log")).unwrap();
+    let said: Vec<_> = log.lines().filter(|line| line.contains("log = true")).collect();
+    assert!(matches!(said[..], [one] if one.contains("score-lua")) && !log.contains("lua looks"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_says_which_function_runs_and_an_unknown_name_lists_those_that_there_are() {
     let service = Scenario::new("executions").start();
     for with in ["", "-js", "-lua"] {

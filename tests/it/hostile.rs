@@ -19,8 +19,14 @@ const GROWTH: u64 = 64 << 10;
 const TRIES: usize = 4;
 
 fn settings() -> Arc<Settings> {
-    let grants =
-        Grants { emit: vec!["orders.*".into()], kv: vec!["carts".into()], http: vec!["api.example.com".into()] };
+    let grants = Grants {
+        emit: vec!["orders.*".into()],
+        kv: vec!["carts".into()],
+        http: vec!["api.example.com".into()],
+        log: true,
+        time: true,
+        random: true,
+    };
     Arc::new(Settings {
         limits: Limits { wall: WALL, memory: 16 << 20, output: 64 << 10, ..Limits::default() },
         grants,

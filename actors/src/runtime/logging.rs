@@ -1,6 +1,7 @@
 //! How many lines a function may write into the log of the service: one that is called often must not fill its disk, nor
 //! hide what others have to say.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Tick;
@@ -8,7 +9,11 @@ use crate::source::rate::{Bucket, Limit};
 
 /// The lines of one function, of all its workers and versions that run together.
 #[derive(Debug)]
-pub struct Logging(Mutex<State>);
+pub struct Logging {
+    state: Mutex<State>,
+    /// Whether it was said that the function may not log.
+    refused: AtomicBool,
+}
 
 #[derive(Debug)]
 struct State {
@@ -34,7 +39,7 @@ impl Logging {
 
     /// Within this limit.
     pub fn new(limit: Limit) -> Self {
-        Self(Mutex::new(State { bucket: Bucket::new(limit), left_out: 0 }))
+        Self { state: Mutex::new(State { bucket: Bucket::new(limit), left_out: 0 }), refused: AtomicBool::new(false) }
     }
 
     /// Which of so many lines are written.
@@ -42,13 +47,18 @@ impl Logging {
         if lines == 0 {
             return Admitted::default();
         }
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let written = (0..lines).take_while(|_| state.bucket.take(1, now).is_ok()).count();
         let left_out = if written > 0 { std::mem::take(&mut state.left_out) } else { 0 };
         let more = (lines - written) as u64;
         let begins = more > 0 && state.left_out == 0;
         state.left_out += more;
         Admitted { lines: written, left_out, begins }
+    }
+
+    /// Whether lines of a function that may not log are the first ones.
+    pub(crate) fn refuses_first(&self) -> bool {
+        !self.refused.swap(true, Ordering::Relaxed)
     }
 }
 

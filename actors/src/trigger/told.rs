@@ -54,6 +54,9 @@ struct Told<'a> {
     logs: &'a [Line],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     logs_cut: bool,
+    /// Lines that it is not granted to write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs_refused: Option<u64>,
 }
 
 /// An event for each run that is told. Nothing is told of what is told itself, nor of a circle.
@@ -106,6 +109,7 @@ fn told_of(
         output: shown,
         logs: &run.logs,
         logs_cut: run.logs_cut,
+        logs_refused: usage.map(|u| u.logs_refused).filter(|refused| *refused > 0),
     };
     // Plain texts and numbers: there is nothing in it that JSON does not have.
     let data = serde_json::to_vec(&data).unwrap_or_default();

@@ -51,6 +51,11 @@ impl<'js> Tools<'js> {
         self.function("kind")?.call((This(object),))
     }
 
+    /// Makes a `Date` of the global one that takes the time from `now`.
+    pub fn stop_time(&self, now: Function<'js>) -> rquickjs::Result<()> {
+        self.function("stopTime")?.call((now,))
+    }
+
     /// The text with U+FFFD for each half of a surrogate pair.
     pub fn well_formed(&self, text: JsString<'js>) -> rquickjs::Result<JsString<'js>> {
         self.function("toWellFormed")?.call((This(text),))

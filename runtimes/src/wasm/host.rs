@@ -1,8 +1,6 @@
 //! One call as a guest sees it, whatever engine runs it: the imports of module `hexafn`, and the state that they and those
 //! of WASI share. Every pointer and length that a guest gives is checked here, and nowhere else.
 
-use std::time::Instant;
-
 use crate::{Code, Error, HttpRequest, Level, Session};
 
 /// Why a guest does not run on.
@@ -174,7 +172,6 @@ pub(crate) struct Call {
     pub complaint: Vec<u8>,
     /// Why it was stopped: an engine can hand on only that it was.
     pub stop: Option<Stop>,
-    pub started: Instant,
     /// What `take` gives.
     result: Vec<u8>,
     taken: usize,
@@ -193,7 +190,6 @@ impl Call {
             lines: [Vec::new(), Vec::new()],
             complaint: Vec::new(),
             stop: None,
-            started: Instant::now(),
             result: Vec::new(),
             taken: 0,
         }
@@ -363,7 +359,14 @@ mod tests {
     fn call(command: bool) -> Call {
         let limits = Limits { wall: Duration::from_millis(2), output: 256, logs: 64, ..Limits::default() };
         let all = vec![">".to_owned()];
-        let grants = Grants { emit: all, kv: vec!["a".to_owned()], http: vec!["a".to_owned()] };
+        let grants = Grants {
+            emit: all,
+            kv: vec!["a".to_owned()],
+            http: vec!["a".to_owned()],
+            log: true,
+            time: true,
+            random: true,
+        };
         let ctx = Ctx { env: vec![("a".to_owned(), "value".to_owned())], ..Ctx::default() };
         let session = Session::new(Arc::new(Settings { limits, grants }), Arc::new(ctx), Arc::new(NoHost));
         let mut call = Call::new(br#"{"id":"1"}"#, session, command);

@@ -139,7 +139,7 @@ fn clock_time(call: &mut Call, memory: &mut dyn Memory, args: &[i64]) -> Result<
     let millis = match id {
         0 => u64::try_from(call.session.now_ms()).unwrap_or_default(),
         // Time of the processor would tell more about the machine than a function needs.
-        1..=3 => call.started.elapsed().as_millis() as u64,
+        1..=3 => call.session.elapsed().as_millis() as u64,
         _ => return Ok(INVAL),
     };
     put(memory, at, &millis.saturating_mul(1_000_000).to_le_bytes())?;
@@ -324,7 +324,7 @@ fn poll(call: &mut Call, memory: &mut dyn Memory, args: &[i64]) -> Result<i64, S
                 let now = u64::try_from(call.session.now_ms()).unwrap_or_default().saturating_mul(1_000_000);
                 Some(Duration::from_nanos(timeout.saturating_sub(now)))
             }
-            0 if absolute => Some(Duration::from_nanos(timeout).saturating_sub(call.started.elapsed())),
+            0 if absolute => Some(Duration::from_nanos(timeout).saturating_sub(call.session.elapsed())),
             0 => Some(Duration::from_nanos(timeout)),
             1 | 2 => Some(Duration::ZERO),
             _ => return Ok(INVAL),

@@ -43,7 +43,7 @@ impl Host for TestHost {
 pub struct Script {
     instance: Box<dyn Instance>,
     calls: u32,
-    settings: Arc<Settings>,
+    pub settings: Arc<Settings>,
     pub ctx: Ctx,
     pub host: Arc<TestHost>,
 }
@@ -60,7 +60,14 @@ pub fn limits_for(expected: Code) -> Limits {
 }
 
 pub fn grants() -> Grants {
-    Grants { emit: vec!["orders.*".to_owned()], kv: vec!["carts".to_owned()], http: vec!["api.example.com".to_owned()] }
+    Grants {
+        emit: vec!["orders.*".to_owned()],
+        kv: vec!["carts".to_owned()],
+        http: vec!["api.example.com".to_owned()],
+        log: true,
+        time: true,
+        random: false,
+    }
 }
 
 pub fn compile(runtime: &dyn Runtime, code: &[u8]) -> Result<(), Error> {
@@ -85,6 +92,7 @@ impl Script {
             trigger: "t".to_owned(),
             function: "test".to_owned(),
             attempt: 2,
+            now_ms: 1_767_323_045_000,
             now: "2026-01-02T03:04:05Z".to_owned(),
             env: vec![("REGION".to_owned(), "eu".to_owned())],
             seed: 42,

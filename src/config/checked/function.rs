@@ -70,6 +70,16 @@ pub(super) struct RawFunction {
     pub(super) limits: Option<RawLimits>,
     /// Its workers. Not for `dsl`, which runs within its trigger.
     pub(super) pool: Option<RawPool>,
+    /// Whether it may write log lines. Not for `dsl`, which logs nothing.
+    #[serde(default)]
+    pub(super) log: bool,
+    /// Whether it may know how time goes on; for one that may not the clock stands where the run began. Not for `dsl`.
+    #[serde(default)]
+    pub(super) time: bool,
+    /// Whether its random numbers are the system's; those of one that may not are the same whenever the record is run. Not for
+    /// `dsl`.
+    #[serde(default)]
+    pub(super) random: bool,
     /// How many of its log lines are written into the log of the service: 100 a second, and 1,000 at once, unless it is told.
     /// Not for `dsl`, which logs nothing.
     pub(super) log_rate: Option<Limit>,

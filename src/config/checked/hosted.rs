@@ -139,7 +139,20 @@ impl From<Language> for Runtime {
 impl Checker<'_> {
     /// A function in the language of hexaFn has no settings of the other languages.
     pub(super) fn only_hosted(&mut self, node: &Node, who: &str) {
-        for key in ["emit", "kv", "http", "allow_networks", "limits", "pool", "log_rate", "trusted", "engine"] {
+        for key in [
+            "emit",
+            "kv",
+            "http",
+            "allow_networks",
+            "log",
+            "log_rate",
+            "time",
+            "random",
+            "limits",
+            "pool",
+            "trusted",
+            "engine",
+        ] {
             if let Some(entry) = node.entry(key) {
                 let message = format!("`{key}` of {who} is for functions in JavaScript, Lua or WebAssembly");
                 let help = "remove it, or name the language: runtime = \"js\", \"lua\" or \"wasm\"";
@@ -318,7 +331,8 @@ impl Checker<'_> {
                 self.problems.push(Problem::error(&codes::VALUE, span, message).help(help));
             }
         }
-        Grants { emit: raw.emit.clone(), kv: raw.kv.clone(), http: raw.http.clone() }
+        let (log, time, random) = (raw.log, raw.time, raw.random);
+        Grants { emit: raw.emit.clone(), kv: raw.kv.clone(), http: raw.http.clone(), log, time, random }
     }
 }
 
