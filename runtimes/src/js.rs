@@ -26,7 +26,7 @@ use hexafn_quickjs_alloc::{Meter, metered};
 use rquickjs::context::intrinsic;
 use rquickjs::function::Args;
 use rquickjs::promise::PromiseState;
-use rquickjs::{Context, Ctx, Module, Object, Persistent, Promise, Value};
+use rquickjs::{Context, Ctx, Function, Module, Object, Persistent, Promise, Value};
 
 use crate::watch::Watch;
 use crate::{Code, Compiled, Ended, Error, Instance, NoHost, Runtime, Session, Settings, Source};
@@ -136,6 +136,11 @@ impl Engine {
     fn new(settings: &Settings, names: Names) -> Result<Self, Error> {
         let (allocator, memory) = metered();
         let runtime = rquickjs::Runtime::new_with_alloc(allocator).map_err(|_| no_memory())?;
+        // The binding keeps the prototype of functions of the context that makes the first one, for as long as the runtime lives: let
+        // that be a context in which no function of a user ever runs.
+        let first = Context::custom::<Intrinsics>(&runtime).map_err(|_| no_memory())?;
+        first.with(|ctx| Function::new(ctx, || {}).map(drop)).map_err(|_| no_memory())?;
+        drop(first);
         runtime.set_max_stack_size(settings.limits.stack.clamp(64 << 10, MOST_STACK));
         runtime.set_loader(compile::Nothing, compile::Nothing);
         // Cycles are collected after each call; within one, now and then.

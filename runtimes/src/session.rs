@@ -217,6 +217,14 @@ impl Session {
         Ok(())
     }
 
+    /// How many bytes of log lines are still kept.
+    pub(crate) fn log_room(&self) -> usize {
+        match self.settings.grants.log {
+            true => self.settings.limits.logs.saturating_sub(self.log_bytes),
+            false => 0,
+        }
+    }
+
     /// Takes an event for a topic; `data` is JSON text.
     ///
     /// # Errors
@@ -361,6 +369,18 @@ impl Session {
         Ok(())
     }
 
+    /// Whether it may send a request to this URL, looked at before the rest of the request is.
+    ///
+    /// # Errors
+    /// The host is not granted.
+    pub(crate) fn may_request(&self, url: &str) -> Result<(), Error> {
+        let grants = &self.settings.grants;
+        match grants.may_request(url) {
+            true => Ok(()),
+            false => Err(denied("send a request to", url, "http", &grants.http)),
+        }
+    }
+
     /// Sends a request.
     ///
     /// # Errors
@@ -372,15 +392,9 @@ impl Session {
         let size = method.len() + url.len() + headers + body.as_ref().map_or(0, String::len);
         let limit = self.settings.limits.output;
         if size > limit {
-            return Err(Error::new(
-                Code::OutputTooLarge,
-                format!("a request has {size} bytes; at most {limit} are allowed (`limits.output`)"),
-            ));
+            return Err(request_too_large(size, limit));
         }
-        let grants = &self.settings.grants;
-        if !grants.may_request(&request.url) {
-            return Err(denied("send a request to", &request.url, "http", &grants.http));
-        }
+        self.may_request(url)?;
         let response = self.host.http(request, self.deadline).map_err(|e| Error::new(Code::Host, e.0))?;
         if self.is_late() { Err(self.late()) } else { Ok(response) }
     }
@@ -389,6 +403,46 @@ impl Session {
         let Self { host_calls, logs, logs_refused, logs_cut, emitted, writes, .. } = self;
         Parts { host_calls, logs, logs_refused, logs_cut, emitted, writes }
     }
+}
+
+/// The headers of a request while they are read from what a function gave, which can name one long text many times.
+#[derive(Debug)]
+pub(crate) struct Headers {
+    pairs: Vec<(String, String)>,
+    size: usize,
+    limit: usize,
+}
+
+impl Headers {
+    /// None yet, and at most this many bytes.
+    pub fn within(limit: usize) -> Self {
+        Self { pairs: Vec::new(), size: 0, limit }
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// All together are larger than a request may be.
+    pub fn add(&mut self, name: String, value: String) -> Result<(), Error> {
+        self.size = self.size.saturating_add(name.len() + value.len() + HEADER);
+        if self.size > self.limit {
+            return Err(request_too_large(self.size, self.limit));
+        }
+        self.pairs.push((name, value));
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn into_vec(self) -> Vec<(String, String)> {
+        self.pairs
+    }
+}
+
+fn request_too_large(size: usize, limit: usize) -> Error {
+    Error::new(
+        Code::OutputTooLarge,
+        format!("a request has {size} bytes or more; at most {limit} are allowed (`limits.output`)"),
+    )
 }
 
 fn denied(what: &str, name: &str, grant: &str, granted: &[String]) -> Error {

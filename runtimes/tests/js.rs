@@ -404,6 +404,53 @@ fn a_source_reaches_a_global_by_its_name_alone() {
     assert_eq!(walk("globalThis"), r#"[true,["ArrayBuffer","Date","Math","Uint8Array","console"]]"#);
 }
 
+/// Marks all that a call can reach, and finds none of it in the next one.
+#[test]
+fn nothing_that_one_call_reaches_is_there_for_the_next() {
+    let mut script = function(
+        "const roots = [ctx, console, Math, Date, JSON, Reflect, Promise, globalThis, () => 1, async () => 1, function* () {}, [], /x/];
+         const next = [...roots], seen = new Set();
+         let before = 0;
+         while (next.length > 0) {
+           const value = next.pop();
+           if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value)) continue;
+           seen.add(value);
+           if (Object.hasOwn(value, 'mark')) before++;
+           next.push(Object.getPrototypeOf(value));
+           for (const key of Reflect.ownKeys(value)) {
+             const { value: held, get, set } = Reflect.getOwnPropertyDescriptor(value, key);
+             next.push(held, get, set);
+           }
+         }
+         for (const value of seen) try { value.mark = 1; } catch {}
+         const hosts = [ctx.emit, ctx.http, ctx.kv.get, console.log, Math.random, Date.now];
+         return [before, seen.size > 300, hosts.every((f) => Object.getPrototypeOf(f) === Function.prototype),
+           hosts.every((f) => f instanceof Function), hosts.filter((f) => Object.hasOwn(f, 'mark')).length];",
+    );
+    for _ in 0..4 {
+        assert_eq!(script.text("{}"), "[0,true,true,true,6]");
+    }
+}
+
+#[test]
+fn what_goes_to_the_host_is_bounded_before_it_is_copied() {
+    let long = "const s = 'x'.repeat(4e6);";
+    let mut logs = function(&format!("{long} console.log(...Array(5000).fill(s)); console.log('more'); return 1"));
+    let done = logs.call("{}");
+    assert!(done.result.is_ok() && done.logs_cut, "{:?}", done.result);
+    assert_eq!(done.logs.iter().map(|line| line.message.len()).sum::<usize>(), limits().logs);
+    for (headers, code) in [
+        ("Array(5000).fill(['a', s])", Code::OutputTooLarge),
+        ("Object.fromEntries(Array.from({ length: 5000 }, (_, n) => ['a' + n, s]))", Code::OutputTooLarge),
+    ] {
+        let request = format!("{long} ctx.http({{ url: 'https://api.example.com/', headers: {headers} }})");
+        assert_eq!(function(&request).error("{}").code, code, "{headers}");
+        // Whoever is not granted the host is told so first.
+        let request = request.replace("api.example.com", "example.org");
+        assert_eq!(function(&request).error("{}").code, Code::Denied, "{headers}");
+    }
+}
+
 #[test]
 fn a_request_is_a_url_or_an_object() {
     let mut script = function(

@@ -32,6 +32,18 @@ fn fails(body: &str, expected: Code) {
 }
 
 #[test]
+fn headers_are_bounded_before_they_are_copied() {
+    let request = |host: &str| {
+        format!(
+            "local h, s = {{}}, string.rep('x', 4000000) for i = 1, 5000 do h['h' .. i] = s end
+             ctx.http({{ url = 'https://{host}/', headers = h }})"
+        )
+    };
+    assert_eq!(function(&request("api.example.com")).error("{}").code, Code::OutputTooLarge);
+    assert_eq!(function(&request("example.org")).error("{}").code, Code::Denied);
+}
+
+#[test]
 fn a_function_gives_a_value_or_drops() {
     for (body, output) in [
         ("return event.data.n * 2", "14"),

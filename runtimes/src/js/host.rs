@@ -9,11 +9,13 @@ use rquickjs::{Array, Coerced, Ctx, Exception, Function, IntoJs, Object, String 
 use super::names::Names;
 use super::value::{Output, Tools, read};
 use super::{Call, Fault};
+use crate::session::Headers;
 use crate::{Code, Error, HttpRequest, HttpResponse, Level, Session};
 
 /// Completes `ctx`, and makes the globals that reach the host, of those that the source can name.
 pub(super) fn install<'js>(ctx: &Ctx<'js>, call: &Rc<Call>, names: Names, told: &Object<'js>) -> rquickjs::Result<()> {
-    let native = Native { ctx, call };
+    let prototype = Function::prototype(ctx.clone());
+    let native = Native { ctx, call, prototype };
     told.set("emit", native.of("emit", emit)?)?;
     let kv = Object::new(ctx.clone())?;
     kv.set("get", native.of("get", kv_get)?)?;
@@ -62,6 +64,9 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, call: &Rc<Call>, names: Names, told: 
 struct Native<'a, 'js> {
     ctx: &'a Ctx<'js>,
     call: &'a Rc<Call>,
+    /// That of this context. The binding of the engine gives all functions of a runtime the one of the context that came first, by
+    /// which one call would reach the next.
+    prototype: Object<'js>,
 }
 
 impl<'js> Native<'_, 'js> {
@@ -79,7 +84,9 @@ impl<'js> Native<'_, 'js> {
                 Failure::Host(error) => throw(&ctx, &call, error),
             })
         };
-        Function::new(self.ctx.clone(), native)?.with_name(name)
+        let function = Function::new(self.ctx.clone(), native)?.with_name(name)?;
+        function.set_prototype(Some(&self.prototype))?;
+        Ok(function)
     }
 }
 
@@ -131,7 +138,12 @@ impl<'js> Arguments<'js> {
 
 fn log<'js>(on: &Operation<'_, 'js>, level: Level, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
     let mut message = String::new();
+    // What is beyond is cut by the session, and need not be copied for that.
+    let room = on.session(|s| Ok(s.log_room()))?;
     for (index, value) in args.given.by_ref().enumerate() {
+        if room == 0 || message.len() > room {
+            break;
+        }
         if index > 0 {
             message.push(' ');
         }
@@ -259,6 +271,7 @@ impl<'js> Operation<'_, 'js> {
         let property = |name: &str| given.get::<_, Option<Value<'js>>>(name);
         let method = property("method")?.map_or_else(|| Ok("GET".to_owned()), |method| text(&method))?;
         let url = text(&given.get("url")?)?;
+        self.session(|s| s.may_request(&url))?;
         let headers = property("headers")?.map_or_else(|| Ok(Vec::new()), |headers| self.headers(headers))?;
         let body = match property("body")? {
             None => None,
@@ -271,19 +284,19 @@ impl<'js> Operation<'_, 'js> {
     /// Headers: an object, or a list of pairs.
     fn headers(&self, given: Value<'js>) -> Result<Vec<(String, String)>, Failure> {
         let not = || Exception::throw_type(self.ctx, "headers are an object, or a list of pairs of a name and a value");
-        let mut headers = Vec::new();
+        let mut headers = self.session(|s| Ok(Headers::within(s.settings().limits.output)))?;
         if let Some(pairs) = given.as_array() {
             for pair in pairs.iter::<Value<'js>>() {
                 let pair: Array<'js> = pair?.into_array().ok_or_else(not)?;
-                headers.push((text(&pair.get(0)?)?, text(&pair.get(1)?)?));
+                headers.add(text(&pair.get(0)?)?, text(&pair.get(1)?)?)?;
             }
-            return Ok(headers);
+            return Ok(headers.into_vec());
         }
         for property in given.as_object().ok_or_else(not)?.own_props::<String, Value<'js>>(Filter::default()) {
             let (name, value) = property?;
-            headers.push((name, text(&value)?));
+            headers.add(name, text(&value)?)?;
         }
-        Ok(headers)
+        Ok(headers.into_vec())
     }
 
     /// The answer, as an object. Headers of the same name become one, and its `headers` inherit nothing, so that what was

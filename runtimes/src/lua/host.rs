@@ -7,6 +7,7 @@ use mlua::{Function, Lua, LuaString, Table, Value, Variadic};
 use super::Call;
 use super::value::{Builder, Output, is_number, kind};
 use crate::json::Build;
+use crate::session::Headers;
 use crate::{Code, Error, HttpRequest, Level, Session};
 
 /// `host(operation, ...)`: true and a value, or false and a message.
@@ -158,13 +159,16 @@ impl Operation<'_> {
                 value => text(&value, name).map(Some),
             }
         };
-        let mut headers = Vec::new();
+        let url = optional("url")?.unwrap_or_default();
+        self.session(|s| s.may_request(&url))?;
+        let mut headers = self.session(|s| Ok(Headers::within(s.settings().limits.output)))?;
         if let Value::Table(given) = table.raw_get::<Value>("headers")? {
             for pair in given.pairs::<Value, Value>() {
                 let (name, value) = pair?;
-                headers.push((text(&name, "header")?, text(&value, "header")?));
+                headers.add(text(&name, "header")?, text(&value, "header")?)?;
             }
         }
+        let mut headers = headers.into_vec();
         headers.sort();
         let body = match table.raw_get::<Value>("body")? {
             Value::Nil => None,
@@ -172,7 +176,7 @@ impl Operation<'_> {
             value => Some(self.json(value, "body")?),
         };
         let method = optional("method")?.unwrap_or_else(|| "GET".to_owned());
-        Ok(HttpRequest { method, url: optional("url")?.unwrap_or_default(), headers, body })
+        Ok(HttpRequest { method, url, headers, body })
     }
 
     fn session<T>(&self, work: impl FnOnce(&mut Session) -> Result<T, Error>) -> Result<T, Error> {

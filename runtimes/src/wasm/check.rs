@@ -131,6 +131,8 @@ struct Scan<'a> {
     functions: Vec<u32>,
     exports: Vec<(String, ExternalKind, u32)>,
     handles: bool,
+    /// The first import of an interface of the world by a core module.
+    of_world: Option<(String, String)>,
     memory: u64,
     tables: u32,
     defined: u32,
@@ -148,6 +150,7 @@ impl<'a> Scan<'a> {
             functions: Vec::new(),
             exports: Vec::new(),
             handles: false,
+            of_world: None,
             memory: 0,
             tables: 0,
             defined: 0,
@@ -177,7 +180,8 @@ impl<'a> Scan<'a> {
                 for ty in section.into_iter_err_on_gc_types() {
                     let ty = ty.map_err(|e| invalid(&e))?;
                     if ty.params().len() + ty.results().len() > most::PARAMS {
-                        return Err(too_large("parameters in one type", ty.params().len(), most::PARAMS));
+                        let both = ty.params().len() + ty.results().len();
+                        return Err(too_large("parameters and results in one type", both, most::PARAMS));
                     }
                     if core {
                         self.types.push(ty);
@@ -270,6 +274,11 @@ impl<'a> Scan<'a> {
         let known: &[Import] = match module {
             // Of a component to be: looked at again in it.
             _ if module.starts_with("hexafn:function/") => {
+                let plain = module.strip_suffix(VERSION);
+                if !INTERFACES.iter().any(|(known, _)| plain == Some(*known)) {
+                    return Err(no_interface(module, VERSION));
+                }
+                self.of_world.get_or_insert_with(|| (module.to_owned(), name.to_owned()));
                 if let TypeRef::Func(index) = ty {
                     self.functions.push(index);
                 }
@@ -303,14 +312,7 @@ impl<'a> Scan<'a> {
         // Any version of the world up to its first breaking one; the engine compares the types.
         let plain = name.split_once('@').map_or(name, |(plain, _)| plain);
         let Some(&(_, grant)) = INTERFACES.iter().find(|(known, _)| plain == *known) else {
-            let known: Vec<&str> = INTERFACES.iter().map(|(known, _)| *known).collect();
-            return Err(Error::new(
-                Code::Denied,
-                format!(
-                    "it imports `{name}`, which does not exist here; a component may import `{}`",
-                    known.join("`, `")
-                ),
-            ));
+            return Err(no_interface(name, ""));
         };
         granted(grant, &self.settings.grants, name)
     }
@@ -338,11 +340,11 @@ impl<'a> Scan<'a> {
             if initialize {
                 self.expect("_initialize", "", "")?;
             }
-            return Ok(Some((Shape::Abi, initialize)));
+            return self.without_world().map(|()| Some((Shape::Abi, initialize)));
         }
         if has("_start") {
             self.expect("_start", "", "")?;
-            return Ok(Some((Shape::Command, false)));
+            return self.without_world().map(|()| Some((Shape::Command, false)));
         }
         if has("handle") {
             return Ok(None);
@@ -352,6 +354,11 @@ impl<'a> Scan<'a> {
             "it exports neither `hexafn_call` (a module with the interface of hexaFn) nor `_start` (a command of WASI \
              preview 1) nor `handle` (the world `hexafn:function`), and is no component",
         ))
+    }
+
+    /// The interfaces of the world are for modules that export `handle`.
+    fn without_world(&self) -> Result<(), Error> {
+        self.of_world.as_ref().map_or(Ok(()), |(module, name)| Err(unknown(module, name)))
     }
 
     fn expect(&self, name: &str, params: &str, results: &str) -> Result<(), Error> {
@@ -370,6 +377,9 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// The version of the world, as a core module writes it behind the name of an interface.
+const VERSION: &str = "@1.0.0";
+
 /// What a component may import.
 const INTERFACES: [(&str, Grant); 7] = [
     ("hexafn:function/logs", Grant::Nothing),
@@ -380,6 +390,15 @@ const INTERFACES: [(&str, Grant); 7] = [
     ("hexafn:function/keys", Grant::Kv),
     ("hexafn:function/web", Grant::Http),
 ];
+
+fn no_interface(name: &str, version: &str) -> Error {
+    let known: Vec<String> = INTERFACES.iter().map(|(known, _)| format!("`{known}{version}`")).collect();
+    let name: String = name.chars().take(100).collect();
+    Error::new(
+        Code::Denied,
+        format!("it imports `{name}`, which does not exist here; of the world there are {}", known.join(", ")),
+    )
+}
 
 fn count(what: &str, has: u32, most: u32) -> Result<(), Error> {
     if has > most { Err(too_large(what, has, most)) } else { Ok(()) }

@@ -6,6 +6,8 @@
 //! of the Component Model's
 //! [canonical ABI](https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md).
 
+use std::panic::catch_unwind;
+
 use wasm_encoder::{Module, RawSection};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding};
@@ -30,9 +32,21 @@ pub(super) fn component(module: &[u8]) -> Result<Vec<u8>, Error> {
     let world = resolve.select_world(&[package], Some("function")).map_err(|e| misfit(&e))?;
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .map_err(|e| misfit(&e))?;
-    // What comes out is validated when it is compiled.
-    let encoded = ComponentEncoder::default().validate(false).module(&module).and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|e| misfit(&e))
+    // What comes out is validated when it is compiled. The encoder takes for granted that a module makes sense, and whoever wrote
+    // this one may not have meant it to.
+    let encoded = catch_unwind(|| {
+        ComponentEncoder::default().validate(false).module(&module).and_then(|mut encoder| encoder.encode())
+    });
+    encoded.map_err(|_| misfit(&"it cannot be encoded"))?.map_err(|e| misfit(&e))
+}
+
+/// The encoder gives names with brackets, and those of an older form of the interface, a meaning of their own: an asynchronous
+/// function, the end of a resource. The world has none of these.
+fn plain(name: &str) -> Result<(), Error> {
+    match name.starts_with('[') || name.starts_with("cm32p2") {
+        true => Err(misfit(&format!("the name `{}` has a meaning that this world does not have", name.escape_debug()))),
+        false => Ok(()),
+    }
 }
 
 /// The module without what it says of its world.
@@ -42,6 +56,21 @@ fn without_world(module: &[u8]) -> Result<Vec<u8>, Error> {
         let payload = payload.map_err(|e| invalid(&e))?;
         if matches!(&payload, Payload::CustomSection(section) if section.name().starts_with(SECTION)) {
             continue;
+        }
+        match &payload {
+            Payload::ImportSection(imports) => {
+                for import in imports.clone().into_imports() {
+                    let import = import.map_err(|e| invalid(&e))?;
+                    plain(import.module)?;
+                    plain(import.name)?;
+                }
+            }
+            Payload::ExportSection(exports) => {
+                for export in exports.clone() {
+                    plain(export.map_err(|e| invalid(&e))?.name)?;
+                }
+            }
+            _ => {}
         }
         if let Some((id, data)) = payload.as_section().and_then(|(id, range)| Some((id, module.get(range)?))) {
             kept.section(&RawSection { id, data });
@@ -96,6 +125,29 @@ mod tests {
             let error = component(&module(&text)).unwrap_err();
             assert_eq!(error.code, Code::Abi, "{error}");
             assert!(error.message.contains(said), "{said}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_that_mean_more_to_the_encoder_are_refused() {
+        for name in [
+            "[async-lift]handle",
+            "[async-lift-stackful]handle",
+            "[callback][async-lift]handle",
+            "[dtor]x",
+            "cm32p2||handle",
+        ] {
+            for item in
+                [format!(r#"(func (export "{name}"))"#), format!(r#"(global (export "{name}") i32 (i32.const 0))"#)]
+            {
+                let error = component(&module(&format!("(module {HANDLE} {item})"))).unwrap_err();
+                assert_eq!(error.code, Code::Abi, "{error}");
+                assert!(error.message.contains(name), "{error}");
+            }
+            for import in [format!(r#""{name}" "x""#), format!(r#""hexafn:function/logs@1.0.0" "{name}""#)] {
+                let error = component(&module(&format!("(module (import {import} (func)) {HANDLE})"))).unwrap_err();
+                assert!(error.message.contains(name), "{error}");
+            }
         }
     }
 
