@@ -24,7 +24,7 @@ use hexafn_actors::system::topic_of;
 use hexafn_actors::target::{Delivery, Preview};
 use hexafn_actors::topic::pattern::{self, Pattern};
 use hexafn_actors::trigger::dry::runner;
-use hexafn_actors::trigger::run::{End, Output, Runner};
+use hexafn_actors::trigger::run::{End, Fault, Output, Runner};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -365,8 +365,8 @@ impl<'d> Bench<'d> {
                     }
                     ("fired", None)
                 }
-                End::Failed { message, permanent } => {
-                    if !permanent && schedule.again(&definition.retry, &message) {
+                End::Failed { message, fault } => {
+                    if fault == Fault::Passing && schedule.again(&definition.retry, &message) {
                         continue;
                     }
                     ("failed", Some(message))

@@ -27,7 +27,7 @@ use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
 use crate::topic::{Deliveries, Feedback, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
-use run::{End, Ran, Runner};
+use run::{End, Fault, Ran, Runner};
 use ways::Ways;
 
 pub mod dry;
@@ -136,7 +136,7 @@ impl Trigger {
         if matches!(ran.end, End::Fired { .. } | End::Dropped)
             && let Err(message) = self.spec.store.apply(&ran.writes)
         {
-            ran.end = End::Failed { message, permanent: false };
+            ran.end = End::Failed { message, fault: Fault::Passing };
         }
         self.spec.ways.count(&ran);
         let name = &self.spec.runner.definition.name;
@@ -205,14 +205,17 @@ impl Trigger {
                 }
                 (Verdict::Ack, ops)
             }
-            End::Failed { message, permanent } => {
+            End::Failed { message, fault } => {
                 self.spec.metrics.failed.inc();
                 self.spec.counts.failed.fetch_add(1, Ordering::Relaxed);
                 answer(&|| Answer::Failed(message.as_str().into()));
-                let kind = if permanent { FailureKind::Permanent } else { FailureKind::Reported };
+                let again = fault == Fault::Passing;
+                let kind = if again { FailureKind::Reported } else { FailureKind::Permanent };
                 let failure = Failure::new(kind, &message, now).ran(versions(&ran.executions));
-                self.ill(&failure);
-                (if permanent { Verdict::Term(failure) } else { Verdict::Nak(failure) }, Ops::new())
+                if fault != Fault::Event {
+                    self.ill(&failure);
+                }
+                (if again { Verdict::Nak(failure) } else { Verdict::Term(failure) }, Ops::new())
             }
         };
         Settlement { seq: record.seq, attempt, verdict, ops, told }

@@ -50,7 +50,13 @@ fn frames() -> Vec<Vec<u8>> {
         head(&mut bytes).unwrap_or_else(|e| panic!("{kind:?}: {e}"));
         bytes
     };
-    let load = Load { language: "js".into(), name: "f".into(), file: "f.js".into(), settings: Settings::default() };
+    let load = Load {
+        language: "js".into(),
+        name: "f".into(),
+        file: "f.js".into(),
+        settings: Settings::default(),
+        prove: false,
+    };
     let ask = Ask::KvGet { namespace: "carts".into(), key: "a".into() };
     let request = Ask::Http(HttpRequest { url: "http://a/".into(), ..HttpRequest::default() });
     let answer =

@@ -2,12 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::process::{self, Launcher};
+use crate::proved::Proved;
 #[cfg(feature = "wasmer")]
 use crate::wasm::Wasmer;
 use crate::wasm::{Options, WasmRuntime, Wasmtime};
 use crate::{Compiled, Error, Runtime, Settings, Source};
+
+/// How long a source may take to compile.
+const SOURCE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a module may: SQLite takes two seconds, one of 3.5 MB six.
+const MODULE_WITHIN: Duration = Duration::from_secs(15);
+/// The source, in bytes, that is compiled in the service at once: of so little, even what takes a compiler the square of its
+/// size is done in a fraction of a second.
+const SOURCE_AT_ONCE: usize = 16 << 10;
+/// The module that is: instructions take a byte or two each, and a compiler keeps much of each.
+const MODULE_AT_ONCE: usize = 2 << 10;
 
 /// A language that functions are written in, beside that of hexaFn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +65,8 @@ impl Language {
         self == Self::Wasm
     }
 
-    /// Compiles a function with an engine of this language, within a time: see [`process::compile`] for those whose compiler
-    /// knows no end. What WebAssembly may cost is known before it is compiled.
+    /// Compiles a function with an engine of this language, within a time: one that is not small is compiled in a process first,
+    /// which can be killed ([`process::prove`]); no compiler here can be stopped, or knows how much it will take.
     ///
     /// # Errors
     /// [`Code::TooLarge`](crate::Code::TooLarge) when it would take too long; what the compiler says otherwise.
@@ -65,10 +77,23 @@ impl Language {
         source: &Source,
         settings: &Arc<Settings>,
     ) -> Result<Arc<dyn Compiled>, Error> {
+        let code = &source.code;
         match self {
-            Self::Wasm => runtime.compile(source, settings),
-            Self::Js | Self::Lua => process::compile(launcher, runtime, source, settings),
+            // By Wasmtime, whichever engine it is for: what Wasmer makes is there to be run, which no confined process may do, and its
+            // compiler is the same.
+            Self::Wasm if code.len() > MODULE_AT_ONCE => {
+                let seen = Proved::of(code, CACHE.get());
+                if !seen.is_known() {
+                    process::prove(launcher, self.name(), source, settings, MODULE_WITHIN)?;
+                    seen.note();
+                }
+            }
+            Self::Js | Self::Lua if code.len() > SOURCE_AT_ONCE => {
+                process::prove(launcher, self.name(), source, settings, SOURCE_WITHIN)?;
+            }
+            Self::Wasm | Self::Js | Self::Lua => {}
         }
+        runtime.compile(source, settings)
     }
 
     /// Its engine; of WebAssembly the default one.

@@ -21,6 +21,7 @@ mod lua;
 mod pace;
 pub mod process;
 pub mod protocol;
+mod proved;
 mod sandbox;
 mod session;
 pub mod wasm;
@@ -62,6 +63,15 @@ pub trait Runtime: Send + Sync {
     /// # Errors
     /// [`Code::Compile`] with the place, [`Code::Denied`] for an import that is not granted, [`Code::TooLarge`].
     fn compile(&self, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error>;
+
+    /// Compiles a function and keeps nothing of it, on one thread and in memory that may end: in a process that is killed when it takes
+    /// too long.
+    ///
+    /// # Errors
+    /// As of [`compile`](Self::compile).
+    fn prove(&self, source: &Source, settings: &Arc<Settings>) -> Result<(), Error> {
+        self.compile(source, settings).map(drop)
+    }
 }
 
 /// A compiled function, shared by its workers.

@@ -13,18 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::protocol::{Answer, Ask, DoneHead, Kind, Load, Ready};
-use crate::{Code, Compiled, Ctx, Done, Error, Host, Runtime, Settings, Source, Usage};
+use crate::{Code, Ctx, Done, Error, Host, Settings, Source, Usage, sandbox};
 use socket::Socket;
 
 /// How long after its deadline a call is waited for: within it the engine stops the function by itself. Then SIGKILL.
 const KILL_AFTER: Duration = Duration::from_millis(90);
 /// How long a process may take until it is ready.
 const START_WITHIN: Duration = Duration::from_secs(10);
-/// How long a function may take to compile.
-const COMPILE_WITHIN: Duration = Duration::from_secs(5);
-/// The source, in bytes, that is compiled in the service at once: of so little, even what takes a compiler the square of its
-/// size is done in a fraction of a second.
-const COMPILED_AT_ONCE: usize = 16 << 10;
 /// Calls that a process is given at once: it begins the next while the service hands on the last result.
 const AHEAD: usize = 8;
 /// The bytes of those that wait, together: they fit into the socket, so that neither side ever waits for the other to read.
@@ -69,30 +64,33 @@ pub struct Lost {
     pub killed: bool,
 }
 
-/// Compiles a function of a language whose compiler cannot be stopped. A large one is compiled in a process first, which can be
-/// killed: no source holds up who compiles it for longer than that may take.
+/// Compiles a function in a process of its own, which is killed when it takes longer than this or more memory than a compiler may
+/// have. Nothing of it is kept: whoever compiles it then is not held up for longer, nor takes more.
 ///
 /// # Errors
-/// [`Code::TooLarge`] when it takes longer; what the compiler says otherwise.
-pub fn compile(
+/// [`Code::TooLarge`] when it takes too much; what the compiler says otherwise.
+pub fn prove(
     launcher: &Launcher,
-    runtime: &dyn Runtime,
+    language: &str,
     source: &Source,
     settings: &Arc<Settings>,
-) -> Result<Arc<dyn Compiled>, Error> {
-    if source.code.len() > COMPILED_AT_ONCE {
-        Process::launch(launcher, runtime.name(), source, settings, COMPILE_WITHIN).map_err(|unready| match unready {
-            Unready::Late => Error::new(
-                Code::TooLarge,
-                format!(
-                    "compiling it takes longer than {COMPILE_WITHIN:?}, which is the most; functions take milliseconds, and what does \
-                     not was mostly generated: make it smaller"
-                ),
+    within: Duration,
+) -> Result<(), Error> {
+    let too_large = |what: &str| {
+        Error::new(
+            Code::TooLarge,
+            format!(
+                "compiling it takes {what}; functions take milliseconds, and what does not was mostly generated: make it smaller"
             ),
-            Unready::Failed(error) => error,
-        })?;
-    }
-    runtime.compile(source, settings)
+        )
+    };
+    Process::launch(launcher, language, source, settings, within, true).map(drop).map_err(|unready| match unready {
+        Unready::Late => too_large(&format!("longer than {within:?}, which is the most")),
+        Unready::Ended(how) => {
+            too_large(&format!("more than it may have: at most {} MiB ({how})", sandbox::SPACE_TO_COMPILE >> 20))
+        }
+        Unready::Failed(error) => error,
+    })
 }
 
 /// Why a process did not get ready.
@@ -101,6 +99,8 @@ enum Unready {
     Late,
     /// It did not start, or its function does not compile.
     Failed(Error),
+    /// It ended before it said anything; how, for people.
+    Ended(String),
 }
 
 impl Process {
@@ -114,11 +114,12 @@ impl Process {
         source: &Source,
         settings: &Arc<Settings>,
     ) -> Result<Self, Error> {
-        Self::launch(launcher, language, source, settings, START_WITHIN).map_err(|unready| match unready {
+        Self::launch(launcher, language, source, settings, START_WITHIN, false).map_err(|unready| match unready {
             Unready::Late => {
                 Error::new(Code::Crashed, format!("a worker process did not get ready within {START_WITHIN:?}"))
             }
             Unready::Failed(error) => error,
+            Unready::Ended(how) => Error::new(Code::Crashed, how),
         })
     }
 
@@ -128,6 +129,7 @@ impl Process {
         source: &Source,
         settings: &Arc<Settings>,
         within: Duration,
+        prove: bool,
     ) -> Result<Self, Unready> {
         let failed =
             |what: &str, error: &io::Error| Error::new(Code::Crashed, format!("a worker process {what}: {error}"));
@@ -163,6 +165,7 @@ impl Process {
             name: source.name.to_string(),
             file: source.file.to_string(),
             settings: Settings::clone(&process.settings),
+            prove,
         };
         process.socket.until(Instant::now() + within);
         let answer = process
@@ -179,12 +182,9 @@ impl Process {
             Ok(Some(frame)) if frame.kind == Kind::Failed => {
                 Err(Unready::Failed(frame.head().unwrap_or_else(|e| failed("failed", &e))))
             }
-            Ok(_) => Err(Unready::Failed(Error::new(Code::Crashed, process.end().1))),
+            Ok(_) => Err(Unready::Ended(process.end().1)),
             Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(Unready::Late),
-            Err(e) => {
-                let message = format!("a worker process did not get ready: {e}; {}", process.end().1);
-                Err(Unready::Failed(Error::new(Code::Crashed, message)))
-            }
+            Err(e) => Err(Unready::Ended(format!("a worker process did not get ready: {e}; {}", process.end().1))),
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Load {
     pub file: String,
     /// Its limits and grants.
     pub settings: Settings,
+    /// Whether it is compiled and then let go of: what [`Runtime::prove`](crate::Runtime::prove) does.
+    pub prove: bool,
 }
 
 /// The head of [`Kind::Ready`].
@@ -262,7 +264,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut bytes = Vec::new();
-        let load = Load { language: "js".into(), name: "f".into(), file: "f.js".into(), settings: Settings::default() };
+        let load = Load {
+            language: "js".into(),
+            name: "f".into(),
+            file: "f.js".into(),
+            settings: Settings::default(),
+            prove: false,
+        };
         write(&mut bytes, Kind::Load, &load, b"code").unwrap();
         write(&mut bytes, Kind::Answer, &Answer::Kv(Err(HostError("no".into()))), b"").unwrap();
         let mut from = &bytes[..];

@@ -29,11 +29,12 @@ impl fmt::Display for Confined {
     }
 }
 
-/// Confines this process, for ever; it keeps these sockets. What the kernel does not have is left out, and said.
-pub fn confine(limits: &Limits, sockets: [&UnixStream; 2]) -> Confined {
+/// Confines this process, for ever; it keeps these sockets, and so much more address space. What the kernel does not have is left
+/// out, and said.
+pub fn confine(space: u64, sockets: [&UnixStream; 2]) -> Confined {
     close_inherited(&sockets.map(AsRawFd::as_raw_fd));
     linux::die_with_parent();
-    Confined { rlimits: rlimits(limits), landlock: linux::landlock(), seccomp: linux::seccomp() }
+    Confined { rlimits: rlimits(space), landlock: linux::landlock(), seccomp: linux::seccomp() }
 }
 
 /// What the service had open without saying that it is not for its children.
@@ -49,9 +50,17 @@ fn close_inherited(kept: &[i32]) {
 /// The address space that the process itself needs beside the function's memory: code, libraries, allocator, stacks.
 const OWN: u64 = 256 << 20;
 
-fn rlimits(limits: &Limits) -> bool {
+/// What a process needs to run a function.
+pub fn space_to_run(limits: &Limits) -> u64 {
+    OWN + 2 * limits.memory as u64
+}
+
+/// What a compiler may take: twice what a module of 3.5 MB takes.
+pub const SPACE_TO_COMPILE: u64 = 512 << 20;
+
+fn rlimits(space: u64) -> bool {
     use nix::sys::resource::{Resource, setrlimit};
-    let space = mapped().unwrap_or(1 << 30) + OWN + 2 * limits.memory as u64;
+    let space = mapped().unwrap_or(1 << 30) + space;
     let all = [
         (Resource::RLIMIT_AS, space),
         (Resource::RLIMIT_CORE, 0),

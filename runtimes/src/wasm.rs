@@ -15,7 +15,6 @@ mod wasi;
 #[cfg(feature = "wasmer")]
 mod wasmer;
 mod wasmtime;
-mod weight;
 mod world;
 
 use std::path::PathBuf;
@@ -78,6 +77,14 @@ pub trait WasmEngine: Send + Sync {
     /// # Errors
     /// [`Code::Compile`] when it is not valid, or of a shape that the engine does not run.
     fn compile(&self, module: Checked, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error>;
+
+    /// Compiles a module on this thread, to nothing that could be run.
+    ///
+    /// # Errors
+    /// As of [`compile`](Self::compile).
+    fn prove(&self, module: Checked, source: &Source, settings: &Arc<Settings>) -> Result<(), Error> {
+        self.compile(module, source, settings).map(drop)
+    }
 }
 
 impl<E: WasmEngine> WasmEngine for Arc<E> {
@@ -91,6 +98,10 @@ impl<E: WasmEngine> WasmEngine for Arc<E> {
 
     fn compile(&self, module: Checked, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
         E::compile(self, module, source, settings)
+    }
+
+    fn prove(&self, module: Checked, source: &Source, settings: &Arc<Settings>) -> Result<(), Error> {
+        E::prove(self, module, source, settings)
     }
 }
 
@@ -118,6 +129,16 @@ impl<E: WasmEngine> Runtime for WasmRuntime<E> {
     }
 
     fn compile(&self, source: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
+        self.engine.compile(self.checked(source, settings)?, source, settings)
+    }
+
+    fn prove(&self, source: &Source, settings: &Arc<Settings>) -> Result<(), Error> {
+        self.engine.prove(self.checked(source, settings)?, source, settings)
+    }
+}
+
+impl<E: WasmEngine> WasmRuntime<E> {
+    fn checked(&self, source: &Source, settings: &Settings) -> Result<Checked, Error> {
         let (limits, options) = (&settings.limits, self.engine.options());
         for (name, wanted, most) in
             [("memory", limits.memory, options.max_memory), ("stack", limits.stack, options.max_stack)]
@@ -129,7 +150,6 @@ impl<E: WasmEngine> Runtime for WasmRuntime<E> {
                 ));
             }
         }
-        let checked = check::check(source, settings, options.max_module)?;
-        self.engine.compile(checked, source, settings)
+        check::check(source, settings, options.max_module)
     }
 }

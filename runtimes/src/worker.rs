@@ -33,18 +33,22 @@ pub fn serve(
         return Err(unexpected("Load", frame.kind));
     }
     let load: Load = frame.head()?;
-    let confined = sandbox::confine(&load.settings.limits, [wire.from.get_ref(), &wire.bell.rope]);
+    let space = if load.prove { sandbox::SPACE_TO_COMPILE } else { sandbox::space_to_run(&load.settings.limits) };
+    let confined = sandbox::confine(space, [wire.from.get_ref(), &wire.bell.rope]);
     let settings = Arc::new(load.settings);
     let source = Source { name: load.name.into(), file: load.file.into(), code: frame.tail.into() };
-    let opened = runtime(&load.language)
-        .ok_or_else(|| Error::new(Code::Compile, format!("there is no language `{}`", load.language)))
-        .and_then(|runtime| runtime.compile(&source, &settings))
-        .and_then(|compiled| compiled.open());
-    let mut instance = match opened {
+    let runtime = runtime(&load.language)
+        .ok_or_else(|| Error::new(Code::Compile, format!("there is no language `{}`", load.language)));
+    let opened = runtime.and_then(|runtime| match load.prove {
+        true => runtime.prove(&source, &settings).map(|()| None),
+        false => runtime.compile(&source, &settings)?.open().map(Some),
+    });
+    let instance = match opened {
         Ok(instance) => instance,
         Err(error) => return protocol::write(&mut wire.from.get_ref(), Kind::Failed, &error, b""),
     };
     protocol::write(&mut wire.from.get_ref(), Kind::Ready, &Ready { sandbox: confined.to_string() }, b"")?;
+    let Some(mut instance) = instance else { return Ok(()) };
     let remote = Arc::new(Remote(Mutex::new(wire)));
     let mut answer = Vec::new();
     loop {

@@ -98,7 +98,8 @@ fn framed(kind: Kind, head: &impl serde::Serialize, tail: &[u8]) -> Vec<u8> {
 /// A frame of any kind, as bytes.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let load = (".{0,8}", prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(name, code)| {
-        let load = Load { language: "js".into(), file: name.clone(), name, settings: Settings::default() };
+        let load =
+            Load { language: "js".into(), file: name.clone(), name, settings: Settings::default(), prove: false };
         framed(Kind::Load, &load, &code)
     });
     let ready = ".{0,20}".prop_map(|sandbox| framed(Kind::Ready, &Ready { sandbox }, b""));

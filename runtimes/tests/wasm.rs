@@ -304,6 +304,17 @@ fn an_import_without_a_grant_is_refused_before_anything_runs(engine: &dyn Runtim
     let error =
         call_with(engine, br#"(module (import "env" "abort" (func)) (func (export "_start")))"#, &none).unwrap_err();
     assert!(error.message.contains("`env.abort`") && error.message.contains("kv_get"), "{error}");
+    // The interfaces of the world are for modules that export `handle`, by their whole names.
+    for (import, exports) in [
+        (r#""hexafn:function/topics@1.0.0" "emit""#, r#"(func (export "_start"))"#),
+        (r#""hexafn:function/logs" "log""#, r#"(func (export "handle"))"#),
+        (r#""hexafn:function/logs@2.0.0" "log""#, r#"(func (export "handle"))"#),
+    ] {
+        let module = format!("(module (import {import} (func)) {exports})");
+        let error = call_with(engine, module.as_bytes(), &none).unwrap_err();
+        assert_eq!(error.code, Code::Denied, "{import}: {error}");
+        assert!(error.message.contains("does not exist here"), "{error}");
+    }
 }
 
 fn a_component_is_refused_what_it_is_not_granted_and_what_does_not_exist(engine: &dyn Runtime) {

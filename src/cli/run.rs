@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::FunctionDefinition;
-use hexafn_actors::function::Function;
+use hexafn_actors::function::{Execution, Function};
 use hexafn_actors::log::Record;
 use hexafn_actors::metrics::Metrics;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -140,8 +140,19 @@ fn once(args: &Run, output: Output) -> Done {
     let metrics = Metrics::new().function(&definition.name);
     let function = Function::local(definition, metrics);
     let (result, execution) = futures_executor::block_on(function.run(&record, "", 1, Wall::now()));
-    let took = execution.took.as_micros();
-    let produced = result.map_err(|e| Failure::new(1, e.to_string()))?;
+    if output == Output::Table {
+        lines(&execution);
+    }
+    let produced = result.map_err(|error| {
+        let error = error.to_string();
+        let json = serde_json::json!({
+            "error": error,
+            "exit": 1,
+            "logs": execution.logs,
+            "usage": used(&execution),
+        });
+        Failure { json: Some(json), ..Failure::new(1, table::plain_lines(&error)) }
+    })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // A program is given what there is; to a terminal nobody writes but us.
     let for_people = std::io::stdout().is_terminal();
@@ -155,7 +166,10 @@ fn once(args: &Run, output: Output) -> Done {
         let emitted: Vec<String> = emitted.collect();
         let result = produced.output.as_deref().map_or_else(|| "null".to_owned(), text);
         let (dropped, emitted) = (produced.output.is_none(), emitted.join(","));
-        say(exact::compact(&format!("{{\"dropped\":{dropped},\"output\":{result},\"emitted\":[{emitted}]}}")));
+        let (logs, usage) = (serde_json::json!(execution.logs), used(&execution));
+        say(exact::compact(&format!(
+            "{{\"dropped\":{dropped},\"output\":{result},\"emitted\":[{emitted}],\"logs\":{logs},\"usage\":{usage}}}"
+        )));
     } else {
         for event in &produced.emitted {
             let key = event.key.as_ref().map_or_else(String::new, |key| format!(" key {}", table::plain(key)));
@@ -164,8 +178,35 @@ fn once(args: &Run, output: Output) -> Done {
         let dropped = || "dropped: the function gives no output".to_owned();
         say(produced.output.as_deref().map_or_else(dropped, shown));
     }
-    tracing::debug!(%took, "run");
     Ok(())
+}
+
+/// What it logged, on the standard error, which is not what it gave.
+#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
+fn lines(execution: &Execution) {
+    for line in &execution.logs {
+        let level = format!("{:?}", line.level).to_lowercase();
+        for text in line.message.lines().chain(line.message.is_empty().then_some("")) {
+            eprintln!("{level:<5}  {}", table::plain(text));
+        }
+    }
+    if execution.logs_cut {
+        eprintln!("warn   it logged more than `limits.logs` allows; the rest is cut");
+    }
+}
+
+/// What it used.
+fn used(execution: &Execution) -> serde_json::Value {
+    let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let usage = execution.usage.as_deref();
+    serde_json::json!({
+        "took_us": micros(execution.took),
+        "cpu_us": usage.and_then(|u| u.cpu).map(micros),
+        "fuel": usage.and_then(|u| u.fuel),
+        "peak_memory": usage.and_then(|u| u.peak_memory),
+        "host_calls": usage.map(|u| u.host_calls),
+        "output_bytes": usage.map(|u| u.output_bytes),
+    })
 }
 
 /// Runs, and runs again at each change. What fails is told and waits for the next change, too.

@@ -127,6 +127,33 @@ async fn an_event_that_tail_printed_is_run_as_it_was() {
 }
 
 #[test]
+fn what_a_function_logs_and_uses_is_shown() {
+    let scenario = Scenario::empty_config();
+    let js = "export default ({ data }) => { console.log('saw', data); console.warn('\\u001b[31mred'); if (data > 1) throw new Error('no\\u001b[0m'); return data; };";
+    std::fs::write(scenario.path("f.js"), js).unwrap();
+    let ran = scenario.run(&["run", "f.js", "--data", "1"]);
+    assert_eq!((ran.code, ran.out.trim()), (Some(0), "1"), "{}", ran.err);
+    assert_eq!(ran.err, "info   saw 1\nwarn   \\u{1b}[31mred\n");
+    let ran = scenario.run(&["-o", "json", "run", "f.js", "--data", "1"]).json();
+    assert_eq!(ran["logs"][0], serde_json::json!({ "level": "info", "message": "saw 1" }), "{ran:#}");
+    assert_eq!((&ran["usage"]["host_calls"], &ran["usage"]["output_bytes"]), (&2.into(), &1.into()), "{ran:#}");
+    assert!(
+        ran["usage"]["peak_memory"].as_u64().unwrap() > 0 && ran["usage"]["took_us"].as_u64().unwrap() > 0,
+        "{ran:#}"
+    );
+    // One that fails says what it logged until then, and cannot write to the terminal.
+    let ran = scenario.run(&["run", "f.js", "--data", "2"]);
+    assert!(
+        ran.code == Some(1) && ran.err.starts_with("info   saw 2\n") && ran.err.contains("thrown: no\\u{1b}[0m"),
+        "{}",
+        ran.err
+    );
+    let ran = scenario.run(&["-o", "json", "run", "f.js", "--data", "2"]);
+    let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!((&error["logs"][0]["message"], &error["exit"]), (&"saw 2".into(), &1.into()), "{error:#}");
+}
+
+#[test]
 fn a_large_source_is_compiled_within_a_time() {
     let scenario = Scenario::empty_config();
     let many = (0..4_000).map(|n| format!("const f{n} = () => {n};\n")).collect::<String>();
@@ -145,6 +172,20 @@ fn a_large_source_is_compiled_within_a_time() {
         assert_eq!(ran.code, Some(code), "{name}: {}", ran.err);
         assert!(format!("{}{}", ran.out, ran.err).contains(said), "{name}: {} {}", ran.out, ran.err);
     }
+    // Fifty values live over each of so many branches: 2 GB of a compiler, from 40 KB.
+    let many = |word: &str, times: usize| format!("{word} ").repeat(times);
+    let values = many("i32", 50);
+    let blocks: String =
+        (0..3_000).map(|n| format!("block (type $t) local.get 0 br_if 0 i32.const {n} i32.add end ")).collect();
+    let module = format!(
+        r#"(module (type $t (func (param {values}) (result {values}))) (memory (export "memory") 1) (func (export "_start"))
+           (func (param i32) {} {blocks} {}))"#,
+        many("local.get 0", 50),
+        many("drop", 50)
+    );
+    std::fs::write(scenario.path("values.wat"), module).unwrap();
+    let ran = scenario.run(&["run", "values.wat", "--data", "1"]);
+    assert!(ran.code == Some(1) && ran.err.contains("too-large: compiling it takes"), "{}", ran.err);
     std::fs::rename(scenario.path("names.js"), scenario.path("cfg/names.js")).unwrap();
     let config = "[[function]]\nname = \"names\"\nfile = \"names.js\"\n";
     std::fs::write(scenario.path("cfg/hexafn.toml"), config).unwrap();

@@ -125,6 +125,14 @@ async fn an_event_says_which_function_runs_and_an_unknown_name_lists_those_that_
     let letter = letters_when(&service, "trigger.score", 1).await.remove(0);
     let cause = letter["cause"].as_str().unwrap();
     assert!(cause.contains("`score-perl`") && cause.contains("score, score-js, score-lua"), "{cause}");
+    // It is the event that is wrong: no second attempt, and however many there are, the trigger goes on.
+    assert_eq!(letter["attempts"], 1, "{letter:#}");
+    for _ in 0..12 {
+        send(&service, r#"{"n":2,"with":"-perl"}"#).await;
+    }
+    letters_when(&service, "trigger.score", 13).await;
+    send(&service, r#"{"n":3}"#).await;
+    events_when(&service, "done", 4).await;
 
     let (_, triggers) = get(&service.url("/admin/triggers")).await;
     let of = &triggers.as_array().unwrap().iter().find(|t| t["name"] == "score").unwrap()["run"];

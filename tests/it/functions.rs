@@ -298,6 +298,13 @@ async fn an_event_or_a_result_that_does_not_meet_its_schema_fails_and_says_where
     causes.sort_unstable();
     assert!(causes[0].contains("input: its input") && causes[0].contains("`/n`"), "{causes:?}");
     assert!(causes[1].contains("output-schema: its output") && causes[1].contains("`/half`"), "{causes:?}");
+    // However many such events come, the trigger goes on with the others.
+    for _ in 0..12 {
+        send(&service, r#"{"job":"strict","n":"four"}"#).await;
+    }
+    letters_when(&service, "trigger.strict", 14).await;
+    send(&service, r#"{"job":"strict","n":4}"#).await;
+    data_when(&service, "done", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hexafn_runtimes::Write;
+use hexafn_runtimes::{Code, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,9 +131,21 @@ pub enum End {
     Failed {
         /// Why.
         message: String,
-        /// Trying again cannot help.
-        permanent: bool,
+        /// Whose fault it is.
+        fault: Fault,
     },
+}
+
+/// What a failed run says of the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It may go well when it is tried again.
+    Passing,
+    /// Trying again cannot help.
+    Permanent,
+    /// Trying again cannot help, and the trigger is not to blame: the event is not what `input` of the function demands, or names no
+    /// function. Whoever may send such events must not stop the trigger for all others by them.
+    Event,
 }
 
 impl Runner {
@@ -158,7 +170,7 @@ impl Runner {
         self.run(record, attempt, now).now_or_never().unwrap_or_else(|| Ran {
             end: End::Failed {
                 message: "its functions have workers, and were not waited for".to_owned(),
-                permanent: false,
+                fault: Fault::Passing,
             },
             condition: Duration::ZERO,
             executions: Vec::new(),
@@ -174,7 +186,7 @@ impl Runner {
         if record.event.hops >= MAX_HOPS {
             ran.end = End::Failed {
                 message: format!("the event has passed {MAX_HOPS} triggers: triggers feed each other in a cycle"),
-                permanent: true,
+                fault: Fault::Permanent,
             };
             return ran;
         }
@@ -187,7 +199,7 @@ impl Runner {
             Ok(false) => return ran,
             Ok(true) => {}
             Err(error) => {
-                ran.end = End::Failed { message: format!("condition: {error}"), permanent: false };
+                ran.end = End::Failed { message: format!("condition: {error}"), fault: Fault::Passing };
                 return ran;
             }
         }
@@ -200,7 +212,7 @@ impl Runner {
                     self.produced(record, produced, attempt, now)
                 }
             }
-            Err(message) => End::Failed { message, permanent: false },
+            Err((message, fault)) => End::Failed { message, fault },
         };
         ran
     }
@@ -208,7 +220,7 @@ impl Runner {
     fn produced(&self, record: &Record, produced: Produced, attempt: u32, now: Wall) -> End {
         let emitted = match self.emissions(record, produced.emitted, now) {
             Ok(emitted) => emitted,
-            Err(message) => return End::Failed { message, permanent: false },
+            Err(message) => return End::Failed { message, fault: Fault::Passing },
         };
         match produced.output.map(|data| self.produce(record, data, attempt, now)) {
             Some((output, to, failed)) => End::Fired { output: Some(output), to, failed, emitted },
@@ -249,19 +261,25 @@ impl Runner {
         attempt: u32,
         now: Wall,
         executions: &mut Vec<Execution>,
-    ) -> Result<Produced, String> {
+    ) -> Result<Produced, (String, Fault)> {
         let mut last = None;
-        for function in self.chain(record, attempt)? {
+        let mut fault = Fault::Event;
+        for function in self.chain(record, attempt).map_err(|message| (message, Fault::Event))? {
             let (result, execution) = function.run(record, &self.definition.name, attempt, now).await;
             executions.push(execution);
             match result {
                 Ok(produced) => return Ok(produced),
-                Err(error) => last = Some(error),
+                Err(error) => {
+                    if *error.code != *Code::Input.as_str() {
+                        fault = Fault::Passing;
+                    }
+                    last = Some(error);
+                }
             }
         }
         match last {
             None => Ok(Produced { output: Some(record.event.data.clone()), emitted: Vec::new(), writes: Vec::new() }),
-            Some(error) => Err(error.to_string()),
+            Some(error) => Err((error.to_string(), fault)),
         }
     }
 

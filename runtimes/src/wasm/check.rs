@@ -4,7 +4,7 @@
 use wasmparser::{Encoding, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use super::host::{self, Grant, Import};
-use super::{wasi, weight, world};
+use super::{wasi, world};
 use crate::{Code, Error, Grants, Settings, Source};
 
 /// How a module is called.
@@ -136,7 +136,6 @@ struct Scan<'a> {
     memory: u64,
     tables: u32,
     defined: u32,
-    weight: weight::Total,
 }
 
 impl<'a> Scan<'a> {
@@ -154,7 +153,6 @@ impl<'a> Scan<'a> {
             memory: 0,
             tables: 0,
             defined: 0,
-            weight: weight::Total::default(),
         }
     }
 
@@ -245,7 +243,6 @@ impl<'a> Scan<'a> {
             }
             Payload::ElementSection(section) => count("element segments", section.count(), most::SEGMENTS)?,
             Payload::DataSection(section) => count("data segments", section.count(), most::SEGMENTS)?,
-            Payload::CodeSectionEntry(body) => self.weight.add(&body)?,
             Payload::ComponentImportSection(section) => {
                 count("imports", section.count(), most::IMPORTS)?;
                 if self.depth == 1 {

@@ -175,6 +175,24 @@ impl Wasmtime {
         Ok(loaded)
     }
 
+    /// What the code that is made depends on.
+    fn config(&self, stack: usize) -> Config {
+        let mut config = Config::new();
+        config
+            .memory_reservation(self.options.max_memory as u64)
+            .memory_guard_size(64 << 10)
+            .consume_fuel(true)
+            .epoch_interruption(true)
+            .max_wasm_stack(stack)
+            .async_stack_size(stack.saturating_add(1 << 20))
+            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            // What gives other results on other processors, or what nobody needs in a function, stays out.
+            .wasm_relaxed_simd(false)
+            .wasm_memory64(false)
+            .wasm_multi_memory(false);
+        config
+    }
+
     fn load(&self, stack: usize) -> wasmtime::Result<Loaded> {
         let workers = self.options.workers.max(1);
         let mut pool = PoolingAllocationConfig::new();
@@ -191,22 +209,8 @@ impl Wasmtime {
             .table_elements(TABLE_ENTRIES)
             // What a call touched is given back to the kernel, or wiped, before the next one.
             .max_unused_warm_slots(workers);
-        let mut config = Config::new();
-        config
-            .allocation_strategy(pool)
-            .memory_init_cow(true)
-            .memory_reservation(self.options.max_memory as u64)
-            .memory_guard_size(64 << 10)
-            .consume_fuel(true)
-            .epoch_interruption(true)
-            .max_wasm_stack(stack)
-            .async_stack_size(stack.saturating_add(1 << 20))
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-            // What gives other results on other processors, or what nobody needs in a function, stays out.
-            .wasm_relaxed_simd(false)
-            .wasm_memory64(false)
-            .wasm_multi_memory(false)
-            .cache(self.cache.clone());
+        let mut config = self.config(stack);
+        config.allocation_strategy(pool).memory_init_cow(true).cache(self.cache.clone());
         let engine = Engine::new(&config)?;
         let mut imports = Linker::new(&engine);
         for import in host::IMPORTS.iter().chain(&wasi::IMPORTS) {
@@ -279,6 +283,17 @@ impl WasmEngine for Wasmtime {
             }
         };
         Ok(Arc::new(Program(Arc::new(Ready { loaded, code }))))
+    }
+
+    fn prove(&self, module: Checked, _: &Source, settings: &Arc<Settings>) -> Result<(), Error> {
+        let mut config = self.config(settings.limits.stack);
+        config.parallel_compilation(false);
+        let engine = Engine::new(&config).map_err(engine_error("Wasmtime could not be started"))?;
+        let made = match module.shape {
+            Shape::Component => engine.precompile_component(&module.wasm),
+            Shape::Abi | Shape::Command => engine.precompile_module(&module.wasm),
+        };
+        made.map(drop).map_err(engine_error("it is not a valid module"))
     }
 }
 
