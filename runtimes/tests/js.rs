@@ -152,7 +152,10 @@ fn errors_have_a_place_and_a_stack() {
     assert!(stack.starts_with("at inner (functions/test.js:2:"), "{stack}");
     assert!(stack.contains("at outer (functions/test.js:5:"), "{stack}");
     assert_eq!(eval("throw new Error('mine')", "{}"), "thrown: mine (line 2, column 11)");
-    assert_eq!(eval("throw { a: 1 }", "{}"), "thrown: it threw object (throw an Error: it has a message and a place)");
+    assert_eq!(
+        eval("throw { a: 1 }", "{}"),
+        r#"thrown: it threw {"a":1} (throw an Error: it has a message and a place)"#
+    );
     assert_eq!(eval("throw 'text'", "{}"), "thrown: it threw \"text\"");
 }
 
@@ -452,6 +455,80 @@ fn what_goes_to_the_host_is_bounded_before_it_is_copied() {
 }
 
 #[test]
+fn no_line_of_a_log_is_a_reason_to_lose_an_event() {
+    let mut script = function(
+        "const e = { n: 1, list: [NaN, 2n] }; e.self = e; e.in = { e };
+         console.log('got', e);
+         console.log({ m: new Map([['a', new Set([1])]]), f: () => 1, e: new TypeError('no'), big: 10n ** 20n });
+         console.log({ toJSON() { throw new Error('x') } }, { get a() { throw 1 } });
+         console.log(Object.assign(Object.create(null), { toJSON() { return undefined } }), [1, [2]], Object.create(null));
+         return 1",
+    );
+    let done = script.call("{}");
+    assert!(done.result.is_ok(), "{:?}", done.result);
+    let lines: Vec<_> = done.logs.iter().map(|line| &*line.message).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"got {"n":1,"list":["NaN",2],"self":"[circular]","in":{"e":"[circular]"}}"#,
+            r#"{"m":{"Map":[["a",{"Set":[1]}]]},"f":"[function]","e":"TypeError: no","big":100000000000000000000}"#,
+            "[object Object] [object Object]",
+            "[object] [1,[2]] {}",
+        ]
+    );
+    // Its end is that of the call, all the same.
+    fails("console.log({ toJSON() { for (;;); } })", Code::Timeout);
+}
+
+#[test]
+fn what_an_author_says_of_an_error_is_kept() {
+    for (body, said) in [
+        (
+            "try { ctx.emit('x', 1) } catch (e) { throw new Error('while telling: ' + e.message) }",
+            "thrown: while telling: it may not emit",
+        ),
+        ("ctx.emit('x', 1)", "denied: it may not emit"),
+        (
+            "throw { code: 'E_STOCK', message: 'out of stock' }",
+            r#"thrown: it threw {"code":"E_STOCK","message":"out of stock"} (throw"#,
+        ),
+        ("return Promise.any([Promise.reject(new Error('a')), Promise.reject(2)])", "[Error: a, 2]"),
+        (
+            "throw new Error('no', { cause: new TypeError('why', { cause: 7 }) })",
+            "thrown: no (cause: TypeError: why (cause: 7))",
+        ),
+        ("const e = new Error('round'); e.cause = e; throw e", "thrown: round (cause: Error: round (cause: "),
+        (
+            "const e = new Error('hides'); Object.defineProperty(e, 'cause', { get() { throw 1 } }); throw e",
+            "thrown: hides",
+        ),
+    ] {
+        let text = eval(body, "{}");
+        assert!(text.contains(said), "{body}: {text}");
+    }
+}
+
+#[test]
+fn what_would_be_lost_in_silence_is_an_error() {
+    for (value, kind) in [
+        ("(function* () { yield 1 })()", "Generator"),
+        ("(async function* () { yield 1 })()", "AsyncGenerator"),
+        ("new Map([[1, 2]]).keys()", "Map Iterator"),
+        ("{ items: [1].values() }", "Array Iterator"),
+        ("[1].values().map((n) => n)", "Iterator Helper"),
+        ("'a'.matchAll(/a/g)", "RegExp String Iterator"),
+    ] {
+        let text = eval(&format!("return {value}"), "{}");
+        assert!(text.contains("bad-output") && text.contains(kind), "{value}: {text}");
+    }
+    // As `JSON.stringify` does.
+    let keys = "const at = { toJSON(key) { return key } }; return { a: at, list: [0, at], at }";
+    assert_eq!(eval(keys, "{}"), r#"{"a":"a","list":[0,"1"],"at":"at"}"#);
+    let proxy = "return new Proxy([1, 2], { get: (list, key) => key === 'length' ? '2' : list[key] })";
+    assert_eq!(eval(proxy, "{}"), "[1,2]");
+}
+
+#[test]
 fn a_request_is_a_url_or_an_object() {
     let mut script = function(
         "ctx.http('https://api.example.com/a');
@@ -496,7 +573,7 @@ fn console_shows_any_value() {
          return caught",
     );
     let done = script.call("{}");
-    assert_eq!(&*done.result.unwrap().value.unwrap(), b"3");
+    assert_eq!(&*done.result.unwrap().value.unwrap(), b"0");
     let lines: Vec<_> = done.logs.iter().map(|line| &*line.message).collect();
     assert_eq!(
         lines,
@@ -504,7 +581,10 @@ fn console_shows_any_value() {
             "undefined null true 1.5 10 Symbol(s) Symbol() a\u{fffd}b [1,{\"b\":\"c\"}]",
             "Error: odd",
             "function () {\n    [native code]\n}",
-            "[object Object]"
+            "[object Object]",
+            "[\"[circular]\"]",
+            "[object Object]",
+            "[object]"
         ]
     );
 }

@@ -32,6 +32,22 @@ fn fails(body: &str, expected: Code) {
 }
 
 #[test]
+fn a_line_shows_what_a_table_holds() {
+    let mut script = function(
+        "print({a = 1, list = array({1, 2})}, {}, 'x') log.warn(event.data)
+         local round = {} round.self = round
+         print(setmetatable({}, {__tostring = function() return 'mine' end}))
+         return pcall(print, round) and 1",
+    );
+    let done = script.call(r#"{"data":{"n":[1,null]}}"#);
+    assert!(done.result.is_ok(), "{:?}", done.result);
+    let lines: Vec<_> = done.logs.iter().map(|line| &*line.message).collect();
+    assert_eq!(&lines[..3], [r#"{"a":1,"list":[1,2]} {} x"#, r#"{"n":[1,null]}"#, "mine"]);
+    assert!(lines[3].starts_with("table: "), "{lines:?}");
+    assert_eq!(Script::new(&LuaRuntime, "\u{feff}return function() return 7 end").text("{}"), "7");
+}
+
+#[test]
 fn headers_are_bounded_before_they_are_copied() {
     let request = |host: &str| {
         format!(

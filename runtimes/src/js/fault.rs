@@ -40,10 +40,9 @@ impl<'js> Fault<'_, 'js> {
         }
         if let Some(host) = &*self.call.thrown.borrow()
             && error.code == Code::Thrown
-            && error.message.ends_with(&host.message)
+            && error.message == host.message
         {
             error.code = host.code;
-            error.message.clone_from(&host.message);
         }
         error
     }
@@ -83,9 +82,53 @@ impl<'js> Fault<'_, 'js> {
             None => match (value.as_number(), value.as_bool()) {
                 (Some(number), _) => number.to_string(),
                 (_, Some(flag)) => flag.to_string(),
-                _ => format!("{} (throw an Error: it has a message and a place)", value.type_name()),
+                _ => format!("{} (throw an Error: it has a message and a place)", self.content(value)),
             },
         }
+    }
+
+    /// What a thrown object holds.
+    fn content(&self, value: &Value<'js>) -> String {
+        let shown = value.is_object().then(|| self.call.tools(self.ctx)?.show(value.clone()));
+        let text = match shown {
+            Some(Ok(text)) => text.map(|text| self.text(&text)),
+            Some(Err(_)) => {
+                drop(self.ctx.catch());
+                None
+            }
+            None => None,
+        };
+        text.unwrap_or_else(|| value.type_name().to_owned())
+    }
+
+    /// What else an error says: the errors that it is made of, and its cause.
+    fn more(&self, object: &Object<'js>, depth: usize) -> String {
+        const MOST: usize = 5;
+        let said = |value: &Value<'js>| match value.as_object().filter(|_| value.is_error()) {
+            Some(error) if depth < MOST => {
+                let (name, message) = (self.property(error, "name"), self.property(error, "message"));
+                format!("{name}: {message}{}", self.more(error, depth + 1))
+            }
+            Some(_) => "…".to_owned(),
+            None => self.shown(value),
+        };
+        let held = |name: &str| match object.get::<_, Option<Value<'js>>>(name) {
+            Ok(value) => value,
+            Err(_) => {
+                drop(self.ctx.catch());
+                None
+            }
+        };
+        let mut more = String::new();
+        if let Some(errors) = held("errors").as_ref().and_then(Value::as_array) {
+            let all: Vec<String> = errors.iter::<Value<'js>>().take(MOST).flatten().map(|error| said(&error)).collect();
+            let rest = if errors.len() > MOST { ", …" } else { "" };
+            more.push_str(&format!(" [{}{rest}]", all.join(", ")));
+        }
+        if let Some(cause) = held("cause") {
+            more.push_str(&format!(" (cause: {})", said(&cause)));
+        }
+        more.chars().take(Error::LONGEST / 4).collect()
     }
 
     /// A text for people. It was within the function's memory, and is read without that limit.
@@ -129,6 +172,7 @@ impl<'js> Fault<'_, 'js> {
             (_, "" | "Error") => message,
             _ => format!("{name}: {message}"),
         };
+        let message = if code == Code::Thrown { message + &self.more(object, 0) } else { message };
         placed(Error::new(code, message), &self.property(object, "stack"), self.file)
     }
 }

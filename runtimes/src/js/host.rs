@@ -243,11 +243,22 @@ impl<'js> Operation<'_, 'js> {
                 }
                 return Ok(message);
             }
-            _ if value.is_object() => self.ctx.json_stringify(value.clone())?,
+            _ if value.is_object() && !value.is_function() => self.tools.show(value.clone())?,
             _ => None,
         };
-        // What JSON does not have, such as functions, is shown as text.
-        let text = text.map_or_else(|| value.get::<Coerced<JsString<'js>>>().map(|t| t.0), Ok)?;
+        // What JSON does not have, such as functions, is shown as text; what does not let itself be shown, by its kind.
+        let text = match text {
+            Some(text) => text,
+            None => match value.get::<Coerced<JsString<'js>>>() {
+                Ok(text) => text.0,
+                Err(error) if self.call.watch.must_stop() => return Err(error.into()),
+                Err(_) => {
+                    // What it threw is of no interest: no line of a log is a reason to lose an event.
+                    drop(self.ctx.catch());
+                    return Ok(format!("[{}]", value.type_name()));
+                }
+            },
+        };
         Ok(self.lossy(&text)?)
     }
 

@@ -4,7 +4,7 @@
 
 const { apply, construct } = Reflect;
 const { defineProperties, getOwnPropertyDescriptors } = Object;
-const { isRawJSON, rawJSON } = JSON;
+const { isRawJSON, rawJSON, stringify } = JSON;
 const { isArray } = Array;
 const { toString: kind } = Object.prototype;
 const { toWellFormed } = String.prototype;
@@ -47,6 +47,37 @@ Object.defineProperty(bigints, "toJSON", {
   configurable: true,
 });
 
+/**
+ * What `console` shows of an object: its JSON, with what JSON does not have as text. Undefined when there is none; whatever the object
+ * does then is no reason to fail.
+ */
+function show(object) {
+  // What is being written, from the outside in: the objects as they were given, and what is written for them.
+  const given = [], written = [];
+  let depth = 0;
+  function replace(_, value) {
+    while (depth > 0 && written[depth - 1] !== this) depth--;
+    if (typeof value === "number" && value - value !== 0) return `${value}`;
+    if (typeof value === "function") return "[function]";
+    if (typeof value !== "object" || value === null || isRawJSON(value)) return value;
+    for (let n = 0; n < depth; n++) if (given[n] === value) return "[circular]";
+    let instead = value;
+    switch (apply(kind, value, none)) {
+      case "[object Map]": instead = { Map: [...value] }; break;
+      case "[object Set]": instead = { Set: [...value] }; break;
+      case "[object Error]": return `${value.name}: ${value.message}`;
+    }
+    given[depth] = value;
+    written[depth++] = instead;
+    return instead;
+  }
+  try {
+    return stringify(object, replace);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Puts a `Date` in the place of the engine's that has the time from `now` alone, and is like it in all else. */
 function stopTime(now) {
   const Engine = globalThis.Date;
@@ -63,4 +94,4 @@ function stopTime(now) {
 }
 
 /** See `Tools` in value.rs. */
-export default { isArray, isRawJSON, rawJSON, kind, toWellFormed, stopTime, whole: BigInt };
+export default { isArray, isRawJSON, rawJSON, kind, toWellFormed, show, stopTime, whole: BigInt };

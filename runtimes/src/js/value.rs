@@ -51,6 +51,11 @@ impl<'js> Tools<'js> {
         self.function("kind")?.call((This(object),))
     }
 
+    /// What `console` shows of an object, where it shows anything.
+    pub fn show(&self, object: Value<'js>) -> rquickjs::Result<Option<JsString<'js>>> {
+        self.function("show")?.call((object,))
+    }
+
     /// Makes a `Date` of the global one that takes the time from `now`.
     pub fn stop_time(&self, now: Function<'js>) -> rquickjs::Result<()> {
         self.function("stopTime")?.call((now,))
@@ -151,7 +156,7 @@ impl<'a, 'js> Output<'a, 'js> {
     /// # Errors
     /// It is no value of JSON, too deep, or too large; or reading it ran code that failed.
     pub fn write(mut self, value: Value<'js>) -> Result<Vec<u8>, Error> {
-        self.value(value, true)?;
+        self.value(value, Some(""))?;
         Ok(self.writer.into_bytes())
     }
 
@@ -168,7 +173,8 @@ impl<'a, 'js> Output<'a, 'js> {
         Ok(())
     }
 
-    fn value(&mut self, value: Value<'js>, convert: bool) -> Result<(), Error> {
+    /// Writes a value at this key; one that `toJSON` gave has none, and is asked no more.
+    fn value(&mut self, value: Value<'js>, key: Option<&str>) -> Result<(), Error> {
         self.look()?;
         match value.type_of() {
             Type::Null | Type::Undefined | Type::Uninitialized => self.writer.raw("null"),
@@ -189,7 +195,7 @@ impl<'a, 'js> Output<'a, 'js> {
                 Err(self.writer.bad(&format!("is a {}, which JSON does not have", value.type_name())))
             }
             _ => match value.into_object() {
-                Some(object) => self.object(object, convert),
+                Some(object) => self.object(object, key),
                 None => Err(self.writer.bad("is nothing that JSON has")),
             },
         }
@@ -204,12 +210,12 @@ impl<'a, 'js> Output<'a, 'js> {
         })
     }
 
-    fn object(&mut self, object: Object<'js>, convert: bool) -> Result<(), Error> {
-        if convert {
+    fn object(&mut self, object: Object<'js>, key: Option<&str>) -> Result<(), Error> {
+        if let Some(key) = key {
             let to_json: Value<'js> = object.get("toJSON").map_err(|e| self.engine(e))?;
             if let Some(to_json) = to_json.as_function() {
-                let value: Value<'js> = to_json.call((This(object), "")).map_err(|e| self.engine(e))?;
-                return self.value(value, false);
+                let value: Value<'js> = to_json.call((This(object), key)).map_err(|e| self.engine(e))?;
+                return self.value(value, None);
             }
         }
         if self.tools.is_array(&object).map_err(|e| self.engine(e))? {
@@ -237,7 +243,7 @@ impl<'a, 'js> Output<'a, 'js> {
             self.writer.text(&key)?;
             self.writer.raw(":")?;
             self.writer.enter_key(&key)?;
-            self.value(value, true)?;
+            self.value(value, Some(&key))?;
             self.writer.leave();
         }
         if first {
@@ -257,13 +263,15 @@ impl<'a, 'js> Output<'a, 'js> {
             "Error" => "throw it, or return its `message`",
             "RegExp" | "Number" | "String" | "Boolean" | "BigInt" | "ArrayBuffer" | "DataView" | "WeakMap"
             | "WeakSet" => "return a plain value",
+            "Generator" | "AsyncGenerator" => "return an array: `[...generator]`",
+            _ if kind.ends_with("Iterator") || kind == "Iterator Helper" => "return an array: `[...iterator]`",
             _ => return Ok(()),
         };
         Err(self.writer.bad(&format!("is a {kind}, which JSON does not have; {instead}")))
     }
 
     fn array(&mut self, array: &Object<'js>) -> Result<(), Error> {
-        let length: f64 = array.get("length").map_err(|e| self.engine(e))?;
+        let Coerced(length): Coerced<f64> = array.get("length").map_err(|e| self.engine(e))?;
         self.writer.raw("[")?;
         let mut index: u32 = 0;
         while f64::from(index) < length {
@@ -272,7 +280,7 @@ impl<'a, 'js> Output<'a, 'js> {
             }
             let value: Value<'js> = array.get(index).map_err(|e| self.engine(e))?;
             self.writer.enter_index(index as usize)?;
-            self.value(value, true)?;
+            self.value(value, Some(&index.to_string()))?;
             self.writer.leave();
             index += 1;
         }

@@ -19,6 +19,8 @@ pub(super) fn compile(source: &Source) -> Result<Vec<u8>, Error> {
         ));
     }
     let text = std::str::from_utf8(&source.code).map_err(|_| not_text())?;
+    // Some editors put a byte order mark before it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // Byte code begins with the number of its version; the compiler would take it for text, the loader would not.
     if text.bytes().any(|b| b < b' ' && !b.is_ascii_whitespace() && b != 0x0b) {
         return Err(not_text());

@@ -89,6 +89,15 @@ impl Operation<'_> {
                 }
                 Ok(self.builder.exact(&digits)?)
             }
+            "show" => {
+                let room = self.session(|s| Ok(s.log_room()))?;
+                // One that JSON does not have, or is too long for the log, is shown otherwise.
+                let json = Output::new(self.call, self.builder, room).write(next()).ok();
+                Ok(match json {
+                    Some(json) => Value::String(self.lua.create_string(json)?),
+                    None => Value::Nil,
+                })
+            }
             "raised" => {
                 *self.call.raised.borrow_mut() = Some(next());
                 Ok(Value::Nil)

@@ -122,6 +122,13 @@ pub(super) enum RawEngine {
     Wasmer,
 }
 
+/// Whether a shell could set a variable of this name.
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 fn second() -> Duration {
     Duration::from_secs(1)
 }
@@ -277,6 +284,12 @@ impl Checker<'_> {
         for (index, name) in names.iter().enumerate() {
             let span = node.span_of(&[Step::Key("env"), Step::Index(index)]);
             let upper = name.to_uppercase();
+            if !is_variable(name) {
+                let message = format!("`env` of {who}: {name:?} is no name of an environment variable");
+                let help = "write letters, digits and `_`, not a digit first: \"REGION\"";
+                self.problems.push(Problem::error(&codes::NAME, span, message).help(help));
+                continue;
+            }
             if SECRET.iter().any(|word| upper.contains(word)) || self.vault.is_secret(name) {
                 self.problems.push(
                     Problem::error(&codes::SECRET_UNFIT, span, format!("{who} cannot read the variable `{name}`"))

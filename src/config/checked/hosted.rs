@@ -322,9 +322,16 @@ impl Checker<'_> {
                 self.problems.push(Problem::error(&codes::NAME, span, message).help(help));
             }
         }
+        for (index, namespace) in raw.kv.iter().enumerate() {
+            if !is_namespace(namespace) {
+                let span = node.span_of(&[Step::Key("kv"), Step::Index(index)]);
+                let message = format!("`kv` of {who}: {namespace:?} is no namespace");
+                let help = "write 1 to 100 letters, digits, `_`, `-` and `.`: \"carts\"";
+                self.problems.push(Problem::error(&codes::NAME, span, message).help(help));
+            }
+        }
         for (index, host) in raw.http.iter().enumerate() {
-            let name = host.strip_prefix("*.").unwrap_or(host);
-            if name.is_empty() || name.contains(['/', '@', '*', '?', '#', ' ', '\\']) {
+            if !is_host(host.strip_prefix("*.").unwrap_or(host)) {
                 let span = node.span_of(&[Step::Key("http"), Step::Index(index)]);
                 let message = format!("`http` of {who}: `{host}` is not a host");
                 let help = "write a host, with `:port` if it is not 80 or 443: \"api.example.com\", \"*.example.com\"";
@@ -333,6 +340,36 @@ impl Checker<'_> {
         }
         let (log, time, random) = (raw.log, raw.time, raw.random);
         Grants { emit: raw.emit.clone(), kv: raw.kv.clone(), http: raw.http.clone(), log, time, random }
+    }
+}
+
+/// Whether this can be a namespace of the key-value store.
+fn is_namespace(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+        && name.split('.').all(|part| !part.is_empty())
+}
+
+/// Whether this is a host, with a port or without: a name of labels, or an address.
+fn is_host(text: &str) -> bool {
+    let of_name = |name: &str| {
+        !name.is_empty()
+            && name.split('.').all(|label| {
+                !label.is_empty()
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+            })
+    };
+    let of_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let port = if rest.is_empty() { Some("80") } else { rest.strip_prefix(':') };
+        return address.parse::<std::net::Ipv6Addr>().is_ok() && port.is_some_and(of_port);
+    }
+    match text.split_once(':') {
+        Some((name, port)) => of_name(name) && of_port(port),
+        None => of_name(text),
     }
 }
 

@@ -286,6 +286,16 @@ fn workers_and_lines_beyond_what_there_is_room_for() {
     toml("workers_of_modules", &format!("{functions}{talks}"));
 }
 
+#[test]
+fn grants_that_can_never_match() {
+    toml(
+        "grants",
+        "[[function]]\nname = 'f'\nruntime = 'lua'\ncode = 'return function() end'\nkv = ['', 'a b', '../x', 'carts.eu']\n\
+         http = ['x.com:99999', 'x.com:', 'x..com', '-', 'https://x.com', '[::1', 'x.com:8080', '*.x.com', '[::1]:80', '10.0.0.1']\n\
+         env = ['', 'A=B', '1A']\n",
+    );
+}
+
 /// With Wasmer in it, the third is right.
 #[cfg(not(feature = "wasmer"))]
 #[test]
