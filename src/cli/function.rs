@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
-use super::online::{Columns, rows};
+use super::client::{Client, part};
+use super::online::{Columns, fields, rows};
 use super::{Done, Failure, Output, say, table};
 
 /// `hexafn function`
@@ -15,6 +15,11 @@ use super::{Done, Failure, Output, say, table};
 pub enum Function {
     /// List them, with their runs since the start.
     Ls,
+    /// Show one: its grants, limits, workers, triggers and runs.
+    Show {
+        /// The function.
+        name: String,
+    },
     /// What they do now: rates and times over an interval, the costliest first.
     Top(Top),
 }
@@ -57,6 +62,7 @@ enum By {
 pub fn function(client: &Client, function: &Function) -> Done {
     match function {
         Function::Ls => ls(client),
+        Function::Show { name } => show(client, name),
         Function::Top(args) => top(client, args),
     }
 }
@@ -84,6 +90,24 @@ fn ls(client: &Client) -> Done {
         ("ERRORS", "errors"),
     ];
     rows(client, &all, columns)
+}
+
+fn show(client: &Client, name: &str) -> Done {
+    let mut function = client.get(&format!("/admin/functions/{}", part(name)))?;
+    if client.output == Output::Table {
+        function["errors"] = shown(&function["errors"]).into();
+        for group in ["limits", "pool"] {
+            let pairs =
+                function[group].as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
+            function[group] = pairs.collect::<Vec<_>>().join(", ").into();
+        }
+        // What `function ls` and the metrics are made of.
+        if let Some(function) = function.as_object_mut() {
+            function.remove("run_seconds");
+            function.retain(|_, value| value.as_str() != Some(""));
+        }
+    }
+    fields(client, &function)
 }
 
 /// Codes with their counts, the most frequent first.

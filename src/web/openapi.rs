@@ -74,6 +74,7 @@ pub const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("patch", "/admin/triggers/{name}", "Change its priority", "triggers:write:{name}"),
     ("post", "/admin/triggers/{name}/{act}", "enable, disable", "triggers:write:{name}"),
     ("get", "/admin/functions", "Functions with their counts", "functions:read:*"),
+    ("get", "/admin/functions/{name}", "One function with its grants and limits", "functions:read:{name}"),
     ("get", "/admin/targets", "Targets with breaker and last result", "targets:read:*"),
     ("get", "/admin/targets/{name}", "One target", "targets:read:{name}"),
     ("get", "/admin/targets/{name}/log", "The newest attempts, the last first", "targets:read:{name}"),

@@ -84,6 +84,7 @@ async fn what_is_answered_is_what_the_document_says() {
         ("patch", "/admin/triggers/{name}", "/admin/triggers/double", "200", json(r#"{"priority":1}"#)),
         ("post", "/admin/triggers/{name}/{act}", "/admin/triggers/double/enable", "200", None),
         ("get", "/admin/functions", "/admin/functions", "200", None),
+        ("get", "/admin/functions/{name}", "/admin/functions/double", "200", None),
         ("get", "/admin/targets", "/admin/targets", "200", None),
         ("get", "/admin/targets/{name}", "/admin/targets/out", "200", None),
         ("post", "/admin/targets/{name}/{act}", "/admin/targets/web/reset", "200", None),

@@ -287,6 +287,25 @@ async fn what_is_not_granted_is_denied() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_function_is_shown_with_what_it_may_do_and_use() {
+    let service = start();
+    let (status, talks) = get(&service.url("/admin/functions/talks")).await;
+    assert_eq!(
+        (status, &talks["isolation"], &talks["triggers"]),
+        (200, &json!("process"), &json!(["talks"])),
+        "{talks:#}"
+    );
+    assert_eq!((&talks["log"], &talks["time"], &talks["kv"]), (&json!(true), &json!(false), &json!([])), "{talks:#}");
+    assert_eq!((&talks["limits"]["memory"], &talks["pool"]["workers"]), (&json!(32 << 20), &json!(2)), "{talks:#}");
+    let (_, strict) = get(&service.url("/admin/functions/strict")).await;
+    assert_eq!((&strict["input"], &strict["output"]), (&json!(true), &json!(true)), "{strict:#}");
+    let shown = service.hexafn(&["function", "show", "talks"]).out;
+    assert!(shown.contains("host_calls 1000") && shown.contains("isolation"), "{shown}");
+    let unknown = service.hexafn(&["function", "show", "talk"]);
+    assert!(unknown.code == Some(1) && unknown.err.contains("`talks`"), "{}", unknown.err);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_or_a_result_that_does_not_meet_its_schema_fails_and_says_where() {
     let service = start();
     for body in [r#"{"job":"strict","n":4}"#, r#"{"job":"strict","n":"four"}"#, r#"{"job":"strict","n":3}"#] {

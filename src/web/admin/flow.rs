@@ -26,6 +26,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         )
         .service(web::resource("/admin/triggers/{name}/{act}").route(web::post().to(switch_trigger)))
         .service(web::resource("/admin/functions").route(web::get().to(super::functions::functions)))
+        .service(web::resource("/admin/functions/{name}").route(web::get().to(super::functions::function)))
         .service(web::resource("/admin/targets").route(web::get().to(targets)))
         .service(web::resource("/admin/targets/{name}").route(web::get().to(target)))
         .service(web::resource("/admin/targets/{name}/log").route(web::get().to(target_log)))

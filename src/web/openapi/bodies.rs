@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::super::admin::dead::{Chosen, Edited, Letters};
 use super::super::admin::flow::{Change, Journey, Probe, SourceStatus, TargetRow, TraceRow};
-use super::super::admin::functions::FunctionStatus;
+use super::super::admin::functions::{FunctionStatus, Shown};
 use super::super::admin::graph::Picture;
 use super::super::admin::topics::{Published, Registration, ReplayBody};
 use super::super::admin::{ControlBody, Ticket};
@@ -228,6 +228,7 @@ pub(super) const BODIES: &[Bodies] = &[
     sent("patch", "/admin/triggers/{name}", of::<Change>, &[json("200", "The trigger then", of::<TriggerStatus>)]),
     done("post", "/admin/triggers/{name}/{act}", &[json("200", "The trigger then", of::<TriggerStatus>)]),
     get("/admin/functions", &[json("200", "All of them", of::<Vec<FunctionStatus>>)]),
+    get("/admin/functions/{name}", &[json("200", "The function", of::<Shown>)]),
     get("/admin/targets", &[json("200", "All of them", of::<Vec<TargetRow>>)]),
     get("/admin/targets/{name}", &[json("200", "The target", of::<TargetRow>)]),
     done("post", "/admin/targets/{name}/{act}", &[json("200", "The target then", of::<TargetStatus>)]),
