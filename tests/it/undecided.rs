@@ -96,7 +96,8 @@ async fn a_condition_that_fails_is_that_targets_failure_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trigger_that_is_quarantined_says_so() {
-    let text = "[[topic]]\nname = 'in'\n[[trigger]]\nname = 't'\non = 'in'\nwhen = 'event.data.n > 5'\nto = 'out'\n\
+    let text = "[[topic]]\nname = 'in'\n[[function]]\nname = 'f'\ncode = 'event.data.n * 2'\n\
+        [[trigger]]\nname = 't'\non = 'in'\nwhen = 'event.data.n != 5'\nrun = 'f'\nto = 'out'\n\
         retry = { max_attempts = 1 }\n[[target]]\nname = 'out'\nkind = 'topic'\n";
     let service = Scenario::empty_config().file("hexafn.toml", text).start();
     for _ in 0..10 {
@@ -118,6 +119,23 @@ async fn a_trigger_that_is_quarantined_says_so() {
         (shown["state"] == "running" && shown["why"].is_null(), shown)
     })
     .await;
+}
+
+/// Whoever may send must not stop a trigger for all others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_on_which_the_condition_fails_are_dead_letters_at_once_and_the_trigger_goes_on() {
+    let text = "[[topic]]\nname = 'in'\n[[trigger]]\nname = 't'\non = 'in'\nwhen = 'event.data.n > 5'\nto = 'out'\n\
+        [[target]]\nname = 'out'\nkind = 'topic'\n";
+    let service = Scenario::empty_config().file("hexafn.toml", text).start();
+    for _ in 0..12 {
+        publish(&service, "in", r#"{"n":"x"}"#).await;
+    }
+    let letters = letters_when(&service, "trigger.t", 12).await;
+    assert_eq!(letters[0]["attempts"], 1, "{:#}", letters[0]);
+    assert!(letters[0]["cause"].as_str().unwrap().contains("HX0501"), "{:#}", letters[0]);
+    publish(&service, "in", r#"{"n":6}"#).await;
+    events_when(&service, "out", 1).await;
+    assert_eq!(service.ask(&["trigger", "show", "t"])["state"], "running");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

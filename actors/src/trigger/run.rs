@@ -143,8 +143,8 @@ pub enum Fault {
     Passing,
     /// Trying again cannot help.
     Permanent,
-    /// Trying again cannot help, and the trigger is not to blame: the event is not what `input` of the function demands, or names no
-    /// function. Whoever may send such events must not stop the trigger for all others by them.
+    /// Trying again cannot help, and the trigger is not to blame: the condition fails on the event, it is not what `input` of
+    /// the function demands, or it names no function. Whoever may send such events must not stop the trigger for all others by them.
     Event,
 }
 
@@ -199,7 +199,7 @@ impl Runner {
             Ok(false) => return ran,
             Ok(true) => {}
             Err(error) => {
-                ran.end = End::Failed { message: format!("condition: {error}"), fault: Fault::Passing };
+                ran.end = End::Failed { message: format!("condition: {error}"), fault: Fault::Event };
                 return ran;
             }
         }
