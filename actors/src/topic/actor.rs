@@ -532,8 +532,18 @@ impl Handler<TopicMessage> for Topic {
                 // What is in flight is nobody's now; what comes of it all the same is stale.
                 self.restarted(&subscription, None, ctx);
                 let left = self.served.iter().position(|s| s.spec.name == subscription);
-                let left = left.map(|at| self.served.remove(at).state);
-                match left {
+                let left = left.map(|at| self.served.remove(at));
+                if let Some(served) = left.as_ref().filter(|served| !forget && served.dirty)
+                    && self.on_disk()
+                    && served.spec.durable
+                {
+                    // From now on the log alone says how far it came.
+                    let (key, value) =
+                        (keys::cursor(&subscription, self.spec.handle.id), served.state.cursor().encode());
+                    let ops = [Op::Put { table: Table::Cursor, key, value }].into_iter().collect();
+                    self.commit(self.unawaited(ops), ctx);
+                }
+                match left.map(|served| served.state) {
                     Some(state) if !forget => drop(self.left.insert(subscription.clone(), state)),
                     _ => drop(self.left.remove(&subscription)),
                 }
