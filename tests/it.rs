@@ -106,6 +106,8 @@ mod otlp;
 mod outcomes;
 #[path = "it/overload.rs"]
 mod overload;
+#[path = "it/parts.rs"]
+mod parts;
 #[path = "it/process.rs"]
 mod process;
 #[path = "it/redaction.rs"]

@@ -230,6 +230,16 @@ impl Forwarder {
         for (delivery, outcome) in done.results {
             let record = &delivery.record;
             let key = self.order.as_ref().and_then(|order| order.key(&delivery));
+            if matches!(&outcome, Outcome::Failed(failure) if failure.verdict == TargetVerdict::NotSent) {
+                // Nothing happened, so there is nothing to tell or to count.
+                not_over.extend(key.clone());
+                keys.extend(key);
+                keep(&mut self.settled, &record.topic, Settlement::new(record.seq, delivery.attempt, Verdict::Release));
+                if !batched {
+                    self.breaker.hand_back(permit);
+                }
+                continue;
+            }
             let outcome = match (outcome, &self.spec.veil) {
                 (Outcome::Failed(failure), Some(veil)) => Outcome::Failed(veil.failure(failure)),
                 (outcome, _) => outcome,
@@ -278,6 +288,7 @@ impl Forwarder {
                     let verdict = match failure.verdict {
                         // It comes again behind an earlier one of its key, and has had no attempt of its own.
                         TargetVerdict::Retry | TargetVerdict::DeadLetter if behind => Verdict::Release,
+                        TargetVerdict::NotSent => Verdict::Release,
                         TargetVerdict::Retry => Verdict::Nak(report),
                         TargetVerdict::DeadLetter => {
                             self.spec.metrics.dead.inc();

@@ -193,6 +193,22 @@ impl Checker<'_> {
             let problem = Problem::warning(&codes::VALUE, node.span_of(&[Step::Key("batch")]), message);
             self.problems.push(problem.help("leave one of them out, or order by key: `ordering = \"key\"`"));
         }
+        // Requests of one batch in order go one after the other, and each event may be one of its own.
+        let by_event = ["url", "headers"].into_iter().find(|key| {
+            let mut found = Vec::new();
+            if let Some(setting) = node.get(key) {
+                templates_in(setting, &mut Vec::new(), &mut found);
+            }
+            !found.is_empty()
+        });
+        if let Some(key) = by_event.filter(|_| several && settings.ordering != target::Ordering::None) {
+            let message = format!(
+                "`batch` of {who}: events whose `{key}` differs go in requests of their own, and with `ordering` one after the other: \
+                 slower than without `batch` where most of them differ"
+            );
+            let problem = Problem::warning(&codes::VALUE, node.span_of(&[Step::Key("batch")]), message);
+            self.problems.push(problem.help("leave out `batch`, or write what differs into the body"));
+        }
     }
 
     fn redactor(&mut self, node: &Node, name: &Str, settings: &RedactSettings, who: &str) -> Option<Redactor> {
