@@ -70,6 +70,8 @@ mod emit;
 mod examples;
 #[path = "it/executions.rs"]
 mod executions;
+#[path = "it/expiry.rs"]
+mod expiry;
 #[path = "it/explained.rs"]
 mod explained;
 #[path = "it/flow.rs"]

@@ -93,26 +93,39 @@ pub struct Subscriber {
     pub feedback: Option<Feedback>,
 }
 
-/// A subscriber's own bound on its deliveries in flight, beside that of its settings: 0 while its breaker is open, 1 for a
-/// probe. Its topics read it whenever they hand out, so the word that it has changed may be lost.
+/// A subscriber's own bound on its deliveries in flight, beside that of its settings: 0 while its breaker is open or it is
+/// switched off, 1 for a probe. Its topics read it whenever they hand out, so the word that it has changed may be lost.
 #[derive(Debug, Clone)]
-pub struct Limit(Arc<AtomicUsize>);
+pub struct Limit {
+    most: Arc<AtomicUsize>,
+    off: Arc<AtomicBool>,
+}
 
 impl Default for Limit {
     fn default() -> Self {
-        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+        Self { most: Arc::new(AtomicUsize::new(usize::MAX)), off: Arc::default() }
     }
 }
 
 impl Limit {
     /// Sets the bound; `None` is none.
     pub fn set(&self, most: Option<usize>) {
-        self.0.store(most.unwrap_or(usize::MAX), Ordering::Release);
+        self.most.store(most.unwrap_or(usize::MAX), Ordering::Release);
+    }
+
+    /// Says whether the subscriber is switched off, or about to end: what waits then waits for a person.
+    pub fn switch(&self, off: bool) {
+        self.off.store(off, Ordering::Release);
     }
 
     /// The bound; the greatest number when there is none.
     pub fn get(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+        self.most.load(Ordering::Acquire)
+    }
+
+    /// Whether it is switched off.
+    pub fn is_off(&self) -> bool {
+        self.off.load(Ordering::Acquire)
     }
 }
 

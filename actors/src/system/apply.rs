@@ -166,6 +166,7 @@ impl System {
         let outbox = inner.cast.ensure(&outbox_of(&name)).await?;
         let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
         let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
+        limit.switch(!enabled.load(std::sync::atomic::Ordering::Relaxed));
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
         let fallback = self.fallback(&definition, all).await?;
@@ -180,6 +181,7 @@ impl System {
             },
             ack_wait: patience,
             retry_budget: definition.settings.retry.budget,
+            max_age: definition.settings.retry.max_age.map(|age| age.0),
             together: match target.mode() {
                 crate::target::Mode::Batch { max_records, .. } => max_records,
                 crate::target::Mode::Each { .. } => 1,

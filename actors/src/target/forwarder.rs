@@ -384,7 +384,9 @@ impl Forwarder {
 
     /// Says how much may be with this target, to every topic that delivers here.
     fn credit(&self, credit: Option<usize>) {
-        self.spec.limit.set(if self.off || self.stopping { Some(0) } else { credit });
+        let off = self.off || self.stopping;
+        self.spec.limit.switch(off);
+        self.spec.limit.set(if off { Some(0) } else { credit });
         let again = self.open.values().filter(|front| !front.leads_where(&self.spec.outbox));
         for topic in std::iter::once(&self.spec.outbox).chain(again) {
             if let Err(error) = topic.try_send(TopicMessage::Look) {
@@ -512,6 +514,7 @@ impl Handler<Stop> for Forwarder {
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
         self.stopping = true;
         // Else what is given back would come again at once, until the last attempt has ended.
+        self.spec.limit.switch(true);
         self.spec.limit.set(Some(0));
         self.release();
         self.attempts.wake();

@@ -140,6 +140,9 @@ pub struct RetrySettings {
     /// The time after its first attempt in which an event is tried again; beyond, it is a dead letter. No bound but
     /// the attempts when absent.
     pub max_time: Option<Span>,
+    /// How old an event may become, since it was stored for this target: then it is given up, tried or not, also while the
+    /// breaker is open; not while the target is switched off or its subscription paused. No bound when absent.
+    pub max_age: Option<Span>,
     /// Retries may be at most this share of all attempts of the target (with ten a minute always allowed), so that a
     /// target that comes back is not met by all of its past at once; no bound when absent.
     pub budget: Option<f64>,
@@ -242,6 +245,9 @@ impl Common {
         }
         if self.retry.max_time.is_some_and(|time| time.0.is_zero()) {
             return bad("retry.max_time", "expected more than 0".into());
+        }
+        if self.retry.max_age.is_some_and(|age| age.0.is_zero()) {
+            return bad("retry.max_age", "expected more than 0".into());
         }
         if let Some(budget) = self.retry.budget
             && !(budget > 0.0 && budget <= 1.0)

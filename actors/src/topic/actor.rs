@@ -36,6 +36,7 @@ use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::system::dead::DEAD;
 
+mod aged;
 mod deliver;
 mod settle;
 
@@ -84,6 +85,8 @@ struct Served {
     delivered: u64,
     dead: u64,
     dirty: bool,
+    /// The oldest that nobody handles, and when it is too old: nothing has to be looked at before.
+    young_until: Option<(Seq, Wall)>,
     /// What was heard of the subscriber.
     heard: Round,
 }
@@ -185,6 +188,7 @@ impl Topic {
     fn attach(&mut self, spec: Arc<Subscriber>) -> Result<(), log::Error> {
         if let Some(served) = self.served.iter_mut().find(|s| s.spec.name == spec.name) {
             served.state.configure(spec.settings.clone());
+            served.young_until = None;
             served.spec = spec;
         } else {
             let state = match self.left.remove(&spec.name) {
@@ -204,6 +208,7 @@ impl Topic {
                 delivered: 0,
                 dead: 0,
                 dirty: false,
+                young_until: None,
                 heard: Round::newest(),
             });
         }
@@ -295,6 +300,7 @@ impl Topic {
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.catch_up();
         self.expire(ctx);
+        self.give_up_aged(ctx);
         self.retain(ctx);
         self.tail.yield_room();
         let topic = self.spec.handle.id;

@@ -602,6 +602,8 @@ fn retries_of_targets() {
             "ordering = \"strict\"\nbatch = { max_records = 10 }\nretry = { never = [\"4xx\"], again = [409] }",
         ),
         target("i", nats, "ordering = \"strict\"\nbatch = { max_records = 10 }"),
+        target("j", http, "ordering = \"key\"\nbatch = { max_records = 10 }\nheaders = { x-id = \"${event.id}\" }"),
+        target("k", http, "retry = { max_age = \"0s\" }"),
     ];
     beside_right("target_retries", &text.concat());
 }
