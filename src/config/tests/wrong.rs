@@ -603,6 +603,7 @@ fn retries_of_targets() {
         ),
         target("i", nats, "ordering = \"strict\"\nbatch = { max_records = 10 }"),
         target("j", http, "ordering = \"key\"\nbatch = { max_records = 10 }\nheaders = { x-id = \"${event.id}\" }"),
+        target("l", http, "retry = { again = [409, \"2xx\", 200, \"abc\"], never = [501, 501] }"),
         target("k", http, "retry = { max_age = \"0s\" }"),
     ];
     beside_right("target_retries", &text.concat());
