@@ -290,6 +290,8 @@ pub struct SubscriptionStatus {
     pub topic: Str,
     /// Whether its cursor is stored.
     pub durable: bool,
+    /// Whether it is served: else its trigger or target is not defined any more, or not for this topic, and its place is kept.
+    pub configured: bool,
     /// Stopped by hand.
     pub paused: bool,
     /// Everything up to and including this is handled.
@@ -310,6 +312,28 @@ pub struct SubscriptionStatus {
     pub waits: u64,
     /// The first 20 of those that wait.
     pub next_attempts: Vec<WaitingStatus>,
+}
+
+impl SubscriptionStatus {
+    /// A place that is kept and not served.
+    pub fn kept(place: cast::KeptPlace) -> Self {
+        Self {
+            waits: place.events(),
+            name: place.subscription,
+            topic: place.topic,
+            durable: true,
+            configured: false,
+            paused: false,
+            ack_floor: place.floor,
+            lag: place.lag,
+            in_flight: 0,
+            waiting: place.waiting,
+            attempts: 0,
+            delivered: 0,
+            dead_lettered: 0,
+            next_attempts: Vec::new(),
+        }
+    }
 }
 
 /// A delivery that waits.

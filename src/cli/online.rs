@@ -166,7 +166,7 @@ const SUBSCRIPTION: Columns<'static> = &[
     ("ATTEMPTS", "attempts"),
     ("DELIVERED", "delivered"),
     ("DEAD", "dead_lettered"),
-    ("PAUSED", "paused"),
+    ("STATE", "state"),
     ("ACK FLOOR", "ack_floor"),
 ];
 
@@ -193,7 +193,7 @@ pub fn topic(client: &Client, topic: Topic) -> Done {
             for field in ["name", "durability", "first", "last", "records", "bytes", "viewers"] {
                 say(format!("{field:11} {}", cell(&value[field])));
             }
-            rows(client, &value["subscriptions"], SUBSCRIPTION)
+            rows(client, &with_states(client, value["subscriptions"].clone()), SUBSCRIPTION)
         }
         Topic::Events { name, from, limit } => {
             let found = client.page(&format!("/admin/topics/{}/events?from={from}&limit={limit}", part(&name)))?;
@@ -292,6 +292,21 @@ pub enum Sub {
     },
 }
 
+/// Tables say in one word how a subscription stands.
+fn with_states(client: &Client, mut value: Value) -> Value {
+    if client.output == Output::Table {
+        for row in value.as_array_mut().into_iter().flatten() {
+            let state = match (row["configured"].as_bool(), row["paused"].as_bool()) {
+                (Some(false), _) => "not configured",
+                (_, Some(true)) => "paused",
+                _ => "served",
+            };
+            row["state"] = state.into();
+        }
+    }
+    value
+}
+
 /// Subscriptions.
 pub fn sub(client: &Client, sub: Sub) -> Done {
     let act = |name: &str, act: &str, body: Value| {
@@ -299,9 +314,10 @@ pub fn sub(client: &Client, sub: Sub) -> Done {
         done(client, &json!({ "subscription": name, "did": act }), &format!("{name}: {act}"))
     };
     match sub {
-        Sub::Ls => rows(client, &client.get("/admin/subscriptions")?, SUBSCRIPTION),
+        Sub::Ls => rows(client, &with_states(client, client.get("/admin/subscriptions")?), SUBSCRIPTION),
         Sub::Show { name } => {
             let value = client.get(&format!("/admin/subscriptions/{}", part(&name)))?;
+            let value = with_states(client, value);
             rows(client, &value, SUBSCRIPTION)?;
             if client.output == Output::Table {
                 for row in value.as_array().into_iter().flatten() {
@@ -449,10 +465,19 @@ pub fn target(client: &Client, target: Target) -> Done {
     let act = |name: &str, act: &str| client.post(&format!("/admin/targets/{}/{act}", part(name)), &json!({}));
     match target {
         Target::Ls => {
-            let columns: Columns<'_> = &[
+            let targets = client.get("/admin/targets")?;
+            let any = |field: &str| {
+                let rows = targets.as_array().into_iter().flatten();
+                rows.into_iter().any(|row| !row[field].is_null() && row[field] != false)
+            };
+            let columns = [
                 ("NAME", "name"),
                 ("KIND", "kind"),
                 ("BREAKER", "breaker"),
+                ("PAUSED", "paused"),
+                ("DISABLED", "disabled_at"),
+                ("BY", "disabled_by"),
+                ("WHY DISABLED", "disabled_why"),
                 ("LAG", "lag"),
                 ("WAITING", "waiting"),
                 ("ATTEMPTING", "attempting"),
@@ -461,7 +486,10 @@ pub fn target(client: &Client, target: Target) -> Done {
                 ("DESTINATION", "destination"),
                 ("LAST", "last"),
             ];
-            rows(client, &client.get("/admin/targets")?, columns)
+            // What is out of the ordinary has columns where it is so.
+            let usual = |field: &str| field != "paused" && !field.starts_with("disabled");
+            let columns: Vec<_> = columns.into_iter().filter(|(_, field)| usual(field) || any(field)).collect();
+            rows(client, &targets, &columns)
         }
         Target::Show { name } => fields(client, &client.get(&format!("/admin/targets/{}", part(&name)))?),
         Target::Enable { name } => fields(client, &act(&name, "enable")?),
@@ -485,12 +513,31 @@ pub fn target(client: &Client, target: Target) -> Done {
             let data = data.map(|given| super::offline::json_data(&given)).transpose()?;
             let body = Probe { kind: kind.as_deref(), data: data.as_deref() };
             let probed = client.post(&format!("/admin/targets/{}/test", part(&name)), &body)?;
-            fields(client, &probed)?;
+            let mut told = probed.clone();
+            let request = told.as_object_mut().and_then(|told| told.remove("request"));
+            if client.output == Output::Json {
+                fields(client, &probed)?;
+            } else {
+                fields(client, &told)?;
+                request.iter().for_each(request_as_sent);
+            }
             match probed["delivered"].as_bool() {
                 Some(true) => Ok(()),
                 _ => Err(Failure::new(1, format!("the attempt failed: {}", cell(&probed["message"])))),
             }
         }
+    }
+}
+
+/// What was sent, as it was sent: the line, a line for each header, the body.
+fn request_as_sent(request: &Value) {
+    say(format!("\n{}", cell(&request["destination"])));
+    for header in request["headers"].as_array().into_iter().flatten() {
+        say(format!("{}: {}", cell(&header[0]), cell(&header[1])));
+    }
+    let body = request["body"].as_str().unwrap_or_default();
+    if !body.is_empty() {
+        say(format!("\n{}", table::plain_lines(body)));
     }
 }
 
@@ -571,5 +618,13 @@ pub fn reload(client: &Client) -> Done {
         }
         failure
     })?;
-    fields(client, &applied)
+    if client.output == Output::Json {
+        return fields(client, &applied);
+    }
+    let mut told = applied.clone();
+    let lists = ["left", "disabled"].map(|list| told.as_object_mut().and_then(|told| told.remove(list)));
+    fields(client, &told)?;
+    // Sentences, each on its line.
+    lists.iter().flatten().filter_map(Value::as_array).flatten().for_each(|one| say(cell(one)));
+    Ok(())
 }

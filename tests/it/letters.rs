@@ -142,6 +142,9 @@ async fn a_filter_that_fails_on_all_letters_is_told_and_finds_not_nothing() {
     assert_eq!((&page["filter_failed"]["letters"], &page["open"]), (&2.into(), &2.into()), "{page}");
     let ran = service.hexafn(&["dlq", "list", "trigger.half", "--limit", "1"]);
     assert!(ran.out.contains("1 of 2 letters; go on with `--from"), "{ran:?}");
+    let shown = service.hexafn(&["dlq", "show", "trigger.half", "2"]).out;
+    assert!(shown.starts_with("letter    2\n") && shown.contains("\"deadcause\""), "{shown}");
+    assert!(!shown.contains("deadlog"), "the attempts are told once: {shown}");
     assert_eq!(service.ask(&["dlq", "list", "trigger.half", "--filter", "event.data.n > 5"]), json!([]));
 }
 

@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 
 use super::log::{Attempted, DeliveryLog};
 use super::veil::Veil;
-use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
+use super::{Mode, Outcome, Size, Span, Target, Verdict as TargetVerdict};
 use crate::clock::{Tick, Wall};
+use crate::definitions::{TargetDefinition, TargetKind};
 use crate::event::Str;
 use crate::metrics::TargetMetrics;
 use crate::source::rate::Bucket;
@@ -47,8 +48,8 @@ use attempt::{Attempts, Done, Turns, Unwritten, describe};
 use order::Order;
 use queue::Queued;
 
-/// Told the target's name and why it disabled itself.
-pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Told the target's name, who disabled it (`receiver` or `breaker`) and why.
+pub type OnDisabled = Arc<dyn Fn(&str, &'static str, &str) + Send + Sync>;
 /// See [`ForwarderSpec::on_breaker`].
 pub type OnBreaker = Arc<dyn Fn(&str, &'static str, &str) + Send + Sync>;
 
@@ -124,6 +125,71 @@ pub struct TargetStatus {
     /// The target that gets what this one gives up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Str>,
+    /// Whether its subscription is paused by hand, so that it is given nothing.
+    pub paused: bool,
+    /// Of a disabled one: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled_why: Option<Str>,
+    /// By whom: `receiver`, `breaker`, `hand`, or the name of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled_by: Option<Str>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<String>,
+    /// How it is defined.
+    #[serde(flatten)]
+    pub defined: Option<Defined>,
+}
+
+/// How a target is defined: in short, to be compared with what a dead letter says.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct Defined {
+    /// Its version, as dead letters name it.
+    pub version: String,
+    /// Where it is defined.
+    pub origin: Str,
+    /// How it sends: time-out, concurrency, order, rate, batches, redaction.
+    pub sends: String,
+    /// When it tries again, and when it rests.
+    pub retries: String,
+}
+
+impl Defined {
+    /// What of a definition is shown.
+    pub fn of(target: &TargetDefinition) -> Self {
+        let settings = &target.settings;
+        let mut sends = format!("timeout {}, concurrency {}", settings.timeout, settings.concurrency);
+        let ordering = match settings.ordering {
+            super::Ordering::None => "none",
+            super::Ordering::Key => "key",
+            super::Ordering::Strict => "strict",
+        };
+        sends.push_str(&format!(", ordering {ordering}"));
+        if let Some(rate) = settings.rate {
+            sends.push_str(&format!(", rate {rate}"));
+        }
+        if let TargetKind::Outside(built) = &target.kind
+            && let Mode::Batch { max_records, max_bytes, max_age, .. } = built.mode()
+        {
+            let (bytes, age) = (Size(max_bytes as u64), Span(max_age));
+            sends.push_str(&format!(", batches of {max_records} events, {bytes} or {age}"));
+        }
+        sends.push_str(if target.redact.is_some() { ", redacted" } else { ", not redacted" });
+        let (retry, breaker) = (&target.retry, &settings.breaker);
+        let mut retries = format!("{} attempts at most", retry.max_attempts.unwrap_or(u32::MAX));
+        let bounds = [("max_time", settings.retry.max_time), ("max_age", settings.retry.max_age)];
+        for (name, time) in bounds.into_iter().filter_map(|(name, time)| Some((name, time?))) {
+            retries.push_str(&format!(", {name} {time}"));
+        }
+        if let Some(budget) = settings.retry.budget {
+            retries.push_str(&format!(", budget {budget}"));
+        }
+        retries.push_str(&format!(
+            "; breaker after {} failures, open for {} to {}, disabled after {}",
+            breaker.failures, breaker.open, breaker.open_max, breaker.disable_after
+        ));
+        Self { version: format!("{:016x}", target.fingerprint), origin: target.origin.clone(), sends, retries }
+    }
 }
 
 /// What a forwarder can be told.
@@ -259,7 +325,7 @@ impl Forwarder {
                     arrived = true;
                     let turn = if batched { None } else { self.breaker.on_result(permit, Ok(()), now) };
                     if detail.disable_target {
-                        self.disable("the receiver asked for no more events", ctx);
+                        self.disable("receiver", "it asked for no more events (`webhook-delivery: disable`)", ctx);
                     }
                     (Verdict::Ack, turn)
                 }
@@ -295,7 +361,7 @@ impl Forwarder {
                             Verdict::Term(report)
                         }
                         TargetVerdict::DisableTarget => {
-                            self.disable(&failure.message, ctx);
+                            self.disable("receiver", &failure.message, ctx);
                             Verdict::Release
                         }
                     };
@@ -353,17 +419,24 @@ impl Forwarder {
                 (self.spec.on_breaker)(&self.spec.name, "closed", "its probes arrived");
                 self.credit(None);
             }
-            Some(Turn::Disabled) => self.disable("it has failed for too long", ctx),
+            Some(Turn::Disabled) => {
+                let last = self.last.as_ref().map_or("", |(last, _)| &**last);
+                self.disable(
+                    "breaker",
+                    &format!("it has failed for too long (`breaker.disable_after`), at last with {last}"),
+                    ctx,
+                );
+            }
         }
         self.show_breaker();
     }
 
-    fn disable(&mut self, why: &str, ctx: &mut Context<Self>) {
+    fn disable(&mut self, by: &'static str, why: &str, ctx: &mut Context<Self>) {
         if self.off {
             return;
         }
-        tracing::error!(to = %self.spec.name, why, "target disabled; its events are kept");
-        (self.spec.on_disabled)(&self.spec.name, why);
+        tracing::error!(to = %self.spec.name, by, why, "target disabled; its events are kept");
+        (self.spec.on_disabled)(&self.spec.name, by, why);
         self.switch(false, ctx);
     }
 
@@ -398,7 +471,8 @@ impl Forwarder {
 
     fn show_breaker(&self) {
         let value = match (self.off, self.breaker.phase()) {
-            (true, _) | (_, Phase::Open { .. }) => 1,
+            (true, _) => 3,
+            (_, Phase::Open { .. }) => 1,
             (_, Phase::HalfOpen { .. }) => 2,
             (_, Phase::Closed) => 0,
         };
@@ -468,6 +542,11 @@ impl Forwarder {
             lag: None,
             waiting: None,
             fallback: None,
+            paused: false,
+            disabled_why: None,
+            disabled_by: None,
+            disabled_at: None,
+            defined: None,
         }
     }
 }

@@ -415,6 +415,7 @@ impl Topic {
             name: served.spec.name.clone(),
             topic: self.spec.handle.name.clone(),
             durable: served.spec.durable,
+            configured: true,
             paused: state.is_paused(),
             ack_floor: state.cursor().floor(),
             lag: state.lag(self.next),

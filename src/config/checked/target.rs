@@ -121,6 +121,7 @@ impl Checker<'_> {
             redact,
             veil,
             fingerprint,
+            origin: self.origin(&node.span),
         })
     }
 
