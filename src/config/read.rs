@@ -217,9 +217,16 @@ fn inner_place(place: &Span, blame: &Blame<'_>) -> Span {
     if value.start <= place.start && place.end <= value.end { place.clone() } else { value.clone() }
 }
 
+/// What is called one way by some kinds of source and another way by others.
+const SYNONYMS: [[&str; 2]; 2] = [["headers", "keep_headers"], ["keep_headers", "headers"]];
+
 /// The error of a key that does not exist.
 pub fn unknown_field(span: Span, name: &str, expected: &[&str], what: &str) -> Problem {
-    let close = closest(name, expected);
+    let other = SYNONYMS.iter().find_map(|pair| match pair {
+        [one, other] | [other, one] if *one == name && expected.contains(other) => Some(*other),
+        _ => None,
+    });
+    let close = other.or_else(|| closest(name, expected));
     let problem = Problem::error(&codes::UNKNOWN_FIELD, span, format!("{what} has no setting `{name}`"))
         .help(format!("the settings are {}", list(expected)));
     match close {

@@ -173,6 +173,8 @@ async fn an_edited_letter_takes_the_place_of_the_old_one_and_what_is_no_json_is_
     assert!(broken.code == Some(1) && broken.err.contains("not JSON"), "{broken:?}");
     let absent = service.hexafn(&["dlq", "edit", "trigger.half", "7", "-d", "{}"]);
     assert!(absent.code == Some(1) && absent.err.contains('7'), "{absent:?}");
+    let put = client().put(service.url("/admin/dead/trigger.half/7")).header("content-type", "application/json");
+    assert_eq!(answer(put.body("{}")).await.problem(), (404, Some("letter-unknown")));
     assert_eq!(ns(&letters(&service, "trigger.half")), [1, 2], "as they were");
 
     let told = service.ask(&["dlq", "edit", "trigger.half", "1", "-d", r#"{"n":60,"by":2}"#]);

@@ -357,7 +357,7 @@ impl System {
             Some(Op::Append { topic: id, event: Box::new(event), dedupe: None })
         });
         if settled.await?.settled == 0 {
-            return Err(Error::Invalid(format!("there is no open dead letter {seq} of `{subscription}`")));
+            return Err(Error::NoLetter { subscription: subscription.into(), seq });
         }
         Ok(self.0.log.bounds(topic.id)?.next - 1)
     }

@@ -80,18 +80,28 @@ impl Checker<'_> {
         }
         self.templates(node, &who);
         let settings = settings?;
-        if let Err(error) = settings.check() {
+        let before = self.problems.errors();
+        for error in settings.check() {
             self.target_error(node, &error, &who);
         }
+        let shared = self.problems.errors() - before;
         let (retry, breaker) = (self.retry(node, &settings.retry, &who), self.breaker(node, &settings.breaker, &who));
         self.fallback(node, &settings, &who);
+        self.columns(node, &who);
         self.statuses(node, kind, &settings, &who);
         let redact = settings.redact.as_ref().map(|redact| self.redactor(node, &settings.name, redact, &who));
         if topic.is_some() {
             self.idle_settings(node, &who);
         }
         let topic = topic.map(|topic| self.target_topic(node, &settings.name, topic, &who));
-        if self.problems.errors() > errors {
+        let wrong = self.problems.errors() - errors;
+        if wrong > 0 {
+            // What the kind finds is told, too, where nothing of it was told yet.
+            if wrong == shared
+                && let Some(factory) = factory
+            {
+                self.build(node, &settings, &*factory, &who);
+            }
             return None;
         }
         let mut secrets = Vec::new();
@@ -167,6 +177,19 @@ impl Checker<'_> {
         if let Some(name) = settings.fallback.as_ref().filter(|name| !self.names.targets.contains(name)) {
             let span = node.span_of(&[Step::Key("fallback")]);
             self.problems.push(self.names.targets.unknown(name, span, &format!("`fallback` of {who}")));
+        }
+    }
+
+    /// A list of no columns would be taken for none at all.
+    fn columns(&mut self, node: &Node, who: &str) {
+        if let Some(columns) =
+            node.get("columns").filter(|columns| matches!(&columns.value, Value::Array(all) if all.is_empty()))
+        {
+            let message = format!("`columns` of {who} names no column");
+            let problem = Problem::error(&codes::VALUE, columns.span.clone(), message);
+            self.problems.push(
+                problem.help("for example columns = [{ name = \"id\", value = \"${event.id}\" }], or leave it out"),
+            );
         }
     }
 

@@ -610,6 +610,44 @@ fn retries_of_targets() {
 }
 
 #[test]
+fn several_mistakes_of_one_target_and_of_what_looks_right() {
+    let text = r#"
+[[source]]
+name = "kept"
+kind = "webhook"
+topic = "in"
+verify = { scheme = "none" }
+keep_headers = ["x-a"]
+
+[[target]]
+name = "many"
+kind = "http"
+url = "https://example.org/"
+method = "get"
+concurrency = 0
+retry = { budget = 1.5, jitter = 2 }
+
+[[target]]
+name = "socket"
+kind = "websocket"
+url = "https://example.org/"
+
+[[target]]
+name = "rows"
+kind = "file"
+path = "x.csv"
+columns = []
+
+[[target]]
+name = "none"
+kind = "http"
+url = "https://example.org/"
+retry = { backoff = { delays = [] } }
+"#;
+    beside_right("several", text);
+}
+
+#[test]
 fn topics_of_hexafn() {
     let topic = |name: &str, more: &str| format!("[[topic]]\nname = \"{name}\"\n{more}\n");
     let text = [

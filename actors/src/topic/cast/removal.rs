@@ -36,7 +36,7 @@ impl KeptPlace {
 }
 
 impl Cast {
-    /// The places that are kept and not served, by subscription and topic. Topics in memory keep none.
+    /// The places of triggers and targets that are kept and not served, by subscription and topic. Topics in memory keep none.
     ///
     /// # Errors
     /// The log failed.
@@ -51,6 +51,10 @@ impl Cast {
             else {
                 continue;
             };
+            // Clients give up theirs themselves.
+            if !["trigger.", "target."].iter().any(|kind| name.starts_with(kind)) {
+                continue;
+            }
             if read(&self.0.subscribers).iter().any(|s| *s.name == *name && s.serves(&topic.name)) {
                 continue;
             }
