@@ -577,11 +577,6 @@ impl Subscription {
         }
     }
 
-    /// The deliveries whose `ack_wait` is over, with their attempts.
-    pub fn expired(&self, now: Tick) -> Vec<(Seq, u32)> {
-        self.in_flight.iter().filter(|(_, f)| f.deadline <= now).map(|(seq, f)| (*seq, f.attempt)).collect()
-    }
-
     /// All deliveries with the subscriber, with their attempts: what a restart of it loses.
     pub fn flying(&self) -> Vec<(Seq, u32)> {
         self.in_flight.iter().map(|(seq, f)| (*seq, f.attempt)).collect()
