@@ -26,6 +26,7 @@ mod online;
 mod repl;
 mod run;
 mod table;
+mod target;
 mod test;
 mod trace;
 
@@ -147,7 +148,7 @@ enum Command {
     Function(function::Function),
     /// Targets.
     #[command(subcommand)]
-    Target(online::Target),
+    Target(target::Target),
     /// Dead letters: what was given up.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
@@ -280,7 +281,7 @@ fn run(cli: Cli) -> Done {
         Command::Sub(sub) => online::sub(&client?, sub),
         Command::Trigger(trigger) => online::trigger(&client?, trigger),
         Command::Function(f) => function::function(&client?, &f),
-        Command::Target(target) => online::target(&client?, target),
+        Command::Target(target) => target::target(&client?, target),
         Command::Dlq(dlq) => dlq::dlq(&client?, dlq),
         Command::Actors(actors) => online::actors(&client?, actors),
         Command::Graph(args) => graph::graph(&client?, &args),

@@ -247,7 +247,8 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
     config
         .app_data(app)
         .app_data(
-            web::QueryConfig::default().error_handler(|e, _| Problem::new(400, "query-invalid", e.to_string()).into()),
+            web::QueryConfig::default()
+                .error_handler(|e, request| Problem::new(400, "query-invalid", query_fault(&e, request)).into()),
         )
         .app_data(
             web::PathConfig::default().error_handler(|e, _| Problem::new(400, "path-invalid", e.to_string()).into()),
@@ -275,6 +276,20 @@ async fn live() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
 }
 
+/// What is wrong with a query, with the parameter where the parser leaves it out: those that are numbers.
+fn query_fault(error: &actix_web::error::QueryPayloadError, request: &HttpRequest) -> String {
+    let text = error.to_string();
+    let said = text.trim_start_matches("Query deserialize error: ");
+    let numbers = ["from", "limit", "below"];
+    let wrong = request.query_string().split('&').filter_map(|pair| pair.split_once('=')).find(|(name, value)| {
+        numbers.contains(name) && (value.is_empty() || value.bytes().any(|b| !b.is_ascii_digit()))
+    });
+    match wrong.filter(|_| !said.contains("unknown field")) {
+        Some((name, value)) => format!("`{name}={}`: expected a number; {said}", printable(value)),
+        None => said.to_owned(),
+    }
+}
+
 async fn ready(app: web::Data<App>) -> HttpResponse {
     let reason = if app.draining.load(Ordering::Acquire) {
         "draining"
@@ -283,6 +298,11 @@ async fn ready(app: web::Data<App>) -> HttpResponse {
     } else if !app.system.is_healthy() {
         "the journal does not write"
     } else {
+        // What is stored is read and delivered all the same.
+        if app.system.cast().log().is_low() {
+            let warning = "less space is free than `storage.min_free` asks for: new events are answered 507";
+            return HttpResponse::Ok().json(serde_json::json!({ "status": "ready", "warning": warning }));
+        }
         return HttpResponse::Ok().json(serde_json::json!({ "status": "ready" }));
     };
     HttpResponse::ServiceUnavailable().json(serde_json::json!({ "status": "not ready", "reason": reason }))

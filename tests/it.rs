@@ -70,6 +70,8 @@ mod emit;
 mod examples;
 #[path = "it/executions.rs"]
 mod executions;
+#[path = "it/expiry.rs"]
+mod expiry;
 #[path = "it/explained.rs"]
 mod explained;
 #[path = "it/flow.rs"]
@@ -106,6 +108,8 @@ mod otlp;
 mod outcomes;
 #[path = "it/overload.rs"]
 mod overload;
+#[path = "it/parts.rs"]
+mod parts;
 #[path = "it/process.rs"]
 mod process;
 #[path = "it/redaction.rs"]

@@ -315,6 +315,8 @@ pub struct TargetDefinition {
     pub veil: Option<Arc<Veil>>,
     /// A hash of its definition text.
     pub fingerprint: u64,
+    /// Where it is defined.
+    pub origin: Str,
 }
 
 /// The kinds of target.

@@ -234,7 +234,10 @@ pub struct Bounds {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The disk is full: nothing was written; reading and delivery go on.
-    #[error("the disk that holds the data directory is full; free space or move `storage.path`")]
+    #[error(
+        "the disk that holds the data directory has less free space than `storage.min_free` asks for, or none; free space, lower \
+         `storage.min_free`, or move `storage.path`"
+    )]
     Full,
     /// A write or sync failed: nothing after it can be trusted, so nothing is acknowledged any more.
     #[error("writing the log failed ({0}); hexaFn stops acknowledging and must be restarted after the disk is checked")]
@@ -290,6 +293,10 @@ pub trait EventLog: Send + Sync + 'static {
     /// the others: [`Error::Full`] for appends while the disk is below its reserve (acks and trims still go on),
     /// [`Error::NoTopic`], or what [`commit`](Self::commit) would say of any group.
     fn admits(&self, ops: &[Op]) -> Result<(), Error>;
+    /// Whether appends are refused for want of free space, as far as the engine looks at it.
+    fn is_low(&self) -> bool {
+        false
+    }
     /// Writes a whole group in one write and, when `synced`, one sync; the receipts are in the order of the batches.
     /// On an error nothing of the group is visible in a topic, except after [`Error::Failed`], when nothing is sure.
     /// An empty group with `synced` syncs what was written unsynced.

@@ -57,7 +57,7 @@ pub struct Metrics {
     pub target_attempts: IntCounterVec,
     /// Seconds per delivery attempt.
     pub target_seconds: HistogramVec,
-    /// The breaker of a target: 0 closed, 1 open, 2 half-open.
+    /// The breaker of a target: 0 closed, 1 open, 2 half-open, 3 disabled.
     pub target_breaker: IntGaugeVec,
     /// Records between the newest and the ack floor of a subscription.
     pub subscription_lag: IntGaugeVec,
@@ -186,7 +186,7 @@ impl Metrics {
             target_seconds: seconds("hexafn_target_attempt_seconds", "Seconds per delivery attempt.", &["target"]),
             target_breaker: gauge(
                 "hexafn_target_breaker_state",
-                "Circuit breaker: 0 closed, 1 open, 2 half-open.",
+                "Circuit breaker: 0 closed, 1 open, 2 half-open; 3 disabled: it waits for a person.",
                 &["target"],
             ),
             subscription_lag: gauge(
@@ -397,6 +397,16 @@ impl Metrics {
             seconds: self.target_seconds.with_label_values(&[name]),
             breaker: self.target_breaker.with_label_values(&[name]),
         }
+    }
+
+    /// A target is not defined any more: its series end, else its breaker would be open for ever. Dead letters stay counted, as
+    /// they stay.
+    pub fn forget_target(&self, name: &str) {
+        for outcome in ["delivered", "failed", "dead-lettered"] {
+            self.target_attempts.remove_label_values(&[name, outcome]).ok();
+        }
+        self.target_seconds.remove_label_values(&[name]).ok();
+        self.target_breaker.remove_label_values(&[name]).ok();
     }
 }
 

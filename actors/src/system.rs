@@ -131,6 +131,14 @@ pub enum Error {
     /// Records take more than `storage.max_size`: answer 507.
     #[error("all records together take more than storage.max_size allows; raise it, or let topics keep less")]
     OverSize,
+    /// No open dead letter has this number.
+    #[error("there is no open dead letter {seq} of `{subscription}`")]
+    NoLetter {
+        /// The subscription.
+        subscription: Str,
+        /// What was asked for.
+        seq: crate::log::Seq,
+    },
     /// What a client asked for cannot be meant.
     #[error("{0}")]
     Invalid(String),

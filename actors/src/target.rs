@@ -117,6 +117,11 @@ impl Failure {
         Self { class, message: message.into(), retry_after: None, verdict: Verdict::Retry, detail: Detail::default() }
     }
 
+    /// An event of a batch of which nothing was sent.
+    pub fn not_sent(why: impl Into<Str>) -> Self {
+        Self::new(FailureClass::Refused, why).verdict(Verdict::NotSent)
+    }
+
     /// The same with another verdict.
     #[must_use]
     pub fn verdict(self, verdict: Verdict) -> Self {
@@ -129,6 +134,9 @@ impl Failure {
 pub enum Verdict {
     /// Another attempt may succeed.
     Retry,
+    /// Nothing was sent of this event: others of its batch took the time, or one that comes before it failed. It is given back,
+    /// and no attempt of it is counted.
+    NotSent,
     /// No attempt with this event and this configuration can succeed, or the receiver wants none: dead letter at once.
     DeadLetter,
     /// The receiver wants nothing any more (410, `webhook-delivery: disable`): disable the target, keep its events.

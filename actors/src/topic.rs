@@ -93,26 +93,39 @@ pub struct Subscriber {
     pub feedback: Option<Feedback>,
 }
 
-/// A subscriber's own bound on its deliveries in flight, beside that of its settings: 0 while its breaker is open, 1 for a
-/// probe. Its topics read it whenever they hand out, so the word that it has changed may be lost.
+/// A subscriber's own bound on its deliveries in flight, beside that of its settings: 0 while its breaker is open or it is
+/// switched off, 1 for a probe. Its topics read it whenever they hand out, so the word that it has changed may be lost.
 #[derive(Debug, Clone)]
-pub struct Limit(Arc<AtomicUsize>);
+pub struct Limit {
+    most: Arc<AtomicUsize>,
+    off: Arc<AtomicBool>,
+}
 
 impl Default for Limit {
     fn default() -> Self {
-        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+        Self { most: Arc::new(AtomicUsize::new(usize::MAX)), off: Arc::default() }
     }
 }
 
 impl Limit {
     /// Sets the bound; `None` is none.
     pub fn set(&self, most: Option<usize>) {
-        self.0.store(most.unwrap_or(usize::MAX), Ordering::Release);
+        self.most.store(most.unwrap_or(usize::MAX), Ordering::Release);
+    }
+
+    /// Says whether the subscriber is switched off, or about to end: what waits then waits for a person.
+    pub fn switch(&self, off: bool) {
+        self.off.store(off, Ordering::Release);
     }
 
     /// The bound; the greatest number when there is none.
     pub fn get(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+        self.most.load(Ordering::Acquire)
+    }
+
+    /// Whether it is switched off.
+    pub fn is_off(&self) -> bool {
+        self.off.load(Ordering::Acquire)
     }
 }
 
@@ -277,6 +290,8 @@ pub struct SubscriptionStatus {
     pub topic: Str,
     /// Whether its cursor is stored.
     pub durable: bool,
+    /// Whether it is served: else its trigger or target is not defined any more, or not for this topic, and its place is kept.
+    pub configured: bool,
     /// Stopped by hand.
     pub paused: bool,
     /// Everything up to and including this is handled.
@@ -297,6 +312,28 @@ pub struct SubscriptionStatus {
     pub waits: u64,
     /// The first 20 of those that wait.
     pub next_attempts: Vec<WaitingStatus>,
+}
+
+impl SubscriptionStatus {
+    /// A place that is kept and not served.
+    pub fn kept(place: cast::KeptPlace) -> Self {
+        Self {
+            waits: place.events(),
+            name: place.subscription,
+            topic: place.topic,
+            durable: true,
+            configured: false,
+            paused: false,
+            ack_floor: place.floor,
+            lag: place.lag,
+            in_flight: 0,
+            waiting: place.waiting,
+            attempts: 0,
+            delivered: 0,
+            dead_lettered: 0,
+            next_attempts: Vec::new(),
+        }
+    }
 }
 
 /// A delivery that waits.

@@ -92,6 +92,7 @@ fn definitions(dir: &Path) -> Definitions {
             redact: None,
             veil: None,
             fingerprint: 1,
+            origin: "test".into(),
         })
     };
     all.targets.insert("audit".into(), target("audit", TargetKind::Outside(file)));

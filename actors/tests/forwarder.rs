@@ -93,6 +93,7 @@ async fn start_with(dir: &Path, target: Arc<dyn Target>, settings: &str, retry: 
         redact: None,
         veil: None,
         fingerprint: 1,
+        origin: "test".into(),
     };
     let mut all = Definitions::default();
     all.targets.insert("door".into(), Arc::new(definition));
@@ -121,7 +122,7 @@ async fn waiting(system: &System) -> u64 {
 async fn a_limit_that_is_lifted_while_the_topics_mailbox_is_full_is_seen() {
     let (dir, door) = (tempfile::tempdir().unwrap(), Arc::new(Door::default()));
     let system = start(dir.path(), &door).await;
-    system.switch_target("door", false).await.unwrap();
+    system.switch_target("door", false, None).await.unwrap();
     let outbox = system.cast().ensure("hexafn.out.door").await.unwrap();
     system.publish(&outbox, Event::new("test", "number", "1".into())).await.unwrap();
     let lag = async || system.cast().status(&outbox).await.unwrap().subscriptions[0].lag;
@@ -135,7 +136,7 @@ async fn a_limit_that_is_lifted_while_the_topics_mailbox_is_full_is_seen() {
     until("it is not held up", async || is_held.try_recv().is_ok()).await;
     let before = waiting(&system).await;
     let switching = system.clone();
-    let switched = actix_rt::spawn(async move { switching.switch_target("door", true).await.is_ok() });
+    let switched = actix_rt::spawn(async move { switching.switch_target("door", true, None).await.is_ok() });
     until("the switch does not come", async || waiting(&system).await > before).await;
     let mut inspected = 0;
     loop {

@@ -79,6 +79,7 @@ async fn a_slot_is_free_when_what_came_of_its_delivery_is_written() {
         redact: None,
         veil: None,
         fingerprint: 1,
+        origin: "test".into(),
     };
     let mut all = Definitions::default();
     all.targets.insert("gate".into(), Arc::new(definition));

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{Client, part};
+use super::exact::FilterFailed;
 use super::online::{fields, page, rows};
 use super::table::{cell, plain};
 use super::{Done, Failure, Output, exact, say};
@@ -113,7 +114,8 @@ impl Chosen {
         if self.seqs.is_empty() && self.filter.is_none() && !self.all {
             return Err(Failure::new(2, "name letters by their sequence, by --filter, or say --all"));
         }
-        Ok(json!({ "seqs": self.seqs, "filter": self.filter }))
+        let seqs = Some(&self.seqs).filter(|seqs| !seqs.is_empty());
+        Ok(json!({ "seqs": seqs, "filter": self.filter }))
     }
 }
 
@@ -137,7 +139,7 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
         ),
         Dlq::List { subscription: Some(name), filter, from, limit } => {
             let filter = filter.map_or_else(String::new, |f| format!("&filter={}", part(&f)));
-            let found = client.page(&format!("{}?from={from}&limit={limit}{filter}", at(&name)))?;
+            let asked = client.page(&format!("{}?from={from}&limit={limit}{filter}", at(&name)))?;
             let columns = &[
                 ("SEQ", "seq"),
                 ("GIVEN UP", "at"),
@@ -147,7 +149,18 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
                 ("ATTEMPTS", "attempts"),
                 ("CAUSE", "cause"),
             ];
-            page(client, &found, columns)
+            if asked.rows.is_empty() && asked.filter_failed.is_some() {
+                return failed_filter(asked.filter_failed, 0);
+            }
+            page(client, &asked, columns)?;
+            let (shown, open) = (asked.rows.len(), asked.open);
+            if client.output == Output::Table && shown == limit && (shown as u64) < open {
+                let next = asked.next;
+                say(format!(
+                    "{shown} of {open} letters; go on with `--from {next}`, or see more at a time with `--limit`"
+                ));
+            }
+            failed_filter(asked.filter_failed, shown as u64)
         }
         Dlq::Show { subscription, seq } => show(client, &subscription, seq),
         Dlq::Edit { subscription, seq, data } => {
@@ -163,6 +176,18 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
         Dlq::Drop { chosen } => settle(client, &chosen, "drop", chosen.body()?, None),
         Dlq::Check { subscription, config, limit } => check(client, &subscription, &config, limit),
     }
+}
+
+/// Says what a filter failed on; where it failed on all it is wrong, and did not find that there is nothing.
+#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
+fn failed_filter(failed: Option<FilterFailed>, held: u64) -> Done {
+    let Some(FilterFailed { letters, error }) = failed else { return Ok(()) };
+    let told = format!("the filter failed on {letters} letters, which it does not choose: {}", plain(&error));
+    if held == 0 {
+        return Err(Failure::new(1, told));
+    }
+    eprintln!("{told}");
+    Ok(())
 }
 
 fn one(client: &Client, subscription: &str, seq: u64) -> Result<Box<RawValue>, Failure> {
@@ -191,11 +216,12 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
     }
     let letter = read(&whole);
     for (title, field) in [
+        ("letter", "seq"),
         ("given up", "at"),
         ("attempts", "attempts"),
         ("cause", "cause"),
         ("topic", "topic"),
-        ("sequence", "topic_seq"),
+        ("place", "topic_seq"),
         ("version", "version"),
         ("edited", "edited"),
     ] {
@@ -204,7 +230,8 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
     if letter["failures"].as_array().is_some_and(|f| !f.is_empty()) {
         // Only a trigger runs something.
         let ran = letter["failures"].as_array().is_some_and(|all| all.iter().any(|one| !one["ran"].is_null()));
-        let columns = [("ATTEMPT", "attempt"), ("FAILED", "at"), ("RAN", "ran"), ("CAUSE", "cause")];
+        // The whole of each, which tables cut.
+        let columns = [("ATTEMPT", "attempt"), ("FAILED", "at"), ("RAN", "ran"), ("WHY", "cause")];
         let columns: Vec<_> = columns.into_iter().filter(|(_, field)| ran || *field != "ran").collect();
         rows(client, &letter["failures"], &columns)?;
         if let Some(left_out) = letter["failures_left_out"].as_u64().filter(|left_out| *left_out > 0) {
@@ -212,7 +239,16 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
         }
     }
     if let Some(event) = exact::member(&whole, "event") {
-        exact::pretty(event.get()).lines().for_each(|line| say(plain(line)));
+        // Its attempts are the table above.
+        let log = exact::member(event, "extensions").and_then(|extensions| exact::member(extensions, "deadlog"));
+        let mut text = event.get().to_owned();
+        if let Some(log) = log.map(|log| format!("\"deadlog\":{}", log.get())) {
+            let with_comma = [format!(",{log}"), format!("{log},"), log];
+            if let Some(found) = with_comma.iter().find(|written| text.contains(written.as_str())) {
+                text = text.replacen(found.as_str(), "", 1);
+            }
+        }
+        exact::pretty(&text).lines().for_each(|line| say(plain(line)));
     }
     Ok(())
 }
@@ -222,6 +258,7 @@ fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Op
     let wanted = if chosen.seqs.is_empty() { chosen.limit.unwrap_or(usize::MAX) } else { chosen.seqs.len() };
     let portion = rate.map_or(1_000, |rate| rate.min(1_000) as usize);
     let (mut done, mut left, mut seqs, mut absent) = (0, 0, chosen.seqs.as_slice(), Vec::new());
+    let mut failed: Option<FilterFailed> = None;
     while done < wanted {
         let now = portion.min(wanted - done);
         body["limit"] = now.into();
@@ -233,6 +270,13 @@ fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Op
         let settled = answer["settled"].as_u64().map_or(0, |n| usize::try_from(n).unwrap_or(0));
         left = answer["left"].as_u64().unwrap_or(0);
         absent.extend(answer["absent"].as_array().into_iter().flatten().cloned());
+        if let Some(error) = answer["filter_failed"]["error"].as_str() {
+            let letters = answer["filter_failed"]["letters"].as_u64().unwrap_or(0);
+            // Without numbers the same letters are looked at each time.
+            let before = failed.as_ref().map_or(0, |failed| failed.letters);
+            let letters = if chosen.seqs.is_empty() { letters.max(before) } else { letters + before };
+            failed = Some(FilterFailed { letters, error: error.to_owned() });
+        }
         if body["below"].is_null() {
             // What dies again on the way is not sent round and round.
             body["below"] = answer["next"].clone();
@@ -254,6 +298,7 @@ fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Op
         Output::Json => say(told.to_string()),
         Output::Table => say(format!("{act}: {done} letters; {left} are left")),
     }
+    failed_filter(failed, done as u64)?;
     if absent.is_empty() {
         return Ok(());
     }

@@ -12,6 +12,21 @@ pub struct Page {
     pub rows: Vec<Box<RawValue>>,
     /// The sequence to go on at.
     pub next: u64,
+    /// Of dead letters: how many there are, on this page or not.
+    #[serde(default)]
+    pub open: u64,
+    /// Of dead letters: what the filter failed on.
+    #[serde(default)]
+    pub filter_failed: Option<FilterFailed>,
+}
+
+/// The letters that a filter failed on.
+#[derive(Debug, Deserialize)]
+pub struct FilterFailed {
+    /// How many.
+    pub letters: u64,
+    /// Why on the first.
+    pub error: String,
 }
 
 /// A member of an object.

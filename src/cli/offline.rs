@@ -252,6 +252,34 @@ pub fn schema() -> Done {
     Ok(())
 }
 
+/// The classes of failures, as dead letters, outcomes and metrics name them.
+const CLASSES: [(&str, &str); 15] = [
+    ("connect", "The name has no address, nobody listens there, or no connection was made within `connect_timeout`."),
+    ("timeout", "There was no whole answer within `timeout`. The other side may have it all the same."),
+    ("tls", "The certificate is expired, for another host or not trusted, or no TLS is spoken."),
+    ("protocol", "What was answered is not the protocol, or the connection ended before an answer."),
+    ("body", "The answer was cut off: the receiver may have died before it was done."),
+    (
+        "status_4xx",
+        "The receiver refused it: the message has the status, `hexafn target log` the beginning of the answer.",
+    ),
+    ("status_5xx", "The receiver failed: the message has the status, `hexafn target log` the beginning of the answer."),
+    ("status_other", "An answer with a status that is none of 2xx to 5xx."),
+    ("redirect", "An answer 3xx, which is not followed; the message names the address for `url`."),
+    ("rejected", "The other side answers and does not take it: no such topic or stream, no right, no room."),
+    (
+        "refused",
+        "Refused here before anything was sent: a private address, a path outside its directory, a record that is too large.",
+    ),
+    ("template", "A template, a format or the target's own `when` failed on the event, or gave what cannot be sent."),
+    ("io", "The disk is full, a right is missing, or a pipe is closed."),
+    ("panic", "A defect of hexaFn, contained; please report it."),
+    (
+        "expired",
+        "It was not tried again: its time was over (`retry.max_age`, or `retry.max_time` behind an open breaker).",
+    ),
+];
+
 /// Explains an error code.
 pub fn explain(code: &str) -> Done {
     let wanted = code.trim().to_ascii_uppercase();
@@ -260,8 +288,16 @@ pub fn explain(code: &str) -> Done {
         say(text);
         return Ok(());
     }
+    if let Some((class, meaning)) = CLASSES.iter().find(|(class, _)| *class == code.trim()) {
+        say(format!(
+            "{class}: how a delivery failed. {meaning}\nAll classes: docs/targets.md, \"What an attempt can come to\"."
+        ));
+        return Ok(());
+    }
     let message = format!(
-        "`{}` is not a code of hexaFn; they look like HX0203 (the language) and HX1001 (the configuration)",
+        "`{}` is not a code of hexaFn; they look like HX0203 (the language) and HX1001 (the configuration). Classes of failed \
+         deliveries, such as status_5xx, are explained here and in docs/targets.md; codes of the REST API, such as \
+         target-unknown, in docs/rest.md",
         table::plain(code)
     );
     Err(Failure::new(1, message))

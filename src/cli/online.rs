@@ -1,14 +1,13 @@
 //! The commands that ask a running service.
 
 use clap::Subcommand;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::client::{Client, part};
 use super::exact::{self, Page};
 use super::table::{self, cell};
-use super::{Done, Failure, Output, say};
+use super::{Done, Output, say};
 
 /// Heads of columns, each with the field that it shows.
 pub type Columns<'a> = &'a [(&'a str, &'a str)];
@@ -166,7 +165,7 @@ const SUBSCRIPTION: Columns<'static> = &[
     ("ATTEMPTS", "attempts"),
     ("DELIVERED", "delivered"),
     ("DEAD", "dead_lettered"),
-    ("PAUSED", "paused"),
+    ("STATE", "state"),
     ("ACK FLOOR", "ack_floor"),
 ];
 
@@ -193,7 +192,7 @@ pub fn topic(client: &Client, topic: Topic) -> Done {
             for field in ["name", "durability", "first", "last", "records", "bytes", "viewers"] {
                 say(format!("{field:11} {}", cell(&value[field])));
             }
-            rows(client, &value["subscriptions"], SUBSCRIPTION)
+            rows(client, &with_states(client, value["subscriptions"].clone()), SUBSCRIPTION)
         }
         Topic::Events { name, from, limit } => {
             let found = client.page(&format!("/admin/topics/{}/events?from={from}&limit={limit}", part(&name)))?;
@@ -292,6 +291,21 @@ pub enum Sub {
     },
 }
 
+/// Tables say in one word how a subscription stands.
+fn with_states(client: &Client, mut value: Value) -> Value {
+    if client.output == Output::Table {
+        for row in value.as_array_mut().into_iter().flatten() {
+            let state = match (row["configured"].as_bool(), row["paused"].as_bool()) {
+                (Some(false), _) => "not configured",
+                (_, Some(true)) => "paused",
+                _ => "served",
+            };
+            row["state"] = state.into();
+        }
+    }
+    value
+}
+
 /// Subscriptions.
 pub fn sub(client: &Client, sub: Sub) -> Done {
     let act = |name: &str, act: &str, body: Value| {
@@ -299,9 +313,10 @@ pub fn sub(client: &Client, sub: Sub) -> Done {
         done(client, &json!({ "subscription": name, "did": act }), &format!("{name}: {act}"))
     };
     match sub {
-        Sub::Ls => rows(client, &client.get("/admin/subscriptions")?, SUBSCRIPTION),
+        Sub::Ls => rows(client, &with_states(client, client.get("/admin/subscriptions")?), SUBSCRIPTION),
         Sub::Show { name } => {
             let value = client.get(&format!("/admin/subscriptions/{}", part(&name)))?;
+            let value = with_states(client, value);
             rows(client, &value, SUBSCRIPTION)?;
             if client.output == Output::Table {
                 for row in value.as_array().into_iter().flatten() {
@@ -401,108 +416,6 @@ pub fn trigger(client: &Client, trigger: Trigger) -> Done {
     }
 }
 
-/// `hexafn target`
-#[derive(Debug, Subcommand)]
-pub enum Target {
-    /// List targets.
-    Ls,
-    /// One target.
-    Show {
-        /// The target.
-        name: String,
-    },
-    /// Switch it on.
-    Enable {
-        /// The target.
-        name: String,
-    },
-    /// Switch it off; its events are kept.
-    Disable {
-        /// The target.
-        name: String,
-    },
-    /// Close its breaker and try now what waits.
-    Reset {
-        /// The target.
-        name: String,
-    },
-    /// The newest attempts: what was sent when, and what came back.
-    Log {
-        /// The target.
-        name: String,
-    },
-    /// Make one attempt now, past the queue, and say what came back.
-    Test {
-        /// The target.
-        name: String,
-        /// The type of the event.
-        #[arg(long = "type")]
-        kind: Option<String>,
-        /// The data of the event: JSON, `@file`, or `-` for the standard input; `{"test": true}` when absent.
-        #[arg(long)]
-        data: Option<String>,
-    },
-}
-
-/// Targets.
-pub fn target(client: &Client, target: Target) -> Done {
-    let act = |name: &str, act: &str| client.post(&format!("/admin/targets/{}/{act}", part(name)), &json!({}));
-    match target {
-        Target::Ls => {
-            let columns: Columns<'_> = &[
-                ("NAME", "name"),
-                ("KIND", "kind"),
-                ("BREAKER", "breaker"),
-                ("LAG", "lag"),
-                ("WAITING", "waiting"),
-                ("ATTEMPTING", "attempting"),
-                ("DELIVERED", "delivered"),
-                ("FAILED", "failed"),
-                ("DESTINATION", "destination"),
-                ("LAST", "last"),
-            ];
-            rows(client, &client.get("/admin/targets")?, columns)
-        }
-        Target::Show { name } => fields(client, &client.get(&format!("/admin/targets/{}", part(&name)))?),
-        Target::Enable { name } => fields(client, &act(&name, "enable")?),
-        Target::Disable { name } => fields(client, &act(&name, "disable")?),
-        Target::Reset { name } => fields(client, &act(&name, "reset")?),
-        Target::Log { name } => {
-            let columns: Columns<'_> = &[
-                ("AT", "at"),
-                ("EVENT", "event_id"),
-                ("TYPE", "type"),
-                ("ATTEMPT", "attempt"),
-                ("RESULT", "result"),
-                ("STATUS", "status"),
-                ("MS", "took_ms"),
-                ("MESSAGE", "message"),
-                ("REPLY", "reply"),
-            ];
-            rows(client, &client.get(&format!("/admin/targets/{}/log", part(&name)))?, columns)
-        }
-        Target::Test { name, kind, data } => {
-            let data = data.map(|given| super::offline::json_data(&given)).transpose()?;
-            let body = Probe { kind: kind.as_deref(), data: data.as_deref() };
-            let probed = client.post(&format!("/admin/targets/{}/test", part(&name)), &body)?;
-            fields(client, &probed)?;
-            match probed["delivered"].as_bool() {
-                Some(true) => Ok(()),
-                _ => Err(Failure::new(1, format!("the attempt failed: {}", cell(&probed["message"])))),
-            }
-        }
-    }
-}
-
-/// The event of an attempt by hand.
-#[derive(Serialize)]
-struct Probe<'a> {
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
-}
-
 /// `hexafn actors`
 #[derive(Debug, Subcommand)]
 pub enum Actors {
@@ -571,5 +484,13 @@ pub fn reload(client: &Client) -> Done {
         }
         failure
     })?;
-    fields(client, &applied)
+    if client.output == Output::Json {
+        return fields(client, &applied);
+    }
+    let mut told = applied.clone();
+    let lists = ["left", "disabled"].map(|list| told.as_object_mut().and_then(|told| told.remove(list)));
+    fields(client, &told)?;
+    // Sentences, each on its line.
+    lists.iter().flatten().filter_map(Value::as_array).flatten().for_each(|one| say(cell(one)));
+    Ok(())
 }

@@ -1,5 +1,13 @@
 //! The one way to show a table. What comes from outside is escaped, so that no event can write to the terminal.
 
+/// Columns that hold why something failed: they are cut wherever they stand, since a receiver's answer fills a screen. The whole
+/// text is in `-o json`, and in the `show` of what it is of.
+const FAILURES: [&str; 7] = ["CAUSE", "MESSAGE", "REPLY", "LAST", "ERROR", "WHY DISABLED", "LAST FAILURE"];
+/// The width of a failure.
+const FAILURE: usize = 100;
+/// The width of any other column but the last, which is not cut.
+const WIDEST: usize = 60;
+
 /// Text without control characters, and without those that change the direction of text: they can make a line look like
 /// another (Trojan Source, CVE-2021-42574).
 pub fn plain(text: &str) -> String {
@@ -36,23 +44,31 @@ pub fn of(rows: &[serde_json::Value], columns: &[(&str, &str)]) -> String {
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| columns.iter().map(|(_, field)| get(row, field)).collect()).collect();
     let headings: Vec<String> = columns.iter().map(|(h, _)| (*h).to_owned()).collect();
+    let most: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .map(|(at, (heading, _))| match (FAILURES.contains(heading), at + 1 == columns.len()) {
+            (true, _) => FAILURE,
+            (false, true) => usize::MAX,
+            (false, false) => WIDEST,
+        })
+        .collect();
     let mut widths: Vec<usize> = headings.iter().map(|h| h.chars().count()).collect();
     for row in &cells {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count().min(60));
+        for ((width, most), cell) in widths.iter_mut().zip(&most).zip(row) {
+            *width = (*width).max(cell.chars().count().min(*most));
         }
     }
     let line = |row: &[String]| {
         let mut text = String::new();
-        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let last = at + 1 == row.len();
-            let shown: String = if last || cell.chars().count() <= 60 {
+        for (at, ((cell, width), most)) in row.iter().zip(&widths).zip(&most).enumerate() {
+            let shown: String = if cell.chars().count() <= *most {
                 cell.clone()
             } else {
-                cell.chars().take(59).chain(['…']).collect()
+                cell.chars().take(most - 1).chain(['…']).collect()
             };
             text.push_str(&shown);
-            if !last {
+            if at + 1 < row.len() {
                 text.extend(std::iter::repeat_n(' ', width.saturating_sub(shown.chars().count()) + 2));
             }
         }
@@ -72,6 +88,14 @@ mod tests {
         let rows =
             [serde_json::json!({"a": "x", "b": {"c": 1}}), serde_json::json!({"a": "long\u{1b}[31m", "b": null})];
         assert_eq!(of(&rows, &[("A", "a"), ("C", "b.c")]), "A               C\nx               1\nlong\\u{1b}[31m  -");
+        let long = [serde_json::json!({"a": "y".repeat(70), "cause": "x".repeat(300)})];
+        let table = of(&long, &[("A", "a"), ("CAUSE", "cause")]);
+        let row = table.lines().nth(1).unwrap_or_default();
+        assert_eq!(
+            row,
+            format!("{}…  {}…", "y".repeat(59), "x".repeat(99)),
+            "one width for failures, also in the last"
+        );
         assert_eq!(plain("pay\u{202e}001\u{85}é"), "pay\\u{202e}001\\u{85}é");
         assert_eq!(plain_lines("a\r\n  b\u{1b}\n"), "a\n  b\\u{1b}\n");
     }

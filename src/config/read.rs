@@ -80,13 +80,32 @@ impl<'a> Reader<'a> {
 struct Blame<'a> {
     id: usize,
     name: String,
+    /// Of an element: the list that it is in.
+    list: Option<String>,
     key_span: Span,
     node: &'a Node,
 }
 
 impl<'a> Blame<'a> {
     fn entry(entry: &'a Entry) -> Self {
-        Self { id: entry.key_span.start, name: entry.key.clone(), key_span: entry.key_span.clone(), node: &entry.node }
+        let (name, key_span) = (entry.key.clone(), entry.key_span.clone());
+        Self { id: entry.key_span.start, name, list: None, key_span, node: &entry.node }
+    }
+
+    /// The same, where the list that it is in is found in this table or list.
+    fn within(mut self, outer: &str) -> Self {
+        if let Some(list) = &mut self.list {
+            *list = if list.is_empty() { outer.to_owned() } else { format!("{outer}.{list}") };
+        }
+        self
+    }
+
+    /// What is to blame, of what.
+    fn named(&self, what: &str) -> String {
+        match &self.list {
+            Some(list) if !list.is_empty() => format!("{} of `{list}` of {what}", self.name),
+            _ => format!("`{}` of {what}", self.name),
+        }
     }
 }
 
@@ -127,13 +146,16 @@ fn innermost<'a>(node: &'a Node, span: &Span, skip: &Skip) -> Option<Blame<'a>> 
             }
             // A header's span covers its line only, so what is in the table may lie outside of it.
             let deeper = innermost(&entry.node, span, skip);
-            deeper.or_else(|| within(&entry.node.span).then(|| Blame::entry(entry)))
+            deeper
+                .map(|deeper| deeper.within(&entry.key))
+                .or_else(|| within(&entry.node.span).then(|| Blame::entry(entry)))
         }),
         Value::Array(items) => {
-            items.iter().filter(|n| !skip.contains(&n.span.start)).enumerate().find_map(|(index, item)| {
+            items.iter().enumerate().filter(|(_, item)| !skip.contains(&item.span.start)).find_map(|(index, item)| {
                 let whole = || Blame {
                     id: item.span.start,
                     name: format!("element {}", index + 1),
+                    list: Some(String::new()),
                     key_span: item.span.clone(),
                     node: item,
                 };
@@ -159,7 +181,7 @@ fn missing_since_skipped(node: &Node, fault: &Fault, skip: &Skip) -> bool {
 fn explain(node: &Node, fault: &Fault, blame: Option<&Blame<'_>>, what: &str, beside: &[&str]) -> Problem {
     let place = fault.span.clone().unwrap_or_else(|| node.span.clone());
     let value_place = || blame.map_or(place.clone(), |b| inner_place(&place, b));
-    let named = |b: &Blame<'_>| format!("`{}` of {what}", b.name);
+    let named = |b: &Blame<'_>| b.named(what);
     match &fault.kind {
         FaultKind::UnknownField { name, expected } => {
             let span = blame.map_or(place, |b| b.key_span.clone());
@@ -195,9 +217,16 @@ fn inner_place(place: &Span, blame: &Blame<'_>) -> Span {
     if value.start <= place.start && place.end <= value.end { place.clone() } else { value.clone() }
 }
 
+/// What is called one way by some kinds of source and another way by others.
+const SYNONYMS: [[&str; 2]; 2] = [["headers", "keep_headers"], ["keep_headers", "headers"]];
+
 /// The error of a key that does not exist.
 pub fn unknown_field(span: Span, name: &str, expected: &[&str], what: &str) -> Problem {
-    let close = closest(name, expected);
+    let other = SYNONYMS.iter().find_map(|pair| match pair {
+        [one, other] | [other, one] if *one == name && expected.contains(other) => Some(*other),
+        _ => None,
+    });
+    let close = other.or_else(|| closest(name, expected));
     let problem = Problem::error(&codes::UNKNOWN_FIELD, span, format!("{what} has no setting `{name}`"))
         .help(format!("the settings are {}", list(expected)));
     match close {

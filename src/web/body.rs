@@ -110,6 +110,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 return Err(Problem::new(415, "media-type", detail));
             }
             let Body(body) = body.await?;
+            // A list would be taken for the members of an object in their order.
+            if body.trim_ascii_start().first() == Some(&b'[') {
+                return Err(Problem::new(400, "body-invalid", "the body is an array; expected an object, {…}"));
+            }
             serde_json::from_slice(&body).map(Self).map_err(|e| Problem::new(400, "body-invalid", e.to_string()))
         })
     }

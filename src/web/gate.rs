@@ -3,8 +3,8 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 use futures_util::FutureExt;
@@ -46,6 +46,9 @@ pub async fn gate(
     if guarded && !by_ticket {
         app.identify(request.request())?;
     }
+    if !request.query_string().is_empty() && path.starts_with("/admin/") && !takes_query(request.method(), path) {
+        return Err(Problem::new(400, "query-invalid", format!("this path takes no query; see {OPEN}")).into());
+    }
     let response = next.call(request).await?;
     if response.status() != StatusCode::METHOD_NOT_ALLOWED || response.headers().contains_key(CONTENT_TYPE) {
         return Ok(response.map_into_left_body());
@@ -60,6 +63,17 @@ pub async fn gate(
         problem.headers_mut().insert(ALLOW, value);
     }
     Ok(response.into_response(problem).map_into_right_body())
+}
+
+/// The requests of the API that have parameters in their query; those check them.
+fn takes_query(method: &Method, path: &str) -> bool {
+    let parts: Vec<&str> = path.trim_start_matches("/admin/").split('/').collect();
+    match parts[..] {
+        ["topics", _, "events"] => true,
+        ["topics", _] => *method == Method::DELETE,
+        ["dead", _] | ["traces"] => *method == Method::GET,
+        _ => false,
+    }
 }
 
 fn is_segment_end(rest: &str) -> bool {

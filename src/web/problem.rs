@@ -143,6 +143,7 @@ impl From<system::Error> for Problem {
             E::Cast(e) => e.into(),
             E::Control(e) => e.into(),
             E::Unknown { kind, .. } => Self::new(404, format!("{kind}-unknown"), e.to_string()),
+            E::NoLetter { .. } => Self::new(404, "letter-unknown", e.to_string()),
             E::Invalid(_) => Self::new(400, "subscription-invalid", e.to_string()),
             E::InUse { .. } => Self::new(409, "topic-in-use", e.to_string()),
             E::NoAttempts(_) => Self::new(409, "target-is-topic", e.to_string()),

@@ -107,6 +107,57 @@ async fn what_is_answered_is_what_the_document_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_bodies_and_letters_that_cannot_be_meant_are_named() {
+    let service = start();
+    for path in
+        ["targets/web/log?limt=3", "targets/web/log?limit=5", "targets?x=1", "subscriptions?x=1", "topics/in?x=1"]
+    {
+        let answered = answer(client().get(service.url(&format!("/admin/{path}")))).await;
+        assert_eq!(answered.problem(), (400, Some("query-invalid")), "{path}: {answered:?}");
+    }
+    for (query, says) in
+        [("limit=abc", "`limit=abc`: expected a number"), ("from=", "`from=`"), ("limt=3", "unknown field `limt`")]
+    {
+        let answered = answer(client().get(service.url(&format!("/admin/topics/in/events?{query}")))).await;
+        let detail = answered.json["detail"].as_str().unwrap_or_default();
+        assert!(
+            answered.status == 400 && detail.contains(says) && !detail.contains("deserialize"),
+            "{query}: {detail}"
+        );
+    }
+    let test = client().post(service.url("/admin/targets/web/test")).header("content-type", "application/json");
+    let answered = answer(test.body(" []")).await;
+    assert_eq!(answered.problem(), (400, Some("body-invalid")));
+    assert_eq!(answered.json["detail"], "the body is an array; expected an object, {…}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_with_less_space_than_is_to_be_kept_free_is_told_at_the_start() {
+    let scenario = Scenario::new("pipeline").receiver("http://127.0.0.1:9");
+    let service = scenario.file("storage.toml", "[storage]\nmin_free = \"900000GiB\"\n").start_logged("warn");
+    let log = std::fs::read_to_string(service.path("log")).unwrap();
+    assert!(log.contains("`storage.min_free`"), "before the first event: {log}");
+    let ready = answer(client().get(service.url("/health/ready"))).await;
+    assert!(ready.status == 200 && ready.json["status"] == "ready", "what is stored is delivered: {ready:?}");
+    assert!(ready.json["warning"].as_str().is_some_and(|warning| warning.contains("`storage.min_free`")), "{ready:?}");
+    let refused =
+        answer(client().post(service.url("/hooks/in")).body("{}").header("content-type", "application/json")).await;
+    assert_eq!(refused.status, 507);
+    assert!(refused.json["detail"].as_str().unwrap().contains("`storage.min_free`"), "{refused:?}");
+}
+
+#[test]
+fn what_a_failed_delivery_is_told_as_is_explained() {
+    let scenario = Scenario::empty();
+    for class in ["template", "status_5xx", "expired"] {
+        let told = scenario.run(&["explain", class]);
+        assert!(told.code == Some(0) && told.out.starts_with(&format!("{class}: how a delivery failed. ")), "{told:?}");
+    }
+    let told = scenario.run(&["explain", "target-unknown"]);
+    assert!(told.code == Some(1) && told.err.contains("docs/rest.md"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_known_is_refused_with_a_code_and_gives_no_paths_away() {
     let service = start();
     post(&service.url("/hooks/open"), &[], "{}").await;

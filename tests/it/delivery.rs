@@ -118,6 +118,23 @@ async fn a_compressed_body_is_signed_as_it_was_and_the_official_libraries_agree(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_no_token_is_told_as_what_it_is() {
+    let (receiver, service) = start().await;
+    for (status, body, class, says) in [
+        (200, "<html>sign in</html>".to_owned(), "protocol", "answered 200 with what is no token"),
+        (200, json!({ "access_token": "xyzzy" }).to_string(), "protocol", "answered 200 with what is no token"),
+        (503, "<html>busy</html>".to_owned(), "status_5xx", "answered 503 and names no error"),
+        (400, json!({ "error": "invalid_client" }).to_string(), "status_4xx", "answered `invalid_client`"),
+    ] {
+        receiver.answer("/token", Answer::Json(status, body));
+        let tried = service.hexafn(&["-o", "json", "target", "test", "signed-in"]);
+        let told: Value = serde_json::from_str(&tried.out).unwrap();
+        assert!(told["class"] == class && told["message"].as_str().unwrap().contains(says), "{status}: {told}");
+        assert!(!tried.out.contains("xyzzy"), "what may be a token is not told: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_asked_for_once_and_again_when_it_is_refused() {
     let (receiver, service) = start().await;
     let token = |token: &str| {

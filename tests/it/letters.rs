@@ -106,6 +106,49 @@ async fn a_choice_that_is_none_is_refused_and_settles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_list_of_letters_is_nobody() {
+    let service = start();
+    given_up(&service, 2).await;
+    for act in ["replay", "drop"] {
+        let url = service.url(&format!("/admin/dead/trigger.half/{act}"));
+        for body in [r#"{"seqs":[]}"#, r#"{"seqs":[],"filter":"true","limit":5}"#] {
+            let (status, told) = post(&url, &[], body).await;
+            assert_eq!((status, &told["settled"], &told["left"]), (200, &0.into(), &2.into()), "{act} {body}: {told}");
+        }
+    }
+    let (status, told) = post(&service.url("/admin/dead/trigger.half/replay"), &[], r#"{"seqs":[],"rate":5}"#).await;
+    assert_eq!((status, &told["settled"]), (200, &0.into()), "{told}");
+    let (_, told) = post(&service.url("/admin/dead/trigger.half/drop"), &[], "{}").await;
+    assert_eq!((&told["settled"], &told["left"]), (&2.into(), &0.into()), "without a list it is all: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_that_fails_on_all_letters_is_told_and_finds_not_nothing() {
+    let service = start();
+    given_up(&service, 2).await;
+    let filter = r#"event.data.n > "x""#;
+    for args in [&["dlq", "list"][..], &["dlq", "drop"], &["dlq", "replay"]] {
+        let args = [args, &["trigger.half", "--filter", filter]].concat();
+        let ran = service.hexafn(&args);
+        assert!(ran.code == Some(1) && ran.err.contains("the filter failed on 2 letters"), "{args:?}: {ran:?}");
+        assert!(ran.err.contains("HX05"), "{ran:?}");
+    }
+    // It fails on one and holds for the other, which is what was asked for.
+    let some = "event.data.by / (event.data.n - 1) == 0";
+    let ran = service.hexafn(&["dlq", "list", "trigger.half", "--filter", some]);
+    assert!(ran.code == Some(0) && ran.err.contains("the filter failed on 1 letters"), "{ran:?}");
+    let query = "filter=event.data.n%20%3E%20%22x%22";
+    let (_, page) = get(&service.url(&format!("/admin/dead/trigger.half?{query}"))).await;
+    assert_eq!((&page["filter_failed"]["letters"], &page["open"]), (&2.into(), &2.into()), "{page}");
+    let ran = service.hexafn(&["dlq", "list", "trigger.half", "--limit", "1"]);
+    assert!(ran.out.contains("1 of 2 letters; go on with `--from"), "{ran:?}");
+    let shown = service.hexafn(&["dlq", "show", "trigger.half", "2"]).out;
+    assert!(shown.starts_with("letter    2\n") && shown.contains("\"deadcause\""), "{shown}");
+    assert!(!shown.contains("deadlog"), "the attempts are told once: {shown}");
+    assert_eq!(service.ask(&["dlq", "list", "trigger.half", "--filter", "event.data.n > 5"]), json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_for_letters_that_are_not_there_is_told_what_there_is() {
     let service = start();
     given_up(&service, 1).await;
@@ -130,6 +173,8 @@ async fn an_edited_letter_takes_the_place_of_the_old_one_and_what_is_no_json_is_
     assert!(broken.code == Some(1) && broken.err.contains("not JSON"), "{broken:?}");
     let absent = service.hexafn(&["dlq", "edit", "trigger.half", "7", "-d", "{}"]);
     assert!(absent.code == Some(1) && absent.err.contains('7'), "{absent:?}");
+    let put = client().put(service.url("/admin/dead/trigger.half/7")).header("content-type", "application/json");
+    assert_eq!(answer(put.body("{}")).await.problem(), (404, Some("letter-unknown")));
     assert_eq!(ns(&letters(&service, "trigger.half")), [1, 2], "as they were");
 
     let told = service.ask(&["dlq", "edit", "trigger.half", "1", "-d", r#"{"n":60,"by":2}"#]);

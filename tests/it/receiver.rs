@@ -50,7 +50,7 @@ pub enum Answer {
     Refuse(String),
     /// 207 to an array of events, of which those with this text failed with 503 and the others did not.
     Partly(String),
-    /// 200, after a while.
+    /// 200, after a while; with an `etag`, which buckets answer with.
     Slow(Duration),
     /// Never.
     Hang,
@@ -59,6 +59,7 @@ pub enum Answer {
 #[derive(Default)]
 struct Told {
     answers: HashMap<String, Answer>,
+    usual: Option<Answer>,
     seen: Vec<Received>,
 }
 
@@ -93,6 +94,18 @@ impl Receiver {
     /// From now on `path` is answered so.
     pub fn answer(&self, path: &str, answer: Answer) {
         self.told.lock().unwrap().answers.insert(path.to_owned(), answer);
+    }
+
+    /// From now on all other paths are answered so.
+    pub fn answer_others(&self, answer: Answer) {
+        self.told.lock().unwrap().usual = Some(answer);
+    }
+
+    /// How many requests came, and to how many paths.
+    pub fn count(&self) -> (usize, usize) {
+        let told = self.told.lock().unwrap();
+        let paths: std::collections::HashSet<&str> = told.seen.iter().map(|r| r.path.as_str()).collect();
+        (told.seen.len(), paths.len())
     }
 
     /// What came to a path, in order.
@@ -134,7 +147,13 @@ async fn converse(mut stream: TcpStream, told: Arc<Mutex<Told>>, arrival: Arc<wa
     while let Some(received) = request(&mut stream, &mut buffer).await {
         let answer = {
             let mut told = told.lock().unwrap();
-            let answer = match told.answers.get(&received.path).cloned().unwrap_or(Answer::Status(200)) {
+            let answer = match told
+                .answers
+                .get(&received.path)
+                .or(told.usual.as_ref())
+                .cloned()
+                .unwrap_or(Answer::Status(200))
+            {
                 Answer::Refuse(text) => Answer::Status(if received.body.contains(&text) { 422 } else { 200 }),
                 Answer::Partly(text) => Answer::Json(207, each(&received.body, &text)),
                 other => other,
@@ -149,7 +168,7 @@ async fn converse(mut stream: TcpStream, told: Arc<Mutex<Told>>, arrival: Arc<wa
             Answer::Slow(pause) => {
                 // What a slow server does is to take its time.
                 tokio::time::sleep(pause).await;
-                (200, String::new(), String::new())
+                (200, "etag: \"1\"\r\n".to_owned(), String::new())
             }
             Answer::Json(status, body) => (status, "content-type: application/json\r\n".to_owned(), body),
             Answer::Refuse(_) | Answer::Partly(_) | Answer::Hang => return std::future::pending().await,

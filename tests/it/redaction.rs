@@ -1,5 +1,6 @@
 //! What a target must not see is nowhere behind it: not in what it is sent, not in traces, and not in what its receiver says.
 
+use super::dead::letters_when;
 use super::receiver::{Answer, Receiver};
 use super::sender::{client, post};
 use super::service::{KEY, Scenario, Service};
@@ -125,4 +126,21 @@ async fn what_a_receiver_echoes_is_masked_wherever_it_is_shown() {
         let text = client().get(service.url(path)).send().await.unwrap().text().await.unwrap();
         assert!(text.len() > 100 && !text.contains(KEY) && !text.contains("jo@example.org"), "{path}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_is_edited_is_redacted_again() {
+    let (receiver, service) = start().await;
+    receiver.answer("/shy", Answer::Status(503));
+    give(&service, "late").await;
+    letters_when(&service, "target.shy", 1).await;
+    let whole = r#"{"secret":"TOPSECRET","n":21,"note":"jo@example.org"}"#;
+    let seq = service.ask(&["dlq", "edit", "target.shy", "1", "--data", whole])["seq"].clone();
+    let letter = letters_when(&service, "target.shy", 1).await.remove(0);
+    assert_eq!(letter["event"]["data"], json!({ "secret": "[redacted]", "n": 21, "note": "[redacted]" }), "{letter}");
+    assert!(letter["seq"] == seq && letter["edited"].is_string() && letter["cause"].is_string(), "{letter}");
+    receiver.answer("/shy", Answer::Status(200));
+    service.ask(&["dlq", "replay", "target.shy", "--all"]);
+    let got = receiver.arrivals("/shy", 2).await.remove(1);
+    assert!(!got.body.contains("TOPSECRET") && !got.body.contains("jo@"), "{got:?}");
 }

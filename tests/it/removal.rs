@@ -136,6 +136,58 @@ async fn what_is_needed_goes_only_by_force_and_what_is_used_does_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_target_or_trigger_that_is_not_defined_any_more_goes_only_by_force() {
+    let text = "[targets]\nallow_networks = ['127.0.0.0/8']\n[[source]]\nname = 'in'\nkind = 'webhook'\ntopic = 'in'\n\
+                verify = { scheme = 'none' }\n";
+    let more = "[[trigger]]\nname = 'send'\non = 'in'\nto = 'gone'\n[[target]]\nname = 'gone'\nkind = 'http'\n\
+                url = 'http://127.0.0.1:9/'\n";
+    let both = format!("{text}{more}");
+    let mut service = Scenario::empty_config().file("hexafn.toml", &both).start();
+    for n in 0..3 {
+        publish(&service, "in", &n.to_string()).await;
+    }
+    events_when(&service, "hexafn.out.gone", 3).await;
+    service.ask(&["sub", "pause", "trigger.send"]);
+    for n in 3..5 {
+        publish(&service, "in", &n.to_string()).await;
+    }
+    service.configure("hexafn.toml", text);
+    let told = service.ask(&["reload"]);
+    let left: Vec<&str> = told["left"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    assert!(left.len() == 2 && left[0].starts_with("3 events wait in `hexafn.out.gone` for target `gone`"), "{left:?}");
+    assert!(left[1].starts_with("2 events of `in` wait for trigger `send`"), "{left:?}");
+    for restarted in [false, true] {
+        if restarted {
+            service.kill_and_restart();
+        }
+        let refused = service.hexafn(&["topic", "rm", "hexafn.out.gone"]);
+        assert!(refused.code == Some(1) && refused.err.contains("(3 events wait for it)"), "{restarted}: {refused:?}");
+        assert!(refused.err.contains("`target.gone`") && refused.err.contains("--force"), "{refused:?}");
+        let (status, code, _) = problem(&service, "hexafn.out.gone").await;
+        assert_eq!((status, &*code), (409, "topic-needed"), "{restarted}");
+        assert_eq!(events(&service, "hexafn.out.gone").await.len(), 3);
+    }
+    // The topic of a trigger that was removed is needed by its kept place, until that is given up.
+    service.configure("hexafn.toml", &text.replace("topic = 'in'", "topic = 'other'"));
+    service.ask(&["reload"]);
+    let refused = service.hexafn(&["topic", "rm", "in"]);
+    assert!(refused.err.contains("`trigger.send`") && refused.err.contains("(2 events"), "{refused:?}");
+    service.ask(&["sub", "rm", "trigger.send"]);
+    service.ask(&["topic", "rm", "in"]);
+    assert_eq!(get(&service.url("/admin/topics/in")).await.0, 404);
+
+    service.configure("hexafn.toml", &both);
+    service.ask(&["reload"]);
+    let listed = service.ask(&["target", "show", "gone"]);
+    assert_eq!(listed["waiting"].as_u64().unwrap_or(0) + listed["lag"].as_u64().unwrap_or(0), 3, "{listed}");
+    service.configure("hexafn.toml", text);
+    service.ask(&["reload"]);
+    service.ask(&["topic", "rm", "hexafn.out.gone", "--force"]);
+    let (status, told) = get(&service.url("/admin/topics/hexafn.out.gone")).await;
+    assert_eq!(status, 404, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_client_says_of_a_topic_that_was_removed_settles_nothing_of_the_next() {
     let service = start();
     register(&service, "billing", json!({ "pattern": "orders.*", "from": "all" })).await;

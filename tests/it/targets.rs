@@ -1,7 +1,8 @@
 //! Targets that fail in every way, and their neighbours.
 
+use super::dead::letters_when;
 use super::receiver::{Answer, Received, Receiver};
-use super::sender::send;
+use super::sender::{answer, client, send};
 use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of, subscription, target};
 use serde_json::Value;
@@ -45,7 +46,17 @@ async fn a_target_that_is_gone_is_disabled_and_keeps_its_events_until_it_is_enab
     breaker(&service, "gone", "disabled").await;
     assert_eq!(receiver.seen("/gone").len(), 1, "nor after a restart");
     let people = service.hexafn(&["target", "ls"]).out;
-    assert!(people.lines().any(|l| l.starts_with("gone") && l.contains("disabled")), "{people}");
+    assert!(people.lines().any(|l| l.starts_with("gone") && l.contains("disabled") && l.contains("410")), "{people}");
+    let shown = service.ask(&["target", "show", "gone"]);
+    let why = shown["disabled_why"].as_str().unwrap_or_default();
+    assert!(why.contains("answered 410") && shown["disabled_by"] == "receiver", "{shown}");
+    assert!(shown["disabled_at"].as_str().is_some_and(|at| at.starts_with("20")), "{shown}");
+    let waits = service.ask(&["sub", "show", "target.gone"]);
+    let first = &waits[0]["next_attempts"][0];
+    assert!(first["reason"] == "disabled" && first["cause"].as_str().unwrap_or_default().contains("410"), "{waits}");
+    let told = service.ask(&["reload"]);
+    let disabled = told["disabled"][0].as_str().unwrap_or_default();
+    assert!(disabled.starts_with("target `gone` is disabled since 20") && disabled.contains("by receiver: "), "{told}");
 
     receiver.answer("/gone", Answer::Status(200));
     service.ask(&["target", "enable", "gone"]);
@@ -56,8 +67,10 @@ async fn a_target_that_is_gone_is_disabled_and_keeps_its_events_until_it_is_enab
     assert_eq!(events(&service, "hexafn.dead.target.gone").await, [] as [Value; 0]);
 
     // A reset brings it back as well, and for good.
-    service.ask(&["target", "disable", "gone"]);
-    service.ask(&["target", "reset", "gone"]);
+    let by_hand = service.ask(&["target", "disable", "gone"]);
+    assert_eq!((&by_hand["disabled_by"], &by_hand["disabled_why"]), (&"hand".into(), &"by hand".into()), "{by_hand}");
+    let back = service.ask(&["target", "reset", "gone"]);
+    assert!(back["disabled_by"].is_null() && service.ask(&["reload"])["disabled"].is_null(), "{back}");
     service.kill_and_restart();
     breaker(&service, "gone", "closed").await;
 }
@@ -215,4 +228,65 @@ async fn a_target_that_is_a_topic_is_shown_like_the_others() {
     }
     let unknown = service.hexafn(&["target", "show", "wbe"]);
     assert!(unknown.code == Some(1) && unknown.err.contains("web"), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_shows_its_version_where_it_is_defined_and_what_holds_it_up() {
+    let (receiver, service) = start().await;
+    receiver.answer("/gone", Answer::Status(400));
+    service.edit(
+        "[[target]]\nname = \"gone\"",
+        "[[target]]\nretry = { schedule = [], max_age = \"1h\" }\nname = \"gone\"",
+    );
+    service.ask(&["reload"]);
+    send(&service, r#"{"for":"gone"}"#).await;
+    let letter = letters_when(&service, "target.gone", 1).await.remove(0);
+    let shown = service.ask(&["target", "show", "gone"]);
+    assert_eq!(shown["version"], letter["version"], "what failed is what runs");
+    assert!(shown["origin"].as_str().unwrap().contains("hexafn.toml:"), "{shown}");
+    assert!(
+        shown["retries"].as_str().unwrap().starts_with("1 attempts at most, max_age 1h; breaker after "),
+        "{shown}"
+    );
+    assert!(shown["sends"].as_str().unwrap().starts_with("timeout "), "{shown}");
+    service.ask(&["sub", "pause", "target.gone"]);
+    assert_eq!(service.ask(&["target", "show", "gone"])["paused"], true);
+    assert!(service.hexafn(&["target", "ls"]).out.lines().next().unwrap().contains("PAUSED"));
+    assert!(service.hexafn(&["sub", "ls"]).out.contains("paused"));
+
+    // Every attempt by hand is shown as it is sent.
+    let tried = service.hexafn(&["target", "test", "good", "--data", r#"{"a":"b"}"#]);
+    assert!(tried.out.contains("\nwebhook-id: ") && tried.out.ends_with("\n{\"a\":\"b\"}\n"), "{tried:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_was_removed_is_told_by_what_waits_and_by_no_metric() {
+    let (receiver, service) = start().await;
+    receiver.answer("/gone", Answer::Status(503));
+    let text = service.scenario.text();
+    send(&service, r#"{"for":"gone"}"#).await;
+    receiver.arrivals("/gone", 1).await;
+    let metrics = async || answer(client().get(service.url("/metrics"))).await.text;
+    assert!(metrics().await.contains(r#"hexafn_target_breaker_state{target="gone"} 0"#));
+    service.ask(&["target", "disable", "gone"]);
+    eventually("a disabled target is none with an open breaker", async || {
+        let text = metrics().await;
+        (text.contains(r#"hexafn_target_breaker_state{target="gone"} 3"#), text)
+    })
+    .await;
+    let at = text.find("[[target]]\nname = \"gone\"").unwrap();
+    let end = text[at + 1..].find("[[").map_or(text.len(), |next| at + 1 + next);
+    let without = format!("{}{}", &text[..at], &text[end..]).replace("\"gone\", ", "");
+    service.configure("hexafn.toml", &without);
+    service.ask(&["reload"]);
+    let text = metrics().await;
+    assert!(!text.contains(r#"target="gone""#), "{text}");
+    let row = service.ask(&["sub", "show", "target.gone"]).as_array().unwrap()[0].clone();
+    assert_eq!((&row["configured"], &row["topic"]), (&false.into(), &"hexafn.out.gone".into()), "{row}");
+    assert_eq!(row["lag"].as_u64().unwrap() + row["waiting"].as_u64().unwrap(), 1, "{row}");
+    assert!(service.hexafn(&["sub", "ls"]).out.contains("not configured"));
+    let refused = service.hexafn(&["sub", "pause", "target.gone"]);
+    assert!(refused.err.contains("hexafn sub rm target.gone") && !refused.err.contains("did you mean"), "{refused:?}");
+    let unknown = service.hexafn(&["target", "show", "gone"]);
+    assert!(unknown.err.contains("not configured any more; 1 events wait"), "{unknown:?}");
 }

@@ -311,7 +311,9 @@ impl ClientContext for Events {
             self.seen.alone.fetch_add(1, Ordering::Relaxed);
         }
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let known: Vec<i64> = partitions.map(|partition| partition.consumer_lag).filter(|lag| *lag >= 0).collect();
+        // Of a partition that another member of the group reads now the last lag stays for ever.
+        let read_here = partitions.filter(|partition| partition.fetch_state == "active");
+        let known: Vec<i64> = read_here.map(|partition| partition.consumer_lag).filter(|lag| *lag >= 0).collect();
         let lag = if known.is_empty() { -1 } else { known.iter().sum() };
         self.seen.lag.store(lag, Ordering::Relaxed);
     }
@@ -353,6 +355,30 @@ impl<T: Send + 'static> Drop for Aside<T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn the_lag_is_that_of_partitions_that_are_read_here() {
+        let guard = Guard::new(Vec::new().into(), Arc::new(crate::target::http::guard::SystemLookup));
+        let cluster = Cluster { name: "k".into(), brokers: Vec::new(), config: ClientConfig::new(), guard };
+        let events = cluster.events();
+        let partition = |partition, fetch_state: &str, consumer_lag| rdkafka::statistics::Partition {
+            partition,
+            fetch_state: fetch_state.into(),
+            consumer_lag,
+            ..Default::default()
+        };
+        let told = |of: &[rdkafka::statistics::Partition]| {
+            let partitions = of.iter().map(|one| (one.partition, one.clone())).collect();
+            let topic = rdkafka::statistics::Topic { partitions, ..Default::default() };
+            events.stats(Statistics { topics: [("t".to_owned(), topic)].into(), ..Default::default() });
+            events.seen.lag()
+        };
+        let both = [partition(0, "active", 3), partition(1, "active", 11)];
+        assert_eq!(told(&both), Some(14));
+        let revoked = [partition(0, "active", 0), partition(1, "none", 11), partition(-1, "none", -1)];
+        assert_eq!(told(&revoked), Some(0), "another member reads 1 now");
+        assert_eq!(told(&[partition(0, "stopped", 5)]), None);
+    }
 
     #[test]
     fn a_refused_password_is_told_also_when_another_broker_is_away() {

@@ -136,7 +136,15 @@ impl Space {
             }
         };
         if low != self.low.swap(low, Ordering::Relaxed) {
-            tracing::warn!(low, reserve = self.reserve, "free space of the data directory crossed the reserve");
+            let min_free = self.reserve;
+            if low {
+                tracing::warn!(
+                    min_free,
+                    "less space is free in the data directory than `storage.min_free` asks for: new events are answered 507"
+                );
+            } else {
+                tracing::warn!(min_free, "enough space is free in the data directory: new events are taken again");
+            }
         }
         self.asked.store(now.0.max(1), Ordering::Relaxed);
         low
@@ -172,6 +180,8 @@ impl RocksLog {
             asked: AtomicU64::new(0),
             low: AtomicBool::new(false),
         };
+        // Said at the start, and not with the first event that is refused.
+        space.low(Tick::now());
         let writer = Writer {
             group: opened.group,
             // What was recovered is in the page cache at least; the first sync covers it.
@@ -302,6 +312,10 @@ impl RocksLog {
 }
 
 impl EventLog for RocksLog {
+    fn is_low(&self) -> bool {
+        self.space.low(Tick::now())
+    }
+
     fn admits(&self, ops: &[Op]) -> Result<(), Error> {
         self.check_failed()?;
         let mut appends = false;

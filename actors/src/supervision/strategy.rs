@@ -389,7 +389,12 @@ impl RawBackoff {
             let delays = self.delays.as_ref().map_or(old, |spans| spans.iter().map(|s| s.0).collect());
             let low = self.jitter_low.unwrap_or(old_low);
             let high = self.jitter_high.unwrap_or(old_high);
-            check((1..=100).contains(&delays.len()), "backoff.delays", delays.len(), "write 1 to 100 delays")?;
+            check(
+                (1..=100).contains(&delays.len()),
+                "backoff.delays",
+                delays.len(),
+                "write 1 to 100 delays, or `max_attempts = 1` for a single attempt",
+            )?;
             check((0.0..=10.0).contains(&low), "backoff.jitter_low", low, "write a factor such as 0.5")?;
             check(high >= low && high <= 10.0, "backoff.jitter_high", high, "write a factor from jitter_low to 10")?;
             return Ok(Backoff::Schedule { delays, jitter_low: low, jitter_high: high });

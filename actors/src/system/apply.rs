@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use super::dead::dead_topic_of;
-use super::switches::switch_op;
+use super::switches::Switch;
 use super::versions::made_by;
 use super::{Error, System, TargetEntry, TriggerEntry, read, unknown, write};
 use crate::clock::Wall;
@@ -41,9 +41,12 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// Left alone.
     pub unchanged: usize,
-    /// Events that wait for targets which are not defined any more, and what can be done about them.
+    /// Events that wait for targets and triggers which are not defined any more, and what can be done about them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
+    /// Targets that are disabled, since when, by whom and why; also those that are defined anew.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disabled: Vec<String>,
 }
 
 impl System {
@@ -109,14 +112,16 @@ impl System {
             if write(&inner.running).targets.remove(&name).is_some() {
                 self.remove(&format!("/forwarders/{name}")).await?;
                 inner.cast.unsubscribe(&forwarder::subscription_name(&name), false).await;
+                inner.metrics.forget_target(&name);
             }
             applied.removed.push(format!("target {name}"));
         }
         self.apply_timers(&definitions, &mut applied).await?;
         self.apply_pulls(&definitions, &mut applied).await?;
         applied.left = self.left(&definitions);
-        for left in &applied.left {
-            tracing::warn!("{left}");
+        applied.disabled = self.disabled(&definitions);
+        for told in applied.left.iter().chain(&applied.disabled) {
+            tracing::warn!("{told}");
         }
         write(&inner.running).definitions = definitions;
         Ok(applied)
@@ -159,6 +164,10 @@ impl System {
         let target = match &definition.kind {
             TargetKind::Topic(topic) => {
                 inner.cast.ensure(topic).await?;
+                if replaces {
+                    inner.cast.unsubscribe(&forwarder::subscription_name(&name), false).await;
+                    inner.metrics.forget_target(&name);
+                }
                 return Ok(());
             }
             TargetKind::Outside(target) => target.clone(),
@@ -166,6 +175,7 @@ impl System {
         let outbox = inner.cast.ensure(&outbox_of(&name)).await?;
         let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
         let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
+        limit.switch(!enabled.load(std::sync::atomic::Ordering::Relaxed));
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
         let fallback = self.fallback(&definition, all).await?;
@@ -180,6 +190,7 @@ impl System {
             },
             ack_wait: patience,
             retry_budget: definition.settings.retry.budget,
+            max_age: definition.settings.retry.max_age.map(|age| age.0),
             together: match target.mode() {
                 crate::target::Mode::Batch { max_records, .. } => max_records,
                 crate::target::Mode::Each { .. } => 1,
@@ -210,12 +221,12 @@ impl System {
             traces: inner.traces.clone(),
             metrics: inner.metrics.target(&name),
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
-            on_disabled: Arc::new(move |name, why| {
+            on_disabled: Arc::new(move |name, by, why| {
                 let (weak, name, why) = (weak.clone(), name.to_owned(), why.to_owned());
                 runtime.spawn(async move {
                     if let Some(inner) = weak.upgrade() {
                         let system = System(inner);
-                        let op = switch_op("target", &name, false);
+                        let op = Switch::new(false, by, &why).op("target", &name);
                         if let Err(error) = system.commit([op].into_iter().collect()).await {
                             tracing::error!(to = name, %error, "the switch could not be stored");
                         }

@@ -14,6 +14,7 @@ use crate::definitions::TargetKind;
 use crate::event::{Event, Str};
 use crate::function;
 use crate::log::{Op, Ops, Record, Seq, Table};
+use crate::target::redact::Redactor;
 use crate::topic::cast;
 use crate::topic::cursor::Cursor;
 use crate::topic::{AGAIN, REPLAY_OF, TopicHandle, TopicMessage, keys};
@@ -56,8 +57,8 @@ pub struct DeadSummary {
 /// Which letters.
 #[derive(Debug, Clone, Default)]
 pub struct Pick {
-    /// These sequences of the letters' topic; all when empty.
-    pub seqs: Vec<Seq>,
+    /// These sequences of the letters' topic; all when there is no list. An empty one is nobody.
+    pub seqs: Option<Vec<Seq>>,
     /// Of those, the ones for which it holds.
     pub filter: Option<Program>,
     /// Only letters below this sequence: what is given up again meanwhile is left for the next time.
@@ -89,6 +90,42 @@ pub struct Settled {
     /// Sequences that were asked for and are those of no open letter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Seq>,
+    /// What the filter failed on, which is nothing that it holds for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_failed: Option<FilterFailed>,
+}
+
+/// The letters on which a filter failed: a comparison of a text with a number, say, or a member that is not there. A filter
+/// that fails on all of them is wrong, and finds as little as one that holds for none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct FilterFailed {
+    /// How many.
+    pub letters: usize,
+    /// Why on the first.
+    pub error: String,
+}
+
+impl FilterFailed {
+    /// Both together; the first says why.
+    pub fn and(before: Option<Self>, more: Option<Self>) -> Option<Self> {
+        match (before, more) {
+            (Some(before), Some(more)) => Some(Self { letters: before.letters + more.letters, ..before }),
+            (before, more) => before.or(more),
+        }
+    }
+}
+
+/// Letters that were looked for.
+#[derive(Debug)]
+pub struct Found {
+    /// The letters.
+    pub letters: Vec<Arc<Record>>,
+    /// Where to look on.
+    pub next: Seq,
+    /// All that nobody settled, whether they were looked at or not.
+    pub open: usize,
+    /// What the filter failed on.
+    pub failed: Option<FilterFailed>,
 }
 
 /// Letters that are about to be settled.
@@ -101,6 +138,7 @@ struct Picked {
     /// The sequence of the letter after the newest.
     next: Seq,
     absent: Vec<Seq>,
+    failed: Option<FilterFailed>,
 }
 
 /// The value of a mark of a dead letter.
@@ -122,6 +160,16 @@ fn revived(letter: &Record) -> Event {
     event
 }
 
+/// Whether a letter is one that a filter chooses; where the filter fails it chooses nothing, and that is noted.
+fn holds(filter: Option<&Program>, letter: &Record, failed: &mut Option<FilterFailed>) -> bool {
+    let Some(filter) = filter else { return true };
+    function::test(filter, letter, "", 1).unwrap_or_else(|error| {
+        let one = FilterFailed { letters: 1, error: error.to_string() };
+        *failed = FilterFailed::and(failed.take(), Some(one));
+        false
+    })
+}
+
 impl System {
     fn letters(&self, subscription: &str) -> Result<TopicHandle, Error> {
         let name = dead_topic_of(subscription);
@@ -139,17 +187,17 @@ impl System {
         Ok(cursor)
     }
 
+    /// How many letters nobody has settled.
+    fn open(&self, topic: &TopicHandle, settled: &Cursor) -> Result<usize, Error> {
+        let open = self.0.log.bounds(topic.id)?.next.saturating_sub(settled.floor() + 1);
+        Ok(usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(settled.above()))
+    }
+
     /// Open letters from a sequence on, at most `limit` and 8 MiB, for which the filter holds; and where to read on.
     ///
     /// # Errors
     /// There is no such subscription; the log failed.
-    pub fn dead(
-        &self,
-        subscription: &str,
-        from: Seq,
-        limit: usize,
-        filter: Option<&Program>,
-    ) -> Result<(Vec<Arc<Record>>, Seq), Error> {
+    pub fn dead(&self, subscription: &str, from: Seq, limit: usize, filter: Option<&Program>) -> Result<Found, Error> {
         let topic = self.letters(subscription)?;
         let cursor = self.settled(&topic)?;
         self.open_letters(&topic, &cursor, from, (limit, PAGE), filter)
@@ -162,25 +210,28 @@ impl System {
         from: Seq,
         (limit, mut bytes): (usize, usize),
         filter: Option<&Program>,
-    ) -> Result<(Vec<Arc<Record>>, Seq), Error> {
-        let mut next = from.max(cursor.floor() + 1);
-        let mut found = Vec::new();
+    ) -> Result<Found, Error> {
+        let next = from.max(cursor.floor() + 1);
+        let mut found = Found { letters: Vec::new(), next, open: self.open(topic, cursor)?, failed: None };
         loop {
-            let records = self.0.log.read(topic.id, next, CHUNK, 4 << 20)?;
-            let Some(last) = records.last() else { return Ok((found, next)) };
-            next = last.seq + 1;
+            let records = self.0.log.read(topic.id, found.next, CHUNK, 4 << 20)?;
+            let Some(last) = records.last() else { return Ok(found) };
+            found.next = last.seq + 1;
             for record in records {
-                let fits = |filter: &Program| matches!(function::test(filter, &record, "", 1), Ok(true));
-                if cursor.is_handled(record.seq) || !filter.is_none_or(fits) {
+                if cursor.is_handled(record.seq) {
+                    continue;
+                }
+                if !holds(filter, &record, &mut found.failed) {
                     continue;
                 }
                 let size = record.event.data.len();
                 // The first is shown however large it is.
-                if found.len() == limit || (!found.is_empty() && size > bytes) {
-                    return Ok((found, record.seq));
+                if found.letters.len() == limit || (!found.letters.is_empty() && size > bytes) {
+                    found.next = record.seq;
+                    return Ok(found);
                 }
                 bytes = bytes.saturating_sub(size);
-                found.push(record);
+                found.letters.push(record);
             }
         }
     }
@@ -194,12 +245,11 @@ impl System {
         for topic in self.0.cast.all() {
             let Some(subscription) = topic.name.strip_prefix(DEAD) else { continue };
             let (cursor, bounds) = (self.settled(&topic)?, self.0.log.bounds(topic.id)?);
-            let open = bounds.next.saturating_sub(cursor.floor() + 1);
-            let letters = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
+            let letters = self.open(&topic, &cursor)?;
             if letters == 0 {
                 continue;
             }
-            let (oldest, _) = self.open_letters(&topic, &cursor, 0, (1, PAGE), None)?;
+            let oldest = self.open_letters(&topic, &cursor, 0, (1, PAGE), None)?.letters;
             let newest = self.0.log.read(topic.id, bounds.next.saturating_sub(1), 1, 1 << 20)?;
             all.push(DeadSummary {
                 subscription: subscription.into(),
@@ -234,6 +284,8 @@ impl System {
                         "nothing serves `{subscription}` any more; name a target or a topic to replay to"
                     )));
                 }
+                // Also one that was given up before the target redacted.
+                redact = self.redactor_of(subscription);
                 self.0.cast.ensure(&format!("{AGAIN}{subscription}")).await?
             }
             To::Target(name) => {
@@ -263,6 +315,12 @@ impl System {
         .await
     }
 
+    /// What takes out of events what the target of a subscription must not see.
+    fn redactor_of(&self, subscription: &str) -> Option<Arc<Redactor>> {
+        let target = subscription.strip_prefix("target.")?;
+        read(&self.0.running).definitions.targets.get(target)?.redact.clone()
+    }
+
     /// Removes letters for good.
     ///
     /// # Errors
@@ -271,7 +329,8 @@ impl System {
         self.settle_letters(subscription, pick, |_| None).await
     }
 
-    /// Puts a letter with other data in the place of one; its new sequence.
+    /// Puts a letter with other data in the place of one; its new sequence. A target that redacts does so here, too: the data
+    /// may have been taken from the topic, where it is whole.
     ///
     /// # Errors
     /// There is no such letter; the data is not JSON although its event says so.
@@ -283,16 +342,22 @@ impl System {
         {
             return Err(Error::Invalid(format!("the data is not JSON, and the event says that it is: {error}")));
         }
-        let pick = Pick { seqs: vec![seq], limit: 1, ..Pick::default() };
-        let id = topic.id;
+        let pick = Pick { seqs: Some(vec![seq]), limit: 1, ..Pick::default() };
+        let (id, redact) = (topic.id, self.redactor_of(subscription));
         let settled = self.settle_letters(subscription, &pick, move |letter| {
             let mut event = letter.event.with_data(data.clone());
+            if let Some(redactor) = &redact {
+                // The marks of the letter were redacted when it was given up, and are no part of the event.
+                let marks = std::mem::take(&mut event.extensions);
+                event = redactor.redact(&event);
+                event.extensions = marks;
+            }
             event.extensions.retain(|(name, _)| &**name != "deadedited");
             event.extensions.push(("deadedited".into(), Wall::now().rfc3339().into()));
             Some(Op::Append { topic: id, event: Box::new(event), dedupe: None })
         });
         if settled.await?.settled == 0 {
-            return Err(Error::Invalid(format!("there is no open dead letter {seq} of `{subscription}`")));
+            return Err(Error::NoLetter { subscription: subscription.into(), seq });
         }
         Ok(self.0.log.bounds(topic.id)?.next - 1)
     }
@@ -309,16 +374,15 @@ impl System {
         // Filters over many letters take long, and others are served by this thread.
         let (system, letters, pick) = (self.clone(), topic.clone(), pick.clone());
         let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, then)).await;
-        let Picked { ops, count, cursor, next, absent } =
+        let Picked { ops, count, cursor, next, absent, failed } =
             picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
         if count > 0 {
             self.commit(ops).await?;
             // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
             topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
         }
-        let open = self.0.log.bounds(topic.id)?.next.saturating_sub(cursor.floor() + 1);
-        let left = usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(cursor.above());
-        Ok(Settled { settled: count, left, next, absent })
+        let left = self.open(&topic, &cursor)?;
+        Ok(Settled { settled: count, left, next, absent, filter_failed: failed })
     }
 
     /// The write that settles what is picked, together with what `then` makes of each letter.
@@ -333,18 +397,19 @@ impl System {
         let bounds = self.0.log.bounds(topic.id)?;
         let next = bounds.next;
         let open = |seq: Seq| (bounds.first..next).contains(&seq) && !cursor.is_handled(seq);
-        let asked: BTreeSet<Seq> = pick.seqs.iter().copied().collect();
-        let absent: Vec<Seq> = asked.iter().copied().filter(|seq| !open(*seq)).collect();
-        let (mut picked, _) = if pick.seqs.is_empty() {
-            self.open_letters(topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?
-        } else {
-            let mut picked = Vec::new();
+        let asked: Option<BTreeSet<Seq>> = pick.seqs.as_ref().map(|seqs| seqs.iter().copied().collect());
+        let absent: Vec<Seq> = asked.iter().flatten().copied().filter(|seq| !open(*seq)).collect();
+        let (mut picked, mut failed) = (Vec::new(), None);
+        if let Some(asked) = asked {
             for seq in asked.into_iter().take(limit) {
-                let (found, _) = self.open_letters(topic, &cursor, seq, (1, PAGE), pick.filter.as_ref())?;
-                picked.extend(found.into_iter().filter(|record| record.seq == seq));
+                let found = self.open_letters(topic, &cursor, seq, (1, PAGE), None)?;
+                let found = found.letters.into_iter().filter(|record| record.seq == seq);
+                picked.extend(found.filter(|record| holds(pick.filter.as_ref(), record, &mut failed)));
             }
-            (picked, 0)
-        };
+        } else {
+            let found = self.open_letters(topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?;
+            (picked, failed) = (found.letters, found.failed);
+        }
         picked.retain(|letter| pick.below.is_none_or(|below| letter.seq < below));
         let mut ops = Ops::new();
         for letter in &picked {
@@ -352,6 +417,6 @@ impl System {
             cursor.mark(letter.seq);
         }
         ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
-        Ok(Picked { ops, count: picked.len(), cursor, next, absent })
+        Ok(Picked { ops, count: picked.len(), cursor, next, absent, failed })
     }
 }

@@ -1,40 +1,61 @@
 //! Removing a topic, unless something uses it; and what targets that were removed leave behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::{OUTBOX, functions_of, topic_of, topic_of_target};
+use super::apply::{functions_of, topic_of, topic_of_target};
 use super::dead::{DEAD, dead_topic_of};
 use super::{Error, System, read};
 use crate::definitions::{Definitions, SourceKind, TargetKind, Told};
+use crate::event::Str;
 use crate::target::forwarder;
 use crate::topic::{AGAIN, OUTCOMES, Subscriber, cast};
 use crate::trigger;
 use crate::trigger::told::EXECUTIONS;
 
 impl System {
-    /// What lies in the outboxes of targets that are not there any more.
+    /// What waits for targets and triggers that are not defined any more, and what can be done about it.
     pub(super) fn left(&self, definitions: &Definitions) -> Vec<String> {
-        let outboxes = self.0.cast.all().into_iter().filter_map(|topic| {
-            let target = topic.name.strip_prefix(OUTBOX).filter(|name| !definitions.targets.contains_key(*name))?;
-            let bounds = self.0.log.bounds(topic.id).ok()?;
-            let events = bounds.next.saturating_sub(bounds.first);
-            (events > 0).then(|| {
+        let kept = self.0.cast.kept_places().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what waits for targets and triggers that were removed cannot be told");
+            Vec::new()
+        });
+        let mut by_subscription: BTreeMap<Str, (u64, Vec<Str>)> = BTreeMap::new();
+        for place in kept.into_iter().filter(|place| place.events() > 0) {
+            let (events, topics) = by_subscription.entry(place.subscription.clone()).or_default();
+            *events += place.events();
+            topics.push(place.topic);
+        }
+        let left = by_subscription.into_iter().filter_map(|(subscription, (events, topics))| {
+            let others = match topics.len() {
+                0 | 1 => String::new(),
+                all => format!(" and {} other topics", all - 1),
+            };
+            let topic = topics.first()?;
+            if let Some(target) = subscription.strip_prefix("target.") {
+                return (!definitions.targets.contains_key(target)).then(|| {
+                    format!(
+                        "{events} events wait in `{topic}`{others} for target `{target}`, which is not defined any more: define \
+                         it again to deliver them, or remove them with `hexafn topic rm {topic} --force`"
+                    )
+                });
+            }
+            let trigger = subscription.strip_prefix("trigger.")?;
+            (!definitions.triggers.contains_key(trigger)).then(|| {
                 format!(
-                    "{events} events wait in `{}` for target `{target}`, which is not defined any more: define it again to \
-                     deliver them, or remove them with `hexafn topic rm {} --force`",
-                    topic.name, topic.name
+                    "{events} events of `{topic}`{others} wait for trigger `{trigger}`, which is not defined any more: define it \
+                     again to handle them, or give up its place with `hexafn sub rm {subscription}`"
                 )
             })
         });
-        outboxes.collect()
+        left.collect()
     }
 
     /// Removes a topic with all that is stored of it. One of the same name that comes later begins at sequence 1. What is on
     /// its way there at that moment goes with it.
     ///
     /// # Errors
-    /// There is no such topic; something that is defined uses it by its name; without `force`, a durable subscription has not
-    /// handled all of it; the log failed. Then it is there still.
+    /// There is no such topic; something that is defined uses it by its name; without `force`, a durable subscription, or one
+    /// that is not defined any more, has not handled all of it; the log failed. Then it is there still.
     pub async fn remove_topic(&self, name: &str, force: bool) -> Result<(), Error> {
         // In a task of its own: whoever asks may hang up in the middle.
         let (system, name) = (self.clone(), name.to_owned());

@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 
 use super::apply::topic_of_target;
 use super::{Error, PATIENCE, System, TriggerEntry, outbox_of, read, unknown, write};
-use crate::definitions::{On, TargetDefinition, TriggerDefinition};
+use crate::clock::Wall;
+use crate::definitions::{Definitions, On, TargetDefinition, TargetKind, TriggerDefinition};
 use crate::event::Str;
 use crate::log::{Op, Table};
 use crate::supervision::front::Front;
 use crate::supervision::{Control, Node, Snapshot, Verb};
-use crate::target::forwarder::{ForwarderMessage, TargetStatus, subscription_name};
+use crate::target::forwarder::{Defined, ForwarderMessage, TargetStatus, subscription_name};
 use crate::topic::{AGAIN, Act, Subscriber};
 use crate::trigger;
 
@@ -53,8 +54,31 @@ pub struct TriggerStatus {
 
 impl System {
     pub(super) fn switched(&self, kind: &str, name: &str, default: bool) -> Result<bool, Error> {
+        Ok(self.switch(kind, name)?.map_or(default, |switch| switch.on))
+    }
+
+    fn switch(&self, kind: &str, name: &str) -> Result<Option<Switch>, Error> {
         let stored = self.0.log.get(Table::State, &switch_key(kind, name))?;
-        Ok(stored.map_or(default, |value| value == b"on"))
+        Ok(stored.as_deref().map(Switch::decode))
+    }
+
+    /// How a target was switched off, where it is.
+    pub(super) fn off_switch(&self, target: &str) -> Option<Switch> {
+        let switch = self.switch("target", target).unwrap_or_else(|error| {
+            tracing::warn!(to = target, %error, "why the target is disabled cannot be read");
+            None
+        });
+        switch.filter(|switch| !switch.on)
+    }
+
+    /// The targets of a set of definitions that are disabled, and what can be done about it.
+    pub(super) fn disabled(&self, definitions: &Definitions) -> Vec<String> {
+        let outside = definitions.targets.values().filter(|target| matches!(target.kind, TargetKind::Outside(_)));
+        let off = outside.filter_map(|target| Some((&target.name, self.off_switch(&target.name)?)));
+        off.map(|(name, switch)| {
+            format!("target `{name}` is disabled{}; `hexafn target enable {name}` ends it", switch.told())
+        })
+        .collect()
     }
 
     /// The triggers, by name.
@@ -127,7 +151,7 @@ impl System {
     /// Switches a trigger on or off; stored, so that it survives a restart. On also brings back a quarantined one.
     pub async fn switch_trigger(&self, name: &str, on: bool) -> Result<TriggerStatus, Error> {
         self.has_trigger(name)?;
-        self.commit([switch_op("trigger", name, on)].into_iter().collect()).await?;
+        self.commit([Switch::new(on, "hand", "").op("trigger", name)].into_iter().collect()).await?;
         if let Some(entry) = read(&self.0.running).triggers.get(name) {
             entry.enabled.store(on, Ordering::Relaxed);
         }
@@ -173,13 +197,21 @@ impl System {
                 Some(shown) => {
                     status.lag = Some(status.lag.unwrap_or(0) + shown.lag);
                     status.waiting = Some(status.waiting.unwrap_or(0) + shown.waiting);
+                    status.paused |= shown.paused;
                 }
                 None if must => break,
                 None => {}
             }
         }
-        let running = read(&self.0.running);
-        status.fallback = running.definitions.targets.get(&status.name).and_then(|t| t.settings.fallback.clone());
+        if status.breaker == "disabled"
+            && let Some(switch) = self.off_switch(&status.name)
+        {
+            (status.disabled_why, status.disabled_by) = (switch.why, switch.by);
+            status.disabled_at = switch.at.map(Wall::rfc3339);
+        }
+        let definition = read(&self.0.running).definitions.targets.get(&status.name).cloned();
+        status.fallback = definition.as_ref().and_then(|target| target.settings.fallback.clone());
+        status.defined = definition.as_deref().map(Defined::of);
         status
     }
 
@@ -192,10 +224,11 @@ impl System {
             .ok_or_else(|| unknown("target", name, running.definitions.targets.keys()))
     }
 
-    /// Switches a target on or off; stored. While off its events are kept.
-    pub async fn switch_target(&self, name: &str, on: bool) -> Result<TargetStatus, Error> {
+    /// Switches a target on or off; stored, with who did it (a token, where there are any). While off its events are kept.
+    pub async fn switch_target(&self, name: &str, on: bool, by: Option<&str>) -> Result<TargetStatus, Error> {
         let front = self.target_front(name)?;
-        self.commit([switch_op("target", name, on)].into_iter().collect()).await?;
+        let switch = Switch::new(on, by.unwrap_or("hand"), "by hand");
+        self.commit([switch.op("target", name)].into_iter().collect()).await?;
         let was = read(&self.0.running).targets.get(name).map(|entry| entry.enabled.swap(on, Ordering::Relaxed));
         if was.is_some_and(|was| was != on) {
             let (kind, why) = if on { ("target.enabled", "by hand") } else { ("target.disabled", "by hand") };
@@ -206,8 +239,8 @@ impl System {
     }
 
     /// Closes a target's breaker and makes what waits due now. One that was off is on from now on, also after a restart.
-    pub async fn reset_target(&self, name: &str) -> Result<TargetStatus, Error> {
-        self.switch_target(name, true).await?;
+    pub async fn reset_target(&self, name: &str, by: Option<&str>) -> Result<TargetStatus, Error> {
+        self.switch_target(name, true, by).await?;
         self.0.cast.act(&subscription_name(name), Act::RetryNow).await?;
         self.target(name).await
     }
@@ -262,11 +295,41 @@ pub(super) fn trigger_status(entry: &TriggerEntry, node: Option<&Node>) -> Trigg
     }
 }
 
-pub(super) fn switch_op(kind: &str, name: &str, on: bool) -> Op {
-    Op::Put {
-        table: Table::State,
-        key: switch_key(kind, name),
-        value: if on { b"on".to_vec() } else { b"off".to_vec() },
+/// A switch as it is stored: JSON, since it is rare and read by people when something went wrong. Versions before stored `on` or
+/// `off` alone, which is read still.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Switch {
+    pub(super) on: bool,
+    /// `receiver`, `breaker`, `hand`, or the name of a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<Str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<Str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) at: Option<Wall>,
+}
+
+impl Switch {
+    pub(super) fn new(on: bool, by: &str, why: &str) -> Self {
+        Self { on, by: Some(by.into()), why: (!why.is_empty()).then(|| why.into()), at: Some(Wall::now()) }
+    }
+
+    pub(super) fn op(&self, kind: &str, name: &str) -> Op {
+        let value = serde_json::to_vec(self).unwrap_or_else(|_| if self.on { b"on".to_vec() } else { b"off".to_vec() });
+        Op::Put { table: Table::State, key: switch_key(kind, name), value }
+    }
+
+    fn decode(stored: &[u8]) -> Self {
+        let before = || Self { on: stored == b"on", by: None, why: None, at: None };
+        serde_json::from_slice(stored).unwrap_or_else(|_| before())
+    }
+
+    /// Since when, by whom and why, as far as it is known.
+    fn told(&self) -> String {
+        let since = self.at.map_or_else(String::new, |at| format!(" since {}", at.rfc3339()));
+        let by = self.by.as_ref().map_or_else(String::new, |by| format!(", by {by}"));
+        let why = self.why.as_ref().filter(|_| self.by.as_deref() != Some("hand"));
+        since + &by + &why.map_or_else(String::new, |why| format!(": {why}"))
     }
 }
 
@@ -274,4 +337,22 @@ pub(super) async fn inspect(front: &Front<ForwarderMessage>) -> Option<TargetSta
     let (reply, answer) = oneshot::channel();
     front.send(ForwarderMessage::Inspect(reply)).await.ok()?;
     answer.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_says_who_why_and_when_and_those_of_before_are_read() {
+        let before = |on| Switch { on, by: None, why: None, at: None };
+        assert_eq!((Switch::decode(b"on"), Switch::decode(b"off")), (before(true), before(false)));
+        let switch = Switch { at: Some(Wall(0)), ..Switch::new(false, "receiver", "answered 410 Gone") };
+        let Op::Put { key, value, .. } = switch.op("target", "chat") else { unreachable!("a switch is put") };
+        assert_eq!(key, b"switch/target/chat");
+        let stored = r#"{"on":false,"by":"receiver","why":"answered 410 Gone","at":0}"#;
+        assert_eq!((String::from_utf8_lossy(&value), Switch::decode(&value)), (stored.into(), switch.clone()));
+        assert_eq!(switch.told(), " since 1970-01-01T00:00:00.000000Z, by receiver: answered 410 Gone");
+        assert_eq!((before(false).told(), Switch::new(true, "hand", "").why), (String::new(), None));
+    }
 }

@@ -28,7 +28,23 @@ impl System {
     pub async fn subscriptions(&self) -> Vec<SubscriptionStatus> {
         let mut all: Vec<_> = self.topics().await.into_iter().flat_map(|topic| topic.subscriptions).collect();
         self.complete(&mut all).await;
+        all.extend(self.kept_places().await);
         all
+    }
+
+    /// The places that are kept of triggers and targets which are not defined any more.
+    async fn kept_places(&self) -> Vec<SubscriptionStatus> {
+        let cast = self.0.cast.clone();
+        let kept = tokio::task::spawn_blocking(move || cast.kept_places()).await;
+        let kept = match kept {
+            Ok(Ok(kept)) => kept,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "places that are kept cannot be read");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        kept.into_iter().map(SubscriptionStatus::kept).collect()
     }
 
     /// How the topics stand, but for those that do not answer.
@@ -85,8 +101,9 @@ impl System {
         let held: BTreeMap<Str, Held> =
             targets.into_iter().zip(asked).filter_map(|(target, held)| Some((target, held?))).collect();
         for row in rows {
-            if let Some(held) = target_of(row).and_then(|target| held.get(target)) {
-                merge(row, held);
+            if let Some((target, held)) = target_of(row).and_then(|target| Some((target, held.get(target)?))) {
+                let why = matches!(held.stopped, Some((Hold::Disabled, _))).then(|| self.off_switch(target)).flatten();
+                merge(row, held, why.and_then(|switch| switch.why));
             }
         }
     }
@@ -107,7 +124,7 @@ fn target_of(row: &SubscriptionStatus) -> Option<&str> {
     row.name.strip_prefix("target.")
 }
 
-fn merge(row: &mut SubscriptionStatus, held: &Held) {
+fn merge(row: &mut SubscriptionStatus, held: &Held, why: Option<Str>) {
     let stopped = held.stopped.filter(|_| !row.paused);
     for one in &mut row.next_attempts {
         let Some((hold, until)) = stopped else { break };
@@ -118,6 +135,8 @@ fn merge(row: &mut SubscriptionStatus, held: &Held) {
             continue;
         }
         *one = one.clone().held(hold, until);
+        // An answer that disabled the target is no attempt of the event, and so not among its failures.
+        one.cause = one.cause.take().or_else(|| why.clone());
     }
     let here = |topic: &Str| *topic == row.topic;
     row.waits += held.counts.iter().filter(|(topic, _)| here(topic)).map(|(_, count)| count).sum::<u64>();

@@ -9,7 +9,6 @@
 //! the same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use serde::Serialize;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,14 +40,16 @@ const CLOSE: Duration = Duration::from_secs(5);
 mod attempt;
 mod order;
 mod queue;
+mod status;
 pub mod waits;
 
 use attempt::{Attempts, Done, Turns, Unwritten, describe};
 use order::Order;
 use queue::Queued;
+pub use status::{Defined, TargetStatus};
 
-/// Told the target's name and why it disabled itself.
-pub type OnDisabled = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Told the target's name, who disabled it (`receiver` or `breaker`) and why.
+pub type OnDisabled = Arc<dyn Fn(&str, &'static str, &str) + Send + Sync>;
 /// See [`ForwarderSpec::on_breaker`].
 pub type OnBreaker = Arc<dyn Fn(&str, &'static str, &str) + Send + Sync>;
 
@@ -92,38 +93,6 @@ pub struct ForwarderSpec {
 /// The name of a target's subscription on its outbox.
 pub fn subscription_name(target: &str) -> Str {
     format!("target.{target}").into()
-}
-
-/// The state of a target, for tables.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct TargetStatus {
-    /// Its name.
-    pub name: Str,
-    /// Its kind.
-    pub kind: &'static str,
-    /// Where it goes.
-    pub destination: String,
-    /// `closed`, `open`, `half-open` or `disabled`.
-    pub breaker: &'static str,
-    /// Seconds until the next probe, while open.
-    pub opens_in: Option<f64>,
-    /// Attempts being made.
-    pub attempting: usize,
-    /// Attempts accepted by the target, since the start.
-    pub delivered: u64,
-    /// Attempts failed, since the start.
-    pub failed: u64,
-    /// What the last attempt came to.
-    pub last: Option<String>,
-    /// When that was.
-    pub last_at: Option<String>,
-    /// Events that lie before it or are with it; none while its topic is being restarted.
-    pub lag: Option<u64>,
-    /// Events that failed and wait for another attempt.
-    pub waiting: Option<usize>,
-    /// The target that gets what this one gives up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fallback: Option<Str>,
 }
 
 /// What a forwarder can be told.
@@ -230,6 +199,16 @@ impl Forwarder {
         for (delivery, outcome) in done.results {
             let record = &delivery.record;
             let key = self.order.as_ref().and_then(|order| order.key(&delivery));
+            if matches!(&outcome, Outcome::Failed(failure) if failure.verdict == TargetVerdict::NotSent) {
+                // Nothing happened, so there is nothing to tell or to count.
+                not_over.extend(key.clone());
+                keys.extend(key);
+                keep(&mut self.settled, &record.topic, Settlement::new(record.seq, delivery.attempt, Verdict::Release));
+                if !batched {
+                    self.breaker.hand_back(permit);
+                }
+                continue;
+            }
             let outcome = match (outcome, &self.spec.veil) {
                 (Outcome::Failed(failure), Some(veil)) => Outcome::Failed(veil.failure(failure)),
                 (outcome, _) => outcome,
@@ -249,7 +228,7 @@ impl Forwarder {
                     arrived = true;
                     let turn = if batched { None } else { self.breaker.on_result(permit, Ok(()), now) };
                     if detail.disable_target {
-                        self.disable("the receiver asked for no more events", ctx);
+                        self.disable("receiver", "it asked for no more events (`webhook-delivery: disable`)", ctx);
                     }
                     (Verdict::Ack, turn)
                 }
@@ -278,13 +257,14 @@ impl Forwarder {
                     let verdict = match failure.verdict {
                         // It comes again behind an earlier one of its key, and has had no attempt of its own.
                         TargetVerdict::Retry | TargetVerdict::DeadLetter if behind => Verdict::Release,
+                        TargetVerdict::NotSent => Verdict::Release,
                         TargetVerdict::Retry => Verdict::Nak(report),
                         TargetVerdict::DeadLetter => {
                             self.spec.metrics.dead.inc();
                             Verdict::Term(report)
                         }
                         TargetVerdict::DisableTarget => {
-                            self.disable(&failure.message, ctx);
+                            self.disable("receiver", &failure.message, ctx);
                             Verdict::Release
                         }
                     };
@@ -342,17 +322,24 @@ impl Forwarder {
                 (self.spec.on_breaker)(&self.spec.name, "closed", "its probes arrived");
                 self.credit(None);
             }
-            Some(Turn::Disabled) => self.disable("it has failed for too long", ctx),
+            Some(Turn::Disabled) => {
+                let last = self.last.as_ref().map_or("", |(last, _)| &**last);
+                self.disable(
+                    "breaker",
+                    &format!("it has failed for too long (`breaker.disable_after`), at last with {last}"),
+                    ctx,
+                );
+            }
         }
         self.show_breaker();
     }
 
-    fn disable(&mut self, why: &str, ctx: &mut Context<Self>) {
+    fn disable(&mut self, by: &'static str, why: &str, ctx: &mut Context<Self>) {
         if self.off {
             return;
         }
-        tracing::error!(to = %self.spec.name, why, "target disabled; its events are kept");
-        (self.spec.on_disabled)(&self.spec.name, why);
+        tracing::error!(to = %self.spec.name, by, why, "target disabled; its events are kept");
+        (self.spec.on_disabled)(&self.spec.name, by, why);
         self.switch(false, ctx);
     }
 
@@ -373,7 +360,9 @@ impl Forwarder {
 
     /// Says how much may be with this target, to every topic that delivers here.
     fn credit(&self, credit: Option<usize>) {
-        self.spec.limit.set(if self.off || self.stopping { Some(0) } else { credit });
+        let off = self.off || self.stopping;
+        self.spec.limit.switch(off);
+        self.spec.limit.set(if off { Some(0) } else { credit });
         let again = self.open.values().filter(|front| !front.leads_where(&self.spec.outbox));
         for topic in std::iter::once(&self.spec.outbox).chain(again) {
             if let Err(error) = topic.try_send(TopicMessage::Look) {
@@ -385,7 +374,8 @@ impl Forwarder {
 
     fn show_breaker(&self) {
         let value = match (self.off, self.breaker.phase()) {
-            (true, _) | (_, Phase::Open { .. }) => 1,
+            (true, _) => 3,
+            (_, Phase::Open { .. }) => 1,
             (_, Phase::HalfOpen { .. }) => 2,
             (_, Phase::Closed) => 0,
         };
@@ -432,31 +422,6 @@ impl Forwarder {
             }));
         }
     }
-
-    fn status(&self) -> TargetStatus {
-        let (breaker, opens_in) = match (self.off || self.breaker.is_disabled(), self.breaker.phase()) {
-            (true, _) => ("disabled", None),
-            (_, Phase::Closed) => ("closed", None),
-            (_, Phase::HalfOpen { .. }) => ("half-open", None),
-            (_, Phase::Open { until }) => ("open", Some(until.since(Tick::now()).as_secs_f64())),
-        };
-        TargetStatus {
-            name: self.spec.name.clone(),
-            kind: self.spec.target.kind(),
-            destination: self.spec.target.destination(),
-            breaker,
-            opens_in,
-            attempting: self.attempts.len(),
-            delivered: self.delivered,
-            failed: self.failed,
-            last: self.last.as_ref().map(|(what, _)| what.to_string()),
-            last_at: self.last.as_ref().map(|(_, at)| at.rfc3339()),
-            // Known to its topics and to the definitions, and filled in by who asks.
-            lag: None,
-            waiting: None,
-            fallback: None,
-        }
-    }
 }
 
 /// Adds what became of a delivery to what its topic is to be told.
@@ -501,6 +466,7 @@ impl Handler<Stop> for Forwarder {
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
         self.stopping = true;
         // Else what is given back would come again at once, until the last attempt has ended.
+        self.spec.limit.switch(true);
         self.spec.limit.set(Some(0));
         self.release();
         self.attempts.wake();

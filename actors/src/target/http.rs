@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -74,6 +75,9 @@ pub struct HttpTarget {
     mode: Mode,
     ordering: Ordering,
     retries: Retries,
+    /// The requests of batches that may be under way, and how many that are: a batch whose events go to several places is as
+    /// many requests.
+    requests: (Semaphore, usize),
 }
 
 /// The answer to a request that arrived.
@@ -177,6 +181,7 @@ impl HttpTarget {
                 None => Mode::Each { concurrency: common.concurrency },
             },
             ordering: common.ordering,
+            requests: (Semaphore::new(common.concurrency), common.concurrency),
             retries: Retries::new(&common.retry, settings.retry_client_errors),
         })
     }

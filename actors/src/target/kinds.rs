@@ -85,7 +85,9 @@ pub(crate) mod sample {
         }
 
         pub(crate) fn build(&self, context: &Context<'_>) -> Result<Arc<dyn Target>, Error> {
-            self.common.check()?;
+            if let Some(error) = self.common.check().into_iter().next() {
+                return Err(error);
+            }
             self.factory.build(&self.common, context)
         }
     }

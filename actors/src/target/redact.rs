@@ -52,6 +52,16 @@ impl Redactor {
         }
         for pattern in &settings.patterns {
             check("patterns", &format!("redact_pattern('', {}{with})", literal(pattern)))?;
+            let matches = Regex::new(pattern).map_err(|e| ("patterns", e.to_string()))?;
+            // Tried with a text that has words, blanks and digits, since `\\b` matches nothing in an empty one.
+            if ["", "a 1-"].iter().any(|text| matches.find_iter(text).any(|found| found.is_empty())) {
+                let shown = pattern.escape_debug();
+                let why = format!(
+                    "the pattern `{shown}` matches the empty text, which is everywhere: write it so that it matches a character at \
+                     least, e.g. `+` in place of `*`"
+                );
+                return Err(("patterns", why));
+            }
         }
         if let Some(pattern) = &settings.keys {
             check("keys", &format!("redact_keys('', {})", literal(pattern)))?;
@@ -320,6 +330,12 @@ mod tests {
             ("items[*].x", "write `items.*.x`"),
             ("$['user'][\"name\"]", "write `user.name`"),
             ("event.data", "write `*`"),
+            ("deep.**", "holds `**`: `*` stands for all of one name or place"),
+            ("x.*y", "holds `*y`"),
+            ("*name", "holds `*name`"),
+            ("secret ", "write `secret`"),
+            ("a. b", "write `a.b`"),
+            (" ", "blanks around a part; write `*`"),
             ("data.user.name", "write `user.name` for event.data.user.name, or `event.data.data.user.name`"),
             ("data", "`event.data.data`"),
             ("event.subject", "`event.data.event.subject`"),
@@ -351,6 +367,10 @@ mod tests {
     fn wrong_settings_are_named() {
         for (toml, field) in [("", ""), ("patterns = ['(']", "patterns"), ("keys = '['", "keys"), ("with = 'x'", "")] {
             assert_eq!(Redactor::new("t", &settings(toml)).unwrap_err().0, field, "{toml}");
+        }
+        for pattern in ["", "z*", "a|", "\\\\b", "(id)?"] {
+            let (field, message) = Redactor::new("t", &settings(&format!("patterns = [\"{pattern}\"]"))).unwrap_err();
+            assert!(field == "patterns" && message.contains("matches the empty text"), "{pattern}: {message}");
         }
     }
 

@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -210,7 +211,8 @@ impl S3Target {
 
     async fn write(&self, records: &[Arc<Record>], now: Wall) -> Vec<Outcome> {
         let started = Instant::now();
-        let deadline = started + self.timeout.0;
+        // An object begins within the time-out of the batch, and has one of its own; one begins however late it is.
+        let batch = (started, AtomicBool::new(false));
         let mut outcomes: Vec<Option<Outcome>> = vec![None; records.len()];
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
         let mut known: HashMap<String, usize> = HashMap::new();
@@ -226,7 +228,7 @@ impl S3Target {
                 Err(failure) => outcomes[at] = Some(Outcome::Failed(failure)),
             }
         }
-        let uploads = groups.into_iter().map(|(prefix, members)| self.upload(prefix, members, records, now, deadline));
+        let uploads = groups.into_iter().map(|(prefix, members)| self.upload(prefix, members, records, now, &batch));
         let mut uploads = futures_util::stream::iter(uploads).buffer_unordered(UPLOADS);
         while let Some(written) = uploads.next().await {
             for (at, outcome) in written {
@@ -244,7 +246,7 @@ impl S3Target {
         members: Vec<usize>,
         records: &[Arc<Record>],
         now: Wall,
-        deadline: Instant,
+        batch: &(Instant, AtomicBool),
     ) -> Vec<(usize, Outcome)> {
         let started = Instant::now();
         let mine: Vec<Arc<Record>> = members.iter().map(|&at| records[at].clone()).collect();
@@ -259,7 +261,12 @@ impl S3Target {
         let mut outcomes: Vec<_> = failed.into_iter().map(|(at, failure)| (at, Outcome::Failed(failure))).collect();
         let Some(object) = object else { return outcomes };
         let mut detail = Detail { path: Some(object.key.as_ref().into()), ..Detail::default() };
-        let result = self.put(&object, now, deadline, &mut detail).await;
+        let late = batch.0.elapsed() >= self.timeout.0;
+        let result = if batch.1.swap(true, Ordering::Relaxed) && late {
+            Err(Failure::not_sent("other objects of its batch took the time (`timeout`)"))
+        } else {
+            self.put(&object, now, &mut detail).await
+        };
         detail.took = started.elapsed();
         let count = object.members.len().max(1) as u64;
         for at in object.members {
@@ -277,7 +284,7 @@ impl S3Target {
         outcomes
     }
 
-    async fn put(&self, object: &Object, now: Wall, deadline: Instant, detail: &mut Detail) -> Result<(), Failure> {
+    async fn put(&self, object: &Object, now: Wall, detail: &mut Detail) -> Result<(), Failure> {
         let mut attributes = self.attributes.clone();
         if attributes.get(&Attribute::ContentType).is_none()
             && let Some(content_type) = &object.content_type
@@ -288,7 +295,7 @@ impl S3Target {
         let mut options = PutOptions { attributes, ..PutOptions::default() };
         options.extensions.insert(seen.clone());
         let sent = self.store.put_opts(&object.key, object.bytes.clone().into(), options);
-        let result = tokio::time::timeout_at(deadline, sent).await;
+        let result = tokio::time::timeout(self.timeout.0, sent).await;
         seen.describe(detail);
         match result {
             Ok(Ok(_)) => Ok(()),

@@ -140,6 +140,9 @@ pub struct RetrySettings {
     /// The time after its first attempt in which an event is tried again; beyond, it is a dead letter. No bound but
     /// the attempts when absent.
     pub max_time: Option<Span>,
+    /// How old an event may become, since it was stored for this target: then it is given up, tried or not, also while the
+    /// breaker is open; not while the target is switched off or its subscription paused. No bound when absent.
+    pub max_age: Option<Span>,
     /// Retries may be at most this share of all attempts of the target (with ten a minute always allowed), so that a
     /// target that comes back is not met by all of its past at once; no bound when absent.
     pub budget: Option<f64>,
@@ -200,23 +203,24 @@ impl Default for BreakerSettings {
 }
 
 impl Common {
-    /// Checks what all kinds share.
-    pub fn check(&self) -> Result<(), Error> {
-        let bad = |field: &str, message: String| Err(Error::setting(&self.name, field, message));
+    /// Everything that is wrong with what all kinds share.
+    pub fn check(&self) -> Vec<Error> {
+        let mut wrong = Vec::new();
+        let mut bad = |field: &str, message: String| wrong.push(Error::setting(&self.name, field, message));
         let name_ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         if self.name.is_empty() || self.name.len() > 100 || !self.name.bytes().all(name_ok) {
-            return bad("name", "expected 1 to 100 of the characters A-Z, a-z, 0-9, `_` and `-`".into());
+            bad("name", "expected 1 to 100 of the characters A-Z, a-z, 0-9, `_` and `-`".into());
         }
         if !(1..=1024).contains(&self.concurrency) {
-            return bad("concurrency", format!("expected 1 to 1024, found {}", self.concurrency));
+            bad("concurrency", format!("expected 1 to 1024, found {}", self.concurrency));
         }
         let timeout = self.timeout.0;
         if timeout < Duration::from_millis(10) || timeout > Duration::from_secs(300) {
-            return bad("timeout", format!("expected 10ms to 5m, found {}", self.timeout));
+            bad("timeout", format!("expected 10ms to 5m, found {}", self.timeout));
         }
         let pauses = self.retry.schedule.as_ref().map_or(0, Vec::len);
         if pauses > 100 {
-            return bad("retry.schedule", format!("expected at most 100 pauses, found {pauses}"));
+            bad("retry.schedule", format!("expected at most 100 pauses, found {pauses}"));
         }
         if let Some(backoff) = &self.retry.backoff {
             for (written, field) in
@@ -224,51 +228,54 @@ impl Common {
             {
                 if written {
                     let field = format!("retry.{field}");
-                    return bad(&field, "says the pauses together with `retry.backoff`; write one of the two".into());
+                    bad(&field, "says the pauses together with `retry.backoff`; write one of the two".into());
                 }
             }
             if let Err(error) = backoff.over(RestartStrategy::delivery().backoff) {
-                return bad(&format!("retry.{}", error.field), format!("{}; {}", error.problem, error.advice));
+                bad(&format!("retry.{}", error.field), format!("{}; {}", error.problem, error.advice));
             }
         }
         if let Err((field, message)) = statuses::check(&self.retry.again, &self.retry.never) {
-            return bad(field, message);
+            bad(field, message);
         }
         if self.retry.max_attempts == Some(0) || self.retry.max_attempts > Some(1000) {
-            return bad("retry.max_attempts", "expected 1 to 1000".into());
+            bad("retry.max_attempts", "expected 1 to 1000".into());
         }
         if let Some(jitter) = self.retry.jitter.filter(|jitter| !(0.0..=1.0).contains(jitter)) {
-            return bad("retry.jitter", format!("expected 0 to 1, found {jitter}"));
+            bad("retry.jitter", format!("expected 0 to 1, found {jitter}"));
         }
         if self.retry.max_time.is_some_and(|time| time.0.is_zero()) {
-            return bad("retry.max_time", "expected more than 0".into());
+            bad("retry.max_time", "expected more than 0".into());
+        }
+        if self.retry.max_age.is_some_and(|age| age.0.is_zero()) {
+            bad("retry.max_age", "expected more than 0".into());
         }
         if let Some(budget) = self.retry.budget
             && !(budget > 0.0 && budget <= 1.0)
         {
-            return bad("retry.budget", format!("expected more than 0 and at most 1, found {budget}"));
+            bad("retry.budget", format!("expected more than 0 and at most 1, found {budget}"));
         }
         if let Some(batch) = &self.batch {
             if !(1..=10_000).contains(&batch.max_records) {
-                return bad("batch.max_records", format!("expected 1 to 10000, found {}", batch.max_records));
+                bad("batch.max_records", format!("expected 1 to 10000, found {}", batch.max_records));
             }
             if !(1024..=64 << 20).contains(&batch.max_bytes.0) {
-                return bad("batch.max_bytes", format!("expected 1KiB to 64MiB, found {}", batch.max_bytes));
+                bad("batch.max_bytes", format!("expected 1KiB to 64MiB, found {}", batch.max_bytes));
             }
             if batch.max_age.0 > Duration::from_secs(300) {
-                return bad("batch.max_age", format!("expected at most 5m, found {}", batch.max_age));
+                bad("batch.max_age", format!("expected at most 5m, found {}", batch.max_age));
             }
         }
         if self.fallback.as_ref() == Some(&self.name) {
-            return bad("fallback", "a target cannot be its own fallback".into());
+            bad("fallback", "a target cannot be its own fallback".into());
         }
         if self.breaker.failures == 0 || self.breaker.successes == 0 {
-            return bad("breaker", "`failures` and `successes` must be at least 1".into());
+            bad("breaker", "`failures` and `successes` must be at least 1".into());
         }
         if !(self.breaker.failure_ratio > 0.0 && self.breaker.failure_ratio <= 1.0) {
             let found = self.breaker.failure_ratio;
-            return bad("breaker.failure_ratio", format!("expected more than 0 and at most 1, found {found}"));
+            bad("breaker.failure_ratio", format!("expected more than 0 and at most 1, found {found}"));
         }
-        Ok(())
+        wrong
     }
 }

@@ -139,8 +139,18 @@ impl Statuses {
 pub(super) fn check(again: &Statuses, never: &Statuses) -> Result<(), (&'static str, String)> {
     for (field, list) in [("retry.again", again), ("retry.never", never)] {
         for (at, one) in list.0.iter().enumerate() {
-            if let Some(same) = list.0[..at].iter().find(|other| other.from <= one.to && one.from <= other.to) {
-                return Err((field, format!("names {one} twice, the first time by {same}")));
+            // A single status may stand beside its class, as 410 has to.
+            let same =
+                |other: &&Status| other.is_single() == one.is_single() && other.from <= one.to && one.from <= other.to;
+            match list.0[..at].iter().find(same) {
+                Some(same) if same == one => return Err((field, format!("names {one} twice"))),
+                Some(same) => {
+                    return Err((
+                        field,
+                        format!("names {same} and {one}, which overlap: write one of them, or one range"),
+                    ));
+                }
+                None => {}
             }
         }
     }
@@ -210,7 +220,8 @@ mod tests {
             (r#"{"never": [99]}"#, "`99` is no status"),
             (r#"{"never": ["5XX"]}"#, "write 409, \"5xx\" or \"520-529\""),
             (r#"{"never": ["504-500"]}"#, "holds no status"),
-            (r#"{"never": ["5xx", 501]}"#, "retry.never: names 501 twice, the first time by 5xx"),
+            (r#"{"never": [501, 501]}"#, "retry.never: names 501 twice"),
+            (r#"{"again": ["500-503", "5xx"]}"#, "retry.again: names 500-503 and 5xx, which overlap"),
             (r#"{"again": [409], "never": [409]}"#, "retry.never: names 409, and `retry.again` names 409"),
             (r#"{"again": ["5xx"], "never": ["500-503"]}"#, "names 500-503, and `retry.again` names 5xx"),
         ] {
@@ -218,6 +229,12 @@ mod tests {
             assert!(error.contains(says), "{json}: {error}");
         }
         lists(r#"{"again": [409, "520-529"], "never": ["4xx", 521]}"#).unwrap();
+        for json in [r#"{"again": ["4xx", 410]}"#, r#"{"again": [410, "4xx"]}"#] {
+            let retries = Retries::new(&lists(json).unwrap(), true);
+            assert_eq!((retries.by_status(410), retries.by_status(404)), (Some(Verdict::Retry), Some(Verdict::Retry)));
+        }
+        let retries = Retries::new(&lists(r#"{"again": ["4xx"]}"#).unwrap(), true);
+        assert_eq!(retries.by_status(410), None, "a class alone does not mean it");
     }
 
     #[test]

@@ -397,10 +397,12 @@ fn read_url(text: &str, secret: bool, context: &Context<'_>) -> Result<Url, Stri
         return Err("a URL that is too long, or with a control character in it".into());
     }
     let mut url = Url::parse(text.trim()).map_err(|e| format!("not a URL: {e}"))?;
-    // Secrets of samples are HTTP addresses; for a handshake the two are the same anyway.
+    // Secrets of samples are HTTP addresses; for a handshake the two are the same.
     let scheme = match url.scheme() {
-        "ws" | "http" => "ws",
-        "wss" | "https" => "wss",
+        "ws" => "ws",
+        "wss" => "wss",
+        "http" if secret => "ws",
+        "https" if secret => "wss",
         other => return Err(format!("the scheme `{other}`; expected `ws` or `wss`")),
     };
     if url.set_scheme(scheme).is_err() {

@@ -18,13 +18,9 @@ use tokio::sync::oneshot;
 use super::cast::Cast;
 use super::cursor::Cursor;
 use super::keys;
-use super::subscription::waits::{Hold, Wait};
 use super::subscription::{Subscription, Waiting};
 use super::tail::{Room, Tail};
-use super::{
-    Act, DeliverFrom, Round, SHOWN_WAITS, Subscriber, SubscriptionStatus, TopicHandle, TopicMessage, TopicStatus,
-    Viewer, WaitingStatus,
-};
+use super::{Act, DeliverFrom, Round, Subscriber, TopicHandle, TopicMessage, Viewer};
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
 use crate::event::{Event, Str};
@@ -36,8 +32,10 @@ use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::system::dead::DEAD;
 
+mod aged;
 mod deliver;
 mod settle;
+mod status;
 
 /// Records handed to a subscriber in one message.
 const BATCH: usize = 256;
@@ -84,6 +82,8 @@ struct Served {
     delivered: u64,
     dead: u64,
     dirty: bool,
+    /// The oldest that nobody handles, and when it is too old: nothing has to be looked at before.
+    young_until: Option<(Seq, Wall)>,
     /// What was heard of the subscriber.
     heard: Round,
 }
@@ -185,6 +185,7 @@ impl Topic {
     fn attach(&mut self, spec: Arc<Subscriber>) -> Result<(), log::Error> {
         if let Some(served) = self.served.iter_mut().find(|s| s.spec.name == spec.name) {
             served.state.configure(spec.settings.clone());
+            served.young_until = None;
             served.spec = spec;
         } else {
             let state = match self.left.remove(&spec.name) {
@@ -204,6 +205,7 @@ impl Topic {
                 delivered: 0,
                 dead: 0,
                 dirty: false,
+                young_until: None,
                 heard: Round::newest(),
             });
         }
@@ -295,6 +297,7 @@ impl Topic {
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.catch_up();
         self.expire(ctx);
+        self.give_up_aged(ctx);
         self.retain(ctx);
         self.tail.yield_room();
         let topic = self.spec.handle.id;
@@ -372,54 +375,6 @@ impl Topic {
         self.tail.trim(below);
         let op = Op::Trim { topic: self.spec.handle.id, below };
         self.commit(self.unawaited([op].into_iter().collect()), ctx);
-    }
-
-    fn status(&self) -> TopicStatus {
-        let bounds = self.on_disk().then(|| self.spec.log.bounds(self.spec.handle.id).ok()).flatten();
-        let subscriptions = self.served.iter().map(|served| self.subscription_status(served));
-        TopicStatus {
-            name: self.spec.handle.name.clone(),
-            durability: if self.on_disk() { "disk" } else { "memory" },
-            first: self.first,
-            last: self.next - 1,
-            records: self.next.saturating_sub(self.first),
-            bytes: bounds.map_or(self.tail.bytes() as u64, |b| b.bytes),
-            viewers: self.viewers.len(),
-            subscriptions: subscriptions.collect(),
-        }
-    }
-
-    fn subscription_status(&self, served: &Served) -> SubscriptionStatus {
-        let (now, wall) = (Tick::now(), Wall::now());
-        let state = &served.state;
-        let (waits, first) = state.waits(now, self.next, SHOWN_WAITS);
-        let runs = served.spec.to.is_open();
-        let shown = |wait: Wait| {
-            let next = wait.next.map(|next| wall.plus(next.since(now)));
-            WaitingStatus {
-                seq: wait.seq,
-                attempts: wait.attempts,
-                due: next.map(Wall::rfc3339),
-                reason: if runs || wait.hold != Hold::Turn { wait.hold } else { Hold::Actor },
-                cause: wait.cause,
-                next,
-            }
-        };
-        SubscriptionStatus {
-            name: served.spec.name.clone(),
-            topic: self.spec.handle.name.clone(),
-            durable: served.spec.durable,
-            paused: state.is_paused(),
-            ack_floor: state.cursor().floor(),
-            lag: state.lag(self.next),
-            in_flight: state.in_flight(),
-            waiting: state.waiting().len(),
-            attempts: served.attempts,
-            delivered: served.delivered,
-            dead_lettered: served.dead,
-            waits,
-            next_attempts: first.into_iter().map(shown).collect(),
-        }
     }
 
     /// Pumps once after everything that waits in the mailbox has been taken in.
@@ -532,8 +487,18 @@ impl Handler<TopicMessage> for Topic {
                 // What is in flight is nobody's now; what comes of it all the same is stale.
                 self.restarted(&subscription, None, ctx);
                 let left = self.served.iter().position(|s| s.spec.name == subscription);
-                let left = left.map(|at| self.served.remove(at).state);
-                match left {
+                let left = left.map(|at| self.served.remove(at));
+                if let Some(served) = left.as_ref().filter(|served| !forget && served.dirty)
+                    && self.on_disk()
+                    && served.spec.durable
+                {
+                    // From now on the log alone says how far it came.
+                    let (key, value) =
+                        (keys::cursor(&subscription, self.spec.handle.id), served.state.cursor().encode());
+                    let ops = [Op::Put { table: Table::Cursor, key, value }].into_iter().collect();
+                    self.commit(self.unawaited(ops), ctx);
+                }
+                match left.map(|served| served.state) {
                     Some(state) if !forget => drop(self.left.insert(subscription.clone(), state)),
                     _ => drop(self.left.remove(&subscription)),
                 }

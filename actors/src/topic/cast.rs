@@ -27,6 +27,8 @@ use crate::trigger::run::{Place, Topics};
 
 mod removal;
 
+pub use removal::KeptPlace;
+
 /// The most cursors that are looked through for names.
 const MAX_CURSORS: usize = 1_000_000;
 /// The most topics.

@@ -18,6 +18,7 @@ use crate::supervision::failure::Failure;
 use crate::supervision::strategy::RestartStrategy;
 
 mod budget;
+mod expiry;
 mod line;
 pub(super) mod waiting;
 pub mod waits;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub max_waiting: usize,
     /// Repeated attempts may be at most this share of all, see [`Budget`]; no bound when `None`.
     pub retry_budget: Option<f64>,
+    /// An event that is older, since its topic got it, is given up, tried or not, unless it waits for a person.
+    pub max_age: Option<Duration>,
     /// In order: how many events of a key (all events, where the order is strict) may be with the subscriber together,
     /// which keeps their order then.
     pub together: usize,
@@ -59,6 +62,7 @@ impl Default for Settings {
             retry: RestartStrategy::delivery(),
             max_waiting: 100_000,
             retry_budget: None,
+            max_age: None,
             together: 1,
         }
     }
@@ -100,6 +104,8 @@ pub enum Verdict {
     Nak(Failure),
     /// Never to be tried again: straight to the dead letters.
     Term(Failure),
+    /// Given up although it is with nobody: its time is over. It has no attempt of its own.
+    Expire(Failure),
     /// Not tried at all (the breaker opened, the actor was replaced): offered again, no attempt counted.
     Release,
 }
@@ -450,6 +456,9 @@ impl Subscription {
 
     /// Settles a delivery of the given attempt.
     pub fn settle(&mut self, seq: Seq, attempt: u32, verdict: Verdict, now: Tick, wall: Wall, random: f64) -> Effect {
+        if let Verdict::Expire(failure) = verdict {
+            return self.expire(seq, failure);
+        }
         if self.in_flight.get(&seq).is_none_or(|flight| flight.attempt != attempt) {
             return Effect::Stale;
         }
@@ -471,6 +480,8 @@ impl Subscription {
                 self.hold(seq, flight.again());
                 Effect::Again
             }
+            // Taken above.
+            Verdict::Expire(_) => Effect::Stale,
             Verdict::Term(failure) => {
                 self.cursor.mark(seq);
                 self.free(flight.key.as_ref());
@@ -564,11 +575,6 @@ impl Subscription {
         if let Some(key) = key.filter(|_| over) {
             self.lines.remove(key);
         }
-    }
-
-    /// The deliveries whose `ack_wait` is over, with their attempts.
-    pub fn expired(&self, now: Tick) -> Vec<(Seq, u32)> {
-        self.in_flight.iter().filter(|(_, f)| f.deadline <= now).map(|(seq, f)| (*seq, f.attempt)).collect()
     }
 
     /// All deliveries with the subscriber, with their attempts: what a restart of it loses.

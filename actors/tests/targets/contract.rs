@@ -101,7 +101,7 @@ pub fn build_with<S: Subject>(subject: &S, more: &str) -> Arc<dyn Target> {
     let text = format!("name = \"out\"\ntimeout = \"{}ms\"\n{more}\n{}", S::TIMEOUT.as_millis(), subject.toml());
     let whole: toml::Table = toml::from_str(&text).unwrap();
     let common: Common = toml::Value::Table(whole.clone()).try_into().unwrap();
-    common.check().unwrap();
+    assert_eq!(common.check(), []);
     let own = whole.into_iter().filter(|(key, _)| !COMMON.contains(&key.as_str())).collect();
     let factory = kinds::read(S::KIND, Table(own)).expect("a kind");
     let loopback = ["127.0.0.0/8".parse().unwrap()];

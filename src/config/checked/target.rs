@@ -80,18 +80,28 @@ impl Checker<'_> {
         }
         self.templates(node, &who);
         let settings = settings?;
-        if let Err(error) = settings.check() {
+        let before = self.problems.errors();
+        for error in settings.check() {
             self.target_error(node, &error, &who);
         }
+        let shared = self.problems.errors() - before;
         let (retry, breaker) = (self.retry(node, &settings.retry, &who), self.breaker(node, &settings.breaker, &who));
         self.fallback(node, &settings, &who);
+        self.columns(node, &who);
         self.statuses(node, kind, &settings, &who);
         let redact = settings.redact.as_ref().map(|redact| self.redactor(node, &settings.name, redact, &who));
         if topic.is_some() {
             self.idle_settings(node, &who);
         }
         let topic = topic.map(|topic| self.target_topic(node, &settings.name, topic, &who));
-        if self.problems.errors() > errors {
+        let wrong = self.problems.errors() - errors;
+        if wrong > 0 {
+            // What the kind finds is told, too, where nothing of it was told yet.
+            if wrong == shared
+                && let Some(factory) = factory
+            {
+                self.build(node, &settings, &*factory, &who);
+            }
             return None;
         }
         let mut secrets = Vec::new();
@@ -121,6 +131,7 @@ impl Checker<'_> {
             redact,
             veil,
             fingerprint,
+            origin: self.origin(&node.span),
         })
     }
 
@@ -169,6 +180,19 @@ impl Checker<'_> {
         }
     }
 
+    /// A list of no columns would be taken for none at all.
+    fn columns(&mut self, node: &Node, who: &str) {
+        if let Some(columns) =
+            node.get("columns").filter(|columns| matches!(&columns.value, Value::Array(all) if all.is_empty()))
+        {
+            let message = format!("`columns` of {who} names no column");
+            let problem = Problem::error(&codes::VALUE, columns.span.clone(), message);
+            self.problems.push(
+                problem.help("for example columns = [{ name = \"id\", value = \"${event.id}\" }], or leave it out"),
+            );
+        }
+    }
+
     /// Only the answers of HTTP have a status.
     fn statuses(&mut self, node: &Node, kind: &str, settings: &Common, who: &str) {
         if ["http", "s3"].contains(&kind) {
@@ -192,6 +216,22 @@ impl Checker<'_> {
                 format!("`batch` of {who}: with `ordering = \"strict\"` each event goes alone to a stream of `{kind}`");
             let problem = Problem::warning(&codes::VALUE, node.span_of(&[Step::Key("batch")]), message);
             self.problems.push(problem.help("leave one of them out, or order by key: `ordering = \"key\"`"));
+        }
+        // Requests of one batch in order go one after the other, and each event may be one of its own.
+        let by_event = ["url", "headers"].into_iter().find(|key| {
+            let mut found = Vec::new();
+            if let Some(setting) = node.get(key) {
+                templates_in(setting, &mut Vec::new(), &mut found);
+            }
+            !found.is_empty()
+        });
+        if let Some(key) = by_event.filter(|_| several && settings.ordering != target::Ordering::None) {
+            let message = format!(
+                "`batch` of {who}: events whose `{key}` differs go in requests of their own, and with `ordering` one after the other: \
+                 slower than without `batch` where most of them differ"
+            );
+            let problem = Problem::warning(&codes::VALUE, node.span_of(&[Step::Key("batch")]), message);
+            self.problems.push(problem.help("leave out `batch`, or write what differs into the body"));
         }
     }
 

@@ -612,8 +612,49 @@ fn retries_of_targets() {
             "ordering = \"strict\"\nbatch = { max_records = 10 }\nretry = { never = [\"4xx\"], again = [409] }",
         ),
         target("i", nats, "ordering = \"strict\"\nbatch = { max_records = 10 }"),
+        target("j", http, "ordering = \"key\"\nbatch = { max_records = 10 }\nheaders = { x-id = \"${event.id}\" }"),
+        target("l", http, "retry = { again = [409, \"2xx\", 200, \"abc\"], never = [501, 501] }"),
+        target("k", http, "retry = { max_age = \"0s\" }"),
     ];
     beside_right("target_retries", &text.concat());
+}
+
+#[test]
+fn several_mistakes_of_one_target_and_of_what_looks_right() {
+    let text = r#"
+[[source]]
+name = "kept"
+kind = "webhook"
+topic = "in"
+verify = { scheme = "none" }
+keep_headers = ["x-a"]
+
+[[target]]
+name = "many"
+kind = "http"
+url = "https://example.org/"
+method = "get"
+concurrency = 0
+retry = { budget = 1.5, jitter = 2 }
+
+[[target]]
+name = "socket"
+kind = "websocket"
+url = "https://example.org/"
+
+[[target]]
+name = "rows"
+kind = "file"
+path = "x.csv"
+columns = []
+
+[[target]]
+name = "none"
+kind = "http"
+url = "https://example.org/"
+retry = { backoff = { delays = [] } }
+"#;
+    beside_right("several", text);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::log::Record;
-use hexafn_actors::system::dead::{MAX_PICKED, Pick, Settled, To, mark};
+use hexafn_actors::system::dead::{FilterFailed, MAX_PICKED, Pick, Settled, To, mark};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,10 +62,10 @@ async fn list(
     let filter = page.filter.as_deref().map(ws::filter).transpose()?;
     let (system, from) = (app.system.clone(), page.from.unwrap_or(1));
     let read = web::block(move || system.dead(&subscription, from, limit, filter.as_ref())).await;
-    let (letters, next) = read.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
-    let letters = letters.iter().map(|record| letter(record)).collect::<serde_json::Result<_>>();
+    let found = read.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
+    let letters = found.letters.iter().map(|record| letter(record)).collect::<serde_json::Result<_>>();
     let letters = letters.map_err(|e| Problem::new(500, "letter-unreadable", e.to_string()))?;
-    Ok(HttpResponse::Ok().json(Letters { letters, next }))
+    Ok(HttpResponse::Ok().json(Letters { letters, next: found.next, open: found.open, filter_failed: found.failed }))
 }
 
 /// A page of dead letters.
@@ -74,6 +74,11 @@ pub(in super::super) struct Letters {
     letters: Vec<Letter>,
     /// Where to go on.
     next: u64,
+    /// All open letters of the subscription, on this page or not, whatever the filter.
+    open: usize,
+    /// What the filter failed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter_failed: Option<FilterFailed>,
 }
 
 /// A letter: why and when it was given up, and its event as it was.
@@ -140,8 +145,8 @@ fn letter(record: &Record) -> serde_json::Result<Letter> {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in super::super) struct Chosen {
-    /// These; without, all.
-    seqs: Vec<u64>,
+    /// These; without, all. An empty list is nobody.
+    seqs: Option<Vec<u64>>,
     /// Of those, the ones for which it holds.
     filter: Option<String>,
     /// Only letters below this sequence.
@@ -157,8 +162,8 @@ pub(in super::super) struct Chosen {
 
 impl Chosen {
     fn pick(&self) -> Result<Pick, Problem> {
-        if self.seqs.len() > MAX_PICKED {
-            let message = format!("{} sequences; at most {MAX_PICKED} at a time", self.seqs.len());
+        if let Some(seqs) = self.seqs.as_ref().filter(|seqs| seqs.len() > MAX_PICKED) {
+            let message = format!("{} sequences; at most {MAX_PICKED} at a time", seqs.len());
             return Err(Problem::new(400, "limit-invalid", message));
         }
         Ok(Pick {
@@ -204,7 +209,7 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
     if rate == 0 {
         return Err(Problem::new(400, "rate-invalid", "rate=0: at least one letter a second is replayed"));
     }
-    let wanted = if chosen.seqs.is_empty() { chosen.limit.unwrap_or(most) } else { chosen.seqs.len() };
+    let wanted = chosen.seqs.as_ref().map_or_else(|| chosen.limit.unwrap_or(most), Vec::len);
     if wanted > most {
         let message = format!(
             "{wanted} letters at {rate} a second take longer than the {LONGEST_REPLAY} s that a request may take; ask for at \
@@ -213,16 +218,20 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
         return Err(Problem::new(400, "limit-invalid", message));
     }
     let mut pick = Pick { limit: wanted, ..chosen.pick()? };
-    let mut seqs = std::mem::take(&mut pick.seqs);
-    let by_number = !seqs.is_empty();
+    let mut seqs = pick.seqs.take();
+    if seqs.as_ref().is_some_and(Vec::is_empty) {
+        pick.seqs = seqs;
+        return Ok(app.system.dead_replay(subscription, &pick, to).await?);
+    }
+    let by_number = seqs.is_some();
     let mut all: Option<Settled> = None;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut left = wanted;
     while left > 0 {
         second.tick().await;
         pick.limit = left.min(rate);
-        if by_number {
-            pick.seqs = seqs.drain(..pick.limit).collect();
+        if let Some(seqs) = &mut seqs {
+            pick.seqs = Some(seqs.drain(..pick.limit).collect());
         }
         let settled = app.system.dead_replay(subscription, &pick, to).await?;
         let done = !by_number && settled.settled < pick.limit;
@@ -235,6 +244,11 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
                 settled: before.settled + settled.settled,
                 next: before.next,
                 absent: [before.absent, settled.absent].concat(),
+                // Without numbers the same letters are looked at again each time.
+                filter_failed: match by_number {
+                    true => FilterFailed::and(before.filter_failed, settled.filter_failed),
+                    false => before.filter_failed.or(settled.filter_failed),
+                },
                 ..settled
             },
         });

@@ -194,7 +194,8 @@ async fn switch_trigger(
 
 async fn targets(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.allow(&request, "targets", "read", "*")?;
-    let mut rows: Vec<TargetRow> = app.system.targets().await.into_iter().map(TargetRow::Outside).collect();
+    let mut rows: Vec<TargetRow> =
+        app.system.targets().await.into_iter().map(|t| TargetRow::Outside(Box::new(t))).collect();
     rows.extend(app.system.definitions().targets.values().filter_map(|t| of_topic(t)));
     rows.sort_by(|a, b| a.name().cmp(b.name()));
     Ok(HttpResponse::Ok().json(rows))
@@ -205,7 +206,7 @@ async fn targets(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
 #[serde(untagged)]
 pub(in super::super) enum TargetRow {
     /// One outside, with its breaker.
-    Outside(TargetStatus),
+    Outside(Box<TargetStatus>),
     /// A topic: it has no forwarder, since what reaches it is stored in the same write as its cause.
     Topic {
         name: Str,
@@ -213,26 +214,47 @@ pub(in super::super) enum TargetRow {
         kind: &'static str,
         /// The topic.
         destination: Str,
+        /// Its version.
+        version: String,
+        /// Where it is defined.
+        origin: Str,
     },
 }
 
 impl TargetRow {
     fn name(&self) -> &Str {
         match self {
-            Self::Outside(TargetStatus { name, .. }) | Self::Topic { name, .. } => name,
+            Self::Outside(status) => &status.name,
+            Self::Topic { name, .. } => name,
         }
     }
 }
 
 fn of_topic(target: &TargetDefinition) -> Option<TargetRow> {
     let TargetKind::Topic(topic) = &target.kind else { return None };
-    Some(TargetRow::Topic { name: target.name.clone(), kind: "topic", destination: topic.clone() })
+    let (version, origin) = (format!("{:016x}", target.fingerprint), target.origin.clone());
+    Some(TargetRow::Topic { name: target.name.clone(), kind: "topic", destination: topic.clone(), version, origin })
 }
 
 async fn target(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     app.allow(&request, "targets", "read", &name)?;
-    if let Some(topic) = app.system.definitions().targets.get(&**name).and_then(|t| of_topic(t)) {
+    let definition = app.system.definitions().targets.get(&**name).cloned();
+    if let Some(topic) = definition.as_deref().and_then(of_topic) {
         return Ok(HttpResponse::Ok().json(topic));
+    }
+    if definition.is_none() {
+        let subscription = format!("target.{name}");
+        let kept: Vec<_> =
+            app.system.subscriptions().await.into_iter().filter(|row| *row.name == *subscription).collect();
+        if let Some(first) = kept.first() {
+            let (events, topic): (u64, _) = (kept.iter().map(|row| row.waits).sum(), &first.topic);
+            let message = format!(
+                "target `{}` is not configured any more; {events} events wait for it in `{topic}` (`hexafn sub show {}`)",
+                printable(&name),
+                printable(&subscription)
+            );
+            return Err(Problem::new(404, "target-unknown", message));
+        }
     }
     Ok(HttpResponse::Ok().json(app.system.target(&name).await?))
 }
@@ -243,15 +265,15 @@ async fn switch_target(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (name, act) = path.into_inner();
-    app.allow(&request, "targets", "write", &name)?;
+    let by = app.allow(&request, "targets", "write", &name)?;
     if app.system.definitions().targets.get(&*name).is_some_and(|t| matches!(t.kind, TargetKind::Topic(_))) {
         let message = format!("`{}` is a topic: nothing can be switched off or reset", printable(&name));
         return Err(Problem::new(409, "target-is-topic", message));
     }
     let status = if act == "reset" {
-        app.system.reset_target(&name).await?
+        app.system.reset_target(&name, by.as_deref()).await?
     } else {
-        app.system.switch_target(&name, on_or_off(&act, ", reset")?).await?
+        app.system.switch_target(&name, on_or_off(&act, ", reset")?, by.as_deref()).await?
     };
     Ok(HttpResponse::Ok().json(status))
 }

@@ -203,6 +203,14 @@ async fn subscriptions(app: web::Data<App>, request: HttpRequest) -> Result<Http
 
 fn unknown(app: &App, name: &str) -> Problem {
     let known = app.system.cast().subscriptions().unwrap_or_default();
+    if known.iter().any(|s| **s == *name) {
+        let name = printable(name);
+        let message = format!(
+            "`{name}` is not served any more: what it belongs to is not configured. Its place is kept; `hexafn sub rm {name}` \
+             gives it up"
+        );
+        return Problem::new(404, "subscription-unknown", message);
+    }
     let near = hexafn_actors::names::near(name, known.iter().map(|s| &**s));
     Problem::new(404, "subscription-unknown", format!("there is no subscription `{}`; {near}", printable(name)))
 }

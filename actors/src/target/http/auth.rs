@@ -1,7 +1,7 @@
 //! OAuth 2.0 client credentials (RFC 6749, 4.4): one token of a target, asked for when it is needed.
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use http::HeaderValue;
 use http_body_util::BodyExt;
 use oauth2::basic::BasicClient;
@@ -10,6 +10,7 @@ use oauth2::{
     TokenResponse, TokenUrl,
 };
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use url::Url;
@@ -80,7 +81,7 @@ impl Auth {
         for (name, value) in &self.params {
             request = request.add_extra_param(name, value);
         }
-        let through = Through(http.clone());
+        let through = Through(http.clone(), AtomicU16::new(0));
         let answer = request.request_async(&through).await.map_err(|error| match error {
             oauth2::RequestTokenError::Request(NoAnswer(failure)) => Failure {
                 message: format!("got no access token: the token endpoint {}", failure.message).into(),
@@ -89,12 +90,16 @@ impl Auth {
             oauth2::RequestTokenError::ServerResponse(said) => {
                 let code = said.error().to_string();
                 let more = said.error_description().map(|d| format!(" ({d})")).unwrap_or_default();
-                refused(&format!("`{code}`{more}; check `auth`"))
+                refused(through.status(), &format!("`{code}`{more}; check `auth`"))
             }
-            other => refused(&chain(&other)),
+            other => match through.status() {
+                // Its body may hold a token all the same, so it is not told.
+                status @ 200..=299 => no_token(&format!("answered {status} with what is no token: {}", chain(&other))),
+                status => refused(status, &format!("{status} and names no error: {}; check `auth`", chain(&other))),
+            },
         })?;
         let value = HeaderValue::from_str(&format!("Bearer {}", answer.access_token().secret()));
-        let mut value = value.map_err(|_| refused("a token that no header can hold"))?;
+        let mut value = value.map_err(|_| no_token("answered a token that no header can hold"))?;
         value.set_sensitive(true);
         let until = now.plus(answer.expires_in().unwrap_or(UNKNOWN).saturating_sub(EARLY));
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some((value.clone(), until));
@@ -112,21 +117,35 @@ impl Auth {
     }
 }
 
-fn refused(said: &str) -> Failure {
-    let said: String = said.chars().take(300).flat_map(char::escape_debug).collect();
-    let message = format!("got no access token: the token endpoint answered {said}");
-    Failure::new(FailureClass::Status(401), message)
+fn refused(status: u16, said: &str) -> Failure {
+    failed(FailureClass::Status(status), &format!("answered {said}"))
 }
 
-/// The target's own client: tokens are asked for through the same guard, proxy and trust.
-struct Through(Client);
+fn no_token(said: &str) -> Failure {
+    failed(FailureClass::Protocol, said)
+}
+
+fn failed(class: FailureClass, said: &str) -> Failure {
+    let said: String = said.chars().take(300).flat_map(char::escape_debug).collect();
+    Failure::new(class, format!("got no access token: the token endpoint {said}"))
+}
+
+/// The target's own client: tokens are asked for through the same guard, proxy and trust. With the status of the answer.
+struct Through(Client, AtomicU16);
+
+impl Through {
+    fn status(&self) -> u16 {
+        self.1.load(Ordering::Relaxed)
+    }
+}
 
 impl<'c> AsyncHttpClient<'c> for Through {
     type Error = NoAnswer;
     type Future = BoxFuture<'c, Result<HttpResponse, NoAnswer>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
-        answer(self.0.clone(), request).boxed()
+        let answered = answer(self.0.clone(), request);
+        answered.inspect_ok(|answer| self.1.store(answer.status().as_u16(), Ordering::Relaxed)).boxed()
     }
 }
 

@@ -4,10 +4,13 @@
 //! be about one event alone: the batch is sent again in halves until that event stands alone. And a 207 with a JSON array
 //! of `{"id": …, "status": …}` says it of each.
 
+use futures_util::StreamExt;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -15,7 +18,6 @@ use super::client::Request;
 use super::request::Head;
 use super::{Answer, HttpTarget};
 use crate::clock::Wall;
-use crate::event::Str;
 use crate::log::Record;
 use crate::target::statuses::Retries;
 use crate::target::{Delivery, Detail, Failure, FailureClass, Ordering, Outcome, Verdict};
@@ -28,33 +30,81 @@ struct Said {
     message: Option<String>,
 }
 
+/// A part of a batch that is sent in one request.
+struct Part {
+    head: Head,
+    /// The places of its events in the batch.
+    members: Vec<usize>,
+    /// Whether they have been sent before in this attempt: it is half of one that was refused.
+    refused: bool,
+}
+
+/// What became of events, by their places in the batch.
+type Told = HashMap<usize, Outcome>;
+
 impl HttpTarget {
     /// Makes one attempt with each of the records.
     pub(super) async fn attempt_many(&self, records: &[Arc<Record>], now: Wall) -> Vec<Outcome> {
         let started = Instant::now();
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; records.len()];
-        // The first request may take the time-out; what is left in halves gets as much again.
-        let deadline = started + self.timeout * 2;
-        let mut work = self.by_head(records, now, &mut outcomes);
+        let (mut told, any) = (Told::new(), AtomicBool::new(false));
+        let parts = self.by_head(records, now, &mut told);
+        if self.ordering == Ordering::None {
+            // Side by side, within what `concurrency` lets be at the receiver.
+            let each = parts.into_iter().map(|part| self.attempt_parts(vec![part], (records, now), started, &any));
+            let mut each = futures_util::stream::iter(each).buffer_unordered(self.requests.1);
+            while let Some(of_part) = each.next().await {
+                told.extend(of_part);
+            }
+        } else {
+            told.extend(self.attempt_parts(parts, (records, now), started, &any).await);
+        }
+        let missing = || Outcome::Failed(Failure::new(FailureClass::Io, "the event was not reached"));
+        (0..records.len()).map(|at| told.remove(&at).unwrap_or_else(missing)).collect()
+    }
+
+    /// Sends parts of a batch one after the other, the first first.
+    /// `any` says whether one of the batch has begun, which one does however late it is.
+    async fn attempt_parts(
+        &self,
+        mut work: Vec<Part>,
+        (records, now): (&[Arc<Record>], Wall),
+        started: Instant,
+        any: &AtomicBool,
+    ) -> Told {
+        let mut outcomes = Told::new();
         let mut stuck = HashMap::new();
-        while let Some((head, members)) = work.pop() {
+        work.reverse();
+        while let Some(Part { head, members, refused }) = work.pop() {
             // What was asked before this may have left events of these keys to be tried again, which these must not overtake.
             self.stick(records, &outcomes, &mut stuck);
             let members = self.not_stuck(members, records, &stuck, &mut outcomes);
             if members.is_empty() {
                 continue;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            // A part that is cut off may have arrived all the same, so none begins that has hardly any time.
-            if left < self.timeout / 4 {
-                let late = "the batch was sent in parts, and its time (twice `timeout`) is over";
-                let late = Failure::new(FailureClass::Timeout, late);
-                members.iter().for_each(|&at| outcomes[at] = Some(Outcome::Failed(late.clone())));
+            // Never closed, so there always is one.
+            let _one = self.requests.0.acquire().await.ok();
+            // A batch takes twice the time-out at most: a part begins in the first, and has one of its own. Halves of what was
+            // refused share what is left; one that is cut off may have arrived all the same, so none begins with hardly any time.
+            let left = (self.timeout * 2).saturating_sub(started.elapsed());
+            let late = match refused {
+                false if left <= self.timeout && any.swap(true, Relaxed) => {
+                    Some(Failure::not_sent("other parts of its batch took the time (`timeout`)"))
+                }
+                true if left < self.timeout / 4 => {
+                    let late = "the batch was sent in halves, and its time (twice `timeout`) is over";
+                    Some(Failure::new(FailureClass::Timeout, late))
+                }
+                _ => None,
+            };
+            if let Some(late) = late {
+                outcomes.extend(members.into_iter().map(|at| (at, Outcome::Failed(late.clone()))));
                 continue;
             }
+            any.store(true, Relaxed);
+            let within = if refused { left.min(self.timeout) } else { self.timeout };
             let mut detail = Detail::default();
             let (members, sent) =
-                self.send_many(&head, members, (records, now), left, &mut outcomes, &mut detail).await;
+                self.send_many(&head, members, (records, now), within, &mut outcomes, &mut detail).await;
             detail.took = started.elapsed();
             match sent {
                 Ok(answer) if answer.status.as_u16() == 207 => {
@@ -62,24 +112,23 @@ impl HttpTarget {
                 }
                 Ok(_) => {
                     for at in members {
-                        outcomes[at] = Some(Outcome::Delivered { detail: detail.clone() });
+                        outcomes.insert(at, Outcome::Delivered { detail: detail.clone() });
                     }
                 }
                 Err(failure) if members.len() > 1 && may_be_one(failure.class) => {
                     let (first, second) = members.split_at(members.len() / 2);
-                    work.push((head.clone(), second.to_vec()));
-                    work.push((head, first.to_vec()));
+                    work.push(Part { head: head.clone(), members: second.to_vec(), refused: true });
+                    work.push(Part { head, members: first.to_vec(), refused: true });
                 }
                 Err(failure) => {
                     for at in members {
                         let failure = Failure { detail: detail.clone(), ..failure.clone() };
-                        outcomes[at] = Some(Outcome::Failed(failure));
+                        outcomes.insert(at, Outcome::Failed(failure));
                     }
                 }
             }
         }
-        let missing = || Outcome::Failed(Failure::new(FailureClass::Io, "the event was not reached"));
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
+        outcomes
     }
 
     /// What a batch of this one event would be.
@@ -102,25 +151,26 @@ impl HttpTarget {
     }
 
     /// Adds the keys of which an event is to be tried again, with the place of the first.
-    fn stick<'a>(&self, records: &'a [Arc<Record>], outcomes: &[Option<Outcome>], stuck: &mut HashMap<&'a str, usize>) {
+    fn stick<'a>(&self, records: &'a [Arc<Record>], outcomes: &Told, stuck: &mut HashMap<&'a str, usize>) {
         if self.ordering == Ordering::None {
             return;
         }
-        let again = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Failed(failure)) if failure.verdict != Verdict::DeadLetter);
-        for (at, record) in records.iter().enumerate().filter(|(at, _)| again(&outcomes[*at])) {
-            if let Some(key) = self.order_key(record) {
+        let again =
+            |outcome: &Outcome| matches!(outcome, Outcome::Failed(failure) if failure.verdict != Verdict::DeadLetter);
+        for (&at, _) in outcomes.iter().filter(|(_, outcome)| again(outcome)) {
+            if let Some(key) = self.order_key(&records[at]) {
                 stuck.entry(key).and_modify(|first| *first = at.min(*first)).or_insert(at);
             }
         }
     }
 
-    /// Those of which no earlier event of their key is to be tried again; the others have failed.
+    /// Those of which no earlier event of their key is to be tried again; the others are not sent.
     fn not_stuck(
         &self,
         members: Vec<usize>,
         records: &[Arc<Record>],
         stuck: &HashMap<&str, usize>,
-        outcomes: &mut [Option<Outcome>],
+        outcomes: &mut Told,
     ) -> Vec<usize> {
         if stuck.is_empty() {
             return members;
@@ -129,39 +179,37 @@ impl HttpTarget {
             |at: &usize| self.order_key(&records[*at]).and_then(|key| stuck.get(key)).is_some_and(|first| first < at);
         let (held, members): (Vec<usize>, Vec<usize>) = members.into_iter().partition(is_stuck);
         for at in held {
-            let why: Str = "not sent: an earlier event of its key has failed and comes first".into();
-            outcomes[at] = Some(Outcome::Failed(Failure::new(FailureClass::Refused, why)));
+            let failure = Failure::not_sent("an earlier event of its key has failed and comes first");
+            outcomes.insert(at, Outcome::Failed(failure));
         }
         members
     }
 
     /// The records that can share a request, in their order; those whose head cannot be made have failed. In order, none
     /// comes in a request before that of an earlier one of its key.
-    fn by_head(&self, records: &[Arc<Record>], now: Wall, outcomes: &mut [Option<Outcome>]) -> Vec<(Head, Vec<usize>)> {
-        let mut groups: Vec<(Head, Vec<usize>)> = Vec::new();
+    fn by_head(&self, records: &[Arc<Record>], now: Wall, outcomes: &mut Told) -> Vec<Part> {
+        let mut groups: Vec<Part> = Vec::new();
         let mut last: HashMap<&str, usize> = HashMap::new();
         for (at, record) in records.iter().enumerate() {
             let head = match self.head(Delivery { record, attempt: 1, now }) {
                 Ok(head) => head,
                 Err(failure) => {
-                    outcomes[at] = Some(Outcome::Failed(failure));
+                    outcomes.insert(at, Outcome::Failed(failure));
                     continue;
                 }
             };
             let key = self.order_key(record);
             let from = key.and_then(|key| last.get(key)).copied().unwrap_or(0);
-            let group = match (from..groups.len()).find(|&group| groups[group].0 == head) {
+            let group = match (from..groups.len()).find(|&group| groups[group].head == head) {
                 Some(group) => group,
                 None => {
-                    groups.push((head, Vec::new()));
+                    groups.push(Part { head, members: Vec::new(), refused: false });
                     groups.len() - 1
                 }
             };
-            groups[group].1.push(at);
+            groups[group].members.push(at);
             last.extend(key.map(|key| (key, group)));
         }
-        // Taken from the end.
-        groups.reverse();
         groups
     }
 
@@ -170,8 +218,8 @@ impl HttpTarget {
         head: &Head,
         members: Vec<usize>,
         (records, now): (&[Arc<Record>], Wall),
-        left: Duration,
-        outcomes: &mut [Option<Outcome>],
+        within: Duration,
+        outcomes: &mut Told,
         detail: &mut Detail,
     ) -> (Vec<usize>, Result<Answer, Failure>) {
         let chosen: Vec<Arc<Record>> = members.iter().map(|&at| records[at].clone()).collect();
@@ -180,7 +228,7 @@ impl HttpTarget {
         let mut rest = Vec::with_capacity(members.len());
         for (position, at) in members.into_iter().enumerate() {
             match failed.remove(&position) {
-                Some(failure) => outcomes[at] = Some(Outcome::Failed(failure)),
+                Some(failure) => drop(outcomes.insert(at, Outcome::Failed(failure))),
                 None => rest.push(at),
             }
         }
@@ -190,7 +238,7 @@ impl HttpTarget {
         let id = id_of(rest.iter().map(|&at| &records[at]));
         let request = self.finish(head.clone(), body, &id, &records[first].event.trace, now);
         let sent = match request {
-            Ok(request) => self.send(request, now, self.timeout.min(left), detail).await,
+            Ok(request) => self.send(request, now, within, detail).await,
             Err(failure) => Err(failure),
         };
         (rest, sent)
@@ -222,7 +270,7 @@ fn say_each(
     members: &[usize],
     (records, retries): (&[Arc<Record>], &Retries),
     detail: &Detail,
-    outcomes: &mut [Option<Outcome>],
+    outcomes: &mut Told,
 ) {
     let said: Result<Vec<Said>, _> = serde_json::from_slice(&answer.body);
     let said = match said {
@@ -232,14 +280,14 @@ fn say_each(
                 "answered 207, and its body is no array of {{\"id\", \"status\"}} that says what became of each event: {error}"
             );
             let failure = Failure { detail: detail.clone(), ..Failure::new(FailureClass::Body, message) };
-            members.iter().for_each(|&at| outcomes[at] = Some(Outcome::Failed(failure.clone())));
+            outcomes.extend(members.iter().map(|&at| (at, Outcome::Failed(failure.clone()))));
             return;
         }
     };
     let by_id: HashMap<&str, &Said> = said.iter().map(|said| (said.id.as_str(), said)).collect();
     for &at in members {
         let said = by_id.get(&*records[at].event.id).filter(|said| !(200..300).contains(&said.status));
-        outcomes[at] = Some(match said {
+        let outcome = match said {
             None => Outcome::Delivered { detail: detail.clone() },
             Some(said) => {
                 let why: String =
@@ -249,6 +297,7 @@ fn say_each(
                 let failure = Failure::new(FailureClass::Status(said.status), message).verdict(verdict);
                 Outcome::Failed(Failure { detail: detail.clone(), ..failure })
             }
-        });
+        };
+        outcomes.insert(at, outcome);
     }
 }

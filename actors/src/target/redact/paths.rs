@@ -17,6 +17,18 @@ pub(super) fn below_data(written: &str) -> Result<&str, String> {
     if written.split('.').any(str::is_empty) {
         return wrong("has an empty part", &dotted(written));
     }
+    if let Some(part) = written.split('.').find(|part| part.contains('*') && *part != "*") {
+        let message = format!(
+            "the path `{shown}` holds `{}`: `*` stands for all of one name or place, and there is nothing for any depth or for part \
+             of a name; name each, or take `keys` with a pattern, which finds names at any depth",
+            part.escape_debug()
+        );
+        return Err(message);
+    }
+    if written.split('.').any(|part| part != part.trim()) {
+        let parts: Vec<&str> = written.split('.').map(str::trim).filter(|part| !part.is_empty()).collect();
+        return wrong("has blanks around a part", if parts.is_empty() { "*".into() } else { parts.join(".") }.as_str());
+    }
     if let Some(path) = written.strip_prefix("event.data.") {
         return Ok(path);
     }

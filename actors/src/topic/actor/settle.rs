@@ -39,7 +39,7 @@ impl Topic {
         for mut item in items {
             // What fails may have to be written down as a dead letter, so it is read before anything is decided.
             let mut record = None;
-            if matches!(item.verdict, Verdict::Nak(_) | Verdict::Term(_)) {
+            if matches!(item.verdict, Verdict::Nak(_) | Verdict::Term(_) | Verdict::Expire(_)) {
                 match record_of(item.seq) {
                     Ok(found) => record = found,
                     Err(error) => {

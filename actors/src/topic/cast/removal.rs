@@ -1,19 +1,76 @@
 //! Removing a topic: its actor ends, then one write takes all that is stored of it.
 
-use super::{Cast, Error, MAX_CURSORS, write};
+use super::{Cast, Error, MAX_CURSORS, read, write};
 use crate::definitions::TopicDurability;
 use crate::event::Str;
 use crate::log::journal::Barrier;
 use crate::log::{self, Op, Seq, Table, TopicId};
 use crate::supervision::{ControlError, Remove};
+use crate::topic::cursor::Cursor;
 use crate::topic::{SubscriptionStatus, TopicHandle, keys};
+use std::collections::HashMap;
 use std::sync::PoisonError;
 use tokio::sync::oneshot;
 
+/// The place of a subscription in a topic that does not serve it any more: its trigger or target is not defined, or listens
+/// to something else. It is kept in case it comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPlace {
+    /// The subscription.
+    pub subscription: Str,
+    /// The topic.
+    pub topic: Str,
+    /// Everything up to and including this is handled.
+    pub floor: Seq,
+    /// Events that it has not handled.
+    pub lag: u64,
+    /// Events that wait for another attempt.
+    pub waiting: usize,
+}
+
+impl KeptPlace {
+    /// What would be delivered if it came back.
+    pub fn events(&self) -> u64 {
+        self.lag + self.waiting as u64
+    }
+}
+
 impl Cast {
+    /// The places of triggers and targets that are kept and not served, by subscription and topic. Topics in memory keep none.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn kept_places(&self) -> Result<Vec<KeptPlace>, Error> {
+        let topics = read(&self.0.topics).clone();
+        let by_id: HashMap<TopicId, &TopicHandle> = topics.values().map(|topic| (topic.id, topic)).collect();
+        let mut kept = Vec::new();
+        for (key, value) in self.0.log.scan(Table::Cursor, b"", MAX_CURSORS)? {
+            let topic = keys::topic_of(&key).and_then(|id| by_id.get(&id).copied());
+            let (Some(topic), Some(name), Some(mut cursor)) =
+                (topic, keys::subscription_of(&key), Cursor::decode(&value))
+            else {
+                continue;
+            };
+            // Clients give up theirs themselves.
+            if !["trigger.", "target."].iter().any(|kind| name.starts_with(kind)) {
+                continue;
+            }
+            if read(&self.0.subscribers).iter().any(|s| *s.name == *name && s.serves(&topic.name)) {
+                continue;
+            }
+            let bounds = self.0.log.bounds(topic.id)?;
+            cursor.skip_to(bounds.first);
+            let lag = bounds.next.saturating_sub(cursor.floor() + 1).saturating_sub(cursor.above() as u64);
+            let waiting = self.0.log.scan(Table::Waiting, &keys::waiting_prefix(name, topic.id), usize::MAX)?.len();
+            let (subscription, topic) = (name.into(), topic.name.clone());
+            kept.push(KeptPlace { subscription, topic, floor: cursor.floor(), lag, waiting });
+        }
+        Ok(kept)
+    }
+
     /// Removes a topic: its records, its number, what is stored of subscriptions on it, its actor. One of the same name that
-    /// comes later has another number and begins at sequence 1. Without `force` only when every durable subscription that is
-    /// served has handled all of it.
+    /// comes later has another number and begins at sequence 1. Without `force` only when every durable subscription has
+    /// handled all of it, also one that is not served any more and whose place is kept.
     ///
     /// # Errors
     /// There is no such topic; its events are needed; the log or the supervisor failed. Then it is there still.
@@ -33,7 +90,11 @@ impl Cast {
     async fn handled(&self, topic: &TopicHandle) -> Result<Option<Seq>, Error> {
         let status = self.status(topic).await.ok_or_else(|| Error::Start(topic.name.clone()))?;
         let needs = |s: &&SubscriptionStatus| s.durable && (s.lag > 0 || s.in_flight > 0 || s.waiting > 0);
-        let by: Vec<String> = status.subscriptions.iter().filter(needs).map(|s| format!("`{}`", s.name)).collect();
+        let mut by: Vec<String> = status.subscriptions.iter().filter(needs).map(|s| format!("`{}`", s.name)).collect();
+        let kept = self.kept_places()?.into_iter().filter(|kept| kept.topic == topic.name && kept.events() > 0);
+        by.extend(kept.map(|kept| {
+            format!("`{}`, which is not served here any more ({} events wait for it)", kept.subscription, kept.events())
+        }));
         if by.is_empty() {
             let awaited = status.subscriptions.iter().any(|s| s.durable) && topic.durability == TopicDurability::Disk;
             return Ok(awaited.then_some(status.last + 1));

@@ -41,6 +41,18 @@ impl Line {
         self.flying += 1;
     }
 
+    /// One is given up.
+    pub(super) fn leave(&mut self, seq: Seq) {
+        self.ready.remove(&seq);
+        self.waits.remove(&seq);
+        self.held.remove(&seq);
+    }
+
+    /// One of those that wait for their turn is given up.
+    pub(super) fn take_held(&mut self, seq: Seq) -> Option<Again> {
+        self.held.remove(&seq)
+    }
+
     /// One waits for its turn.
     pub(super) fn hold(&mut self, seq: Seq, again: Again) {
         self.waits.remove(&seq);
