@@ -86,9 +86,10 @@ pub fn prove(
     };
     Process::launch(launcher, language, source, settings, within, true).map(drop).map_err(|unready| match unready {
         Unready::Late => too_large(&format!("longer than {within:?}, which is the most")),
-        Unready::Ended(how) => {
-            too_large(&format!("more than it may have: at most {} MiB ({how})", sandbox::SPACE_TO_COMPILE >> 20))
-        }
+        Unready::Ended(how) => too_large(&format!(
+            "more memory than {} MiB beside what a compiler begins with ({how})",
+            sandbox::SPACE_TO_COMPILE >> 20
+        )),
         Unready::Failed(error) => error,
     })
 }

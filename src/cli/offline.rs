@@ -302,3 +302,19 @@ pub fn explain(code: &str) -> Done {
     );
     Err(Failure::new(1, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CLASSES;
+
+    /// `hexafn explain` and the page name the same classes, in the same order.
+    #[test]
+    fn the_classes_of_failures_are_those_of_the_page() {
+        let page = include_str!("../../docs/targets.md");
+        let table = page.split("## What an attempt can come to").nth(1).and_then(|rest| rest.split("\n## ").next());
+        let rows =
+            table.into_iter().flat_map(str::lines).filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+        let named: Vec<&str> = rows.flat_map(|row| row.split("`, `").map(|name| name.trim_end_matches('`'))).collect();
+        assert_eq!(named, CLASSES.map(|(class, _)| class));
+    }
+}

@@ -295,8 +295,8 @@ pub(super) fn trigger_status(entry: &TriggerEntry, node: Option<&Node>) -> Trigg
     }
 }
 
-/// A switch as it is stored: JSON, since it is rare and read by people when something went wrong. Versions before stored `on` or
-/// `off` alone, which is read still.
+/// A switch as it is stored: `on`, or JSON with what is known of who switched it off. Versions before stored `off` alone, which is
+/// read still, and take all that is not `on` for off.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Switch {
     pub(super) on: bool,
@@ -315,7 +315,11 @@ impl Switch {
     }
 
     pub(super) fn op(&self, kind: &str, name: &str) -> Op {
-        let value = serde_json::to_vec(self).unwrap_or_else(|_| if self.on { b"on".to_vec() } else { b"off".to_vec() });
+        let value = match serde_json::to_vec(self) {
+            _ if self.on => b"on".to_vec(),
+            Ok(told) => told,
+            Err(_) => b"off".to_vec(),
+        };
         Op::Put { table: Table::State, key: switch_key(kind, name), value }
     }
 
@@ -353,6 +357,10 @@ mod tests {
         let stored = r#"{"on":false,"by":"receiver","why":"answered 410 Gone","at":0}"#;
         assert_eq!((String::from_utf8_lossy(&value), Switch::decode(&value)), (stored.into(), switch.clone()));
         assert_eq!(switch.told(), " since 1970-01-01T00:00:00.000000Z, by receiver: answered 410 Gone");
+        let Op::Put { value, .. } = Switch::new(true, "hand", "").op("target", "chat") else {
+            unreachable!("a switch is put")
+        };
+        assert_eq!(value, b"on", "what a version before takes for on");
         assert_eq!((before(false).told(), Switch::new(true, "hand", "").why), (String::new(), None));
     }
 }
