@@ -86,7 +86,11 @@ pub fn prove(
     };
     Process::launch(launcher, language, source, settings, within, true).map(drop).map_err(|unready| match unready {
         Unready::Late => too_large(&format!("longer than {within:?}, which is the most")),
-        Unready::Ended(how) => too_large(&format!(
+        // A compiler that gets no memory is aborted; one that ends by itself has met a fault of its own.
+        Unready::Ended(how, Some(status)) if status.signal().is_none() => {
+            Error::new(Code::Compile, format!("the compiler failed on it ({how})"))
+        }
+        Unready::Ended(how, _) => too_large(&format!(
             "more memory than {} MiB beside what a compiler begins with ({how})",
             sandbox::SPACE_TO_COMPILE >> 20
         )),
@@ -100,8 +104,8 @@ enum Unready {
     Late,
     /// It did not start, or its function does not compile.
     Failed(Error),
-    /// It ended before it said anything; how, for people.
-    Ended(String),
+    /// It ended before it said anything; how, for people and for programs.
+    Ended(String, Option<ExitStatus>),
 }
 
 impl Process {
@@ -120,7 +124,7 @@ impl Process {
                 Error::new(Code::Crashed, format!("a worker process did not get ready within {START_WITHIN:?}"))
             }
             Unready::Failed(error) => error,
-            Unready::Ended(how) => Error::new(Code::Crashed, how),
+            Unready::Ended(how, _) => Error::new(Code::Crashed, how),
         })
     }
 
@@ -183,9 +187,15 @@ impl Process {
             Ok(Some(frame)) if frame.kind == Kind::Failed => {
                 Err(Unready::Failed(frame.head().unwrap_or_else(|e| failed("failed", &e))))
             }
-            Ok(_) => Err(Unready::Ended(process.end().1)),
+            Ok(_) => {
+                let (status, how) = process.end();
+                Err(Unready::Ended(how, status))
+            }
             Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(Unready::Late),
-            Err(e) => Err(Unready::Ended(format!("a worker process did not get ready: {e}; {}", process.end().1))),
+            Err(e) => {
+                let (status, how) = process.end();
+                Err(Unready::Ended(format!("a worker process did not get ready: {e}; {how}"), status))
+            }
         }
     }
 

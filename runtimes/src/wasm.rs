@@ -11,6 +11,7 @@ mod check;
 mod component;
 mod guest;
 mod host;
+mod preview2;
 mod wasi;
 #[cfg(feature = "wasmer")]
 mod wasmer;

@@ -4,7 +4,7 @@
 use wasmparser::{Encoding, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use super::host::{self, Grant, Import};
-use super::{wasi, world};
+use super::{preview2, wasi, world};
 use crate::{Code, Error, Grants, Settings, Source};
 
 /// How a module is called.
@@ -16,6 +16,8 @@ pub enum Shape {
     Command,
     /// A component with the world `hexafn:function`; a core module that has that world is made one.
     Component,
+    /// A component that exports `wasi:cli/run`: what a command is in WASI preview 2.
+    Program,
 }
 
 /// The most of each thing that one module or component may have: enough for a large program of any language, little
@@ -131,6 +133,7 @@ struct Scan<'a> {
     functions: Vec<u32>,
     exports: Vec<(String, ExternalKind, u32)>,
     handles: bool,
+    runs: bool,
     /// The first import of an interface of the world by a core module.
     of_world: Option<(String, String)>,
     memory: u64,
@@ -149,6 +152,7 @@ impl<'a> Scan<'a> {
             functions: Vec::new(),
             exports: Vec::new(),
             handles: false,
+            runs: false,
             of_world: None,
             memory: 0,
             tables: 0,
@@ -248,7 +252,7 @@ impl<'a> Scan<'a> {
                 if self.depth == 1 {
                     for import in section {
                         let name = import.map_err(|e| invalid(&e))?.name.name;
-                        self.interface(name)?;
+                        interface(name)?;
                     }
                 }
             }
@@ -256,7 +260,9 @@ impl<'a> Scan<'a> {
                 count("exports", section.count(), most::EXPORTS)?;
                 if self.depth == 1 {
                     for export in section {
-                        self.handles |= export.map_err(|e| invalid(&e))?.name.name == "handle";
+                        let name = export.map_err(|e| invalid(&e))?.name.name;
+                        self.handles |= name == "handle";
+                        self.runs |= preview2::is_run(name);
                     }
                 }
             }
@@ -272,7 +278,7 @@ impl<'a> Scan<'a> {
             // Of a component to be: looked at again in it.
             _ if module.starts_with("hexafn:function/") => {
                 let plain = module.strip_suffix(VERSION);
-                if !INTERFACES.iter().any(|(known, _)| plain == Some(*known)) {
+                if !INTERFACES.iter().any(|known| plain == Some(*known)) {
                     return Err(no_interface(module, VERSION));
                 }
                 self.of_world.get_or_insert_with(|| (module.to_owned(), name.to_owned()));
@@ -304,26 +310,17 @@ impl<'a> Scan<'a> {
         granted(import.grant, &self.settings.grants, &format!("{module}.{name}"))
     }
 
-    /// An import of a component.
-    fn interface(&self, name: &str) -> Result<(), Error> {
-        // Any version of the world up to its first breaking one; the engine compares the types.
-        let plain = name.split_once('@').map_or(name, |(plain, _)| plain);
-        let Some(&(_, grant)) = INTERFACES.iter().find(|(known, _)| plain == *known) else {
-            return Err(no_interface(name, ""));
-        };
-        granted(grant, &self.settings.grants, name)
-    }
-
     /// How it is called, and whether `_initialize` is called first; `None` for a core module that is to be made a component.
     fn shape(&self) -> Result<Option<(Shape, bool)>, Error> {
         if self.component == Some(true) {
-            return if self.handles {
-                Ok(Some((Shape::Component, false)))
-            } else {
-                Err(Error::new(
+            return match (self.handles, self.runs) {
+                (true, _) => Ok(Some((Shape::Component, false))),
+                (false, true) => Ok(Some((Shape::Program, false))),
+                (false, false) => Err(Error::new(
                     Code::Compile,
-                    "the component does not export `handle`; it should have the world `hexafn:function/function`",
-                ))
+                    "the component exports neither `handle` (the world `hexafn:function/function`) nor `wasi:cli/run@0.2.…` (a \
+                     command of WASI preview 2)",
+                )),
             };
         }
         let has = |name: &str| self.exports.iter().any(|(export, ..)| export == name);
@@ -378,18 +375,29 @@ impl<'a> Scan<'a> {
 const VERSION: &str = "@1.0.0";
 
 /// What a component may import.
-const INTERFACES: [(&str, Grant); 7] = [
-    ("hexafn:function/logs", Grant::Nothing),
-    ("hexafn:function/variables", Grant::Nothing),
-    ("hexafn:function/clock", Grant::Nothing),
-    ("hexafn:function/randomness", Grant::Nothing),
-    ("hexafn:function/topics", Grant::Emit),
-    ("hexafn:function/keys", Grant::Kv),
-    ("hexafn:function/web", Grant::Http),
+const INTERFACES: [&str; 7] = [
+    "hexafn:function/logs",
+    "hexafn:function/variables",
+    "hexafn:function/clock",
+    "hexafn:function/randomness",
+    "hexafn:function/topics",
+    "hexafn:function/keys",
+    "hexafn:function/web",
 ];
 
+/// An import of a component. Those who make components import a whole world, whatever of it is used: what is not granted is
+/// denied to whoever calls it.
+fn interface(name: &str) -> Result<(), Error> {
+    if name.starts_with("wasi:") {
+        return preview2::interface(name);
+    }
+    // Any version of the world up to its first breaking one; the engine compares the types.
+    let plain = name.split_once('@').map_or(name, |(plain, _)| plain);
+    if INTERFACES.contains(&plain) { Ok(()) } else { Err(no_interface(name, "")) }
+}
+
 fn no_interface(name: &str, version: &str) -> Error {
-    let known: Vec<String> = INTERFACES.iter().map(|(known, _)| format!("`{known}{version}`")).collect();
+    let known: Vec<String> = INTERFACES.iter().map(|known| format!("`{known}{version}`")).collect();
     let name: String = name.chars().take(100).collect();
     Error::new(
         Code::Denied,

@@ -17,7 +17,7 @@ pub(crate) use bindings::{Function, FunctionPre};
 
 impl State {
     /// Keeps why the guest must stop; the engine's error says only that.
-    fn stop(&mut self, error: Error) -> wasmtime::Error {
+    pub(super) fn stop(&mut self, error: Error) -> wasmtime::Error {
         self.call.stop = Some(super::host::Stop::Failed(error));
         wasmtime::Error::msg("stopped by the host")
     }

@@ -69,7 +69,7 @@ pub(crate) fn stopped(call: &Call) -> Option<Error> {
         // A command may do so; it is asked before.
         Stop::Exit(0) => Error::new(
             Code::Abi,
-            "it ended with `proc_exit(0)` and so gave no result; return from `hexafn_call`, with 0 to drop the event",
+            "it ended itself (`exit(0)`) and so gave no result; return from the function, with nothing to drop the event",
         ),
         Stop::Exit(status) => {
             let said = String::from_utf8_lossy(&call.complaint);

@@ -20,9 +20,9 @@ const INVAL: i64 = 28;
 const NOSYS: i64 = 52;
 const SPIPE: i64 = 70;
 
-/// The most bytes that one `fd_write` or `fd_read` moves: POSIX allows less than was asked for, and the deadline is
+/// The most bytes that one write or read moves: POSIX allows less than was asked for, and the deadline is
 /// looked at between calls.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 /// The most pieces of one `fd_write` or `fd_read`, as Linux has it.
 const PIECES: usize = 1024;
 /// The most subscriptions of one `poll_oneoff`.
@@ -234,28 +234,45 @@ fn fd_write(call: &mut Call, memory: &mut dyn Memory, args: &[i64]) -> Result<i6
     for piece in pieces {
         bytes.extend(piece.bytes(memory, "a buffer of `fd_write`", CHUNK - bytes.len())?);
     }
-    match (fd, &mut call.stdout) {
-        (1, Some(stdout)) => {
+    print(call, if fd == 1 { Output::Result } else { Output::Error }, &bytes)?;
+    put(memory, written_at, &(bytes.len() as u32).to_le_bytes())?;
+    nothing_to_do(call, memory, &[])
+}
+
+/// Where a guest writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output: the result of a command, lines of the log of everything else.
+    Result,
+    /// Standard error.
+    Error,
+}
+
+/// Takes what a guest writes.
+///
+/// # Errors
+/// It is more than its limits allow.
+pub(super) fn print(call: &mut Call, output: Output, bytes: &[u8]) -> Result<(), Error> {
+    match (output, &mut call.stdout) {
+        (Output::Result, Some(stdout)) => {
             let limit = call.session.settings().limits.output;
             if stdout.len() + bytes.len() > limit {
                 return Err(Error::new(
                     Code::OutputTooLarge,
                     format!("it wrote more than {limit} bytes to standard output (`limits.output`)"),
-                )
-                .into());
+                ));
             }
-            stdout.extend(&bytes);
+            stdout.extend(bytes);
         }
-        (1, None) => lines(call, 0, Level::Info, &bytes)?,
-        _ => {
-            lines(call, 1, Level::Warn, &bytes)?;
-            call.complaint.extend(&bytes);
+        (Output::Result, None) => lines(call, 0, Level::Info, bytes)?,
+        (Output::Error, _) => {
+            lines(call, 1, Level::Warn, bytes)?;
+            call.complaint.extend(bytes);
             let more = call.complaint.len().saturating_sub(Error::LONGEST / 2);
             call.complaint.drain(..more);
         }
     }
-    put(memory, written_at, &(bytes.len() as u32).to_le_bytes())?;
-    nothing_to_do(call, memory, &[])
+    Ok(())
 }
 
 /// Logs what is complete of a stream, line by line.

@@ -51,7 +51,7 @@ impl WasmEngine for Wasmer {
     }
 
     fn compile(&self, module: Checked, _: &Source, settings: &Arc<Settings>) -> Result<Arc<dyn Compiled>, Error> {
-        if module.shape == Shape::Component {
+        if matches!(module.shape, Shape::Component | Shape::Program) {
             return Err(Error::new(
                 Code::Compile,
                 "it is a component, and Wasmer runs core modules and commands; leave `engine` out, or write `engine = \

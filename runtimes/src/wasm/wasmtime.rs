@@ -12,8 +12,9 @@ use wasmtime::{
 
 use super::component::{Function, FunctionPre};
 use super::guest::{self, Guest, Outcome};
-use super::host::{self, Call, Import, Memory};
-use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, wasi};
+use super::host::{self, Call, Import, Memory, Stop};
+use super::preview2::CommandPre;
+use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, preview2, wasi};
 use crate::pace::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
@@ -54,6 +55,8 @@ struct Loaded {
 /// What belongs to one call.
 pub(crate) struct State {
     pub call: Call,
+    /// What a component waits for.
+    pub waits: preview2::Waits,
     room: Room,
     pace: Pace,
 }
@@ -189,7 +192,8 @@ impl Wasmtime {
             // What gives other results on other processors, or what nobody needs in a function, stays out.
             .wasm_relaxed_simd(false)
             .wasm_memory64(false)
-            .wasm_multi_memory(false);
+            // What joins the parts of a component has the memories of both; a module itself may have one (`check`).
+            .wasm_multi_memory(true);
         config
     }
 
@@ -218,6 +222,7 @@ impl Wasmtime {
         }
         let mut interfaces = ComponentLinker::new(&engine);
         Function::add_to_linker::<_, HasSelf<State>>(&mut interfaces, |state| state)?;
+        preview2::link(&mut interfaces)?;
         let ticker = Ticker::start(&engine)?;
         Ok(Loaded { engine, imports, interfaces, ticker })
     }
@@ -265,12 +270,16 @@ impl WasmEngine for Wasmtime {
         let loaded = self.loaded(settings.limits.stack)?;
         let invalid = engine_error("it is not a valid module");
         let code = match module.shape {
-            Shape::Component => {
+            Shape::Component | Shape::Program => {
                 let component = Component::from_binary(&loaded.engine, &module.wasm).map_err(&invalid)?;
-                let linked = loaded.interfaces.instantiate_pre(&component).and_then(FunctionPre::new);
-                Pre::Component(linked.map_err(|e| {
-                    Error::new(Code::Abi, format!("it does not fit the world `hexafn:function/function`: {e:#}"))
-                })?)
+                let mut interfaces = loaded.interfaces.clone();
+                let linked = preview2::link_others(&mut interfaces, &loaded.engine, &component)
+                    .and_then(|()| interfaces.instantiate_pre(&component));
+                let (made, world) = match module.shape {
+                    Shape::Program => (linked.and_then(CommandPre::new).map(Pre::Program), "wasi:cli/command"),
+                    _ => (linked.and_then(FunctionPre::new).map(Pre::Component), "hexafn:function/function"),
+                };
+                made.map_err(|e| Error::new(Code::Abi, format!("it does not fit the world `{world}`: {e:#}")))?
             }
             Shape::Abi | Shape::Command => {
                 let compiled = Module::from_binary(&loaded.engine, &module.wasm).map_err(&invalid)?;
@@ -290,7 +299,7 @@ impl WasmEngine for Wasmtime {
         config.parallel_compilation(false);
         let engine = Engine::new(&config).map_err(engine_error("Wasmtime could not be started"))?;
         let made = match module.shape {
-            Shape::Component => engine.precompile_component(&module.wasm),
+            Shape::Component | Shape::Program => engine.precompile_component(&module.wasm),
             Shape::Abi | Shape::Command => engine.precompile_module(&module.wasm),
         };
         made.map(drop).map_err(engine_error("it is not a valid module"))
@@ -301,6 +310,7 @@ enum Pre {
     Abi { linked: InstancePre<State>, initialize: bool },
     Command(InstancePre<State>),
     Component(FunctionPre<State>),
+    Program(CommandPre<State>),
 }
 
 struct Ready {
@@ -326,8 +336,8 @@ impl Instance for Worker {
         let late = session.is_late().then(|| session.late());
         let pace = Pace::new(session.began());
         let room = Room { limit: limits.memory, memory: 0, tables: 0, peak: 0, refused: false };
-        let call = Call::new(event, session, matches!(code, Pre::Command(_)));
-        let mut store = Store::new(&loaded.engine, State { call, room, pace });
+        let call = Call::new(event, session, matches!(code, Pre::Command(_) | Pre::Program(_)));
+        let mut store = Store::new(&loaded.engine, State { call, waits: preview2::Waits::default(), room, pace });
         store.limiter(|state| &mut state.room);
         // Most calls end before the first tick that they would see.
         store.set_epoch_deadline(FIRST_TICK);
@@ -342,6 +352,7 @@ impl Instance for Worker {
                 Pre::Abi { linked, initialize } => abi(&mut store, linked, *initialize, &limits),
                 Pre::Command(linked) => command(&mut store, linked),
                 Pre::Component(linked) => component(&mut store, linked, event),
+                Pre::Program(linked) => program(&mut store, linked),
             },
         };
         drop(running);
@@ -416,6 +427,20 @@ fn command(store: &mut Store<State>, linked: &InstancePre<State>) -> Outcome {
         start.call(&mut *store, ())
     });
     let ended = ended.map_err(|e| explain(store, &e));
+    guest::command(ended, &mut store.data_mut().call)
+}
+
+fn program(store: &mut Store<State>, linked: &CommandPre<State>) -> Outcome {
+    let ran = linked.instantiate(&mut *store).and_then(|program| program.wasi_cli_run().call_run(&mut *store));
+    let ended = match ran {
+        Ok(Ok(())) => Ok(()),
+        // As if it had ended itself so.
+        Ok(Err(())) => {
+            store.data_mut().call.stop = Some(Stop::Exit(1));
+            Err(explain(store, &wasmtime::Error::msg("it failed")))
+        }
+        Err(error) => Err(explain(store, &error)),
+    };
     guest::command(ended, &mut store.data_mut().call)
 }
 

@@ -1,6 +1,9 @@
 //! A core module that speaks the canonical ABI of the world `hexafn:function/function`, made a component of it: what
 //! `wasm-tools component new` does, so that a compiler for core modules is all that an author needs.
 //!
+//! What it imports of WASI preview 1 becomes preview 2 by the adapter of the Bytecode Alliance, as `wasm-tools component new
+//! --adapt` has it: so a library of C or Rust works in a module of the world, too.
+//!
 //! The world is ours, whatever the module says of it (`wit-bindgen` writes that into a custom section): what an author left out
 //! is not imported, and nothing that comes from outside is decoded. The layout of texts, lists and results in memory is that
 //! of the Component Model's
@@ -8,6 +11,9 @@
 
 use std::panic::catch_unwind;
 
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as ADAPTER,
+};
 use wasm_encoder::{Module, RawSection};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding};
@@ -35,7 +41,8 @@ pub(super) fn component(module: &[u8]) -> Result<Vec<u8>, Error> {
     // What comes out is validated when it is compiled. The encoder takes for granted that a module makes sense, and whoever wrote
     // this one may not have meant it to.
     let encoded = catch_unwind(|| {
-        ComponentEncoder::default().validate(false).module(&module).and_then(|mut encoder| encoder.encode())
+        let encoder = ComponentEncoder::default().validate(false).module(&module)?;
+        encoder.adapter(PREVIEW1, ADAPTER)?.encode()
     });
     encoded.map_err(|_| misfit(&"it cannot be encoded"))?.map_err(|e| misfit(&e))
 }
