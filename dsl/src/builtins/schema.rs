@@ -4,6 +4,7 @@ use super::{Prepare, Prepared, Row, Run};
 use crate::codes;
 use crate::eval::{Machine, Result, weight};
 use crate::fault::Fault;
+use crate::schema::SchemaFault;
 use crate::value::{ObjectBuilder, Text, Value};
 
 pub(super) const ROWS: &[Row] = &[
@@ -39,9 +40,9 @@ pub(super) const ROWS: &[Row] = &[
             let Prepared::Schema(schema) = prepared else { return Ok(Value::Null) };
             let value = instance(m, &a[0], schema)?;
             let mut out = Vec::new();
-            for error in schema.validator.iter_errors(&value).take(MOST) {
+            for wrong in schema.wrong(&value, MOST) {
                 m.budget.step(10)?;
-                out.push(described(m, &error)?);
+                out.push(described(m, wrong)?);
             }
             m.array(out)
         }),
@@ -54,13 +55,11 @@ pub(super) const ROWS: &[Row] = &[
         run: Run::Prepared(PREPARE, |m, a, prepared| {
             let Prepared::Schema(schema) = prepared else { return Ok(Value::Null) };
             let value = instance(m, &a[0], schema)?;
-            match schema.validator.validate(&value) {
-                Ok(()) => Ok(std::mem::take(&mut a[0])),
-                Err(error) => {
-                    let path = error.instance_path().to_string();
+            match schema.wrong(&value, 1).into_iter().next() {
+                None => Ok(std::mem::take(&mut a[0])),
+                Some(SchemaFault { path, message, .. }) => {
                     let place = if path.is_empty() { "the value".to_owned() } else { format!("`{path}`") };
-                    let why = cut(&error.to_string());
-                    Err(Fault::new(codes::BAD_ARGUMENT, format!("{place} does not conform to the schema: {why}")))
+                    Err(Fault::new(codes::BAD_ARGUMENT, format!("{place} does not conform to the schema: {message}")))
                 }
             }
         }),
@@ -72,6 +71,8 @@ pub(super) const ROWS: &[Row] = &[
 pub(crate) struct Schema {
     validator: jsonschema::Validator,
     extent: Extent,
+    /// References to itself that can look at one place of a value.
+    width: u64,
 }
 
 /// What a schema is with every reference followed.
@@ -79,18 +80,31 @@ pub(crate) struct Schema {
 struct Extent {
     /// Its parts, each as often as it is referred to.
     parts: u64,
-    /// References to what is being defined: with two of them the work may double with each level of a value.
-    recursions: u32,
+    /// References to what is being defined, by where in its value each looks: a schema that has two for one place may double
+    /// the work with each level of a value.
+    recursions: Vec<Vec<Step>>,
     /// References that are not followed here: by anchor, by `$id`, dynamic ones.
     others: u32,
+}
+
+/// One step into a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// To this member.
+    Member(String),
+    /// To elements, or to members of any name.
+    Any,
 }
 
 const PREPARE: Prepare = Prepare { make: prepare, each: 2_000 };
 const LONGEST_MESSAGE: usize = 300;
 const MOST_PARTS: u64 = 50_000;
-/// Levels of a value for a schema that refers to itself more than once.
-const DEEPEST: usize = 16;
-const TOO_DEEP: &str = "a value for a schema that refers to itself more than once has at most 16 levels";
+/// References to itself whose places are compared; more of them are as if all looked at one.
+const MOST_COMPARED: usize = 500;
+/// The most ways through a schema that refers to itself more than once, as far as its value is deep: to be tested, ...
+const MOST_WAYS: u64 = 1 << 16;
+/// ... and to be told what is wrong, for which the validator keeps the errors of every way.
+const MOST_WAYS_TOLD: u64 = 1 << 10;
 
 const LARGEST: usize = 1 << 20;
 
@@ -104,20 +118,25 @@ impl Extent {
         &mut self,
         root: &'s serde_json::Value,
         part: &'s serde_json::Value,
-        open: &mut Vec<&'s str>,
+        open: &mut Vec<(&'s str, usize)>,
+        way: &mut Vec<Step>,
     ) -> std::result::Result<(), String> {
         self.parts += 1;
         if self.parts > MOST_PARTS {
             return Err(format!("the schema has more than {MOST_PARTS} parts when its references are followed"));
         }
         match part {
-            serde_json::Value::Array(items) => items.iter().try_for_each(|item| self.walk(root, item, open)),
+            serde_json::Value::Array(items) => items.iter().try_for_each(|item| self.walk(root, item, open, way)),
             serde_json::Value::Object(members) => {
                 members.iter().try_for_each(|(key, member)| match (key.as_str(), member) {
                     // Definitions of the root count where they are referred to.
                     ("$defs" | "definitions", _) if std::ptr::eq(part, root) => Ok(()),
-                    ("$ref", serde_json::Value::String(target)) if open.contains(&target.as_str()) => {
-                        self.recursions += 1;
+                    ("$ref", serde_json::Value::String(target)) if open.iter().any(|(opened, _)| opened == target) => {
+                        let from = open.iter().rev().find(|(opened, _)| opened == target).map_or(0, |(_, at)| *at);
+                        match self.recursions.len() < MOST_COMPARED {
+                            true => self.recursions.push(way.get(from..).unwrap_or_default().to_vec()),
+                            false => self.others += 1,
+                        }
                         Ok(())
                     }
                     ("$ref", serde_json::Value::String(target)) => {
@@ -126,8 +145,8 @@ impl Extent {
                             self.others += 1;
                             return Ok(());
                         };
-                        open.push(target);
-                        let walked = self.walk(root, found, open);
+                        open.push((target, way.len()));
+                        let walked = self.walk(root, found, open, way);
                         open.pop();
                         walked
                     }
@@ -135,11 +154,50 @@ impl Extent {
                         self.others += 1;
                         Ok(())
                     }
-                    _ => self.walk(root, member, open),
+                    ("properties", serde_json::Value::Object(members)) => members
+                        .iter()
+                        .try_for_each(|(name, member)| self.step(Step::Member(name.clone()), root, member, open, way)),
+                    (
+                        "items"
+                        | "prefixItems"
+                        | "additionalItems"
+                        | "contains"
+                        | "additionalProperties"
+                        | "patternProperties"
+                        | "unevaluatedItems"
+                        | "unevaluatedProperties"
+                        | "propertyNames",
+                        _,
+                    ) => self.step(Step::Any, root, member, open, way),
+                    _ => self.walk(root, member, open, way),
                 })
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Extent {
+    fn step<'s>(
+        &mut self,
+        step: Step,
+        root: &'s serde_json::Value,
+        part: &'s serde_json::Value,
+        open: &mut Vec<(&'s str, usize)>,
+        way: &mut Vec<Step>,
+    ) -> std::result::Result<(), String> {
+        way.push(step);
+        let walked = self.walk(root, part, open, way);
+        way.pop();
+        walked
+    }
+
+    /// How many references to itself can look at one place of a value, at most. Those that are not followed may look anywhere.
+    fn width(&self) -> u64 {
+        let meets = |a: &[Step], b: &[Step]| a.iter().zip(b).all(|(a, b)| a == b || *a == Step::Any || *b == Step::Any);
+        let followed = &self.recursions;
+        let most = followed.iter().map(|a| followed.iter().filter(|b| meets(a, b)).count()).max().unwrap_or(0);
+        most as u64 + u64::from(self.others)
     }
 }
 
@@ -151,34 +209,55 @@ impl Schema {
         }
         let json = serde_json::from_str(json).map_err(|why| format!("the schema is not JSON: {why}"))?;
         let mut extent = Extent::default();
-        extent.walk(&json, &json, &mut vec!["#"])?;
+        extent.walk(&json, &json, &mut vec![("#", 0)], &mut Vec::new())?;
+        let width = extent.width();
         let patterns = jsonschema::PatternOptions::regex().size_limit(LARGEST).dfa_size_limit(2 * LARGEST);
         let validator = jsonschema::options()
             .with_pattern_options(patterns)
             .offline()
             .build(&json)
             .map_err(|why| format!("not a JSON Schema: {}", cut(&why.to_string())))?;
-        Ok(Self { validator, extent })
+        Ok(Self { validator, extent, width })
     }
 
-    /// The first things that keep a value from conforming: path, keyword, message.
-    pub(crate) fn faults(&self, value: &serde_json::Value, most: usize) -> Vec<(String, String, String)> {
-        if self.is_too_deep(value) {
-            return vec![(String::new(), "$ref".to_owned(), TOO_DEEP.to_owned())];
+    /// The first things that keep a value from conforming.
+    pub(crate) fn wrong(&self, value: &serde_json::Value, most: usize) -> Vec<SchemaFault> {
+        let whole = |message: String| vec![SchemaFault { path: String::new(), keyword: "$ref".to_owned(), message }];
+        if let Some(too_deep) = self.too_deep(value) {
+            return whole(too_deep);
         }
         if self.validator.is_valid(value) {
             return Vec::new();
         }
-        let told = |error: jsonschema::ValidationError<'_>| {
-            (error.instance_path().to_string(), error.kind().keyword().to_owned(), cut(&error.to_string()))
+        if self.ways(value) > MOST_WAYS_TOLD {
+            return whole(format!(
+                "it does not conform, and is nested too deep to say where: the schema refers to itself {} times for one place",
+                self.width
+            ));
+        }
+        let told = |error: jsonschema::ValidationError<'_>| SchemaFault {
+            path: error.instance_path().to_string(),
+            keyword: error.kind().keyword().to_owned(),
+            message: cut(&error.to_string()),
         };
         self.validator.iter_errors(value).take(most).map(told).collect()
     }
 
-    /// Whether validating a value could take endless: with two references of a schema to itself the work may double with
-    /// each level.
-    fn is_too_deep(&self, value: &serde_json::Value) -> bool {
-        self.extent.recursions + self.extent.others > 1 && depth(value) > DEEPEST
+    /// In how many ways the schema can be followed through a value, at most: each reference to itself may be tried at each level.
+    fn ways(&self, value: &serde_json::Value) -> u64 {
+        let levels = u32::try_from(depth(value)).unwrap_or(u32::MAX);
+        if self.width < 2 { 1 } else { self.width.saturating_pow(levels) }
+    }
+
+    /// Why a value is not validated, if validating it could take endless.
+    fn too_deep(&self, value: &serde_json::Value) -> Option<String> {
+        (self.ways(value) > MOST_WAYS).then(|| {
+            format!(
+                "a value for a schema that refers to itself {} times for one place has at most {} levels",
+                self.width,
+                MOST_WAYS.ilog(self.width.max(2))
+            )
+        })
     }
 
     /// A schema that came with an event must not be able to make its validation endless.
@@ -186,7 +265,7 @@ impl Schema {
         if self.extent.others > 0 {
             return Err("a schema that is not a constant refers to its parts by `#/…` only".to_owned());
         }
-        if self.extent.recursions > 1 {
+        if self.extent.recursions.len() > 1 {
             return Err("a schema that is not a constant refers to itself once at most".to_owned());
         }
         Ok(())
@@ -201,8 +280,8 @@ fn instance(m: &mut Machine<'_, '_>, value: &Value<'_>, schema: &Schema) -> Resu
     let json = value.to_json(m.budget.bytes_left()).map_err(|large| Fault::new(codes::SIZE, large.to_string()))?;
     let value: serde_json::Value = serde_json::from_str(&json)
         .map_err(|why| Fault::new(codes::BAD_ARGUMENT, format!("the value cannot be validated: {why}")))?;
-    if schema.is_too_deep(&value) {
-        return Err(Fault::new(codes::BAD_ARGUMENT, TOO_DEEP));
+    if let Some(too_deep) = schema.too_deep(&value) {
+        return Err(Fault::new(codes::BAD_ARGUMENT, too_deep));
     }
     Ok(value)
 }
@@ -215,10 +294,8 @@ fn depth(value: &serde_json::Value) -> usize {
     }
 }
 
-fn described<'e>(m: &mut Machine<'_, 'e>, error: &jsonschema::ValidationError<'_>) -> Result<Value<'e>> {
-    let path = m.string(error.instance_path().to_string())?;
-    let keyword = m.string(error.kind().keyword().to_owned())?;
-    let message = m.string(cut(&error.to_string()))?;
+fn described<'e>(m: &mut Machine<'_, 'e>, wrong: SchemaFault) -> Result<Value<'e>> {
+    let (path, keyword, message) = (m.string(wrong.path)?, m.string(wrong.keyword)?, m.string(wrong.message)?);
     let mut object = ObjectBuilder::with_capacity(3);
     object.push_new(Text::Borrowed("path"), path);
     object.push_new(Text::Borrowed("keyword"), keyword);
