@@ -133,7 +133,7 @@ impl Engine {
     fn start(call: &Rc<Call>) -> mlua::Result<(Lua, Table)> {
         let libraries = LIBRARIES.into_iter().fold(StdLib::NONE, |all, one| all | one);
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
-        let prelude = lua.load(include_str!("lua/prelude.luau")).set_name("=hexafn");
+        let prelude = lua.load(include_str!("lua/prelude.luau")).set_name(format!("={}", fault::PRELUDE));
         lua.globals().raw_set("null", Value::NULL)?;
         let api = prelude.call(host::function(&lua, call)?)?;
         lua.sandbox(true)?;

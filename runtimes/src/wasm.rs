@@ -34,6 +34,9 @@ pub(crate) const TABLE_ENTRIES: usize = 100_000;
 /// The workers that all functions together can have.
 pub const MAX_WORKERS: usize = 256;
 
+/// The most stack limits that differ among the functions of a configuration: Wasmtime takes that limit for a whole engine.
+pub const MAX_STACKS: usize = 4;
+
 /// What an engine may take of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {

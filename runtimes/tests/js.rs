@@ -165,6 +165,8 @@ fn what_is_no_function_is_refused_before_it_runs() {
     for (source, expected, place) in [
         ("export default (event) => {\n  return event..data;\n}", Code::Compile, Some((2, 16))),
         ("export default (", Code::Compile, Some((1, 17))),
+        // The column counts as that of a thrown error does, whatever comes before it.
+        ("export default () => { const s = \"😀😀éééé\"; if (;) 1; };", Code::Compile, Some((1, 50))),
         ("export const f = 1;", Code::Compile, None),
         ("(event) => event", Code::Compile, None),
         ("import fs from 'fs';\nexport default () => fs;", Code::Denied, Some((1, 0))),
@@ -452,6 +454,56 @@ fn console_shows_any_value() {
             "[object]"
         ]
     );
+}
+
+#[test]
+fn no_error_makes_a_line_fail() {
+    let mut script = function(
+        "const odd = (change) => { const e = new Error('odd'); change(e); return e };
+         for (const value of [
+           odd((e) => Object.defineProperty(e, 'stack', { get() { throw 1 } })),
+           odd((e) => { e.message = Symbol('x') }),
+           odd((e) => { e.message = Object.create(null) }),
+           odd((e) => { e.toString = () => { throw 1 } }),
+           odd((e) => Object.defineProperty(e, 'name', { get() { throw 1 } })),
+         ]) console.error(value);
+         return 1",
+    );
+    let done = script.call("{}");
+    assert_eq!(&*done.result.unwrap().value.unwrap(), b"1");
+    let lines: Vec<_> = done.logs.iter().map(|line| &*line.message).collect();
+    assert_eq!(lines, ["Error: odd", "[error]", "[error]", "[error]", "[error]"]);
+}
+
+#[test]
+fn what_is_thrown_is_told_in_brief() {
+    let mut script = function(
+        "const long = 'a'.repeat(1e6);
+         if (event.data === 1) throw long;
+         if (event.data === 2) throw new Error('short', { cause: new TypeError(long) });
+         throw new AggregateError(['x', new RangeError('y'), { z: 1 }], 'many', { cause: 'why' })",
+    );
+    for data in ["1", "2"] {
+        let error = script.error(&format!(r#"{{"data":{data}}}"#));
+        assert_eq!(error.code, Code::Thrown);
+        assert!((1_000..=4_200).contains(&error.message.len()), "{}", error.message.len());
+    }
+    assert_eq!(
+        script.error(r#"{"data":3}"#).message,
+        "AggregateError: many [\"x\", RangeError: y, {\"z\":1} (throw an Error: it has a message and a place)] (cause: \"why\")"
+    );
+}
+
+#[test]
+fn what_there_is_no_memory_for_is_memory() {
+    for body in [
+        // Of shared parts: short until it is written down.
+        "let s = 'a'; for (let n = 0; n < 26; n++) s += s; return s",
+        "let s = 'a'; for (let n = 0; n < 26; n++) s += s; ctx.emit('orders.x', s); return 1",
+        "return new RegExp('(?:' + '\\\\p{L}'.repeat(1e5) + ')', 'iu').source",
+    ] {
+        assert_eq!(function(body).code("{}"), Code::Memory, "{body}");
+    }
 }
 
 #[test]

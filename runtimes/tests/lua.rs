@@ -37,14 +37,26 @@ fn a_line_shows_what_a_table_holds() {
         "print({a = 1, list = array({1, 2})}, {}, 'x') log.warn(event.data)
          local round = {} round.self = round
          print(setmetatable({}, {__tostring = function() return 'mine' end}))
+         print('subject:', event.subject, null)
          return pcall(print, round) and 1",
     );
-    let done = script.call(r#"{"data":{"n":[1,null]}}"#);
+    let done = script.call(r#"{"data":{"n":[1,null]},"subject":null}"#);
     assert!(done.result.is_ok(), "{:?}", done.result);
     let lines: Vec<_> = done.logs.iter().map(|line| &*line.message).collect();
-    assert_eq!(&lines[..3], [r#"{"a":1,"list":[1,2]} {} x"#, r#"{"n":[1,null]}"#, "mine"]);
-    assert!(lines[3].starts_with("table: "), "{lines:?}");
+    assert_eq!(&lines[..4], [r#"{"a":1,"list":[1,2]} {} x"#, r#"{"n":[1,null]}"#, "mine", "subject: null null"]);
+    assert!(lines[4].starts_with("table: "), "{lines:?}");
     assert_eq!(Script::new(&LuaRuntime, "\u{feff}return function() return 7 end").text("{}"), "7");
+}
+
+#[test]
+fn what_is_no_recursion_is_not_told_as_one() {
+    let error = function("local s = string.rep('a', 1000000) return string.byte(s, 1, -1)").error("{}");
+    assert!(error.code == Code::Thrown && error.message.contains("too long"), "{error}");
+    assert_eq!(function("local function f() return 1 + f() end return f()").code("{}"), Code::Stack);
+    assert_eq!(
+        function("error(null)").error("{}").message,
+        "it raised a value of the type null (raise a string: it has a place)"
+    );
 }
 
 #[test]

@@ -115,6 +115,8 @@ impl Run {
         let folder = match self.file() {
             Some(file) => {
                 files.push(absolute(file)?);
+                // What a link names may change without it.
+                files.extend(file.canonicalize().ok());
                 None
             }
             None => Some(self.config.config.canonicalize().map_err(|e| at(&self.config.config, &e))?),

@@ -106,14 +106,21 @@ impl ServiceHost {
         let mut response = builder.send().await.map_err(|e| crate::target::http::failure::chain(&e.without_url()))?;
         let status = response.status().as_u16();
         let headers = response.headers().iter();
-        let headers =
+        let headers: Vec<(String, String)> =
             headers.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
+        // With `: ` and the end of its line each, as they came.
+        let of_headers: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let too_large =
+            || Err(format!("the answer is larger than {} bytes, headers and body (`limits.output`)", self.max_reply));
+        if of_headers > self.max_reply {
+            return too_large();
+        }
         let mut body = Vec::new();
         while let Some(part) =
             response.chunk().await.map_err(|e| crate::target::http::failure::chain(&e.without_url()))?
         {
-            if body.len() + part.len() > self.max_reply {
-                return Err(format!("the answer is larger than {} bytes (`limits.output`)", self.max_reply));
+            if of_headers + body.len() + part.len() > self.max_reply {
+                return too_large();
             }
             body.extend_from_slice(&part);
         }

@@ -60,11 +60,24 @@ pub(super) fn compile(source: &Source) -> Result<(Vec<u8>, Names), Error> {
     }
     with_compiler(|ctx, imports| {
         // Declaring a module resolves its imports.
-        let code = write(&ctx, file, text)
-            .map_err(|e| imported(&imports.borrow(), text).unwrap_or_else(|| fault::of_compiler(e, file)))?;
+        let code = write(&ctx, file, text).map_err(|e| {
+            imported(&imports.borrow(), text).unwrap_or_else(|| in_characters(fault::of_compiler(e, file), text))
+        })?;
         link(&ctx, file)?;
         Ok((code, Names::of(text)))
     })
+}
+
+/// The error with its column in units of UTF-16, as of errors that are thrown: the compiler counts bytes.
+fn in_characters(mut error: Error, text: &str) -> Error {
+    let line = error.position.and_then(|at| text.lines().nth(usize::try_from(at.line.checked_sub(1)?).ok()?));
+    if let (Some(line), Some(at)) = (line, &mut error.position) {
+        let bytes = usize::try_from(at.column.saturating_sub(1)).unwrap_or(usize::MAX);
+        let before = line.get(..line.floor_char_boundary(bytes)).unwrap_or(line);
+        at.column =
+            u32::try_from(before.encode_utf16().count()).unwrap_or(u32::MAX).saturating_add(u32::from(at.column > 0));
+    }
+    error
 }
 
 /// The specifiers that the function imports, in order.

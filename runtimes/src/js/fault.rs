@@ -32,6 +32,8 @@ impl<'js> Fault<'_, 'js> {
             }
             CaughtError::Value(value) => Error::new(Code::Thrown, format!("it threw {}", self.shown(&value))),
             CaughtError::Error(rquickjs::Error::Allocation) => out_of_memory(),
+            // What the binding says where the engine gave it nothing.
+            CaughtError::Error(_) if self.refused() => out_of_memory(),
             CaughtError::Error(e) => Error::new(Code::Thrown, e.to_string()),
         };
         // Looking at the error may have run the function's code.
@@ -102,15 +104,18 @@ impl<'js> Fault<'_, 'js> {
     }
 
     /// What else an error says: the errors that it is made of, and its cause.
-    fn more(&self, object: &Object<'js>, depth: usize) -> String {
+    fn more(&self, object: &Object<'js>, depth: usize, into: &mut Brief) {
         const MOST: usize = 5;
-        let said = |value: &Value<'js>| match value.as_object().filter(|_| value.is_error()) {
+        let say = |value: &Value<'js>, into: &mut Brief| match value.as_object().filter(|_| value.is_error()) {
+            _ if into.is_full() => {}
             Some(error) if depth < MOST => {
-                let (name, message) = (self.property(error, "name"), self.property(error, "message"));
-                format!("{name}: {message}{}", self.more(error, depth + 1))
+                into.push(&self.property(error, "name"));
+                into.push(": ");
+                into.push(&self.property(error, "message"));
+                self.more(error, depth + 1, into);
             }
-            Some(_) => "…".to_owned(),
-            None => self.shown(value),
+            Some(_) => into.push("…"),
+            None => into.push(&self.shown(value)),
         };
         let held = |name: &str| match object.get::<_, Option<Value<'js>>>(name) {
             Ok(value) => value,
@@ -119,24 +124,37 @@ impl<'js> Fault<'_, 'js> {
                 None
             }
         };
-        let mut more = String::new();
+        if into.is_full() || self.call.watch.must_stop() {
+            return;
+        }
         if let Some(errors) = held("errors").as_ref().and_then(Value::as_array) {
-            let all: Vec<String> = errors.iter::<Value<'js>>().take(MOST).flatten().map(|error| said(&error)).collect();
-            let rest = if errors.len() > MOST { ", …" } else { "" };
-            more.push_str(&format!(" [{}{rest}]", all.join(", ")));
+            into.push(" [");
+            for (place, error) in errors.iter::<Value<'js>>().take(MOST).flatten().enumerate() {
+                into.push(if place == 0 { "" } else { ", " });
+                say(&error, into);
+            }
+            into.push(if errors.len() > MOST { ", …]" } else { "]" });
         }
         if let Some(cause) = held("cause") {
-            more.push_str(&format!(" (cause: {})", said(&cause)));
+            into.push(" (cause: ");
+            say(&cause, into);
+            into.push(")");
         }
-        more.chars().take(Error::LONGEST / 4).collect()
     }
 
-    /// A text for people. It was within the function's memory, and is read without that limit.
+    /// The beginning of a text, for people. A text whose parts are shared may be longer than any memory, and cannot be read then.
     fn text(&self, text: &JsString<'js>) -> String {
-        match self.call.memory.unlimited(|| text.to_string()) {
-            Ok(text) => text,
+        match self.call.memory.doubled(|| text.to_string()) {
+            Ok(mut text) => {
+                text.truncate(text.floor_char_boundary(Error::LONGEST));
+                text.shrink_to_fit();
+                text
+            }
             Err(rquickjs::Error::Utf8(_)) => "(a text with half of a surrogate pair)".to_owned(),
-            Err(_) => "(a text that could not be read)".to_owned(),
+            Err(_) => {
+                drop(self.ctx.catch());
+                "(a text that takes more memory than there is)".to_owned()
+            }
         }
     }
 
@@ -165,6 +183,8 @@ impl<'js> Fault<'_, 'js> {
             ("RangeError", "Maximum call stack size exceeded") => Code::Stack,
             // Of parts that are shared, so that it is longer than any memory without taking it.
             ("InternalError", "string too long") => return out_of_memory(),
+            // To the engine, a pattern that does not fit is one that cannot be read.
+            ("SyntaxError", "out of memory") if refused => return out_of_memory(),
             _ => Code::Thrown,
         };
         let message = match (code, name.as_str()) {
@@ -172,8 +192,32 @@ impl<'js> Fault<'_, 'js> {
             (_, "" | "Error") => message,
             _ => format!("{name}: {message}"),
         };
-        let message = if code == Code::Thrown { message + &self.more(object, 0) } else { message };
+        let mut more = Brief { text: String::new(), room: Error::LONGEST / 4 };
+        if code == Code::Thrown {
+            self.more(object, 0, &mut more);
+        }
+        let message = message + &more.text;
         placed(Error::new(code, message), &self.property(object, "stack"), self.file)
+    }
+}
+
+/// A text that does not grow beyond a length in bytes.
+struct Brief {
+    text: String,
+    room: usize,
+}
+
+impl Brief {
+    fn is_full(&self) -> bool {
+        self.room == 0
+    }
+
+    /// Appends it as far as there is room.
+    fn push(&mut self, part: &str) {
+        let fits = part.floor_char_boundary(self.room);
+        self.text.push_str(&part[..fits]);
+        // What is cut is the end of it.
+        self.room = if fits < part.len() { 0 } else { self.room - fits };
     }
 }
 

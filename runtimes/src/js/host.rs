@@ -235,9 +235,12 @@ impl<'js> Operation<'_, 'js> {
                 return Ok(format!("Symbol({description})"));
             }
             _ if value.is_error() => {
-                let mut message = self.lossy(&value.get::<Coerced<JsString<'js>>>()?.0)?;
-                let stack: Value<'js> = value.get::<Object<'js>>()?.get("stack")?;
-                if let Some(stack) = stack.as_string() {
+                let Some(Coerced(message)) = self.unless_it_fails(value.get())? else {
+                    return Ok("[error]".to_owned());
+                };
+                let mut message = self.lossy(&message)?;
+                let stack = value.get::<Object<'js>>().and_then(|error| error.get::<_, Value<'js>>("stack"));
+                if let Some(stack) = self.unless_it_fails(stack)?.as_ref().and_then(Value::as_string) {
                     message.push('\n');
                     message.push_str(&self.lossy(stack)?);
                 }
@@ -249,17 +252,25 @@ impl<'js> Operation<'_, 'js> {
         // What JSON does not have, such as functions, is shown as text; what does not let itself be shown, by its kind.
         let text = match text {
             Some(text) => text,
-            None => match value.get::<Coerced<JsString<'js>>>() {
-                Ok(text) => text.0,
-                Err(error) if self.call.watch.must_stop() => return Err(error.into()),
-                Err(_) => {
-                    // What it threw is of no interest: no line of a log is a reason to lose an event.
-                    drop(self.ctx.catch());
-                    return Ok(format!("[{}]", value.type_name()));
-                }
+            None => match self.unless_it_fails(value.get())? {
+                Some(Coerced(text)) => text,
+                None => return Ok(format!("[{}]", value.type_name())),
             },
         };
         Ok(self.lossy(&text)?)
+    }
+
+    /// What a value says of itself, if it does: what it threw instead is of no interest, since no line of a log is a reason to lose an
+    /// event.
+    fn unless_it_fails<T>(&self, asked: rquickjs::Result<T>) -> Result<Option<T>, Failure> {
+        match asked {
+            Ok(said) => Ok(Some(said)),
+            Err(error) if self.call.watch.must_stop() => Err(error.into()),
+            Err(_) => {
+                drop(self.ctx.catch());
+                Ok(None)
+            }
+        }
     }
 
     /// A text for people: half of a surrogate pair becomes U+FFFD.

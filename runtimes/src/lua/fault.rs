@@ -6,6 +6,9 @@ use super::Call;
 use super::value::{Builder, Output, kind};
 use crate::{Code, Error};
 
+/// What the engine calls our own text that runs before the function.
+pub(super) const PRELUDE: &str = "hexafn";
+
 /// Makes errors of a call.
 pub(super) struct Fault<'a> {
     pub lua: &'a Lua,
@@ -31,6 +34,8 @@ impl Fault<'_> {
         };
         let (message, stack) = text.split_once("stack traceback:\n").unwrap_or((&text, traceback.unwrap_or_default()));
         let (place, message) = split_places(message.trim_end(), self.file);
+        // A line of the prelude is nobody's but ours.
+        let message = split_places(message, PRELUDE).1;
         let mut error = match &*self.call.thrown.borrow() {
             Some(host) if host.message == message => Error::new(host.code, message),
             _ => self.engine(message).unwrap_or_else(|| Error::new(Code::Thrown, self.shown(message))),
@@ -50,7 +55,9 @@ impl Fault<'_> {
     fn engine(&self, message: &str) -> Option<Error> {
         // The engine says the second when the handler of an error failed: for a `__tostring` that does, or for no memory.
         let memory = message.ends_with("not enough memory") || (message == "error in error handling" && self.full);
-        let stack = message.starts_with("stack overflow") || message.starts_with("C stack overflow");
+        // With a reason in brackets it is one call with too many values.
+        let deep = message.strip_prefix("C ").unwrap_or(message).strip_prefix("stack overflow");
+        let stack = deep.is_some_and(|rest| !rest.starts_with(" ("));
         if !(memory || stack) || self.raised(message) {
             return None;
         }
@@ -74,8 +81,8 @@ impl Fault<'_> {
         let raised = self.call.raised.borrow();
         let Some(raised) = raised.as_ref().filter(|raised| !raised.is_string()) else { return message.to_owned() };
         let kind = kind(raised);
-        let plain =
-            message.strip_prefix(raised.type_name()).is_some_and(|rest| rest.is_empty() || rest.starts_with(": 0x"));
+        let plain = raised.is_null()
+            || message.strip_prefix(raised.type_name()).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "));
         if !plain {
             return message.to_owned();
         }

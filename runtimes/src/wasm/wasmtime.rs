@@ -14,7 +14,7 @@ use super::component::{Function, FunctionPre};
 use super::guest::{self, Guest, Outcome};
 use super::host::{self, Call, Import, Memory, Stop};
 use super::preview2::CommandPre;
-use super::{Checked, Options, Shape, TABLE_ENTRIES, WasmEngine, preview2, wasi};
+use super::{Checked, MAX_STACKS, Options, Shape, TABLE_ENTRIES, WasmEngine, preview2, wasi};
 use crate::pace::Pace;
 use crate::{Code, Compiled, Ended, Error, Instance, Limits, Session, Settings, Source};
 
@@ -23,8 +23,9 @@ mod ticker;
 
 use ticker::Ticker;
 
-/// The most stack limits that differ: each takes an engine with a pool of its own.
-const ENGINES: usize = 4;
+/// The most stack limits that differ: each takes an engine with a pool of its own. Twice, since at a reload those of the old
+/// configuration are there beside those of the new one.
+const ENGINES: usize = 2 * MAX_STACKS;
 /// Ticks until a call looks at the clock for the first time: the first may come at once.
 const FIRST_TICK: u64 = 2;
 /// Instances, memories and tables that one call can have: a component is made of several modules.

@@ -21,7 +21,7 @@ use crate::config::{codes, files, fingerprint, settings};
 
 /// Whether a function may ask for this time: from `"1ms"` to `"30s"`.
 pub(crate) fn is_timeout(time: Duration) -> bool {
-    !time.is_zero() && time <= Duration::from_secs(30)
+    (Duration::from_millis(1)..=Duration::from_secs(30)).contains(&time)
 }
 
 /// `[[function]]`: what a trigger runs on an event; its value is the output.

@@ -4,7 +4,7 @@
 use hexafn_actors::definitions::{Body, Definitions, On, SourceKind, TargetKind, TopicDurability, TriggerDefinition};
 use hexafn_actors::topic::pattern::Pattern;
 use hexafn_runtimes::Language;
-use hexafn_runtimes::wasm::MAX_WORKERS;
+use hexafn_runtimes::wasm::{MAX_STACKS, MAX_WORKERS};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,7 @@ pub fn check(definitions: &Definitions, layers: &Layers, problems: &mut Problems
     trigger_cycles(definitions, layers, problems);
     replies(definitions, layers, problems);
     workers_of_modules(definitions, layers, problems);
+    stacks_of_modules(definitions, layers, problems);
     silent_topics(definitions, layers, problems);
     shared_files(layers, problems);
     unused(layers, problems);
@@ -207,6 +208,27 @@ fn workers_of_modules(definitions: &Definitions, layers: &Layers, problems: &mut
         Problem::error(&codes::TOO_LARGE, span, message).label(format!("{most} of them are those of `{name}`")).help(
             "lower `pool.workers`: more of them than the machine has processors gain nothing where functions compute",
         ),
+    );
+}
+
+/// The engine of WebAssembly is there once for each stack limit.
+fn stacks_of_modules(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    let of_modules = definitions.functions.values().filter_map(|function| {
+        let hosted = function.hosted().filter(|hosted| hosted.language == Language::Wasm.name())?;
+        Some((hosted.settings.limits.stack, &*function.name))
+    });
+    let stacks: BTreeMap<usize, &str> = of_modules.collect();
+    let Some((stack, name)) = stacks.iter().nth(MAX_STACKS) else { return };
+    let span = place(layers, "function", name, "limits");
+    let used: Vec<String> = stacks.keys().map(ToString::to_string).collect();
+    let message = format!(
+        "functions in WebAssembly have {} different stack limits; at most {MAX_STACKS} are possible",
+        stacks.len()
+    );
+    problems.push(
+        Problem::error(&codes::TOO_LARGE, span, message)
+            .label(format!("{stack} bytes"))
+            .help(format!("give some of them the same `limits.stack`; used are {} bytes", used.join(", "))),
     );
 }
 
