@@ -53,6 +53,8 @@ fn what_is_no_recursion_is_not_told_as_one() {
     let error = function("local s = string.rep('a', 1000000) return string.byte(s, 1, -1)").error("{}");
     assert!(error.code == Code::Thrown && error.message.contains("too long"), "{error}");
     assert_eq!(function("local function f() return 1 + f() end return f()").code("{}"), Code::Stack);
+    let error = function("return os.date('%Q')").error("{}");
+    assert!(!error.message.starts_with("hexafn"), "{error}");
     assert_eq!(
         function("error(null)").error("{}").message,
         "it raised a value of the type null (raise a string: it has a place)"

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "wasmer")]
 use hexafn_runtimes::wasm::Wasmer;
-use hexafn_runtimes::wasm::{Options, WasmRuntime, Wasmtime};
+use hexafn_runtimes::wasm::{MAX_STACKS, Options, WasmRuntime, Wasmtime};
 use hexafn_runtimes::{
     Code, Ctx, Done, Error, Grants, Host, HostError, HttpRequest, HttpResponse, Level, Limits, Runtime, Session,
     Settings, Source, run,
@@ -359,6 +359,20 @@ fn a_component_hands_the_host_no_more_than_it_has() {
     assert!(error.message.contains("handed more than"), "{error}");
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 << 20, "the process grew by {grown} bytes");
+}
+
+#[test]
+fn the_stack_limits_of_an_old_configuration_leave_room_for_those_of_the_new_one() {
+    let runtime = WasmRuntime::new(Wasmtime::new(Options::default()).unwrap());
+    let compile = |kib: usize| {
+        let limits = Limits { stack: kib << 10, ..Limits::default() };
+        runtime.compile(&source(guest("echo.wat").as_bytes()), &granted(limits))
+    };
+    let mut kept: Vec<_> = (0..2 * MAX_STACKS).map(|n| compile(64 + 16 * n).unwrap()).collect();
+    let error = compile(1024).map(drop).unwrap_err();
+    assert!(error.code == Code::Compile && error.message.contains("use one of them"), "{error}");
+    kept.remove(0);
+    compile(1024).unwrap();
 }
 
 #[test]

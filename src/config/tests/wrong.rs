@@ -287,6 +287,18 @@ fn workers_and_lines_beyond_what_there_is_room_for() {
 }
 
 #[test]
+fn stacks_of_modules() {
+    let functions: String = [64, 128, 256, 512, 1024]
+        .map(|kib| {
+            format!(
+                "[[function]]\nname = 's{kib}'\nruntime = 'wasm'\ncode = '(module (func (export \"_start\")))'\nlimits.stack = '{kib}KiB'\n\n"
+            )
+        })
+        .concat();
+    toml("stacks_of_modules", &functions);
+}
+
+#[test]
 fn grants_that_can_never_match() {
     toml(
         "grants",
