@@ -231,7 +231,7 @@ impl Schema {
         }
         if self.ways(value) > MOST_WAYS_TOLD {
             return whole(format!(
-                "it does not conform, and is nested too deep to say where: the schema refers to itself {} times for one place",
+                "does not conform, and is nested too deep to say where: the schema refers to itself {} times for one place",
                 self.width
             ));
         }
@@ -253,7 +253,7 @@ impl Schema {
     fn too_deep(&self, value: &serde_json::Value) -> Option<String> {
         (self.ways(value) > MOST_WAYS).then(|| {
             format!(
-                "a value for a schema that refers to itself {} times for one place has at most {} levels",
+                "is nested too deep: of a schema that refers to itself {} times for one place, {} levels are tested",
                 self.width,
                 MOST_WAYS.ilog(self.width.max(2))
             )
