@@ -314,6 +314,10 @@ pub(super) fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'
     let Some(constant) = template.constant() else {
         let starts_ok = ["http://", "https://"].iter().any(|s| text.starts_with(s)) || text.starts_with("${");
         if starts_ok {
+            // What no event can change is told now. The last part of a path may go on with what an event gives.
+            let prefix = template.prefix();
+            let parts = prefix.rsplit_once('/').filter(|_| !prefix.contains(['?', '#']));
+            stays_in_place(parts.map_or(prefix, |(whole, _)| whole)).map_err(bad)?;
             return Ok(Address::Template(template));
         }
         return Err(bad("expected `http://`, `https://` or `${` at its beginning".into()));
@@ -339,6 +343,31 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
         return Err("a user name or password in the URL; send it by `headers` and a secret".into());
     }
     Ok(url)
+}
+
+/// Whether the path of a URL has nothing in it that the parser would fold: a part that is one or two dots, however they are
+/// spelt (`%2e`), or a backslash, which it takes for a slash. Looked at before it is parsed, since nothing of it is left then.
+pub(super) fn stays_in_place(text: &str) -> Result<(), String> {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    if path.contains('\\') {
+        return Err("a backslash before the query: write a slash, or encode it with `url_encode`".into());
+    }
+    // The parser takes blanks at the ends away first.
+    match path.trim_matches(' ').split('/').find(|part| is_dots(part)) {
+        Some(part) => Err(format!(
+            "its path has the part `{part}`, which would take it elsewhere: expected a path without `.` and `..`, encoded or not"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// One or two dots, as the URL standard reads them ("single-dot" and "double-dot URL path segment").
+fn is_dots(part: &str) -> bool {
+    after_dot(part).is_some_and(|rest| rest.is_empty() || after_dot(rest) == Some(""))
+}
+
+fn after_dot(text: &str) -> Option<&str> {
+    [".", "%2e", "%2E"].iter().find_map(|dot| text.strip_prefix(dot))
 }
 
 /// Whether a setting refers to a secret (a URL of scheme `file` does not).

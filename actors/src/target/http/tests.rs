@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use zeroize::Zeroizing;
 
+mod place;
+
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Sun, 06 Nov 1994 08:49:37 GMT
 const NOW: Wall = Wall(784_111_777_000_000);
@@ -426,6 +428,8 @@ fn settings_that_are_refused() {
         ("url = \"ftp://example.com/\"", "expected `http` or `https`"),
         ("url = \"file:///etc/passwd\"", "expected `http` or `https`"),
         ("url = \"javascript:${event.id}\"", "expected `http://`"),
+        ("url = \"https://e.com/a/%2e./${event.id}\"", "has the part `%2e.`"),
+        ("url = \"https://e.com/..?id=${event.id}\"", "has the part `..`"),
         ("url = \"http://u:p@example.com/\"", "user name or password"),
         ("url = \"https://e.com/\"\nmethod = \"BREW\"", "`BREW`"),
         ("url = \"https://e.com/\"\nheaders = { host = \"x\" }", "set by hexaFn itself"),
