@@ -221,20 +221,37 @@ impl HttpTarget {
         detail.sent = request.body.len() as u64;
         // Said when it fails.
         let authority = request.uri.authority().cloned();
+        let until = Instant::now() + within;
+        let token = self.token(now, until, within).await?;
         let host = || authority.as_ref().map_or("", |authority| authority.as_str());
-        match tokio::time::timeout(within, self.exchange(request, now, detail)).await {
+        match tokio::time::timeout_at(until, self.exchange(request, token, now, detail)).await {
             Ok(result) => result.map_err(|failure| with_host(failure, host())),
             Err(_) => Err(self.too_slow(host(), within, detail)),
         }
     }
 
-    async fn exchange(&self, mut request: Request, now: Wall, detail: &mut Detail) -> Result<Answer, Failure> {
+    /// The token that a request needs, by the end of its time. What fails here says so of the token endpoint, since nothing
+    /// was sent to the target.
+    async fn token(&self, now: Wall, until: Instant, within: Duration) -> Result<Option<HeaderValue>, Failure> {
+        let Some(auth) = &self.auth else { return Ok(None) };
+        match tokio::time::timeout_at(until, auth.token(&self.client, now)).await {
+            Ok(token) => token.map(Some),
+            Err(_) => Err(auth.too_slow(Span(within))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request,
+        asked: Option<HeaderValue>,
+        now: Wall,
+        detail: &mut Detail,
+    ) -> Result<Answer, Failure> {
         // A refused constant host may be a passing error of its DNS; one that the event named is the event's doing.
         let refused = if matches!(self.url, Address::Template(_)) { Verdict::DeadLetter } else { Verdict::Retry };
         // A token that was asked for is known to nobody else: what echoes it is masked right here.
         let mut token = Vec::new();
-        if let Some(auth) = &self.auth {
-            let header = auth.token(&self.client, now).await?;
+        if let Some(header) = asked {
             let text = String::from_utf8_lossy(header.as_bytes());
             token.push(Zeroizing::new(text.strip_prefix("Bearer ").unwrap_or(&text).to_owned()));
             request.headers.insert(AUTHORIZATION, header);
