@@ -340,3 +340,23 @@ async fn an_event_commands_no_server() {
     }
     assert_eq!(stream.get_info().await.unwrap().state.messages, 2, "nothing was purged");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_of_a_source_go_where_they_are_told_to() {
+    let (nats, service) = start().await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("content-type", "application/json");
+    let jetstream = async_nats::jetstream::new(nats.client().await);
+    jetstream.publish_with_headers("orders.eu", headers, r#"{"n":"#.into()).await.unwrap().await.unwrap();
+    events_when(&service, "hexafn.dead.source.back", 1).await;
+    let refused = service.hexafn(&["dlq", "replay", "source.back", "--all"]);
+    assert!(
+        refused.code == Some(1) && refused.err.contains("--topic") && refused.err.contains("--target"),
+        "{refused:?}"
+    );
+    let misspelt = service.hexafn(&["dlq", "replay", "source.bak", "--all"]);
+    assert!(misspelt.code == Some(1) && misspelt.err.contains("source.back"), "{misspelt:?}");
+    let told = service.ask(&["dlq", "replay", "source.back", "--all", "--topic", "repaired"]);
+    assert_eq!(told, serde_json::json!({ "settled": 1, "left": 0 }));
+    events_when(&service, "repaired", 1).await;
+}

@@ -133,8 +133,11 @@ impl HttpTarget {
         }
         let formatter =
             Formatter::new(name, settings.format, settings.body.as_deref(), &settings.columns, Format::Data)?;
-        let content_type = settings.content_type.as_deref().map(HeaderValue::from_str).transpose();
-        let content_type = content_type.map_err(|_| bad("content_type", "expected a media type".into()))?;
+        if method == Method::GET {
+            settings::without_body(name, settings)?;
+        }
+        let content_type = settings.content_type.as_deref().map(settings::content_type).transpose();
+        let content_type = content_type.map_err(|e| bad("content_type", e))?;
         let (mut constant_headers, headers) = settings::headers(name, settings, context)?;
         let auth = settings::auth(name, settings, &guard, &mut constant_headers, context)?;
         let signer = settings.sign.as_ref().map(|sign| settings::signer(name, sign, context)).transpose()?;
@@ -218,11 +221,11 @@ impl HttpTarget {
         within: Duration,
         detail: &mut Detail,
     ) -> Result<Answer, Failure> {
+        let until = Instant::now() + within;
+        let token = self.token(now, until, within).await?;
         detail.sent = request.body.len() as u64;
         // Said when it fails.
         let authority = request.uri.authority().cloned();
-        let until = Instant::now() + within;
-        let token = self.token(now, until, within).await?;
         let host = || authority.as_ref().map_or("", |authority| authority.as_str());
         match tokio::time::timeout_at(until, self.exchange(request, token, now, detail)).await {
             Ok(result) => result.map_err(|failure| with_host(failure, host())),

@@ -375,6 +375,48 @@ pub(crate) fn is_reference(text: &str) -> bool {
     text.starts_with("env:") || text.strip_prefix("file:").is_some_and(|rest| !rest.starts_with("//"))
 }
 
+/// Another name of the same header, which would be sent in its place. (RFC 9110, 5.1: names know no case.)
+pub(crate) fn same_header<'a>(headers: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    headers.keys().map(String::as_str).find(|other| *other != name && other.eq_ignore_ascii_case(name))
+}
+
+/// Reads `content_type`.
+pub(super) fn content_type(text: &str) -> Result<HeaderValue, String> {
+    let expected = || {
+        let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+        format!("expected a media type such as `application/json` or `text/plain; charset=utf-8`, found `{shown}`")
+    };
+    let token = |part: &str| !part.is_empty() && part.bytes().all(is_token);
+    let mut parts = text.split(';');
+    let is_type =
+        parts.next().and_then(|first| first.trim_end().split_once('/')).is_some_and(|(a, b)| token(a) && token(b));
+    // The value of a parameter may be a quoted text, which holds a `;` of its own.
+    let named =
+        |part: &str| part.split_once('=').is_some_and(|(name, value)| token(name.trim_start()) && !value.is_empty());
+    let are_parameters = text.contains('"') || parts.all(named);
+    HeaderValue::from_str(text).ok().filter(|_| is_type && are_parameters).ok_or_else(expected)
+}
+
+/// What names in headers consist of (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Refuses what `GET` would not send.
+pub(super) fn without_body(name: &Str, settings: &Settings) -> Result<(), Error> {
+    let format = settings.format.filter(|format| *format != Format::CloudeventsBinary);
+    let set = [
+        ("body", settings.body.is_some()),
+        ("columns", !settings.columns.is_empty()),
+        ("format", format.is_some()),
+        ("content_type", settings.content_type.is_some()),
+        ("compress", settings.compress.is_some()),
+    ];
+    let Some((field, _)) = set.into_iter().find(|(_, set)| *set) else { return Ok(()) };
+    let message = "GET sends no body, so this would do nothing; leave it out, or choose another `method`";
+    Err(Error::setting(name, field, message))
+}
+
 pub(super) type Headers = (HeaderMap, Vec<(HeaderName, Template)>);
 
 pub(super) fn headers(name: &Str, settings: &Settings, context: &Context<'_>) -> Result<Headers, Error> {
@@ -401,6 +443,16 @@ pub(super) fn headers(name: &Str, settings: &Settings, context: &Context<'_>) ->
         let field = format!("headers.{}", key.escape_debug());
         let bad = |message: &str| Error::setting(name, field.as_str(), message);
         let header = HeaderName::try_from(key.as_str()).map_err(|_| bad("not a header name"))?;
+        if let Some(other) = same_header(&settings.headers, key) {
+            return Err(bad(&format!(
+                "the same header as `{other}`, whose name differs in case only; leave one of them out"
+            )));
+        }
+        if settings.format == Some(Format::CloudeventsBinary) && header.as_str().starts_with("ce-") {
+            return Err(bad(
+                "with `format = \"cloudevents-binary\"` headers with `ce-` are attributes of the event, set by hexaFn",
+            ));
+        }
         if header == CONTENT_TYPE {
             return Err(bad("set `content_type` of the target instead"));
         }
