@@ -164,6 +164,9 @@ pub enum DecodeError {
     Format(u8),
 }
 
+/// CloudEvents `dataschema`, kept among the extensions: the schema that the data adheres to, as its sender says.
+pub const DATA_SCHEMA: &str = "dataschema";
+
 /// The version byte of the stored form.
 const FORMAT: u8 = 1;
 
@@ -226,6 +229,13 @@ impl Event {
             headers: self.headers.clone(),
             key: self.key.clone(),
         }
+    }
+
+    /// Takes away what is said of the schema of its data: that was said of other data than it has now.
+    #[must_use]
+    pub fn without_schema(mut self) -> Self {
+        self.extensions.retain(|(name, _)| &**name != DATA_SCHEMA);
+        self
     }
 
     /// The same event with other data.

@@ -38,7 +38,7 @@ pub enum Dlq {
         #[arg(long, default_value_t = 1)]
         from: u64,
         /// At most so many.
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 20, value_parser = at_least_one)]
         limit: usize,
     },
     /// One letter: its event as it was, and every attempt.
@@ -86,7 +86,7 @@ pub enum Dlq {
         #[arg(long, short, value_name = "DIR")]
         config: PathBuf,
         /// At most so many.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
         limit: usize,
     },
 }
@@ -104,9 +104,15 @@ pub struct Chosen {
     /// All of them.
     #[arg(long)]
     all: bool,
-    /// At most so many.
-    #[arg(long)]
+    /// At most so many: 1 or more.
+    #[arg(long, value_parser = at_least_one)]
     limit: Option<usize>,
+}
+
+/// A number of letters: none of them would look like there being none.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "expected 1 or more letters; leave it out for all that there are".to_owned())
 }
 
 impl Chosen {

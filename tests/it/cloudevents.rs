@@ -1,5 +1,6 @@
 //! CloudEvents over HTTP: the three modes, the handshake, and what is malformed.
 
+use super::receiver::Receiver;
 use super::sender::{answer, client, get, post};
 use super::service::{Scenario, Service};
 use super::watch::{Live, events};
@@ -112,4 +113,80 @@ async fn a_batch_whose_topics_are_computed_is_taken_whole_or_not_at_all() {
     let seen: Vec<(&Value, &Value)> = seen.iter().map(|e| (&e["id"], &e["topic"])).collect();
     let (eu, quick) = (json!("region.eu"), json!("region.quick"));
     assert_eq!(seen, [(&json!("1"), &quick), (&json!("2"), &eu), (&json!("4"), &quick)], "once each");
+}
+
+const ONWARD: &str = r#"
+[targets]
+allow_networks = ["127.0.0.0/8"]
+
+[[source]]
+name = "in"
+kind = "webhook"
+topic = "in"
+verify = { scheme = "none" }
+
+[[trigger]]
+name = "pass"
+on = "in"
+to = ["structured", "binary"]
+
+[[trigger]]
+name = "made"
+on = "in"
+run = "make"
+to = ["of-result"]
+
+[[trigger]]
+name = "sent"
+on = "side"
+to = ["of-emission"]
+
+[[function]]
+name = "make"
+code = '''
+emit "side" { other: 1 }
+{ other: 2 }
+'''
+
+[[target]]
+name = "structured"
+kind = "http"
+url = "{{receiver}}/structured"
+format = "cloudevents"
+
+[[target]]
+name = "binary"
+kind = "http"
+url = "{{receiver}}/binary"
+format = "cloudevents-binary"
+
+[[target]]
+name = "of-result"
+kind = "http"
+url = "{{receiver}}/of-result"
+format = "cloudevents"
+
+[[target]]
+name = "of-emission"
+kind = "http"
+url = "{{receiver}}/of-emission"
+format = "cloudevents-binary"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_schema_of_data_goes_on_with_that_data_and_with_no_other() {
+    let receiver = Receiver::start().await;
+    let service = Scenario::empty_config().file("hexafn.toml", ONWARD).receiver(&receiver.base).start();
+    let schema = "https://example.com/order.json";
+    let sent = [&BINARY[..], &[("ce-dataschema", schema), ("ce-shop", "7")]].concat();
+    let (status, answer) = post(&service.url("/hooks/in"), &sent, r#"{"n":1}"#).await;
+    assert_eq!(status, 202, "{answer}");
+    let first = async |path: &str| receiver.arrivals(path, 1).await.remove(0);
+    let structured: Value = serde_json::from_str(&first("/structured").await.body).unwrap();
+    assert_eq!((&structured["dataschema"], &structured["data"]), (&schema.into(), &json!({ "n": 1 })));
+    assert_eq!(first("/binary").await.header("ce-dataschema"), Some(schema));
+    let made: Value = serde_json::from_str(&first("/of-result").await.body).unwrap();
+    assert_eq!((made.get("dataschema"), &made["shop"], &made["data"]), (None, &"7".into(), &json!({ "other": 2 })));
+    let emitted = first("/of-emission").await;
+    assert_eq!((emitted.header("ce-dataschema"), emitted.header("ce-shop")), (None, Some("7")), "{}", emitted.head);
 }

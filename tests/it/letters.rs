@@ -338,6 +338,11 @@ async fn a_choice_that_finds_nothing_or_would_go_too_slowly_is_told() {
     assert!(ran.code == Some(1) && ran.err.contains("no open dead letter 99 of trigger.half"), "{ran:?}");
     let ran = service.hexafn(&["dlq", "replay", "trigger.half", "--all", "--rate", "0"]);
     assert!(ran.code == Some(2) && ran.err.contains("--rate"), "{ran:?}");
+    for args in [&["drop", "trigger.half", "--all"][..], &["replay", "trigger.half", "2"], &["list", "trigger.half"]] {
+        let ran = service.hexafn(&[&["dlq"], args, &["--limit", "0"]].concat());
+        assert!(ran.code == Some(2) && ran.err.contains("--limit") && ran.out.is_empty(), "{ran:?}");
+        assert!(ran.err.contains("1 or more letters"), "{ran:?}");
+    }
     let ran = service.hexafn(&["dlq", "list", "--filter", "event.data.n > 1"]);
     assert!(ran.code == Some(2) && ran.err.to_lowercase().contains("subscription"), "{ran:?}");
     let ran = service.hexafn(&["dlq", "list", "trigger.half", "--filter", "event.datta"]);

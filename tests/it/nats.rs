@@ -295,3 +295,68 @@ async fn a_stream_gets_events_of_a_key_one_by_one_and_nobody_waits_for_company()
         assert!(numbers.len() >= 9 && numbers.is_sorted(), "{name}: {numbers:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_commands_no_server() {
+    let nats = Nats::start(&[]).await;
+    let stream = nats.stream("ORDERS", &["orders.>"]).await;
+    let target = |name: &str, delivery: &str| {
+        format!(
+            "[[target]]\nname = '{name}'\nkind = 'nats'\nservers = ['nats://{}']\nsubject = '${{event.subject}}'\n\
+             delivery = '{delivery}'\n",
+            nats.address
+        )
+    };
+    let config = format!(
+        "[targets]\nallow_networks = ['127.0.0.0/8']\n[[trigger]]\nname = 'go'\non = 'in'\nto = ['kept', 'plain']\n{}{}",
+        target("kept", "jetstream"),
+        target("plain", "core")
+    );
+    let service = Scenario::empty_config().file("hexafn.toml", &config).start();
+    let publish = async |subject: &str| {
+        let path = format!("/admin/topics/in/events?subject={subject}");
+        assert_eq!(post(&service.url(&path), &[], "{}").await.0, 202);
+    };
+    publish("orders.eu").await;
+    eventually("it is in the stream, once by each target", async || {
+        let messages = stream.get_info().await.unwrap().state.messages;
+        (messages == 2, messages)
+    })
+    .await;
+    publish("$JS.API.STREAM.PURGE.ORDERS").await;
+    publish("$JS.API.STREAM.DELETE.ORDERS").await;
+    for name in ["target.kept", "target.plain"] {
+        let letters = eventually("both are dead letters", async || {
+            let (_, page) = get(&service.url(&format!("/admin/dead/{name}"))).await;
+            let letters = page["letters"].as_array().cloned().unwrap_or_default();
+            (letters.len() == 2, letters)
+        })
+        .await;
+        for letter in letters {
+            let cause = letter["cause"].as_str().unwrap();
+            assert!(cause.starts_with("template:") && cause.contains("`$JS.API."), "{letter}");
+            assert_eq!(letter["attempts"], 1, "{letter}");
+        }
+    }
+    assert_eq!(stream.get_info().await.unwrap().state.messages, 2, "nothing was purged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_of_a_source_go_where_they_are_told_to() {
+    let (nats, service) = start().await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("content-type", "application/json");
+    let jetstream = async_nats::jetstream::new(nats.client().await);
+    jetstream.publish_with_headers("orders.eu", headers, r#"{"n":"#.into()).await.unwrap().await.unwrap();
+    events_when(&service, "hexafn.dead.source.back", 1).await;
+    let refused = service.hexafn(&["dlq", "replay", "source.back", "--all"]);
+    assert!(
+        refused.code == Some(1) && refused.err.contains("--topic") && refused.err.contains("--target"),
+        "{refused:?}"
+    );
+    let misspelt = service.hexafn(&["dlq", "replay", "source.bak", "--all"]);
+    assert!(misspelt.code == Some(1) && misspelt.err.contains("source.back"), "{misspelt:?}");
+    let told = service.ask(&["dlq", "replay", "source.back", "--all", "--topic", "repaired"]);
+    assert_eq!(told, serde_json::json!({ "settled": 1, "left": 0 }));
+    events_when(&service, "repaired", 1).await;
+}

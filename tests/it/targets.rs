@@ -287,6 +287,13 @@ async fn a_target_that_was_removed_is_told_by_what_waits_and_by_no_metric() {
     assert!(service.hexafn(&["sub", "ls"]).out.contains("not configured"));
     let refused = service.hexafn(&["sub", "pause", "target.gone"]);
     assert!(refused.err.contains("hexafn sub rm target.gone") && !refused.err.contains("did you mean"), "{refused:?}");
-    let unknown = service.hexafn(&["target", "show", "gone"]);
-    assert!(unknown.err.contains("not configured any more; 1 events wait"), "{unknown:?}");
+    for act in ["show", "log", "test", "enable", "reset"] {
+        let unknown = service.hexafn(&["target", act, "gone"]);
+        assert!(
+            unknown.code == Some(1) && unknown.err.contains("not configured any more; 1 events wait"),
+            "{unknown:?}"
+        );
+        let misspelt = service.hexafn(&["target", act, "gonne"]);
+        assert!(misspelt.code == Some(1) && misspelt.err.contains("there is no target `gonne`"), "{misspelt:?}");
+    }
 }

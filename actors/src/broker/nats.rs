@@ -325,8 +325,12 @@ pub(crate) fn check_subject(subject: &str, wildcards: bool) -> Result<(), String
     if subject.len() <= 1_024 && subject.split('.').enumerate().all(fits) {
         return Ok(());
     }
-    let shown: String = subject.chars().filter(|c| !c.is_control()).take(60).collect();
-    Err(format!("`{shown}` is no subject: words without blanks, joined by dots, e.g. `orders.eu`"))
+    Err(format!("`{}` is no subject: words without blanks, joined by dots, e.g. `orders.eu`", shown(subject)))
+}
+
+/// The beginning of a subject, for messages.
+pub(crate) fn shown(subject: &str) -> String {
+    subject.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 #[cfg(test)]

@@ -34,9 +34,18 @@ impl DoorError {
         Self { status, code, title, detail: detail.into(), retry_after: None, faults: Vec::new() }
     }
 
-    /// 413.
+    /// 413, for the body of a request.
     pub fn too_large(limit: u64) -> Self {
-        let detail = format!("the body is longer than the {limit} bytes that this source accepts (limits.body)");
+        Self::longer("body", limit, "limits.body")
+    }
+
+    /// The same of a record that was fetched from a broker.
+    pub(super) fn record_too_large(limit: u64) -> Self {
+        Self::longer("record", limit, "max_record")
+    }
+
+    fn longer(what: &str, limit: u64, setting: &str) -> Self {
+        let detail = format!("the {what} is longer than the {limit} bytes that this source accepts ({setting})");
         Self::new(413, "body-too-large", "The body is too large", detail)
     }
 

@@ -57,6 +57,8 @@ pub struct Normaliser {
     dedupe_header: Option<Box<str>>,
     json: Str,
     validator: Option<Arc<Validator>>,
+    /// What is said of more than `limits.bytes`: it names the setting, which requests and records have another of.
+    too_large: fn(u64) -> DoorError,
 }
 
 /// Faults that a refused sender is told of.
@@ -99,6 +101,7 @@ impl Normaliser {
             dedupe_header: settings.dedupe_header.as_ref().map(|name| name.to_ascii_lowercase().into()),
             json: "application/json".into(),
             validator: None,
+            too_large: DoorError::too_large,
         }
     }
 
@@ -124,6 +127,7 @@ impl Normaliser {
             kept,
             dedupe_header: None,
             json: "application/json".into(),
+            too_large: DoorError::record_too_large,
         }
     }
 
@@ -143,7 +147,7 @@ impl Normaliser {
 
     fn check_length(&self, length: u64) -> Result<(), DoorError> {
         let limit = self.limits.bytes as u64;
-        if length > limit { Err(DoorError::too_large(limit)) } else { Ok(()) }
+        if length > limit { Err((self.too_large)(limit)) } else { Ok(()) }
     }
 
     /// The events of a request.

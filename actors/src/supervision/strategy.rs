@@ -395,6 +395,8 @@ impl RawBackoff {
                 delays.len(),
                 "write 1 to 100 delays, or `max_attempts = 1` for a single attempt",
             )?;
+            let waits = !delays.iter().any(Duration::is_zero);
+            check(waits, "backoff.delays", "0s", "a restart loop without a wait burns a core: write e.g. \"100ms\"")?;
             check((0.0..=10.0).contains(&low), "backoff.jitter_low", low, "write a factor such as 0.5")?;
             check(high >= low && high <= 10.0, "backoff.jitter_high", high, "write a factor from jitter_low to 10")?;
             return Ok(Backoff::Schedule { delays, jitter_low: low, jitter_high: high });
@@ -488,6 +490,10 @@ mod tests {
             (r#"{"backoff": {"base": "0s"}}"#, "backoff.base: 0s is not possible; a restart loop without a wait"),
             (r#"{"backoff": {"base": "1s", "delays": ["1s"]}}"#, "write one of the two forms"),
             (r#"{"backoff": {"delays": []}}"#, "write 1 to 100 delays"),
+            (
+                r#"{"backoff": {"delays": ["1s", "0s"]}}"#,
+                "backoff.delays: 0s is not possible; a restart loop without a wait",
+            ),
             (r#"{"backoff": {"factor": 0.5}}"#, "backoff.factor: 0.5"),
             (r#"{"backoff": {"jitter": 1.0}}"#, "backoff.jitter"),
             (r#"{"backoff": {"max": "1ms"}}"#, "backoff.max"),

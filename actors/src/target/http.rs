@@ -133,8 +133,11 @@ impl HttpTarget {
         }
         let formatter =
             Formatter::new(name, settings.format, settings.body.as_deref(), &settings.columns, Format::Data)?;
-        let content_type = settings.content_type.as_deref().map(HeaderValue::from_str).transpose();
-        let content_type = content_type.map_err(|_| bad("content_type", "expected a media type".into()))?;
+        if method == Method::GET {
+            settings::without_body(name, settings)?;
+        }
+        let content_type = settings.content_type.as_deref().map(settings::content_type).transpose();
+        let content_type = content_type.map_err(|e| bad("content_type", e))?;
         let (mut constant_headers, headers) = settings::headers(name, settings, context)?;
         let auth = settings::auth(name, settings, &guard, &mut constant_headers, context)?;
         let signer = settings.sign.as_ref().map(|sign| settings::signer(name, sign, context)).transpose()?;
@@ -218,23 +221,40 @@ impl HttpTarget {
         within: Duration,
         detail: &mut Detail,
     ) -> Result<Answer, Failure> {
+        let until = Instant::now() + within;
+        let token = self.token(now, until, within).await?;
         detail.sent = request.body.len() as u64;
         // Said when it fails.
         let authority = request.uri.authority().cloned();
         let host = || authority.as_ref().map_or("", |authority| authority.as_str());
-        match tokio::time::timeout(within, self.exchange(request, now, detail)).await {
+        match tokio::time::timeout_at(until, self.exchange(request, token, now, detail)).await {
             Ok(result) => result.map_err(|failure| with_host(failure, host())),
             Err(_) => Err(self.too_slow(host(), within, detail)),
         }
     }
 
-    async fn exchange(&self, mut request: Request, now: Wall, detail: &mut Detail) -> Result<Answer, Failure> {
+    /// The token that a request needs, by the end of its time. What fails here says so of the token endpoint, since nothing
+    /// was sent to the target.
+    async fn token(&self, now: Wall, until: Instant, within: Duration) -> Result<Option<HeaderValue>, Failure> {
+        let Some(auth) = &self.auth else { return Ok(None) };
+        match tokio::time::timeout_at(until, auth.token(&self.client, now)).await {
+            Ok(token) => token.map(Some),
+            Err(_) => Err(auth.too_slow(Span(within))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request,
+        asked: Option<HeaderValue>,
+        now: Wall,
+        detail: &mut Detail,
+    ) -> Result<Answer, Failure> {
         // A refused constant host may be a passing error of its DNS; one that the event named is the event's doing.
         let refused = if matches!(self.url, Address::Template(_)) { Verdict::DeadLetter } else { Verdict::Retry };
         // A token that was asked for is known to nobody else: what echoes it is masked right here.
         let mut token = Vec::new();
-        if let Some(auth) = &self.auth {
-            let header = auth.token(&self.client, now).await?;
+        if let Some(header) = asked {
             let text = String::from_utf8_lossy(header.as_bytes());
             token.push(Zeroizing::new(text.strip_prefix("Bearer ").unwrap_or(&text).to_owned()));
             request.headers.insert(AUTHORIZATION, header);

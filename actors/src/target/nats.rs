@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
-use crate::broker::nats::{AuthSettings, Connected, Delivery as By, Servers, chain, check_subject, header_map};
+use crate::broker::nats::{AuthSettings, Connected, Delivery as By, Servers, chain, check_subject, header_map, shown};
 use crate::broker::{TlsSettings, Wrong};
 use crate::clock::Wall;
 use crate::event::Str;
@@ -142,6 +142,14 @@ impl NatsTarget {
         let event = &delivery.record.event;
         let subject = self.subject.render(delivery).map_err(|e| unusable("subject", &e))?.into_owned();
         check_subject(&subject, false).map_err(|e| unusable("subject", &e))?;
+        // There the server takes commands: a message to `$JS.API.STREAM.PURGE.…` empties a stream.
+        if subject.starts_with('$') && !self.subject.prefix().starts_with('$') {
+            let message = format!(
+                "`{}` is a subject of the server's own, which an event must not name: expected one that does not begin with `$`",
+                shown(&subject)
+            );
+            return Err(unusable("subject", &message));
+        }
         let body = self.formatter.one(delivery)?;
         let attributes = self.formatter.attributes(event, "ce-").into_iter();
         let mut headers: Vec<(String, String)> =

@@ -195,7 +195,8 @@ fn redact_texts(program: &Program, texts: &mut [&mut Str]) {
 /// The event without any of its data and its subject: nothing passes that was not looked at.
 fn left_out(event: &Event, why: &str) -> Event {
     tracing::warn!(event_id = %event.id, why, "the data could not be redacted and is left out");
-    let mut out = event.with_data(bytes::Bytes::from_static(b"\"[redacted: the data could not be checked]\""));
+    let data = bytes::Bytes::from_static(b"\"[redacted: the data could not be checked]\"");
+    let mut out = event.with_data(data).without_schema();
     out.content_type = Some("application/json".into());
     out.subject = out.subject.map(|_| MARK.into());
     out

@@ -222,6 +222,10 @@ impl Common {
         if pauses > 100 {
             bad("retry.schedule", format!("expected at most 100 pauses, found {pauses}"));
         }
+        if let Some(at) = self.retry.schedule.iter().flatten().position(|pause| pause.0.is_zero()) {
+            let field = format!("retry.schedule.{at}");
+            bad(&field, "0s is not possible: attempts without a pause burn a core; write e.g. \"100ms\"".into());
+        }
         if let Some(backoff) = &self.retry.backoff {
             for (written, field) in
                 [(self.retry.schedule.is_some(), "schedule"), (self.retry.jitter.is_some(), "jitter")]

@@ -28,7 +28,7 @@ use crate::target::dial::{self, Endpoint};
 use crate::target::format::{Column, Format, Formatter};
 use crate::target::http::failure::{chain, host_of};
 use crate::target::http::reply::retry_after;
-use crate::target::http::settings::{TlsSettings, is_reference};
+use crate::target::http::settings::{TlsSettings, is_reference, same_header};
 use crate::target::{
     Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Size, Span,
     Target, Verdict,
@@ -431,6 +431,11 @@ fn headers(name: &Str, settings: &BTreeMap<String, String>, context: &Context<'_
         let field = format!("headers.{}", key.escape_debug());
         let bad = |message: &str| Error::setting(name, field.as_str(), message);
         let header = HeaderName::try_from(key.as_str()).map_err(|_| bad("not a header name"))?;
+        if let Some(other) = same_header(settings, key) {
+            return Err(bad(&format!(
+                "the same header as `{other}`, whose name differs in case only; leave one of them out"
+            )));
+        }
         if OURS.contains(&header.as_str()) {
             return Err(bad("this header is set by hexaFn itself"));
         }

@@ -237,7 +237,7 @@ impl Runner {
             let id = format!("{}-{name}-{}", input.stem(), at + 1).into();
             let mut event = input.derive(id, self.source.clone(), Some(self.json.clone()), one.data, now);
             event.key = one.key;
-            emissions.push(Emission { topic: one.topic, place, event: Box::new(event) });
+            emissions.push(Emission { topic: one.topic, place, event: Box::new(event.without_schema()) });
         }
         Ok(emissions)
     }
@@ -298,9 +298,9 @@ impl Runner {
         let content_type = if passed_on { input.content_type.clone() } else { Some(self.json.clone()) };
         let output =
             input.derive(format!("{}-{name}", input.stem()).into(), self.source.clone(), content_type, data, now);
+        let mut output = if passed_on { output } else { output.without_schema() };
         let mut to = Vec::with_capacity(self.outputs.len());
         let mut failed = Vec::new();
-        let mut output = output;
         for (index, target) in self.outputs.iter().enumerate() {
             if target.is_subject(input) {
                 continue;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::super::body::{Body, Json};
 use super::super::problem::Problem;
-use super::super::{App, ws};
+use super::super::{App, printable, ws};
 
 /// How long a replay at a rate may take, in seconds: those who ask, and what is between, wait no longer than this.
 const LONGEST_REPLAY: usize = 60;
@@ -183,7 +183,10 @@ async fn replay(
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "write", &subscription)?;
     let to = match (&chosen.target, &chosen.topic) {
-        (None, None) => To::Subscription,
+        (None, None) => {
+            served(&app, &subscription).await?;
+            To::Subscription
+        }
         (Some(target), None) => {
             app.allow(&request, "targets", "write", target)?;
             To::Target(target.as_str().into())
@@ -200,6 +203,25 @@ async fn replay(
     };
     tracing::info!(subscription = %subscription, replayed = settled.settled, left = settled.left, "dead letters replayed by hand");
     Ok(HttpResponse::Ok().json(settled))
+}
+
+/// Refuses the letters of a source as what goes back where it came from: nobody ever waited for what could not be read.
+async fn served(app: &App, subscription: &str) -> Result<(), Problem> {
+    if !subscription.starts_with("source.") || app.system.subscriptions().await.iter().any(|s| *s.name == *subscription)
+    {
+        return Ok(());
+    }
+    let (system, name) = (app.system.clone(), subscription.to_owned());
+    // Who misspells a source is told what there is.
+    web::block(move || system.dead(&name, 1, 1, None))
+        .await
+        .map_err(|e| Problem::new(500, "thread", e.to_string()))??;
+    let message = format!(
+        "the letters of `{}` are records that its source could not read, which no trigger or target waits for: say where they go by a \
+         topic (`--topic`) or a target (`--target`)",
+        printable(subscription)
+    );
+    Err(Problem::new(400, "subscription-invalid", message))
 }
 
 /// A replay in portions, one a second. Each is settled in one write, so whoever hangs up in the middle has replayed some.

@@ -242,21 +242,25 @@ async fn target(app: web::Data<App>, request: HttpRequest, name: web::Path<Strin
     if let Some(topic) = definition.as_deref().and_then(of_topic) {
         return Ok(HttpResponse::Ok().json(topic));
     }
-    if definition.is_none() {
-        let subscription = format!("target.{name}");
-        let kept: Vec<_> =
-            app.system.subscriptions().await.into_iter().filter(|row| *row.name == *subscription).collect();
-        if let Some(first) = kept.first() {
-            let (events, topic): (u64, _) = (kept.iter().map(|row| row.waits).sum(), &first.topic);
-            let message = format!(
-                "target `{}` is not configured any more; {events} events wait for it in `{topic}` (`hexafn sub show {}`)",
-                printable(&name),
-                printable(&subscription)
-            );
-            return Err(Problem::new(404, "target-unknown", message));
-        }
-    }
+    not_removed(&app, &name).await?;
     Ok(HttpResponse::Ok().json(app.system.target(&name).await?))
+}
+
+/// Refuses a target that was removed while events waited for it, and says so: whoever asks for it by its name misspells nothing.
+async fn not_removed(app: &App, name: &str) -> Result<(), Problem> {
+    if app.system.definitions().targets.contains_key(name) {
+        return Ok(());
+    }
+    let subscription = format!("target.{name}");
+    let kept: Vec<_> = app.system.subscriptions().await.into_iter().filter(|row| *row.name == *subscription).collect();
+    let Some(first) = kept.first() else { return Ok(()) };
+    let (events, topic): (u64, _) = (kept.iter().map(|row| row.waits).sum(), &first.topic);
+    let message = format!(
+        "target `{}` is not configured any more; {events} events wait for it in `{topic}` (`hexafn sub show {}`)",
+        printable(name),
+        printable(&subscription)
+    );
+    Err(Problem::new(404, "target-unknown", message))
 }
 
 async fn switch_target(
@@ -270,6 +274,7 @@ async fn switch_target(
         let message = format!("`{}` is a topic: nothing can be switched off or reset", printable(&name));
         return Err(Problem::new(409, "target-is-topic", message));
     }
+    not_removed(&app, &name).await?;
     let status = if act == "reset" {
         app.system.reset_target(&name, by.as_deref()).await?
     } else {
@@ -288,6 +293,7 @@ async fn target_log(
     if app.system.definitions().targets.get(&**name).is_some_and(|t| matches!(t.kind, TargetKind::Topic(_))) {
         return Err(hexafn_actors::system::Error::NoAttempts(name.as_str().into()).into());
     }
+    not_removed(&app, &name).await?;
     Ok(HttpResponse::Ok().json(app.system.target_log(&name).await?))
 }
 
@@ -316,6 +322,7 @@ async fn test_target(
     let mut event = Event::new("/targets/test", probe.kind.as_deref().unwrap_or("hexafn.test"), data.into());
     event.subject = probe.subject.map(Into::into);
     event.key = probe.key.map(Into::into);
+    not_removed(&app, &name).await?;
     Ok(HttpResponse::Ok().json(app.system.probe_target(&name, event).await?))
 }
 

@@ -222,3 +222,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_too_large_names_the_setting_of_its_source() {
+    let limits = Limits { bytes: 4, ..Limits::default() };
+    let of_records = Normaliser::of_records("/s".into(), "t".into(), limits, false, &[]);
+    for (normaliser, setting) in
+        [(of_records, "(max_record)"), (normaliser(r#", "limits": { "body": 4 }"#), "(limits.body)")]
+    {
+        let refused = arrive(&normaliser, &[JSON], b"12345", &Verified::default()).unwrap_err();
+        assert_eq!((refused.status, refused.code), (413, "body-too-large"));
+        assert!(refused.detail.contains("4 bytes") && refused.detail.ends_with(setting), "{refused:?}");
+    }
+}

@@ -58,7 +58,8 @@ fn context<'a>(event: &'a Event, time: &'a str) -> impl Iterator<Item = (&'stati
     required.into_iter().chain(event.subject.as_deref().map(|s| ("subject", s)))
 }
 
-/// The extensions: those received whose names are valid and not taken, then ours.
+/// The extensions: those received whose names are valid and not taken, then ours. `dataschema`, an attribute of CloudEvents
+/// itself that hexaFn only passes on, is kept among those received.
 fn extensions(event: &Event) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
     let received = event.extensions.iter().filter(|(name, _)| is_extension_name(name));
     let received = received.map(|(name, value)| (&**name, Cow::Borrowed(&**value)));
@@ -69,7 +70,7 @@ fn extensions(event: &Event) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
 }
 
 fn is_extension_name(name: &str) -> bool {
-    const TAKEN: [&str; 12] = [
+    const TAKEN: [&str; 11] = [
         "specversion",
         "id",
         "source",
@@ -78,7 +79,6 @@ fn is_extension_name(name: &str) -> bool {
         "subject",
         "datacontenttype",
         "data",
-        "dataschema",
         "partitionkey",
         "traceparent",
         "tracestate",
@@ -99,7 +99,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::clock::Wall;
-    use crate::event::TraceContext;
+    use crate::event::{DATA_SCHEMA, TraceContext};
     use bytes::Bytes;
 
     fn event(content_type: Option<&str>, data: &'static [u8]) -> Event {
@@ -111,6 +111,7 @@ mod tests {
         event.key = Some("k".into());
         event.extensions =
             vec![("shop".into(), "7".into()), ("id".into(), "forged".into()), ("Bad-Name".into(), "x".into())];
+        event.extensions.push((DATA_SCHEMA.into(), "https://example.com/order.json".into()));
         event.trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap();
         event
     }
@@ -126,6 +127,7 @@ mod tests {
         let expected = serde_json::json!({
             "specversion": "1.0", "id": "1", "source": "/src", "type": "push", "time": "1970-01-01T00:00:00.000000Z",
             "subject": "a \"b\" %é", "datacontenttype": "application/json", "shop": "7", "partitionkey": "k",
+            "dataschema": "https://example.com/order.json",
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "data": {"a": 1}
         });
         assert_eq!(json(&event(Some("application/json"), b"{\"a\":1}")), expected);
@@ -142,6 +144,7 @@ mod tests {
         assert_eq!(get("ce-id"), Some("1"));
         assert_eq!(get("ce-specversion"), Some("1.0"));
         assert_eq!(get("ce-shop"), Some("7"));
+        assert_eq!(get("ce-dataschema"), Some("https://example.com/order.json"));
         assert_eq!(get("ce-datacontenttype"), None);
     }
 }

@@ -16,9 +16,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::client::{Client, Request};
-use super::failure::{chain, unanswered};
+use super::failure::{chain, host_of, unanswered};
 use crate::clock::Wall;
-use crate::target::{Failure, FailureClass, Verdict};
+use crate::event::Str;
+use crate::target::{Failure, FailureClass, Span, Verdict};
 
 /// How long before its end a token is replaced: it must outlive the request that carries it.
 const EARLY: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ type Tokens = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, Endpoi
 #[derive(Debug)]
 pub(super) struct Auth {
     client: Tokens,
+    /// The host of the token endpoint, for messages.
+    host: String,
     scopes: Vec<Scope>,
     params: Vec<(String, String)>,
     token: Mutex<Option<(HeaderValue, Wall)>>,
@@ -53,11 +56,13 @@ impl Auth {
         scopes: &[String],
         params: &BTreeMap<String, String>,
     ) -> Self {
+        let host = host_of(&token_url);
         let client = BasicClient::new(ClientId::new(client_id.to_owned()))
             .set_client_secret(ClientSecret::new(secret.to_owned()))
             .set_token_uri(TokenUrl::from_url(token_url));
         Self {
             client,
+            host,
             scopes: scopes.iter().cloned().map(Scope::new).collect(),
             params: params.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             token: Mutex::new(None),
@@ -83,23 +88,26 @@ impl Auth {
         }
         let through = Through(http.clone(), AtomicU16::new(0));
         let answer = request.request_async(&through).await.map_err(|error| match error {
-            oauth2::RequestTokenError::Request(NoAnswer(failure)) => Failure {
-                message: format!("got no access token: the token endpoint {}", failure.message).into(),
-                ..failure
-            },
+            oauth2::RequestTokenError::Request(NoAnswer(failure)) => {
+                Failure { message: self.no_token(&failure.message), ..failure }
+            }
             oauth2::RequestTokenError::ServerResponse(said) => {
                 let code = said.error().to_string();
                 let more = said.error_description().map(|d| format!(" ({d})")).unwrap_or_default();
-                refused(through.status(), &format!("`{code}`{more}; check `auth`"))
+                self.refused(through.status(), &format!("`{code}`{more}; check `auth`"))
             }
             other => match through.status() {
                 // Its body may hold a token all the same, so it is not told.
-                status @ 200..=299 => no_token(&format!("answered {status} with what is no token: {}", chain(&other))),
-                status => refused(status, &format!("{status} and names no error: {}; check `auth`", chain(&other))),
+                status @ 200..=299 => {
+                    self.unusable(&format!("answered {status} with what is no token: {}", chain(&other)))
+                }
+                status => {
+                    self.refused(status, &format!("{status} and names no error: {}; check `auth`", chain(&other)))
+                }
             },
         })?;
         let value = HeaderValue::from_str(&format!("Bearer {}", answer.access_token().secret()));
-        let mut value = value.map_err(|_| no_token("answered a token that no header can hold"))?;
+        let mut value = value.map_err(|_| self.unusable("answered a token that no header can hold"))?;
         value.set_sensitive(true);
         let until = now.plus(answer.expires_in().unwrap_or(UNKNOWN).saturating_sub(EARLY));
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some((value.clone(), until));
@@ -115,19 +123,29 @@ impl Auth {
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         token.as_ref().filter(|(_, until)| now < *until).map(|(value, _)| value.clone())
     }
-}
 
-fn refused(status: u16, said: &str) -> Failure {
-    failed(FailureClass::Status(status), &format!("answered {said}"))
-}
+    /// The failure of who waited for a token for as long as an attempt may take.
+    pub(super) fn too_slow(&self, within: Span) -> Failure {
+        let said = format!("did not answer within {within} (`timeout` of the target)");
+        Failure::new(FailureClass::Timeout, self.no_token(&said))
+    }
 
-fn no_token(said: &str) -> Failure {
-    failed(FailureClass::Protocol, said)
-}
+    fn refused(&self, status: u16, said: &str) -> Failure {
+        self.failed(FailureClass::Status(status), &format!("answered {said}"))
+    }
 
-fn failed(class: FailureClass, said: &str) -> Failure {
-    let said: String = said.chars().take(300).flat_map(char::escape_debug).collect();
-    Failure::new(class, format!("got no access token: the token endpoint {said}"))
+    fn unusable(&self, said: &str) -> Failure {
+        self.failed(FailureClass::Protocol, said)
+    }
+
+    fn failed(&self, class: FailureClass, said: &str) -> Failure {
+        let said: String = said.chars().take(300).flat_map(char::escape_debug).collect();
+        Failure::new(class, self.no_token(&said))
+    }
+
+    fn no_token(&self, said: &str) -> Str {
+        format!("no access token: the token endpoint `{}` {said}", self.host).into()
+    }
 }
 
 /// The target's own client: tokens are asked for through the same guard, proxy and trust. With the status of the answer.
@@ -152,7 +170,16 @@ impl<'c> AsyncHttpClient<'c> for Through {
 async fn answer(http: Client, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
     let (parts, body) = request.into_parts();
     let request = Request { method: parts.method, uri: parts.uri, headers: parts.headers, body: body.into() };
-    let answer = http.send(request).await.map_err(|error| NoAnswer(unanswered(&error, Verdict::Retry)))?;
+    let answer = http.send(request).await.map_err(|error| {
+        let failure = unanswered(&error, Verdict::Retry);
+        NoAnswer(match failure.class {
+            // It is a sentence of its own.
+            FailureClass::Refused => {
+                Failure { message: format!("is not connected to: {}", failure.message).into(), ..failure }
+            }
+            _ => failure,
+        })
+    })?;
     let (parts, mut body) = answer.into_parts();
     let mut read = Vec::new();
     let broken = |message| NoAnswer(Failure::new(FailureClass::Body, message));

@@ -115,7 +115,8 @@ impl HttpTarget {
                         outcomes.insert(at, Outcome::Delivered { detail: detail.clone() });
                     }
                 }
-                Err(failure) if members.len() > 1 && may_be_one(failure.class) => {
+                // Of what the receiver itself answered: a token endpoint refuses no event.
+                Err(failure) if members.len() > 1 && detail.status.is_some() && may_be_one(failure.class) => {
                     let (first, second) = members.split_at(members.len() / 2);
                     work.push(Part { head: head.clone(), members: second.to_vec(), refused: true });
                     work.push(Part { head, members: first.to_vec(), refused: true });

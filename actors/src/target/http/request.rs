@@ -8,7 +8,7 @@ use std::io::Write;
 
 use super::client::Request;
 use super::failure::refusal;
-use super::settings::{Compress, parse_url, uri};
+use super::settings::{Compress, parse_url, stays_in_place, uri};
 use super::{Address, HttpTarget, MAX_TEXT};
 use crate::clock::Wall;
 use crate::event::TraceContext;
@@ -99,6 +99,7 @@ impl HttpTarget {
             Address::Constant { uri, .. } => Ok(uri.clone()),
             Address::Template(template) => {
                 let text = render(template, "url", delivery)?;
+                stays_in_place(&text).map_err(|e| unusable("url", &e))?;
                 let url = parse_url(&text).map_err(|e| unusable("url", &e))?;
                 self.guard.check_url(&url).map_err(|refused| refusal(&refused, Verdict::DeadLetter))?;
                 uri(&url).map_err(|e| unusable("url", &e))

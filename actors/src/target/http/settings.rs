@@ -314,6 +314,10 @@ pub(super) fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'
     let Some(constant) = template.constant() else {
         let starts_ok = ["http://", "https://"].iter().any(|s| text.starts_with(s)) || text.starts_with("${");
         if starts_ok {
+            // What no event can change is told now. The last part of a path may go on with what an event gives.
+            let prefix = template.prefix();
+            let parts = prefix.rsplit_once('/').filter(|_| !prefix.contains(['?', '#']));
+            stays_in_place(parts.map_or(prefix, |(whole, _)| whole)).map_err(bad)?;
             return Ok(Address::Template(template));
         }
         return Err(bad("expected `http://`, `https://` or `${` at its beginning".into()));
@@ -341,9 +345,76 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Whether the path of a URL has nothing in it that the parser would fold: a part that is one or two dots, however they are
+/// spelt (`%2e`), or a backslash, which it takes for a slash. Looked at before it is parsed, since nothing of it is left then.
+pub(super) fn stays_in_place(text: &str) -> Result<(), String> {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    if path.contains('\\') {
+        return Err("a backslash before the query: write a slash, or encode it with `url_encode`".into());
+    }
+    // The parser takes blanks at the ends away first.
+    match path.trim_matches(' ').split('/').find(|part| is_dots(part)) {
+        Some(part) => Err(format!(
+            "its path has the part `{part}`, which would take it elsewhere: expected a path without `.` and `..`, encoded or not"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// One or two dots, as the URL standard reads them ("single-dot" and "double-dot URL path segment").
+fn is_dots(part: &str) -> bool {
+    after_dot(part).is_some_and(|rest| rest.is_empty() || after_dot(rest) == Some(""))
+}
+
+fn after_dot(text: &str) -> Option<&str> {
+    [".", "%2e", "%2E"].iter().find_map(|dot| text.strip_prefix(dot))
+}
+
 /// Whether a setting refers to a secret (a URL of scheme `file` does not).
 pub(crate) fn is_reference(text: &str) -> bool {
     text.starts_with("env:") || text.strip_prefix("file:").is_some_and(|rest| !rest.starts_with("//"))
+}
+
+/// Another name of the same header, which would be sent in its place. (RFC 9110, 5.1: names know no case.)
+pub(crate) fn same_header<'a>(headers: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    headers.keys().map(String::as_str).find(|other| *other != name && other.eq_ignore_ascii_case(name))
+}
+
+/// Reads `content_type`.
+pub(super) fn content_type(text: &str) -> Result<HeaderValue, String> {
+    let expected = || {
+        let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+        format!("expected a media type such as `application/json` or `text/plain; charset=utf-8`, found `{shown}`")
+    };
+    let token = |part: &str| !part.is_empty() && part.bytes().all(is_token);
+    let mut parts = text.split(';');
+    let is_type =
+        parts.next().and_then(|first| first.trim_end().split_once('/')).is_some_and(|(a, b)| token(a) && token(b));
+    // The value of a parameter may be a quoted text, which holds a `;` of its own.
+    let named =
+        |part: &str| part.split_once('=').is_some_and(|(name, value)| token(name.trim_start()) && !value.is_empty());
+    let are_parameters = text.contains('"') || parts.all(named);
+    HeaderValue::from_str(text).ok().filter(|_| is_type && are_parameters).ok_or_else(expected)
+}
+
+/// What names in headers consist of (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Refuses what `GET` would not send.
+pub(super) fn without_body(name: &Str, settings: &Settings) -> Result<(), Error> {
+    let format = settings.format.filter(|format| *format != Format::CloudeventsBinary);
+    let set = [
+        ("body", settings.body.is_some()),
+        ("columns", !settings.columns.is_empty()),
+        ("format", format.is_some()),
+        ("content_type", settings.content_type.is_some()),
+        ("compress", settings.compress.is_some()),
+    ];
+    let Some((field, _)) = set.into_iter().find(|(_, set)| *set) else { return Ok(()) };
+    let message = "GET sends no body, so this would do nothing; leave it out, or choose another `method`";
+    Err(Error::setting(name, field, message))
 }
 
 pub(super) type Headers = (HeaderMap, Vec<(HeaderName, Template)>);
@@ -372,6 +443,16 @@ pub(super) fn headers(name: &Str, settings: &Settings, context: &Context<'_>) ->
         let field = format!("headers.{}", key.escape_debug());
         let bad = |message: &str| Error::setting(name, field.as_str(), message);
         let header = HeaderName::try_from(key.as_str()).map_err(|_| bad("not a header name"))?;
+        if let Some(other) = same_header(&settings.headers, key) {
+            return Err(bad(&format!(
+                "the same header as `{other}`, whose name differs in case only; leave one of them out"
+            )));
+        }
+        if settings.format == Some(Format::CloudeventsBinary) && header.as_str().starts_with("ce-") {
+            return Err(bad(
+                "with `format = \"cloudevents-binary\"` headers with `ce-` are attributes of the event, set by hexaFn",
+            ));
+        }
         if header == CONTENT_TYPE {
             return Err(bad("set `content_type` of the target instead"));
         }

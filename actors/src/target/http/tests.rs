@@ -17,6 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use zeroize::Zeroizing;
 
+mod place;
+mod token;
+
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Sun, 06 Nov 1994 08:49:37 GMT
 const NOW: Wall = Wall(784_111_777_000_000);
@@ -426,11 +429,39 @@ fn settings_that_are_refused() {
         ("url = \"ftp://example.com/\"", "expected `http` or `https`"),
         ("url = \"file:///etc/passwd\"", "expected `http` or `https`"),
         ("url = \"javascript:${event.id}\"", "expected `http://`"),
+        ("url = \"https://e.com/a/%2e./${event.id}\"", "has the part `%2e.`"),
+        ("url = \"https://e.com/..?id=${event.id}\"", "has the part `..`"),
         ("url = \"http://u:p@example.com/\"", "user name or password"),
         ("url = \"https://e.com/\"\nmethod = \"BREW\"", "`BREW`"),
         ("url = \"https://e.com/\"\nheaders = { host = \"x\" }", "set by hexaFn itself"),
         ("url = \"https://e.com/\"\nheaders = { \"webhook-id\" = \"x\" }", "set by hexaFn itself"),
         ("url = \"https://e.com/\"\nheaders = { \"a b\" = \"x\" }", "not a header name"),
+        (
+            "url = \"https://e.com/\"\nheaders = { X-One = \"1\", x-one = \"${event.id}\" }",
+            "the same header as `x-one`",
+        ),
+        (
+            "url = \"https://e.com/\"\nheaders = { Ce-Id = \"mine\" }\nformat = \"cloudevents-binary\"",
+            "attributes of the event",
+        ),
+        ("url = \"https://e.com/\"\nmethod = \"GET\"\nbody = \"x\"", "`body`: GET sends no body"),
+        ("url = \"https://e.com/\"\nmethod = \"GET\"\nformat = \"json\"", "`format`: GET sends no body"),
+        (
+            "url = \"https://e.com/\"\nmethod = \"GET\"\ncolumns = [{ name = \"a\", value = \"b\" }]",
+            "`columns`: GET sends no body",
+        ),
+        ("url = \"https://e.com/\"\nmethod = \"GET\"\ncompress = \"gzip\"", "`compress`: GET sends no body"),
+        (
+            "url = \"https://e.com/\"\nmethod = \"GET\"\ncontent_type = \"text/plain\"",
+            "`content_type`: GET sends no body",
+        ),
+        ("url = \"https://e.com/\"\ncontent_type = \"no slash\"", "expected a media type"),
+        ("url = \"https://e.com/\"\ncontent_type = \"\"", "expected a media type"),
+        ("url = \"https://e.com/\"\ncontent_type = \"a/b c\"", "expected a media type"),
+        ("url = \"https://e.com/\"\ncontent_type = \"a/b; c\"", "expected a media type"),
+        ("url = \"https://e.com/\"\ncontent_type = \"a/b\\r\\nx: y\"", "expected a media type"),
+        ("url = \"https://e.com/\"\nretry = { schedule = [\"1s\", \"0s\"] }", "`retry.schedule.1`"),
+        ("url = \"https://e.com/\"\nretry = { backoff = { delays = [\"0s\"] } }", "0s is not possible"),
         ("url = \"https://e.com/\"\nheaders = { a = \"x\\r\\ny\" }", "no header may have"),
         ("url = \"https://e.com/\"\nsign = { secrets = [\"whsec_abc\"] }", "not the secrets themselves"),
         ("url = \"https://e.com/\"\nsign = { secrets = [] }", "1 to 4 secrets"),
@@ -445,6 +476,21 @@ fn settings_that_are_refused() {
     ] {
         let error = build(&format!("name = \"t\"\nkind = \"http\"\n{toml}")).expect_err(toml).to_string();
         assert!(error.contains(said) && error.starts_with("target `t`"), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn settings_that_go_together() {
+    for toml in [
+        "headers = { \"ce-id\" = \"mine\" }",
+        "method = \"GET\"\nformat = \"cloudevents-binary\"",
+        "content_type = \"application/vnd.acme.order+json\"",
+        "content_type = \"text/plain;charset=utf-8\"",
+        "content_type = \"multipart/mixed; boundary=\\\"a;b\\\"\"",
+        "retry = { schedule = [] }",
+    ] {
+        build(&format!("name = \"t\"\nkind = \"http\"\nurl = \"https://e.com/\"\n{toml}"))
+            .unwrap_or_else(|error| panic!("{toml}: {error}"));
     }
 }
 

@@ -48,6 +48,27 @@ fn what_is_sent_is_shown_before() {
 }
 
 #[test]
+fn an_event_names_no_subject_of_the_server() {
+    let preview = |subject: &str, kind: &str| {
+        let target = build(&format!("servers = ['nats://127.0.0.1:4222']\nsubject = '{subject}'\n")).unwrap();
+        let mut record = Arc::into_inner(record()).unwrap();
+        record.event.kind = kind.into();
+        target.preview(Delivery { record: &Arc::new(record), attempt: 1, now: Wall(0) })
+    };
+    for kind in ["$JS.API.STREAM.PURGE.ORDERS", "$SYS.REQ.SERVER.PING", "$KV.settings.a", "$"] {
+        let failure = preview("${event.type}", kind).unwrap_err();
+        assert_eq!((failure.class, failure.verdict), (FailureClass::Template, Verdict::DeadLetter), "{kind}");
+        assert!(failure.message.contains("which an event must not name"), "{failure:?}");
+    }
+    // In a later word it commands nobody; and what the setting itself begins with is the operator's word.
+    for (subject, kind) in
+        [("orders.${event.type}", "$JS.API"), ("$KV.settings.${event.type}", "a"), ("${event.type}", "a.$b")]
+    {
+        preview(subject, kind).unwrap_or_else(|failure| panic!("{subject}, {kind}: {failure:?}"));
+    }
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_told() {
     for (more, part) in [
         ("subject = 's'\n", "servers"),

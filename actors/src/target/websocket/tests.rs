@@ -46,6 +46,7 @@ fn settings_that_are_refused() {
         ("url = \"ws://example.com\"\ntls = { ca = \"x\" }", "`wss://` only"),
         ("url = \"wss://example.com\"\nheaders = { upgrade = \"x\" }", "set by hexaFn itself"),
         ("url = \"wss://example.com\"\nheaders = { a = \"${event.id}\" }", "no template"),
+        ("url = \"wss://example.com\"\nheaders = { X-A = \"1\", x-a = \"2\" }", "differs in case only"),
         ("url = \"wss://example.com\"\nack = \"reply\"\nformat = \"json\"", "must see the event's id"),
         ("url = \"wss://example.com\"\nping = \"1ms\"", "`ping`"),
         ("url = \"wss://example.com\"\nmax_frame = \"1B\"", "`max_frame`"),
