@@ -1,10 +1,11 @@
 //! Dead letters in the hands of a person: chosen by filters, edited, dropped, tried on another configuration; over crashes.
 
 use super::dead::{bad, letters, letters_when, start};
-use super::sender::{answer, client, get, post, send};
+use super::sender::{answer, client, get, post, publish, send};
 use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// So many letters of `half`, whose `n` are 1, 2, …
 async fn given_up(service: &Service, count: i64) -> Vec<String> {
@@ -17,6 +18,13 @@ async fn given_up(service: &Service, count: i64) -> Vec<String> {
     }
     events_when(service, "halves", ids.len()).await;
     ids
+}
+
+/// A target whose condition fails on texts; each of them becomes a letter of `target.picky`.
+fn picky() -> Service {
+    let text = "[[topic]]\nname = 'in'\n[[trigger]]\nname = 't'\non = 'in'\nto = 'picky'\n[[target]]\nname = 'picky'\n\
+                kind = 'topic'\ntopic = 'out'\nwhen = 'event.data.n > 5'\n";
+    Scenario::empty_config().file("hexafn.toml", text).start()
 }
 
 /// The `n` of the letters.
@@ -191,6 +199,36 @@ async fn an_edited_letter_takes_the_place_of_the_old_one_and_what_is_no_json_is_
     assert_eq!(service.ask(&["dlq", "replay", "trigger.half", "3"]), json!({ "settled": 1, "left": 1 }));
     let half = events_when(&service, "halves", 3).await.remove(2);
     assert_eq!((&half["id"], &half["data"]["half"]), (&format!("{}-half", ids[0]).into(), &30.into()), "{half}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_tells_the_number_of_its_own_letter_while_others_come_in() {
+    const EDITS: u64 = 40;
+    let service = picky();
+    publish(&service, "in", r#"{"n":"first"}"#).await;
+    letters_when(&service, "target.picky", 1).await;
+    let done = AtomicBool::new(false);
+    let others = async {
+        while !done.load(Ordering::Relaxed) {
+            let all = (0..8).map(|_| publish(&service, "in", r#"{"n":"other"}"#));
+            futures_util::future::join_all(all).await;
+        }
+    };
+    let edits = async {
+        let mut seq = 1;
+        for n in 1..=EDITS {
+            let put = client().put(service.url(&format!("/admin/dead/target.picky/{seq}")));
+            let put = put.header("content-type", "application/json").body(format!("{{\"n\":{n}}}"));
+            let told = answer(put).await;
+            assert_eq!((told.status, told.json["was"].as_u64()), (200, Some(seq)), "{told:?}");
+            seq = told.json["seq"].as_u64().unwrap();
+            let (status, letter) = get(&service.url(&format!("/admin/dead/target.picky?from={seq}&limit=1"))).await;
+            let letter = &letter["letters"][0];
+            assert_eq!((status, &letter["seq"], &letter["event"]["data"]["n"]), (200, &seq.into(), &n.into()));
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    futures_util::join!(others, edits);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

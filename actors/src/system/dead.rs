@@ -13,7 +13,7 @@ use crate::clock::Wall;
 use crate::definitions::TargetKind;
 use crate::event::{Event, Str};
 use crate::function;
-use crate::log::{Op, Ops, Record, Seq, Table};
+use crate::log::{Appended, Op, Ops, Receipt, Record, Seq, Table};
 use crate::target::redact::Redactor;
 use crate::topic::cast;
 use crate::topic::cursor::Cursor;
@@ -306,13 +306,13 @@ impl System {
                 self.0.cast.ensure(name).await?
             }
         };
-        self.settle_letters(subscription, pick, move |letter| {
+        let settled = self.settle_letters(subscription, pick, move |letter| {
             // The letter is as the one that gave it up saw it; the one that gets it now may see less.
             let event = revived(letter);
             let event = redact.as_ref().map_or_else(|| event.clone(), |redactor| redactor.redact(&event));
             Some(Op::Append { topic: handle.id, event: Box::new(event), dedupe: None })
-        })
-        .await
+        });
+        Ok(settled.await?.0)
     }
 
     /// What takes out of events what the target of a subscription must not see.
@@ -326,7 +326,7 @@ impl System {
     /// # Errors
     /// There is no such subscription.
     pub async fn dead_drop(&self, subscription: &str, pick: &Pick) -> Result<Settled, Error> {
-        self.settle_letters(subscription, pick, |_| None).await
+        Ok(self.settle_letters(subscription, pick, |_| None).await?.0)
     }
 
     /// Puts a letter with other data in the place of one; its new sequence. A target that redacts does so here, too: the data
@@ -356,19 +356,22 @@ impl System {
             event.extensions.push(("deadedited".into(), Wall::now().rfc3339().into()));
             Some(Op::Append { topic: id, event: Box::new(event), dedupe: None })
         });
-        if settled.await?.settled == 0 {
-            return Err(Error::NoLetter { subscription: subscription.into(), seq });
+        // Other letters may come before it and after it at any time: only the write itself knows its place.
+        let receipt = settled.await?.1;
+        match receipt.as_ref().and_then(|receipt| receipt.appended.first()) {
+            Some(Appended::Stored(record)) => Ok(record.seq),
+            Some(Appended::Duplicate { seq, .. }) => Ok(*seq),
+            None => Err(Error::NoLetter { subscription: subscription.into(), seq }),
         }
-        Ok(self.0.log.bounds(topic.id)?.next - 1)
     }
 
-    /// Marks what is picked as settled, together with what `then` makes of each letter.
+    /// Marks what is picked as settled, together with what `then` makes of each letter; and what was written, if anything was.
     async fn settle_letters(
         &self,
         subscription: &str,
         pick: &Pick,
         then: impl Fn(&Record) -> Option<Op> + Send + 'static,
-    ) -> Result<Settled, Error> {
+    ) -> Result<(Settled, Option<Receipt>), Error> {
         let topic = self.letters(subscription)?;
         let _one_at_a_time = self.0.settling.lock().await;
         // Filters over many letters take long, and others are served by this thread.
@@ -376,13 +379,14 @@ impl System {
         let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, then)).await;
         let Picked { ops, count, cursor, next, absent, failed } =
             picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
+        let mut receipt = None;
         if count > 0 {
-            self.commit(ops).await?;
+            receipt = Some(self.commit(ops).await?);
             // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
             topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
         }
         let left = self.open(&topic, &cursor)?;
-        Ok(Settled { settled: count, left, next, absent, filter_failed: failed })
+        Ok((Settled { settled: count, left, next, absent, filter_failed: failed }, receipt))
     }
 
     /// The write that settles what is picked, together with what `then` makes of each letter.
