@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Error, System, read};
 use crate::clock::Wall;
 use crate::definitions::TargetKind;
-use crate::event::{Event, Str};
+use crate::event::{Event, Str, is_json_type};
 use crate::function;
 use crate::log::{Appended, Op, Ops, Receipt, Record, Seq, Table};
 use crate::target::redact::Redactor;
@@ -33,8 +33,21 @@ const CHUNK: usize = 256;
 /// Bytes of letters that are shown at a time.
 const PAGE: usize = 8 << 20;
 /// The extension attributes that a dead letter has beyond those of its event.
-const MARKS: [&str; 9] =
-    ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadmade", "deadedited"];
+const MARKS: [&str; 10] = [
+    "deadtopic",
+    "deadseq",
+    "deadby",
+    "deadattempts",
+    "deadversion",
+    "deadcause",
+    "deadlog",
+    "deadmade",
+    "deadedited",
+    SAID_TYPE,
+];
+/// The mark of a letter whose record could not be read: the content type that the record or its source says. The letter itself
+/// has none that anything reads, until it is edited.
+pub const SAID_TYPE: &str = "deadtype";
 
 /// The letters of a subscription, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -336,16 +349,21 @@ impl System {
     /// There is no such letter; the data is not JSON although its event says so.
     pub async fn dead_edit(&self, subscription: &str, seq: Seq, data: Bytes) -> Result<Seq, Error> {
         let topic = self.letters(subscription)?;
-        if let Some(letter) = self.0.log.read(topic.id, seq, 1, 1 << 20)?.first().filter(|r| r.seq == seq)
-            && letter.event.is_json()
+        let letter = self.0.log.read(topic.id, seq, 1, 1 << 20)?.into_iter().find(|letter| letter.seq == seq);
+        let said = letter.as_ref().and_then(|letter| mark(&letter.event, SAID_TYPE)).cloned();
+        if let Some(letter) = letter
+            && said.as_deref().map_or(letter.event.is_json(), is_json_type)
             && let Err(error) = json::Doc::parse(data.clone(), &json::Limits::default())
         {
-            return Err(Error::Invalid(format!("the data is not JSON, and the event says that it is: {error}")));
+            let who = if said.is_some() { "its record, or its source," } else { "the event" };
+            return Err(Error::Invalid(format!("the data is not JSON, and {who} says that it is: {error}")));
         }
         let pick = Pick { seqs: Some(vec![seq]), limit: 1, ..Pick::default() };
         let (id, redact) = (topic.id, self.redactor_of(subscription));
         let settled = self.settle_letters(subscription, &pick, move |letter| {
             let mut event = letter.event.with_data(data.clone());
+            // It can be read as what it was meant to be.
+            event.content_type = said.clone().or(event.content_type);
             if let Some(redactor) = &redact {
                 // The marks of the letter were redacted when it was given up, and are no part of the event.
                 let marks = std::mem::take(&mut event.extensions);
