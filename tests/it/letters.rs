@@ -275,6 +275,40 @@ async fn nothing_is_replayed_twice_however_often_it_is_asked_for_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_choice_in_portions_goes_on_where_the_last_one_ended() {
+    const MANY: usize = 1_050;
+    let service = picky();
+    for _ in 0..3 {
+        publish(&service, "in", r#"{"n":"a text"}"#).await;
+    }
+    for chunk in (0..MANY).collect::<Vec<_>>().chunks(50) {
+        let one = async |k: &usize| publish(&service, "in", &format!(r#"{{"n":{{"k":{k}}}}}"#)).await;
+        let all = chunk.iter().map(one);
+        futures_util::future::join_all(all).await;
+    }
+    eventually("the letters", async || {
+        let summary = service.ask(&["dlq", "list"]);
+        (summary[0]["letters"] == MANY + 3, summary)
+    })
+    .await;
+    // It fails on the texts and holds for all others.
+    let mut body = json!({ "filter": "event.data.n.k >= 0", "limit": 10 });
+    let url = service.url("/admin/dead/target.picky/drop");
+    let (status, first) = post(&url, &[], &body.to_string()).await;
+    assert_eq!((status, &first["settled"], &first["from"]), (200, &10.into(), &14.into()), "{first}");
+    assert_eq!(first["filter_failed"]["letters"], 3, "{first}");
+    (body["from"], body["below"]) = (first["from"].clone(), 20.into());
+    let (_, second) = post(&url, &[], &body.to_string()).await;
+    assert_eq!((&second["settled"], &second["from"]), (&6.into(), &20.into()), "{second}");
+    assert!(second["filter_failed"].is_null(), "the texts are behind it: {second}");
+
+    let dropped = service.hexafn(&["dlq", "drop", "target.picky", "--all", "--filter", "event.data.n.k >= 0"]);
+    assert_eq!(dropped.code, Some(0), "{dropped:?}");
+    assert!(dropped.out.contains(&format!("{} letters; 3 are left", MANY - 16)), "{dropped:?}");
+    assert!(dropped.err.contains("failed on 3 letters"), "{dropped:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_letter_that_is_named_twice_is_replayed_once() {
     let service = start();
     given_up(&service, 1).await;

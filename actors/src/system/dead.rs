@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hexafn_dsl::{Program, json};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Error, System, read};
@@ -74,6 +75,9 @@ pub struct Pick {
     pub seqs: Option<Vec<Seq>>,
     /// Of those, the ones for which it holds.
     pub filter: Option<Program>,
+    /// Only letters from this sequence on: without a list, where the last portion ended, so that a filter does not look at the
+    /// same letters again for each.
+    pub from: Option<Seq>,
     /// Only letters below this sequence: what is given up again meanwhile is left for the next time.
     pub below: Option<Seq>,
     /// At most so many, up to [`MAX_PICKED`].
@@ -100,6 +104,9 @@ pub struct Settled {
     pub left: usize,
     /// The sequence that the next letter would have had before this was done.
     pub next: Seq,
+    /// Where the next portion goes on; not where sequences were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Seq>,
     /// Sequences that were asked for and are those of no open letter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Seq>,
@@ -150,6 +157,8 @@ struct Picked {
     cursor: Cursor,
     /// The sequence of the letter after the newest.
     next: Seq,
+    /// Where the next portion goes on.
+    from: Option<Seq>,
     absent: Vec<Seq>,
     failed: Option<FilterFailed>,
 }
@@ -213,24 +222,28 @@ impl System {
     pub fn dead(&self, subscription: &str, from: Seq, limit: usize, filter: Option<&Program>) -> Result<Found, Error> {
         let topic = self.letters(subscription)?;
         let cursor = self.settled(&topic)?;
-        self.open_letters(&topic, &cursor, from, (limit, PAGE), filter)
+        self.open_letters(&topic, &cursor, from..Seq::MAX, (limit, PAGE), filter)
     }
 
     fn open_letters(
         &self,
         topic: &TopicHandle,
         cursor: &Cursor,
-        from: Seq,
+        range: Range<Seq>,
         (limit, mut bytes): (usize, usize),
         filter: Option<&Program>,
     ) -> Result<Found, Error> {
-        let next = from.max(cursor.floor() + 1);
+        let next = range.start.max(cursor.floor() + 1);
         let mut found = Found { letters: Vec::new(), next, open: self.open(topic, cursor)?, failed: None };
         loop {
             let records = self.0.log.read(topic.id, found.next, CHUNK, 4 << 20)?;
             let Some(last) = records.last() else { return Ok(found) };
             found.next = last.seq + 1;
             for record in records {
+                if record.seq >= range.end {
+                    found.next = record.seq;
+                    return Ok(found);
+                }
                 if cursor.is_handled(record.seq) {
                     continue;
                 }
@@ -262,7 +275,7 @@ impl System {
             if letters == 0 {
                 continue;
             }
-            let oldest = self.open_letters(&topic, &cursor, 0, (1, PAGE), None)?.letters;
+            let oldest = self.open_letters(&topic, &cursor, 0..Seq::MAX, (1, PAGE), None)?.letters;
             let newest = self.0.log.read(topic.id, bounds.next.saturating_sub(1), 1, 1 << 20)?;
             all.push(DeadSummary {
                 subscription: subscription.into(),
@@ -395,7 +408,7 @@ impl System {
         // Filters over many letters take long, and others are served by this thread.
         let (system, letters, pick) = (self.clone(), topic.clone(), pick.clone());
         let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, then)).await;
-        let Picked { ops, count, cursor, next, absent, failed } =
+        let Picked { ops, count, cursor, next, from, absent, failed } =
             picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
         let mut receipt = None;
         if count > 0 {
@@ -404,7 +417,7 @@ impl System {
             topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
         }
         let left = self.open(&topic, &cursor)?;
-        Ok((Settled { settled: count, left, next, absent, filter_failed: failed }, receipt))
+        Ok((Settled { settled: count, left, next, from, absent, filter_failed: failed }, receipt))
     }
 
     /// The write that settles what is picked, together with what `then` makes of each letter.
@@ -421,24 +434,24 @@ impl System {
         let open = |seq: Seq| (bounds.first..next).contains(&seq) && !cursor.is_handled(seq);
         let asked: Option<BTreeSet<Seq>> = pick.seqs.as_ref().map(|seqs| seqs.iter().copied().collect());
         let absent: Vec<Seq> = asked.iter().flatten().copied().filter(|seq| !open(*seq)).collect();
-        let (mut picked, mut failed) = (Vec::new(), None);
+        let range = pick.from.unwrap_or(0)..pick.below.unwrap_or(Seq::MAX);
+        let (mut picked, mut from, mut failed) = (Vec::new(), None, None);
         if let Some(asked) = asked {
             for seq in asked.into_iter().take(limit) {
-                let found = self.open_letters(topic, &cursor, seq, (1, PAGE), None)?;
-                let found = found.letters.into_iter().filter(|record| record.seq == seq);
+                let found = self.open_letters(topic, &cursor, seq..seq.saturating_add(1), (1, PAGE), None)?;
+                let found = found.letters.into_iter().filter(|record| range.contains(&record.seq));
                 picked.extend(found.filter(|record| holds(pick.filter.as_ref(), record, &mut failed)));
             }
         } else {
-            let found = self.open_letters(topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?;
-            (picked, failed) = (found.letters, found.failed);
+            let found = self.open_letters(topic, &cursor, range, (limit, usize::MAX), pick.filter.as_ref())?;
+            (picked, from, failed) = (found.letters, Some(found.next), found.failed);
         }
-        picked.retain(|letter| pick.below.is_none_or(|below| letter.seq < below));
         let mut ops = Ops::new();
         for letter in &picked {
             ops.extend(then(letter));
             cursor.mark(letter.seq);
         }
         ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
-        Ok(Picked { ops, count: picked.len(), cursor, next, absent, failed })
+        Ok(Picked { ops, count: picked.len(), cursor, next, from, absent, failed })
     }
 }
