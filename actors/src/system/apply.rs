@@ -41,7 +41,8 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// Left alone.
     pub unchanged: usize,
-    /// Events that wait for targets and triggers which are not defined any more, and what can be done about them.
+    /// Events that wait for targets and triggers which are not defined any more, or get theirs from elsewhere now, and what can
+    /// be done about them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
     /// Targets that are disabled, since when, by whom and why; also those that are defined anew.
@@ -118,7 +119,9 @@ impl System {
         }
         self.apply_timers(&definitions, &mut applied).await?;
         self.apply_pulls(&definitions, &mut applied).await?;
-        applied.left = self.left(&definitions);
+        // What was handled until a moment ago is not told as left.
+        inner.cast.written().await?;
+        applied.left = self.left(&definitions).into_values().collect();
         applied.disabled = self.disabled(&definitions);
         for told in applied.left.iter().chain(&applied.disabled) {
             tracing::warn!("{told}");

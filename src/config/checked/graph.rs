@@ -162,9 +162,9 @@ fn trigger_cycles(definitions: &Definitions, layers: &Layers, problems: &mut Pro
         let path = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" -> ");
         let span = place(layers, "trigger", cycle[0], "to");
         let message = format!("triggers feed each other in a circle: {path}");
-        let mut problem = Problem::warning(&codes::TRIGGER_CYCLE, span, message).label("here the circle begins").help(
-            "an event that goes round 16 times ends in the dead letters; `when` should end the circle before",
-        );
+        let mut problem = Problem::warning(&codes::TRIGGER_CYCLE, span, message)
+            .label("here the circle begins")
+            .help("an event that goes round 16 times ends in the dead letters; `when` should end the circle before");
         for (from, to) in cycle.iter().zip(cycle.iter().cycle().skip(1)) {
             if let Some(target) = through.get(&(*from, *to)) {
                 let to = format!("what target `{target}` gives up goes to trigger `{to}`");
