@@ -41,8 +41,7 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// Left alone.
     pub unchanged: usize,
-    /// Events that wait for targets and triggers which are not defined any more, or get theirs from elsewhere now, and what can
-    /// be done about them.
+    /// Events that wait for targets and triggers that are gone or get theirs from elsewhere, and what can be done about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
     /// Targets that are disabled, since when, by whom and why; also those that are defined anew.
@@ -497,8 +496,7 @@ fn topics_of(all: &Definitions) -> BTreeSet<Str> {
 /// A trigger whose runs may take longer has a thread of its own.
 const LONG_RUN: Duration = Duration::from_secs(1);
 
-/// How many deliveries a target holds at a time, and how long an attempt may take until it is settled. What waits for its
-/// attempt has as long as it needs.
+/// How many deliveries a target holds at a time, and how long an attempt may take until it is settled.
 fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, Duration) {
     let mut patience = settings.timeout.0.saturating_mul(4).max(Duration::from_secs(60));
     let mut credit = match mode {
