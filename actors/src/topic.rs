@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
-use crate::clock::Wall;
+use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
 use crate::event::{Event, Str};
 use crate::log::{Op, Ops, Published, Record, Seq, TopicId};
@@ -87,6 +87,9 @@ pub struct Subscriber {
     pub version: u64,
     /// The actor that handles them.
     pub to: Front<Deliveries>,
+    /// The same actor, where it can say how far it is with a delivery: the time of one then runs from the beginning of its
+    /// attempt. With others it runs from the moment it was handed over.
+    pub asks: Option<Front<Overdue>>,
     /// What that actor lets be with it.
     pub limit: Limit,
     /// Where to tell what became of its deliveries.
@@ -207,7 +210,33 @@ pub struct Deliveries {
     pub heard: Round,
 }
 
-/// A number that grows with each message of settlements, in the whole process. With it a subscriber that may have several
+/// From a topic to a subscriber: deliveries of which it has heard nothing for the time that an attempt may take. It is answered
+/// with [`TopicMessage::Progress`], after all that was settled before.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Overdue {
+    /// The topic.
+    pub topic: Str,
+    /// The topic's front, for the answer.
+    pub reply_to: Front<TopicMessage>,
+    /// The number of the question, which the answer gives back.
+    pub question: Round,
+    /// The deliveries, with their attempts.
+    pub items: Vec<(Seq, u32)>,
+}
+
+/// How far a subscriber is with a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for its turn: no attempt has begun.
+    Waits,
+    /// An attempt is being made since then.
+    Begun(Tick),
+    /// The subscriber does not have it.
+    Unknown,
+}
+
+/// A number that grows with each message of settlements and each question, in the whole process. With it a subscriber that may have several
 /// events of a key knows those that were on their way when an earlier one failed: they must not overtake it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Round(u64);
@@ -410,6 +439,15 @@ pub enum TopicMessage {
         /// Told when it is written, so that it outlives the process; dropped where nothing is.
         written: Option<oneshot::Sender<()>>,
     },
+    /// How far a subscriber is with deliveries that it was asked for by [`Overdue`].
+    Progress {
+        /// The subscription.
+        subscription: Str,
+        /// The number of the question.
+        question: Round,
+        /// One entry for each delivery of the question.
+        items: Vec<(Seq, Progress)>,
+    },
     /// Serve a subscription from now on; replaces one of the same name, which keeps its place.
     Attach(Arc<Subscriber>),
     /// Serve it no longer; `forget` also removes its cursor.
@@ -461,6 +499,7 @@ impl std::fmt::Debug for TopicMessage {
             Self::Published(_) => "Published",
             Self::Publish { .. } => "Publish",
             Self::Settle { .. } => "Settle",
+            Self::Progress { .. } => "Progress",
             Self::Attach(_) => "Attach",
             Self::Detach { .. } => "Detach",
             Self::Restarted { .. } => "Restarted",

@@ -17,13 +17,14 @@ use hexafn_actors::supervision::strategy::{Backoff, RestartStrategy};
 use hexafn_actors::supervision::{Control, Snapshot, Verb};
 use hexafn_actors::system::System;
 use hexafn_actors::target::{Common, Delivery, Detail, Failure, FailureClass, Mode, Outcome, Preview, Target};
-use hexafn_actors::topic::TopicMessage;
+use hexafn_actors::topic::subscription::Settings;
+use hexafn_actors::topic::{Subscriber, TopicMessage};
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Counts what it is given and how often it is closed. Asked where it goes, it holds up its thread once.
 #[derive(Debug, Default)]
@@ -280,4 +281,91 @@ async fn events_of_a_key_share_batches_and_stay_in_order_whatever_fails() {
 async fn a_target_that_must_not_be_given_several_of_a_key_is_not() {
     keeps_order("key", false).await;
     keeps_order("strict", false).await;
+}
+
+/// Takes one batch at a time, and ends none before it is opened.
+#[derive(Debug)]
+struct Gate {
+    begun: AtomicUsize,
+    open: Semaphore,
+}
+
+impl Target for Gate {
+    fn kind(&self) -> &'static str {
+        "gate"
+    }
+
+    fn destination(&self) -> String {
+        "a gate".into()
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Batch { max_records: 8, max_bytes: 1 << 20, max_age: Duration::ZERO, concurrency: 1 }
+    }
+
+    fn preview(&self, _: Delivery<'_>) -> Result<Preview, Failure> {
+        Ok(Preview { destination: self.destination(), headers: Vec::new(), body: String::new() })
+    }
+
+    fn deliver<'a>(&'a self, _: Delivery<'a>) -> BoxFuture<'a, Outcome> {
+        unreachable!("it takes batches")
+    }
+
+    fn deliver_batch<'a>(&'a self, records: &'a [Arc<Record>], _: Wall) -> BoxFuture<'a, Vec<Outcome>> {
+        async move {
+            self.begun.fetch_add(records.len(), Ordering::SeqCst);
+            drop(self.open.acquire().await.unwrap());
+            vec![Outcome::Delivered { detail: Detail::default() }; records.len()]
+        }
+        .boxed()
+    }
+
+    fn shares_keys(&self) -> bool {
+        false
+    }
+}
+
+/// Events of one key, of which the first is tried for longer than an attempt may take, and the others wait for it for longer
+/// still.
+async fn only_attempts_fail(ordering: &str) {
+    const EVENTS: u64 = 8;
+    const ACK_WAIT: Duration = Duration::from_millis(200);
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate { begun: AtomicUsize::new(0), open: Semaphore::new(0) });
+    let once = RestartStrategy { max_attempts: Some(1), ..RestartStrategy::delivery() };
+    let settings = format!("name = 'door'\nordering = '{ordering}'");
+    let system = start_with(dir.path(), gate.clone(), &settings, once).await;
+    let known = system.cast().subscribers().into_iter().find(|s| &*s.name == "target.door").unwrap();
+    let settings = Settings { ack_wait: ACK_WAIT, ..known.settings.clone() };
+    system.cast().subscribe(Subscriber { settings, ..(*known).clone() }).await.unwrap();
+    let outbox = system.cast().ensure("hexafn.out.door").await.unwrap();
+    let publish = async |n: u64| {
+        let mut event = Event::new("test", "number", n.to_string().into());
+        event.key = Some("k".into());
+        system.publish(&outbox, event).await.unwrap();
+    };
+    publish(1).await;
+    until("nothing is tried", async || gate.begun.load(Ordering::SeqCst) == 1).await;
+    for n in 2..=EVENTS {
+        publish(n).await;
+    }
+    let status = async || system.cast().status(&outbox).await.unwrap().subscriptions.remove(0);
+    until("an attempt that hangs does not fail", async || status().await.dead_lettered == 1).await;
+    // Nothing becomes of the others, so there is nothing to wait for but the time.
+    let later = Instant::now() + 4 * ACK_WAIT;
+    until("the time does not go by", async || Instant::now() >= later).await;
+    let waits = status().await;
+    assert_eq!((waits.dead_lettered, waits.in_flight, waits.delivered), (1, 7, 0), "{ordering}: {waits:?}");
+    gate.open.add_permits(1);
+    until("the others are not delivered", async || status().await.delivered == EVENTS - 1).await;
+    let over = status().await;
+    assert_eq!((over.dead_lettered, over.waits, over.in_flight), (1, 0, 0), "{ordering}");
+    assert_eq!(gate.begun.load(Ordering::SeqCst) as u64, EVENTS, "{ordering}: each is tried once");
+    system.shutdown(Duration::from_secs(5)).await;
+}
+
+#[actix::test]
+async fn what_waits_for_its_turn_has_not_failed_and_an_attempt_that_hangs_has() {
+    only_attempts_fail("none").await;
+    only_attempts_fail("key").await;
 }

@@ -278,15 +278,14 @@ fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Op
         absent.extend(answer["absent"].as_array().into_iter().flatten().cloned());
         if let Some(error) = answer["filter_failed"]["error"].as_str() {
             let letters = answer["filter_failed"]["letters"].as_u64().unwrap_or(0);
-            // Without numbers the same letters are looked at each time.
-            let before = failed.as_ref().map_or(0, |failed| failed.letters);
-            let letters = if chosen.seqs.is_empty() { letters.max(before) } else { letters + before };
+            let letters = letters + failed.as_ref().map_or(0, |failed| failed.letters);
             failed = Some(FilterFailed { letters, error: error.to_owned() });
         }
         if body["below"].is_null() {
             // What dies again on the way is not sent round and round.
             body["below"] = answer["next"].clone();
         }
+        body["from"] = answer["from"].clone();
         done += settled;
         let finished = if chosen.seqs.is_empty() { settled < now } else { seqs.is_empty() };
         if finished {

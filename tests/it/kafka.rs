@@ -114,6 +114,18 @@ async fn a_record_that_cannot_be_read_is_a_dead_letter_and_holds_up_nothing() {
     assert!(dead[0]["extensions"]["deadcause"].as_str().unwrap().contains("line 1"), "{}", dead[0]);
     let letters = service.ask(&["dlq", "list"]).to_string();
     assert!(letters.contains("source.plain"), "{letters}");
+    assert_eq!(dead[0]["datacontenttype"], "application/octet-stream", "nothing reads it: {}", dead[0]);
+
+    // What was meant as JSON is JSON again once it can be read, and only then.
+    let worse = service.hexafn(&["dlq", "edit", "source.plain", "1", "-d", r#"{"n":,}"#]);
+    assert!(worse.code == Some(1) && worse.err.contains("not JSON"), "{worse:?}");
+    let told = service.ask(&["dlq", "edit", "source.plain", "1", "-d", r#"{"n":4}"#]);
+    assert_eq!(told["seq"], 2, "{told}");
+    service.ask(&["dlq", "replay", "source.plain", "--all", "--topic", "plain"]);
+    let repaired = events_when(&service, "plain", 4).await.remove(3);
+    assert_eq!((&repaired["id"], &repaired["data"]["n"]), (&"plain/0/1".into(), &4.into()), "{repaired}");
+    assert_eq!(repaired["datacontenttype"], "application/json", "{repaired}");
+    assert!(!repaired["extensions"].to_string().contains("dead"), "{repaired}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

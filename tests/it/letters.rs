@@ -1,10 +1,11 @@
 //! Dead letters in the hands of a person: chosen by filters, edited, dropped, tried on another configuration; over crashes.
 
 use super::dead::{bad, letters, letters_when, start};
-use super::sender::{answer, client, get, post, send};
+use super::sender::{answer, client, get, post, publish, send};
 use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// So many letters of `half`, whose `n` are 1, 2, …
 async fn given_up(service: &Service, count: i64) -> Vec<String> {
@@ -17,6 +18,13 @@ async fn given_up(service: &Service, count: i64) -> Vec<String> {
     }
     events_when(service, "halves", ids.len()).await;
     ids
+}
+
+/// A target whose condition fails on texts; each of them becomes a letter of `target.picky`.
+fn picky() -> Service {
+    let text = "[[topic]]\nname = 'in'\n[[trigger]]\nname = 't'\non = 'in'\nto = 'picky'\n[[target]]\nname = 'picky'\n\
+                kind = 'topic'\ntopic = 'out'\nwhen = 'event.data.n > 5'\n";
+    Scenario::empty_config().file("hexafn.toml", text).start()
 }
 
 /// The `n` of the letters.
@@ -194,6 +202,36 @@ async fn an_edited_letter_takes_the_place_of_the_old_one_and_what_is_no_json_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_tells_the_number_of_its_own_letter_while_others_come_in() {
+    const EDITS: u64 = 40;
+    let service = picky();
+    publish(&service, "in", r#"{"n":"first"}"#).await;
+    letters_when(&service, "target.picky", 1).await;
+    let done = AtomicBool::new(false);
+    let others = async {
+        while !done.load(Ordering::Relaxed) {
+            let all = (0..8).map(|_| publish(&service, "in", r#"{"n":"other"}"#));
+            futures_util::future::join_all(all).await;
+        }
+    };
+    let edits = async {
+        let mut seq = 1;
+        for n in 1..=EDITS {
+            let put = client().put(service.url(&format!("/admin/dead/target.picky/{seq}")));
+            let put = put.header("content-type", "application/json").body(format!("{{\"n\":{n}}}"));
+            let told = answer(put).await;
+            assert_eq!((told.status, told.json["was"].as_u64()), (200, Some(seq)), "{told:?}");
+            seq = told.json["seq"].as_u64().unwrap();
+            let (status, letter) = get(&service.url(&format!("/admin/dead/target.picky?from={seq}&limit=1"))).await;
+            let letter = &letter["letters"][0];
+            assert_eq!((status, &letter["seq"], &letter["event"]["data"]["n"]), (200, &seq.into(), &n.into()));
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    futures_util::join!(others, edits);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_and_letters_are_the_same_after_kill_9_and_what_was_replayed_before_is_not_replayed_again() {
     let mut service = start();
     given_up(&service, 4).await;
@@ -234,6 +272,40 @@ async fn nothing_is_replayed_twice_however_often_it_is_asked_for_at_once() {
     expected.sort();
     assert_eq!(ids_of(&events(&service, "halves").await[4..]), expected);
     assert_eq!(letters(&service, "trigger.half"), [] as [Value; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_choice_in_portions_goes_on_where_the_last_one_ended() {
+    const MANY: usize = 1_050;
+    let service = picky();
+    for _ in 0..3 {
+        publish(&service, "in", r#"{"n":"a text"}"#).await;
+    }
+    for chunk in (0..MANY).collect::<Vec<_>>().chunks(50) {
+        let one = async |k: &usize| publish(&service, "in", &format!(r#"{{"n":{{"k":{k}}}}}"#)).await;
+        let all = chunk.iter().map(one);
+        futures_util::future::join_all(all).await;
+    }
+    eventually("the letters", async || {
+        let summary = service.ask(&["dlq", "list"]);
+        (summary[0]["letters"] == MANY + 3, summary)
+    })
+    .await;
+    // It fails on the texts and holds for all others.
+    let mut body = json!({ "filter": "event.data.n.k >= 0", "limit": 10 });
+    let url = service.url("/admin/dead/target.picky/drop");
+    let (status, first) = post(&url, &[], &body.to_string()).await;
+    assert_eq!((status, &first["settled"], &first["from"]), (200, &10.into(), &14.into()), "{first}");
+    assert_eq!(first["filter_failed"]["letters"], 3, "{first}");
+    (body["from"], body["below"]) = (first["from"].clone(), 20.into());
+    let (_, second) = post(&url, &[], &body.to_string()).await;
+    assert_eq!((&second["settled"], &second["from"]), (&6.into(), &20.into()), "{second}");
+    assert!(second["filter_failed"].is_null(), "the texts are behind it: {second}");
+
+    let dropped = service.hexafn(&["dlq", "drop", "target.picky", "--all", "--filter", "event.data.n.k >= 0"]);
+    assert_eq!(dropped.code, Some(0), "{dropped:?}");
+    assert!(dropped.out.contains(&format!("{} letters; 3 are left", MANY - 16)), "{dropped:?}");
+    assert!(dropped.err.contains("failed on 3 letters"), "{dropped:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -188,6 +188,52 @@ async fn what_waits_for_a_target_or_trigger_that_is_not_defined_any_more_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_target_or_trigger_that_was_changed_is_told_and_can_be_given_up() {
+    let text = "[targets]\nallow_networks = ['127.0.0.0/8']\n[[topic]]\nname = 'in'\n[[topic]]\nname = 'in2'\n[[trigger]]\nname = 'send'\n\
+                on = 'in'\nto = 'out'\n[[target]]\nname = 'out'\n";
+    let outside = format!("{text}kind = 'http'\nurl = 'http://127.0.0.1:9/'\n");
+    let changed = format!("{text}kind = 'topic'\ntopic = 'other'\n").replace("on = 'in'", "on = 'in2'");
+    let mut service = Scenario::empty_config().file("hexafn.toml", &outside).start();
+    for n in 0..3 {
+        publish(&service, "in", &n.to_string()).await;
+    }
+    events_when(&service, "hexafn.out.out", 3).await;
+    service.ask(&["sub", "pause", "trigger.send"]);
+    for n in 3..5 {
+        publish(&service, "in", &n.to_string()).await;
+    }
+    let in_use = service.hexafn(&["sub", "rm", "trigger.send"]);
+    assert!(in_use.code == Some(1) && in_use.err.contains("subscription-in-use"), "{in_use:?}");
+    service.configure("hexafn.toml", &changed);
+    for restarted in [false, true] {
+        if restarted {
+            service.kill_and_restart();
+        }
+        let told = service.ask(&["reload"]);
+        let left: Vec<&str> = told["left"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+        assert_eq!(left.len(), 2, "{restarted}: {left:?}");
+        let target = "3 events wait in `hexafn.out.out` for target `out`, which is the topic `other` now";
+        assert!(left[0].starts_with(target), "{left:?}");
+        let trigger = "2 events of `in` wait for trigger `send`, which listens to `in2` now";
+        assert!(left[1].starts_with(trigger) && left[1].contains("sub rm trigger.send"), "{left:?}");
+        assert!(service.ask(&["target", "show", "out"])["left"].as_str().unwrap().starts_with(target));
+    }
+
+    service.ask(&["sub", "rm", "trigger.send"]);
+    let told = service.ask(&["reload"]);
+    assert_eq!(told["left"].as_array().map(Vec::len), Some(1), "the place in `in` is given up: {told}");
+    service.ask(&["sub", "resume", "trigger.send"]);
+    publish(&service, "in2", "5").await;
+    assert_eq!(events_when(&service, "other", 1).await.len(), 1, "the one in `in2` is served");
+    let in_use = service.hexafn(&["sub", "rm", "trigger.send"]);
+    assert!(in_use.code == Some(1) && in_use.err.contains("subscription-in-use"), "{in_use:?}");
+    service.ask(&["topic", "rm", "hexafn.out.out", "--force"]);
+    let told = service.ask(&["reload"]);
+    assert!(told["left"].is_null(), "{told}");
+    assert!(service.ask(&["target", "show", "out"])["left"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_client_says_of_a_topic_that_was_removed_settles_nothing_of_the_next() {
     let service = start();
     register(&service, "billing", json!({ "pattern": "orders.*", "from": "all" })).await;

@@ -21,6 +21,7 @@ use crate::broker::Trouble;
 use crate::clock::Wall;
 use crate::event::{Event, Str};
 use crate::log::DedupeKey;
+use crate::system::dead::SAID_TYPE;
 
 /// The most bytes of a dead letter's data; of a larger record the beginning is kept.
 const MAX_LETTER: usize = DoorLimits::MAX_BODY as usize;
@@ -49,6 +50,14 @@ pub struct Pulled {
     pub marks: Vec<(Str, Str)>,
     /// Its value.
     pub data: Bytes,
+}
+
+impl Pulled {
+    /// The content type that its headers name.
+    fn content_type(&self) -> Option<&str> {
+        let named = self.headers.iter().find(|(name, value)| name == "content-type" && !value.is_empty());
+        named.map(|(_, value)| value.as_str())
+    }
 }
 
 /// Where records are fetched from: checked settings, nothing connected.
@@ -207,6 +216,9 @@ impl PullSettings {
     }
 }
 
+/// A longer content type is refused, and not kept.
+const MAX_TYPE: usize = 256;
+
 /// Makes events of records.
 #[derive(Debug)]
 pub struct Decoder {
@@ -274,9 +286,7 @@ impl Decoder {
     fn events(&self, pulled: &Pulled, now: Wall) -> Result<Known, DoorError> {
         let mut headers: Vec<(&str, &str)> =
             pulled.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        if let Some(default) = &self.content_type
-            && !headers.iter().any(|(name, value)| *name == "content-type" && !value.is_empty())
-        {
+        if let Some(default) = self.content_type.as_deref().filter(|_| pulled.content_type().is_none()) {
             headers.push(("content-type", default));
         }
         let request = RequestParts::post(&headers);
@@ -326,9 +336,13 @@ impl Decoder {
         event.time = pulled.time.unwrap_or(now);
         event.subject = pulled.subject.clone();
         event.key = pulled.key.clone();
-        // Never JSON: that it is not may be the reason.
+        // Never JSON: that it is not may be the reason. An edit gives the type back.
         event.content_type = Some("application/octet-stream".into());
         event.extensions = pulled.marks.clone();
+        let said = pulled.content_type().or(self.content_type.as_deref());
+        if let Some(said) = said.filter(|said| said.len() <= MAX_TYPE && !said.chars().any(char::is_control)) {
+            event.extensions.push((SAID_TYPE.into(), said.into()));
+        }
         let marks = [
             ("deadtopic", pulled.place.0.clone()),
             ("deadseq", pulled.place.1.to_string()),

@@ -41,7 +41,7 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// Left alone.
     pub unchanged: usize,
-    /// Events that wait for targets and triggers which are not defined any more, and what can be done about them.
+    /// Events that wait for targets and triggers that are gone or get theirs from elsewhere, and what can be done about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
     /// Targets that are disabled, since when, by whom and why; also those that are defined anew.
@@ -118,7 +118,9 @@ impl System {
         }
         self.apply_timers(&definitions, &mut applied).await?;
         self.apply_pulls(&definitions, &mut applied).await?;
-        applied.left = self.left(&definitions);
+        // What was handled until a moment ago is not told as left.
+        inner.cast.written().await?;
+        applied.left = self.left(&definitions).into_values().collect();
         applied.disabled = self.disabled(&definitions);
         for told in applied.left.iter().chain(&applied.disabled) {
             tracing::warn!("{told}");
@@ -174,7 +176,7 @@ impl System {
         };
         let outbox = inner.cast.ensure(&outbox_of(&name)).await?;
         let enabled = Arc::new(AtomicBool::new(self.switched("target", &name, true)?));
-        let (deliveries, front, limit) = (Front::new(), Front::new(), Limit::default());
+        let (deliveries, overdue, front, limit) = (Front::new(), Front::new(), Front::new(), Limit::default());
         limit.switch(!enabled.load(std::sync::atomic::Ordering::Relaxed));
         let subscription = forwarder::subscription_name(&name);
         let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
@@ -244,10 +246,11 @@ impl System {
                 });
             }),
         };
-        let (serves_deliveries, serves_control) = (deliveries.clone(), front.clone());
+        let serves = (deliveries.clone(), overdue.clone(), front.clone());
         let child = ChildSpec::new(path, "forwarder", move |life| {
             let addr = Forwarder::new(spec.clone(), life).start();
-            Ok(Started::new(&addr).capacity(2048).serves(&serves_deliveries, &addr).serves(&serves_control, &addr))
+            let started = Started::new(&addr).capacity(2048).serves(&serves.0, &addr);
+            Ok(started.serves(&serves.1, &addr).serves(&serves.2, &addr))
         });
         inner
             .cast
@@ -263,6 +266,7 @@ impl System {
                 fallback,
                 version: definition.fingerprint,
                 to: deliveries,
+                asks: Some(overdue),
                 limit,
                 feedback: self.feedback(OUTCOMES, format!("/targets/{name}"), all.outcomes).await?,
             })
@@ -353,6 +357,7 @@ impl System {
                 fallback: None,
                 version: definition.fingerprint,
                 to: deliveries,
+                asks: None,
                 limit: Limit::default(),
                 // A trigger's results are seen where they arrive; only its failures are told.
                 feedback: self.feedback(OUTCOMES, path.clone(), all.outcomes.min(Told::Failures)).await?,
@@ -491,25 +496,23 @@ fn topics_of(all: &Definitions) -> BTreeSet<Str> {
 /// A trigger whose runs may take longer has a thread of its own.
 const LONG_RUN: Duration = Duration::from_secs(1);
 
-/// How many deliveries a target holds at a time, and how long one may take from its offer to its settlement.
+/// How many deliveries a target holds at a time, and how long an attempt may take until it is settled.
 fn pace(settings: &crate::target::Common, mode: crate::target::Mode) -> (usize, Duration) {
-    // Twice as long as an attempt can take: one waits for its slot, one runs.
     let mut patience = settings.timeout.0.saturating_mul(4).max(Duration::from_secs(60));
     let mut credit = match mode {
         crate::target::Mode::Each { concurrency } => concurrency * 2,
-        crate::target::Mode::Batch { max_records, max_age, concurrency, .. } => {
-            // A batch that is refused is sent again in parts, and one waits for it.
-            patience = patience.max(settings.timeout.0.saturating_mul(8)) + max_age;
+        crate::target::Mode::Batch { max_records, concurrency, .. } => {
+            // A batch that is refused is sent again in parts.
+            patience = patience.max(settings.timeout.0.saturating_mul(8));
             max_records * (concurrency + 1)
         }
     };
     if let Some(rate) = settings.rate {
-        // No more than ten seconds' worth waits for its turn, and one that waits for hours has not failed.
+        // No more than ten seconds' worth waits for its turn.
         let each = rate.per / rate.limit.max(1);
         let batch = if let crate::target::Mode::Batch { max_records, .. } = mode { max_records } else { 1 };
         let in_ten_seconds = Duration::from_secs(10).as_nanos() / each.as_nanos().max(1);
         credit = credit.min(usize::try_from(in_ten_seconds).unwrap_or(usize::MAX).max(1).saturating_mul(batch));
-        patience += each.saturating_mul(2) + Duration::from_secs(10);
     }
     (credit.max(1), patience)
 }

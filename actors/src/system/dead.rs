@@ -6,14 +6,15 @@ use bytes::Bytes;
 use hexafn_dsl::{Program, json};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Error, System, read};
 use crate::clock::Wall;
 use crate::definitions::TargetKind;
-use crate::event::{Event, Str};
+use crate::event::{Event, Str, is_json_type};
 use crate::function;
-use crate::log::{Op, Ops, Record, Seq, Table};
+use crate::log::{Appended, Op, Ops, Receipt, Record, Seq, Table};
 use crate::target::redact::Redactor;
 use crate::topic::cast;
 use crate::topic::cursor::Cursor;
@@ -33,8 +34,21 @@ const CHUNK: usize = 256;
 /// Bytes of letters that are shown at a time.
 const PAGE: usize = 8 << 20;
 /// The extension attributes that a dead letter has beyond those of its event.
-const MARKS: [&str; 9] =
-    ["deadtopic", "deadseq", "deadby", "deadattempts", "deadversion", "deadcause", "deadlog", "deadmade", "deadedited"];
+const MARKS: [&str; 10] = [
+    "deadtopic",
+    "deadseq",
+    "deadby",
+    "deadattempts",
+    "deadversion",
+    "deadcause",
+    "deadlog",
+    "deadmade",
+    "deadedited",
+    SAID_TYPE,
+];
+/// The mark of a letter whose record could not be read: the content type that the record or its source says. The letter itself
+/// has none that anything reads, until it is edited.
+pub const SAID_TYPE: &str = "deadtype";
 
 /// The letters of a subscription, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -61,6 +75,9 @@ pub struct Pick {
     pub seqs: Option<Vec<Seq>>,
     /// Of those, the ones for which it holds.
     pub filter: Option<Program>,
+    /// Only letters from this sequence on: without a list, where the last portion ended, so that a filter does not look at the
+    /// same letters again for each.
+    pub from: Option<Seq>,
     /// Only letters below this sequence: what is given up again meanwhile is left for the next time.
     pub below: Option<Seq>,
     /// At most so many, up to [`MAX_PICKED`].
@@ -87,6 +104,9 @@ pub struct Settled {
     pub left: usize,
     /// The sequence that the next letter would have had before this was done.
     pub next: Seq,
+    /// Where the next portion goes on; not where sequences were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Seq>,
     /// Sequences that were asked for and are those of no open letter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Seq>,
@@ -137,6 +157,8 @@ struct Picked {
     cursor: Cursor,
     /// The sequence of the letter after the newest.
     next: Seq,
+    /// Where the next portion goes on.
+    from: Option<Seq>,
     absent: Vec<Seq>,
     failed: Option<FilterFailed>,
 }
@@ -200,24 +222,28 @@ impl System {
     pub fn dead(&self, subscription: &str, from: Seq, limit: usize, filter: Option<&Program>) -> Result<Found, Error> {
         let topic = self.letters(subscription)?;
         let cursor = self.settled(&topic)?;
-        self.open_letters(&topic, &cursor, from, (limit, PAGE), filter)
+        self.open_letters(&topic, &cursor, from..Seq::MAX, (limit, PAGE), filter)
     }
 
     fn open_letters(
         &self,
         topic: &TopicHandle,
         cursor: &Cursor,
-        from: Seq,
+        range: Range<Seq>,
         (limit, mut bytes): (usize, usize),
         filter: Option<&Program>,
     ) -> Result<Found, Error> {
-        let next = from.max(cursor.floor() + 1);
+        let next = range.start.max(cursor.floor() + 1);
         let mut found = Found { letters: Vec::new(), next, open: self.open(topic, cursor)?, failed: None };
         loop {
             let records = self.0.log.read(topic.id, found.next, CHUNK, 4 << 20)?;
             let Some(last) = records.last() else { return Ok(found) };
             found.next = last.seq + 1;
             for record in records {
+                if record.seq >= range.end {
+                    found.next = record.seq;
+                    return Ok(found);
+                }
                 if cursor.is_handled(record.seq) {
                     continue;
                 }
@@ -249,7 +275,7 @@ impl System {
             if letters == 0 {
                 continue;
             }
-            let oldest = self.open_letters(&topic, &cursor, 0, (1, PAGE), None)?.letters;
+            let oldest = self.open_letters(&topic, &cursor, 0..Seq::MAX, (1, PAGE), None)?.letters;
             let newest = self.0.log.read(topic.id, bounds.next.saturating_sub(1), 1, 1 << 20)?;
             all.push(DeadSummary {
                 subscription: subscription.into(),
@@ -306,13 +332,13 @@ impl System {
                 self.0.cast.ensure(name).await?
             }
         };
-        self.settle_letters(subscription, pick, move |letter| {
+        let settled = self.settle_letters(subscription, pick, move |letter| {
             // The letter is as the one that gave it up saw it; the one that gets it now may see less.
             let event = revived(letter);
             let event = redact.as_ref().map_or_else(|| event.clone(), |redactor| redactor.redact(&event));
             Some(Op::Append { topic: handle.id, event: Box::new(event), dedupe: None })
-        })
-        .await
+        });
+        Ok(settled.await?.0)
     }
 
     /// What takes out of events what the target of a subscription must not see.
@@ -326,7 +352,7 @@ impl System {
     /// # Errors
     /// There is no such subscription.
     pub async fn dead_drop(&self, subscription: &str, pick: &Pick) -> Result<Settled, Error> {
-        self.settle_letters(subscription, pick, |_| None).await
+        Ok(self.settle_letters(subscription, pick, |_| None).await?.0)
     }
 
     /// Puts a letter with other data in the place of one; its new sequence. A target that redacts does so here, too: the data
@@ -336,16 +362,21 @@ impl System {
     /// There is no such letter; the data is not JSON although its event says so.
     pub async fn dead_edit(&self, subscription: &str, seq: Seq, data: Bytes) -> Result<Seq, Error> {
         let topic = self.letters(subscription)?;
-        if let Some(letter) = self.0.log.read(topic.id, seq, 1, 1 << 20)?.first().filter(|r| r.seq == seq)
-            && letter.event.is_json()
+        let letter = self.0.log.read(topic.id, seq, 1, 1 << 20)?.into_iter().find(|letter| letter.seq == seq);
+        let said = letter.as_ref().and_then(|letter| mark(&letter.event, SAID_TYPE)).cloned();
+        if let Some(letter) = letter
+            && said.as_deref().map_or(letter.event.is_json(), is_json_type)
             && let Err(error) = json::Doc::parse(data.clone(), &json::Limits::default())
         {
-            return Err(Error::Invalid(format!("the data is not JSON, and the event says that it is: {error}")));
+            let who = if said.is_some() { "its record, or its source," } else { "the event" };
+            return Err(Error::Invalid(format!("the data is not JSON, and {who} says that it is: {error}")));
         }
         let pick = Pick { seqs: Some(vec![seq]), limit: 1, ..Pick::default() };
         let (id, redact) = (topic.id, self.redactor_of(subscription));
         let settled = self.settle_letters(subscription, &pick, move |letter| {
             let mut event = letter.event.with_data(data.clone());
+            // It can be read as what it was meant to be.
+            event.content_type = said.clone().or(event.content_type);
             if let Some(redactor) = &redact {
                 // The marks of the letter were redacted when it was given up, and are no part of the event.
                 let marks = std::mem::take(&mut event.extensions);
@@ -356,33 +387,37 @@ impl System {
             event.extensions.push(("deadedited".into(), Wall::now().rfc3339().into()));
             Some(Op::Append { topic: id, event: Box::new(event), dedupe: None })
         });
-        if settled.await?.settled == 0 {
-            return Err(Error::NoLetter { subscription: subscription.into(), seq });
+        // Other letters may come before it and after it at any time: only the write itself knows its place.
+        let receipt = settled.await?.1;
+        match receipt.as_ref().and_then(|receipt| receipt.appended.first()) {
+            Some(Appended::Stored(record)) => Ok(record.seq),
+            Some(Appended::Duplicate { seq, .. }) => Ok(*seq),
+            None => Err(Error::NoLetter { subscription: subscription.into(), seq }),
         }
-        Ok(self.0.log.bounds(topic.id)?.next - 1)
     }
 
-    /// Marks what is picked as settled, together with what `then` makes of each letter.
+    /// Marks what is picked as settled, together with what `then` makes of each letter; and what was written, if anything was.
     async fn settle_letters(
         &self,
         subscription: &str,
         pick: &Pick,
         then: impl Fn(&Record) -> Option<Op> + Send + 'static,
-    ) -> Result<Settled, Error> {
+    ) -> Result<(Settled, Option<Receipt>), Error> {
         let topic = self.letters(subscription)?;
         let _one_at_a_time = self.0.settling.lock().await;
         // Filters over many letters take long, and others are served by this thread.
         let (system, letters, pick) = (self.clone(), topic.clone(), pick.clone());
         let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, then)).await;
-        let Picked { ops, count, cursor, next, absent, failed } =
+        let Picked { ops, count, cursor, next, from, absent, failed } =
             picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
+        let mut receipt = None;
         if count > 0 {
-            self.commit(ops).await?;
+            receipt = Some(self.commit(ops).await?);
             // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
             topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
         }
         let left = self.open(&topic, &cursor)?;
-        Ok(Settled { settled: count, left, next, absent, filter_failed: failed })
+        Ok((Settled { settled: count, left, next, from, absent, filter_failed: failed }, receipt))
     }
 
     /// The write that settles what is picked, together with what `then` makes of each letter.
@@ -399,24 +434,24 @@ impl System {
         let open = |seq: Seq| (bounds.first..next).contains(&seq) && !cursor.is_handled(seq);
         let asked: Option<BTreeSet<Seq>> = pick.seqs.as_ref().map(|seqs| seqs.iter().copied().collect());
         let absent: Vec<Seq> = asked.iter().flatten().copied().filter(|seq| !open(*seq)).collect();
-        let (mut picked, mut failed) = (Vec::new(), None);
+        let range = pick.from.unwrap_or(0)..pick.below.unwrap_or(Seq::MAX);
+        let (mut picked, mut from, mut failed) = (Vec::new(), None, None);
         if let Some(asked) = asked {
             for seq in asked.into_iter().take(limit) {
-                let found = self.open_letters(topic, &cursor, seq, (1, PAGE), None)?;
-                let found = found.letters.into_iter().filter(|record| record.seq == seq);
+                let found = self.open_letters(topic, &cursor, seq..seq.saturating_add(1), (1, PAGE), None)?;
+                let found = found.letters.into_iter().filter(|record| range.contains(&record.seq));
                 picked.extend(found.filter(|record| holds(pick.filter.as_ref(), record, &mut failed)));
             }
         } else {
-            let found = self.open_letters(topic, &cursor, 0, (limit, usize::MAX), pick.filter.as_ref())?;
-            (picked, failed) = (found.letters, found.failed);
+            let found = self.open_letters(topic, &cursor, range, (limit, usize::MAX), pick.filter.as_ref())?;
+            (picked, from, failed) = (found.letters, Some(found.next), found.failed);
         }
-        picked.retain(|letter| pick.below.is_none_or(|below| letter.seq < below));
         let mut ops = Ops::new();
         for letter in &picked {
             ops.extend(then(letter));
             cursor.mark(letter.seq);
         }
         ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
-        Ok(Picked { ops, count: picked.len(), cursor, next, absent, failed })
+        Ok(Picked { ops, count: picked.len(), cursor, next, from, absent, failed })
     }
 }

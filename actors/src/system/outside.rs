@@ -194,6 +194,7 @@ impl System {
             fallback: None,
             version: 0,
             to,
+            asks: None,
             limit: Limit::default(),
             feedback: None,
         })

@@ -1,4 +1,4 @@
-//! Removing a topic, unless something uses it; and what targets that were removed leave behind.
+//! Removing a topic, unless something uses it; and what targets and triggers that were removed or changed leave behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,14 @@ use super::{Error, System, read};
 use crate::definitions::{Definitions, SourceKind, TargetKind, Told};
 use crate::event::Str;
 use crate::target::forwarder;
-use crate::topic::{AGAIN, OUTCOMES, Subscriber, cast};
+use crate::topic::{AGAIN, OUTCOMES, Subscriber, TopicMessage, cast};
 use crate::trigger;
 use crate::trigger::told::EXECUTIONS;
 
 impl System {
-    /// What waits for targets and triggers that are not defined any more, and what can be done about it.
-    pub(super) fn left(&self, definitions: &Definitions) -> Vec<String> {
+    /// What waits for targets and triggers that are not there any more, or get their events from elsewhere now, and what can be
+    /// done about it, by subscription.
+    pub fn left(&self, definitions: &Definitions) -> BTreeMap<Str, String> {
         let kept = self.0.cast.kept_places().unwrap_or_else(|error| {
             tracing::warn!(%error, "what waits for targets and triggers that were removed cannot be told");
             Vec::new()
@@ -31,23 +32,54 @@ impl System {
                 all => format!(" and {} other topics", all - 1),
             };
             let topic = topics.first()?;
-            if let Some(target) = subscription.strip_prefix("target.") {
-                return (!definitions.targets.contains_key(target)).then(|| {
-                    format!(
-                        "{events} events wait in `{topic}`{others} for target `{target}`, which is not defined any more: define \
-                         it again to deliver them, or remove them with `hexafn topic rm {topic} --force`"
-                    )
-                });
-            }
-            let trigger = subscription.strip_prefix("trigger.")?;
-            (!definitions.triggers.contains_key(trigger)).then(|| {
+            let told = if let Some(name) = subscription.strip_prefix("target.") {
+                let (now, again) = match definitions.targets.get(name) {
+                    None => ("is not defined any more".to_owned(), "define it again"),
+                    Some(target) => {
+                        (format!("is the topic `{}` now", topic_of_target(target)), "let it be of another kind again")
+                    }
+                };
                 format!(
-                    "{events} events of `{topic}`{others} wait for trigger `{trigger}`, which is not defined any more: define it \
-                     again to handle them, or give up its place with `hexafn sub rm {subscription}`"
+                    "{events} events wait in `{topic}`{others} for target `{name}`, which {now}: {again} to deliver them, or remove \
+                     them with `hexafn topic rm {topic} --force`"
                 )
-            })
+            } else {
+                let name = subscription.strip_prefix("trigger.")?;
+                let (now, again) = match definitions.triggers.get(name) {
+                    None => ("is not defined any more".to_owned(), "define it again"),
+                    Some(trigger) => {
+                        (format!("listens to `{}` now", topic_of(trigger)), "let it listen to that again, too,")
+                    }
+                };
+                format!(
+                    "{events} events of `{topic}`{others} wait for trigger `{name}`, which {now}: {again} to handle them, or give \
+                     up its place there with `hexafn sub rm {subscription}`"
+                )
+            };
+            Some((subscription, told))
         });
         left.collect()
+    }
+
+    /// Forgets the places of a subscription where nothing serves it any more; how many there were. Where it is served it stays.
+    ///
+    /// # Errors
+    /// The log failed; a topic is being restarted.
+    pub async fn give_up_places(&self, subscription: &str) -> Result<usize, Error> {
+        // Nothing begins to serve them meanwhile.
+        let _one_at_a_time = self.0.applying.lock().await;
+        let mut given_up = 0;
+        for place in self.0.cast.kept_places()?.into_iter().filter(|place| *place.subscription == *subscription) {
+            let topic = self.0.cast.find(&place.topic)?;
+            let message = TopicMessage::Detach { subscription: place.subscription, forget: true };
+            let sent = topic.front.send(message).await;
+            sent.map_err(|_| Error::Gone("a topic is being restarted; try again in a second"))?;
+            given_up += 1;
+        }
+        if given_up > 0 {
+            self.0.cast.written().await?;
+        }
+        Ok(given_up)
     }
 
     /// Removes a topic with all that is stored of it. One of the same name that comes later begins at sequence 1. What is on

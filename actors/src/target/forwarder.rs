@@ -30,7 +30,7 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::RestartStrategy;
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Deliveries, Limit, Round, Settlement, TopicMessage};
+use crate::topic::{Deliveries, Limit, Overdue, Round, Settlement, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 use crate::trigger::record;
 
@@ -133,6 +133,8 @@ pub struct Forwarder {
     unwritten: Unwritten,
     /// A topic that had no room is being told; what comes meanwhile goes along afterwards.
     answering: bool,
+    /// What topics ask for.
+    overdue: Vec<Overdue>,
     /// The topics that deliver: the outbox, and the one of what is delivered again.
     open: HashMap<Str, Front<TopicMessage>>,
     steps: Vec<Step>,
@@ -166,6 +168,7 @@ impl Forwarder {
             ended: 0,
             unwritten: Unwritten::default(),
             answering: false,
+            overdue: Vec::new(),
             open: HashMap::new(),
             steps: Vec::new(),
             stopping: false,
@@ -454,6 +457,16 @@ impl Handler<Deliveries> for Forwarder {
         self.open.entry(deliveries.topic.clone()).or_insert_with(|| deliveries.reply_to.clone());
         self.take(deliveries);
         self.advance(ctx);
+        self.attempts.wake();
+    }
+}
+
+impl Handler<Overdue> for Forwarder {
+    type Result = ();
+
+    fn handle(&mut self, overdue: Overdue, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        self.overdue.push(overdue);
         self.attempts.wake();
     }
 }

@@ -475,6 +475,9 @@ impl Handler<TopicMessage> for Topic {
                     self.commit(commit, ctx);
                 }
             }
+            TopicMessage::Progress { subscription, question, items } => {
+                self.progress(&subscription, question, &items, ctx);
+            }
             TopicMessage::Attach(spec) => {
                 if let Err(error) = self.attach(spec) {
                     tracing::error!(topic = %self.spec.handle.name, %error, "subscription cannot be served");

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::Round;
 use super::cursor::Cursor;
 use crate::clock::{Tick, Wall};
 use crate::definitions::Ordering;
@@ -20,6 +21,7 @@ use crate::supervision::strategy::RestartStrategy;
 mod budget;
 mod expiry;
 mod line;
+mod progress;
 pub(super) mod waiting;
 pub mod waits;
 
@@ -35,7 +37,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// At most this many bytes of data are with the subscriber at a time, but one delivery in any case.
     pub max_bytes_in_flight: usize,
-    /// A delivery not settled within this is a failure.
+    /// A delivery not settled within this is a failure; where its subscriber says how far it is, from the beginning of its
+    /// attempt on.
     pub ack_wait: Duration,
     /// The order of deliveries.
     pub ordering: Ordering,
@@ -77,6 +80,8 @@ struct InFlight {
     attempt: u32,
     bytes: usize,
     deadline: Tick,
+    /// The question after it that is not answered yet.
+    asked: Option<Round>,
     key: Option<Str>,
     retried: Option<Waiting>,
 }
@@ -413,7 +418,7 @@ impl Subscription {
             budget.spend(attempt);
         }
         let deadline = now.plus(self.settings.ack_wait);
-        self.in_flight.insert(seq, InFlight { attempt, bytes: 0, deadline, key, retried });
+        self.in_flight.insert(seq, InFlight { attempt, bytes: 0, deadline, asked: None, key, retried });
         Offer::Deliver(attempt)
     }
 
@@ -575,11 +580,6 @@ impl Subscription {
         if let Some(key) = key.filter(|_| over) {
             self.lines.remove(key);
         }
-    }
-
-    /// All deliveries with the subscriber, with their attempts: what a restart of it loses.
-    pub fn flying(&self) -> Vec<(Seq, u32)> {
-        self.in_flight.iter().map(|(seq, f)| (*seq, f.attempt)).collect()
     }
 
     /// Makes every waiting delivery due now (a reset of the target by hand).

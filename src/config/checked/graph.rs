@@ -133,11 +133,25 @@ fn trigger_cycles(definitions: &Definitions, layers: &Layers, problems: &mut Pro
         })
         .collect();
     let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    // The targets whose `fallback` leads from one trigger to another.
+    let mut through: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for trigger in definitions.triggers.values() {
         let out = edges.entry(&trigger.name).or_default();
         for target in trigger.to.iter().filter_map(|t| definitions.targets.get(t)) {
-            let TargetKind::Topic(topic) = &target.kind else { continue };
-            out.extend(listens.iter().filter(|(_, p)| p.matches(topic)).map(|(name, _)| *name));
+            let (mut target, mut gives_up, mut seen) = (Some(target), None, BTreeSet::new());
+            // What a target gives up goes on to its fallback, and to that one's; those in a circle are told by themselves.
+            while let Some(at) = target.filter(|target| seen.insert(&*target.name)) {
+                if let TargetKind::Topic(topic) = &at.kind {
+                    for (name, _) in listens.iter().filter(|(_, p)| p.matches(topic)) {
+                        out.push(name);
+                        if let Some(gives_up) = gives_up {
+                            through.entry((&*trigger.name, name)).or_insert(gives_up);
+                        }
+                    }
+                }
+                gives_up = Some(&*at.name);
+                target = at.settings.fallback.as_ref().and_then(|name| definitions.targets.get(name));
+            }
         }
         for function in hexafn_actors::system::functions_of(trigger, definitions) {
             for topic in function.emits_to() {
@@ -149,11 +163,16 @@ fn trigger_cycles(definitions: &Definitions, layers: &Layers, problems: &mut Pro
         let path = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" -> ");
         let span = place(layers, "trigger", cycle[0], "to");
         let message = format!("triggers feed each other in a circle: {path}");
-        problems.push(
-            Problem::warning(&codes::TRIGGER_CYCLE, span, message).label("here the circle begins").help(
-                "an event that goes round 16 times ends in the dead letters; `when` should end the circle before",
-            ),
-        );
+        let mut problem = Problem::warning(&codes::TRIGGER_CYCLE, span, message)
+            .label("here the circle begins")
+            .help("an event that goes round 16 times ends in the dead letters; `when` should end the circle before");
+        for (from, to) in cycle.iter().zip(cycle.iter().cycle().skip(1)) {
+            if let Some(target) = through.get(&(*from, *to)) {
+                let to = format!("what target `{target}` gives up goes to trigger `{to}`");
+                problem = problem.related(place(layers, "target", target, "fallback"), to);
+            }
+        }
+        problems.push(problem);
     }
 }
 

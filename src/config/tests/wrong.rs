@@ -187,6 +187,11 @@ fn circles() {
         "trigger_cycle",
         "[[trigger]]\nname = 'there'\non = 'demo'\nrun = 'plain'\nto = ['pushes']\n\n[[trigger]]\nname = 'back'\non = 'pushes'\nto = ['demo']\n\n[[target]]\nname = 'demo'\nkind = 'topic'\ntopic = 'demo'\n",
     );
+    beside_right(
+        "trigger_cycle_by_fallback",
+        "[[trigger]]\nname = 'there'\non = 'demo'\nto = ['first']\n\n[[target]]\nname = 'first'\nkind = 'stdout'\nfallback = 'second'\n\n\
+         [[target]]\nname = 'second'\nkind = 'stdout'\nfallback = 'round'\n\n[[target]]\nname = 'round'\nkind = 'topic'\ntopic = 'demo'\n",
+    );
 }
 
 #[test]

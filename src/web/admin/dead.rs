@@ -149,6 +149,8 @@ pub(in super::super) struct Chosen {
     seqs: Option<Vec<u64>>,
     /// Of those, the ones for which it holds.
     filter: Option<String>,
+    /// Only letters from this sequence on.
+    from: Option<u64>,
     /// Only letters below this sequence.
     below: Option<u64>,
     limit: Option<usize>,
@@ -169,6 +171,7 @@ impl Chosen {
         Ok(Pick {
             seqs: self.seqs.clone(),
             filter: self.filter.as_deref().map(ws::filter).transpose()?,
+            from: self.from,
             below: self.below,
             limit: limit(self.limit, MAX_PICKED, MAX_PICKED)?,
         })
@@ -259,6 +262,7 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
         let done = !by_number && settled.settled < pick.limit;
         // What is given up again on the way is not sent round and round.
         pick.below = pick.below.or(Some(settled.next));
+        pick.from = settled.from;
         left -= pick.limit;
         all = Some(match all {
             None => settled,
@@ -266,11 +270,7 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
                 settled: before.settled + settled.settled,
                 next: before.next,
                 absent: [before.absent, settled.absent].concat(),
-                // Without numbers the same letters are looked at again each time.
-                filter_failed: match by_number {
-                    true => FilterFailed::and(before.filter_failed, settled.filter_failed),
-                    false => before.filter_failed.or(settled.filter_failed),
-                },
+                filter_failed: FilterFailed::and(before.filter_failed, settled.filter_failed),
                 ..settled
             },
         });

@@ -218,6 +218,9 @@ pub(in super::super) enum TargetRow {
         version: String,
         /// Where it is defined.
         origin: Str,
+        /// What waits since it was a target of another kind, and what can be done about it; only where one target is asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left: Option<String>,
     },
 }
 
@@ -233,13 +236,20 @@ impl TargetRow {
 fn of_topic(target: &TargetDefinition) -> Option<TargetRow> {
     let TargetKind::Topic(topic) = &target.kind else { return None };
     let (version, origin) = (format!("{:016x}", target.fingerprint), target.origin.clone());
-    Some(TargetRow::Topic { name: target.name.clone(), kind: "topic", destination: topic.clone(), version, origin })
+    let (name, destination) = (target.name.clone(), topic.clone());
+    Some(TargetRow::Topic { name, kind: "topic", destination, version, origin, left: None })
 }
 
 async fn target(app: web::Data<App>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     app.allow(&request, "targets", "read", &name)?;
     let definition = app.system.definitions().targets.get(&**name).cloned();
-    if let Some(topic) = definition.as_deref().and_then(of_topic) {
+    if let Some(mut topic) = definition.as_deref().and_then(of_topic) {
+        if let TargetRow::Topic { left, .. } = &mut topic {
+            let system = app.system.clone();
+            let all = web::block(move || system.left(&system.definitions())).await;
+            let mut all = all.map_err(|e| Problem::new(500, "thread", e.to_string()))?;
+            *left = all.remove(&*format!("target.{name}"));
+        }
         return Ok(HttpResponse::Ok().json(topic));
     }
     not_removed(&app, &name).await?;

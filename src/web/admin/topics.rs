@@ -263,6 +263,10 @@ async fn remove(app: web::Data<App>, request: HttpRequest, name: web::Path<Strin
     let used = name.strip_prefix("trigger.").is_some_and(|t| app.system.definitions().triggers.contains_key(t))
         || name.strip_prefix("target.").is_some_and(|t| app.system.target_definition(t).is_some());
     if used {
+        // Where it was served before, and is not any more, it may go.
+        if app.system.give_up_places(&name).await? > 0 {
+            return Ok(HttpResponse::NoContent().finish());
+        }
         let message = format!(
             "`{}` belongs to a trigger or target that is configured; remove that, or pause the subscription",
             printable(&name)

@@ -84,6 +84,14 @@ fn what_cannot_be_read_is_a_dead_letter_with_its_cause() {
     assert!(why.contains("line 1"), "{why}");
     assert_eq!((&letter.data[..], &*letter.id), (&b"{\"a\":"[..], "orders/0/17"));
     assert!(!letter.is_json());
+    let said = |letter: &Event| crate::system::dead::mark(letter, SAID_TYPE).map(ToString::to_string);
+    assert_eq!(said(&letter).as_deref(), Some("application/json"), "of the source");
+    let named = [("content-type", "application/merge-patch+json")];
+    let (letter, _) = cause(json.read(&pulled(&named, b"{\"a\":"), Wall(9)));
+    assert_eq!(said(&letter).as_deref(), Some(named[0].1), "the record says better");
+    let long = "x".repeat(5_000);
+    let (letter, _) = cause(json.read(&pulled(&[("content-type", &long)], b"{}"), Wall(9)));
+    assert_eq!(said(&letter), None, "what is no type is not kept");
     let small = decoder(serde_json::json!({ "max_record": "4B" }));
     let (letter, why) = cause(small.read(&pulled(&[], b"12345"), Wall(9)));
     assert!(why.contains('4'), "{why}");

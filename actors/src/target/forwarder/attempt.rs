@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::Forwarder;
-use crate::clock::Wall;
+use crate::clock::{Tick, Wall};
 use crate::event::Str;
 use crate::log::Record;
 use crate::supervision::breaker::Permit;
@@ -35,11 +35,26 @@ pub(super) struct Done {
     pub(super) took: Duration,
 }
 
+/// An attempt that is being made.
+struct Running {
+    began: Tick,
+    batch: Batch,
+    made: BoxFuture<'static, Done>,
+}
+
+impl Future for Running {
+    type Output = Done;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Done> {
+        self.made.as_mut().poll(task)
+    }
+}
+
 /// The attempts that are being made. Dropped with their forwarder, they are abandoned: as after a crash, nobody knows
 /// what became of them, and they are made again under the same idempotency id.
 #[derive(Default)]
 pub(super) struct Attempts {
-    running: FuturesUnordered<BoxFuture<'static, Done>>,
+    running: FuturesUnordered<Running>,
     /// Of the turn that looks after them.
     waker: Option<Waker>,
 }
@@ -52,7 +67,8 @@ impl Attempts {
 
     /// Begins one.
     pub(super) fn begin(&mut self, target: Arc<dyn Target>, batch: Batch, permit: Permit, pulse: Pulse) {
-        self.running.push(Box::pin(async move {
+        let (began, with) = (Tick::now(), batch.clone());
+        let made = Box::pin(async move {
             let started = Instant::now();
             let first = batch.first().map_or(0, |delivery| delivery.record.seq);
             let mut made = pin!(make(&*target, batch));
@@ -62,7 +78,13 @@ impl Attempts {
                 made.as_mut().poll(task)
             });
             Done { results: results.await, permit, took: started.elapsed() }
-        }));
+        });
+        self.running.push(Running { began, batch: with, made });
+    }
+
+    /// The deliveries of which an attempt is being made, each with its beginning.
+    pub(super) fn begun(&self) -> impl Iterator<Item = (&Delivery, Tick)> {
+        self.running.iter().flat_map(|attempt| attempt.batch.iter().map(|delivery| (delivery, attempt.began)))
     }
 
     /// Has the forwarder take its turn soon: something has begun, or is to be answered.
@@ -152,6 +174,7 @@ impl ActorFuture<Forwarder> for Turns {
             }
         }
         this.answer(ctx);
+        this.tell_progress();
         // Looked at after it was told, so that this turn is woken when it is written.
         if this.unwritten.look(task) {
             this.advance(ctx);

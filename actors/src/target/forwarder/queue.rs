@@ -1,17 +1,18 @@
 //! What waits at a forwarder for its attempt: taken in, given back, and made attempts of.
 
 use actix::{ActorContext, AsyncContext, Context};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::attempt::Batch;
-use super::order::{self, Arrival};
+use super::order::{self, Arrival, Order};
 use super::{Forwarder, Mode, keep};
 use crate::clock::Tick;
+use crate::log::Seq;
 use crate::supervision::breaker::Permit;
 use crate::supervision::decision::Phase;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Deliveries, Delivery, Settlement};
+use crate::topic::{Deliveries, Delivery, Overdue, Progress, Settlement, TopicMessage};
 
 /// A delivery that waits for its attempt.
 #[derive(Debug)]
@@ -161,6 +162,28 @@ impl Forwarder {
             };
             self.queued_bytes += ready.as_ref().map_or(0, Queued::bytes);
             self.queue.extend(ready);
+        }
+    }
+
+    /// Says how far this is with what topics ask for. What is settled is told before, so that what is neither here nor in an
+    /// attempt is lost.
+    pub(super) fn tell_progress(&mut self) {
+        if self.answering || !self.settled.is_empty() {
+            return;
+        }
+        for Overdue { topic, reply_to, question, items } in std::mem::take(&mut self.overdue) {
+            let waiting = self.queue.iter().chain(self.order.iter().flat_map(Order::behind));
+            let waiting = waiting.map(|queued| (&queued.delivery, Progress::Waits));
+            let begun = self.attempts.begun().map(|(delivery, at)| (delivery, Progress::Begun(at)));
+            let here = waiting.chain(begun).filter(|(delivery, _)| delivery.record.topic == topic);
+            let here: HashMap<(Seq, u32), Progress> =
+                here.map(|(delivery, progress)| ((delivery.record.seq, delivery.attempt), progress)).collect();
+            let said = |asked: (Seq, u32)| (asked.0, here.get(&asked).copied().unwrap_or(Progress::Unknown));
+            let items = items.into_iter().map(said).collect();
+            let subscription = self.spec.subscription.clone();
+            if reply_to.try_send(TopicMessage::Progress { subscription, question, items }).is_err() {
+                tracing::debug!(to = %self.spec.name, "a topic was not answered, and asks again");
+            }
         }
     }
 

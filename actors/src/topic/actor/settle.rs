@@ -4,8 +4,8 @@ use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
 use super::super::letter::{self, Given, Made, Outcome};
 use super::super::subscription::{Effect, Verdict};
-use super::super::{Act, Round, Settlement, Subscriber, TopicHandle, keys};
-use super::{READ_BYTES, Topic};
+use super::super::{Act, Overdue, Progress, Round, Settlement, Subscriber, TopicHandle, keys};
+use super::{READ_BYTES, TICK, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
 use crate::log::{self, Back, Commit, Durability, Op, Ops, Record, Seq, Table};
@@ -148,23 +148,54 @@ impl Topic {
         self.life.fail(ctx, failure.uncounted());
     }
 
-    /// Deliveries that nobody settled in time have failed.
+    /// Deliveries that nobody settled in time have failed, where the subscriber cannot say how far it is with them.
     pub(super) fn expire(&mut self, ctx: &mut Context<Self>) {
         let now = Tick::now();
         for at in 0..self.served.len() {
-            let expired = self.served[at].state.expired(now);
-            if expired.is_empty() {
+            let served = &mut self.served[at];
+            if let Some(asks) = &served.spec.asks {
+                let question = Round::begin();
+                let items = served.state.ask(question, now);
+                if items.is_empty() {
+                    continue;
+                }
+                let (topic, reply_to) = (self.spec.handle.name.clone(), self.spec.handle.front.clone());
+                if asks.try_send(Overdue { topic, reply_to, question, items }).is_err() {
+                    // It is busy, or being started anew, which gives back what it had.
+                    served.state.ask_at(question, now.plus(TICK));
+                }
                 continue;
             }
-            let name = self.served[at].spec.name.clone();
-            let wait = self.served[at].spec.settings.ack_wait;
-            let items = expired.into_iter().map(|(seq, attempt)| {
-                let failure = Failure::new(FailureKind::Deadline, format!("not settled within {wait:?}"), Wall::now());
-                Settlement::new(seq, attempt, Verdict::Nak(failure))
-            });
-            if let Some(commit) = self.settle(&name, items.collect()) {
-                self.commit(commit, ctx);
+            let expired = served.state.expired(now);
+            if !expired.is_empty() {
+                let spec = served.spec.clone();
+                let items = unsettled(&spec, expired).collect();
+                if let Some(commit) = self.settle(&spec.name, items) {
+                    self.commit(commit, ctx);
+                }
             }
+        }
+    }
+
+    /// Takes what a subscriber says of deliveries that it was asked for.
+    pub(super) fn progress(
+        &mut self,
+        subscription: &str,
+        question: Round,
+        items: &[(Seq, Progress)],
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return };
+        let answered = served.state.answered(question, items, Tick::now());
+        if !answered.lost.is_empty() {
+            tracing::warn!(topic = %self.spec.handle.name, subscription, lost = answered.lost.len(),
+                "deliveries are not with their subscriber any more; they are delivered again");
+        }
+        let spec = served.spec.clone();
+        let lost = answered.lost.into_iter().map(|(seq, attempt)| Settlement::new(seq, attempt, Verdict::Release));
+        let items = unsettled(&spec, answered.failed).chain(lost).collect();
+        if let Some(commit) = self.settle(subscription, items) {
+            self.commit(commit, ctx);
         }
     }
 
@@ -228,6 +259,15 @@ impl Topic {
         }
         Some(Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) })
     }
+}
+
+/// What failed because its time is over.
+fn unsettled(by: &Subscriber, deliveries: Vec<(Seq, u32)>) -> impl Iterator<Item = Settlement> {
+    let wait = by.settings.ack_wait;
+    deliveries.into_iter().map(move |(seq, attempt)| {
+        let failure = Failure::new(FailureKind::Deadline, format!("not settled within {wait:?}"), Wall::now());
+        Settlement::new(seq, attempt, Verdict::Nak(failure))
+    })
 }
 
 /// What stands for a record that cannot be read any more: where it was, and what is wrong with it.

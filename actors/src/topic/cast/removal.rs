@@ -118,6 +118,16 @@ impl Cast {
         Err(Error::Needed { topic: topic.name.clone(), by })
     }
 
+    /// Waits until what was sent to the journal by now is written.
+    ///
+    /// # Errors
+    /// The journal ended.
+    pub async fn written(&self) -> Result<(), Error> {
+        let (reply, written) = oneshot::channel();
+        self.0.barrier.send(Barrier { reply }).await.map_err(|_| log::Error::Stopped)?;
+        Ok(written.await.map_err(|_| log::Error::Stopped)??)
+    }
+
     async fn stop_and_write(&self, topic: &TopicHandle, next: Option<Seq>) -> Result<(), Error> {
         let gone = |_| Error::Start(topic.name.clone());
         match self.0.supervisor.send(Remove(format!("/topics/{}", topic.name))).await.map_err(gone)? {
@@ -125,9 +135,7 @@ impl Cast {
             Err(_) => return Err(Error::Start(topic.name.clone())),
         }
         // The actor's last commits are written before its keys are looked for.
-        let (reply, written) = oneshot::channel();
-        self.0.barrier.send(Barrier { reply }).await.map_err(|_| log::Error::Stopped)?;
-        written.await.map_err(|_| log::Error::Stopped)??;
+        self.written().await?;
         let (cast, id) = (self.clone(), topic.id);
         let keys = tokio::task::spawn_blocking(move || cast.keys_of(id)).await;
         let keys = keys.map_err(|_| Error::Start(topic.name.clone()))??;

@@ -20,11 +20,6 @@ use crate::log::Seq;
 use crate::supervision::failure::Failure;
 
 impl Subscription {
-    /// The deliveries whose `ack_wait` is over, with their attempts.
-    pub fn expired(&self, now: Tick) -> Vec<(Seq, u32)> {
-        self.in_flight.iter().filter(|(_, f)| f.deadline <= now).map(|(seq, f)| (*seq, f.attempt)).collect()
-    }
-
     /// The first events that nobody handles now, in their order, whatever they wait for; `end` is the sequence after the newest.
     pub fn untended(&self, end: Seq, most: usize) -> Vec<Seq> {
         let mut all: Vec<Seq> = self.waiting.keys().take(most).chain(self.ready.keys().take(most)).copied().collect();
