@@ -232,10 +232,10 @@ mod tests {
         }
         assert!(meter.peak() > limit - 2 * MIB, "{}", meter.peak());
         assert!(meter.refused());
-        assert_eq!(meter.doubled(|| eval(&context, "new Uint8Array(5 << 20).length")), Some(5 << 20));
+        assert_eq!(meter.doubled(|| eval(&context, "new Uint8Array(4 << 20).length")), Some(4 << 20));
         assert_eq!(meter.doubled(|| eval(&context, "new Uint8Array(16 << 20).length")), None);
         meter.begin();
-        assert_eq!(eval(&context, "new Uint8Array(8 << 20).length"), None);
+        assert_eq!(eval(&context, "new Uint8Array(4 << 20).length"), None);
         meter.limit(None);
         meter.begin();
         assert_eq!(eval(&context, "kept.length + (list.every((n, i) => n === i) ? 1 : 0)"), Some(5));
