@@ -1,11 +1,11 @@
-//! Functions in WebAssembly: three shapes of module, told apart by what they export, on an engine that can be chosen.
+//! Functions in WebAssembly: four shapes of module, told apart by what they export, on an engine that can be chosen.
 //!
 //! ```text
 //! bytes or text --check (size, imports, grants)--> Checked --WasmEngine::compile--> Compiled --open--> Instance
 //! ```
 //!
-//! What a module may import, and how its pointers are checked, is in `host` and `wasi`, without an engine. The interface
-//! for authors is in `docs/runtimes/wasm.md`.
+//! What a module may import, and how its pointers are checked, is in `host` and `wasi`, without an engine; what a
+//! component may, in `component` and `preview2`. The interface for authors is in `docs/runtimes/wasm.md`.
 
 mod check;
 mod component;

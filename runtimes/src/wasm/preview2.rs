@@ -1,6 +1,5 @@
 //! WASI preview 2 for components, with as little behind it as behind preview 1: what compilers put under every program
-//! works, files and sockets can be imported and not be called. So what `cargo build --target wasm32-wasip2`, TinyGo or
-//! `componentize-py` make runs as it is.
+//! works, files and sockets can be imported and not be called. So what compilers make for WASI runs as it is.
 //!
 //! The crate `wasmtime-wasi` is not used, for the reasons that `wasi` gives.
 
@@ -122,29 +121,12 @@ pub(super) fn link_others(linker: &mut Linker<State>, engine: &Engine, component
     Ok(())
 }
 
-/// Whether an interface is one of those of the world.
+/// Whether an interface is one of those of the world, in whatever version of 0.2.
 fn works(name: &str) -> bool {
-    const WORKING: [&str; 18] = [
-        "wasi:io/error",
-        "wasi:io/poll",
-        "wasi:io/streams",
-        "wasi:cli/environment",
-        "wasi:cli/exit",
-        "wasi:cli/stdin",
-        "wasi:cli/stdout",
-        "wasi:cli/stderr",
-        "wasi:cli/terminal-input",
-        "wasi:cli/terminal-output",
-        "wasi:cli/terminal-stdin",
-        "wasi:cli/terminal-stdout",
-        "wasi:cli/terminal-stderr",
-        "wasi:clocks/monotonic-clock",
-        "wasi:clocks/wall-clock",
-        "wasi:random/random",
-        "wasi:random/insecure",
-        "wasi:random/insecure-seed",
-    ];
-    name.split_once('@').is_some_and(|(plain, _)| WORKING.contains(&plain))
+    const WIT: &str = include_str!("../../wit/wasi.wit");
+    let plain = |name: &str| name.split_once('@').map(|(plain, _)| plain.to_owned());
+    let wanted = plain(name);
+    WIT.lines().filter_map(|line| line.trim().strip_prefix("import ")).any(|import| plain(import) == wanted)
 }
 
 /// The type of a resource that an interface without anything behind it names: its own, or one that it has from `wasi:io`.
