@@ -67,6 +67,10 @@ pub struct Metrics {
     pub subscription_waiting: IntGaugeVec,
     /// Dead letters written per subscription.
     pub dead_letters: IntCounterVec,
+    /// Events given up for their age, per subscription.
+    pub expired: IntCounterVec,
+    /// Events given up that went to the fallback, per subscription.
+    pub fell_back: IntCounterVec,
     /// Letters that retention removed before anybody settled them, per subscription.
     pub dead_letters_removed: IntCounterVec,
     /// Bytes that the bodies of open requests hold.
@@ -205,6 +209,16 @@ impl Metrics {
                 &["subscription", "topic"],
             ),
             dead_letters: counter("hexafn_dead_letters_total", "Dead letters written.", &["subscription"]),
+            expired: counter(
+                "hexafn_subscription_expired_total",
+                "Events given up for their age: dead letters, or at the fallback.",
+                &["subscription"],
+            ),
+            fell_back: counter(
+                "hexafn_subscription_fell_back_total",
+                "Events given up that went to the fallback, and so are no dead letters.",
+                &["subscription"],
+            ),
             dead_letters_removed: counter(
                 "hexafn_dead_letters_removed_total",
                 "Dead letters that retention removed before anybody settled them.",

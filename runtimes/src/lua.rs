@@ -70,9 +70,14 @@ struct LuaFunction {
 
 impl Compiled for LuaFunction {
     fn open(&self) -> Result<Box<dyn Instance>, Error> {
-        let engine = Engine::new(&self.settings)?;
-        let (file, code, settings) = (self.file.clone(), self.code.clone(), self.settings.clone());
-        Ok(Box::new(LuaInstance { file, code, settings, engine: Some(engine) }))
+        let mut instance = LuaInstance {
+            file: self.file.clone(),
+            code: self.code.clone(),
+            settings: self.settings.clone(),
+            engine: None,
+        };
+        instance.engine = Some(instance.start()?);
+        Ok(Box::new(instance))
     }
 }
 
@@ -86,8 +91,12 @@ struct LuaInstance {
 
 /// A virtual machine, and what its callbacks share with us.
 struct Engine {
-    // Before what it uses, since it is dropped first.
+    // Before what they use, since they are dropped first.
     api: Table,
+    /// The metatable of arrays.
+    array: Table,
+    /// Gives the chunk, made anew, with the globals of the thread that it is called on.
+    loader: Function,
     call: Rc<Call>,
     lua: Lua,
     /// Its memory before the first call, in bytes.
@@ -114,7 +123,7 @@ impl Call {
 }
 
 impl Engine {
-    fn new(settings: &Settings) -> Result<Self, Error> {
+    fn new(settings: &Settings, file: &str, code: &Arc<[u8]>) -> mlua::Result<Self> {
         let call = Rc::new(Call {
             session: RefCell::new(None),
             watch: Watch::new(&settings.limits),
@@ -122,20 +131,12 @@ impl Engine {
             thrown: RefCell::new(None),
             raised: RefCell::new(None),
         });
-        let made = Self::start(&call).and_then(|(lua, api)| {
-            lua.set_memory_limit(settings.limits.memory.max(1))?;
-            let empty = lua.used_memory();
-            Ok(Self { api, call, lua, empty })
-        });
-        made.map_err(|e| Error::new(Code::Memory, format!("the engine could not be started: {e}")))
-    }
-
-    fn start(call: &Rc<Call>) -> mlua::Result<(Lua, Table)> {
         let libraries = LIBRARIES.into_iter().fold(StdLib::NONE, |all, one| all | one);
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
         let prelude = lua.load(include_str!("lua/prelude.luau")).set_name(format!("={}", fault::PRELUDE));
         lua.globals().raw_set("null", Value::NULL)?;
-        let api = prelude.call(host::function(&lua, call)?)?;
+        let array = value::array(&lua)?;
+        let api = prelude.call(host::function(&lua, &call, &array)?)?;
         lua.sandbox(true)?;
         // The sandbox lays writable globals over the read-only ones; those of calls lie over these in turn, and reach them
         // through their metatable.
@@ -151,7 +152,15 @@ impl Engine {
                 false => Ok(VmState::Continue),
             }
         });
-        Ok((lua, api))
+        let (name, code) = (format!("={file}"), Arc::clone(code));
+        let loader = lua.create_function(move |lua, ()| {
+            let globals = lua.globals();
+            globals.raw_set("_G", &globals)?;
+            lua.load(&*code).set_name(&*name).set_mode(ChunkMode::Binary).into_function()
+        })?;
+        lua.set_memory_limit(settings.limits.memory.max(1))?;
+        let empty = lua.used_memory();
+        Ok(Self { api, array, loader, call, lua, empty })
     }
 }
 
@@ -162,7 +171,7 @@ impl Instance for LuaInstance {
             let offers = call.map_or(0, |(watch, _)| watch.offers());
             Ended { result, session, fuel: call.map(|(watch, _)| watch.steps()), peak_memory, offers }
         };
-        let engine = match self.engine.take().map_or_else(|| Engine::new(&self.settings), Ok) {
+        let engine = match self.engine.take().map_or_else(|| self.start(), Ok) {
             Ok(engine) => engine,
             Err(error) => return ended(Err(error), session, None),
         };
@@ -205,15 +214,29 @@ impl Engine {
     fn tidy(&self) -> bool {
         self.lua.used_memory() < self.empty + GARBAGE || self.lua.gc_collect().is_ok()
     }
+
+    /// The chunk, with globals of its own that lie over the read-only ones.
+    fn load(&self) -> mlua::Result<Function> {
+        // Loading takes the globals of the thread that it happens on.
+        let thread = self.lua.create_thread(self.loader.clone())?;
+        thread.sandbox()?;
+        thread.resume(())
+    }
 }
 
 impl LuaInstance {
+    fn start(&self) -> Result<Engine, Error> {
+        let made = Engine::new(&self.settings, &self.file, &self.code);
+        made.map_err(|e| Error::new(Code::Memory, format!("the engine could not be started: {e}")))
+    }
+
     fn run(&self, engine: &Engine, event: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let lua = &engine.lua;
         let limit = self.settings.limits.memory.max(1);
         let full = || lua.used_memory() > limit / 8 * 7;
-        let fault = |error| fault::Fault { lua, call: &engine.call, file: &self.file, full: full() }.of(error);
-        let builder = Builder::new(lua).map_err(fault)?;
+        let builder = Builder { lua, array: &engine.array };
+        let fault =
+            |error| fault::Fault { builder: &builder, call: &engine.call, file: &self.file, full: full() }.of(error);
         // What surely fits is made without the limit: with it, every step is a protected call. Nothing of the function runs.
         if lua.used_memory() + event.len().saturating_mul(MOST_PER_BYTE) < limit {
             lua.set_memory_limit(0).map_err(fault)?;
@@ -224,7 +247,7 @@ impl LuaInstance {
         })?;
         let ctx = self.ctx(engine).map_err(fault)?;
         lua.set_memory_limit(limit).map_err(fault)?;
-        let chunk = self.load(lua).map_err(fault)?;
+        let chunk = engine.load().map_err(fault)?;
         let function: Value = chunk.call(()).map_err(fault)?;
         let Value::Function(function) = function else {
             return Err(Error::new(
@@ -240,20 +263,6 @@ impl LuaInstance {
             return Ok(None);
         }
         Output::new(&engine.call, &builder, self.settings.limits.output).write(value).map(Some)
-    }
-
-    /// The chunk, with globals of its own that lie over the read-only ones.
-    fn load(&self, lua: &Lua) -> mlua::Result<Function> {
-        let (name, code) = (format!("={}", self.file), self.code.clone());
-        // Loading takes the globals of the thread that it happens on.
-        let loader = lua.create_function(move |lua, ()| {
-            let globals = lua.globals();
-            globals.raw_set("_G", &globals)?;
-            lua.load(&*code).set_name(&*name).set_mode(ChunkMode::Binary).into_function()
-        })?;
-        let thread = lua.create_thread(loader)?;
-        thread.sandbox()?;
-        thread.resume(())
     }
 
     /// The second argument of the function: what [`Ctx::json`](crate::Ctx::json) shows, and the host's functions.

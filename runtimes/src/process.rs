@@ -1,5 +1,6 @@
 //! A worker process as the service sees it: started, given its function, called, and killed when it is late.
 
+mod processors;
 mod socket;
 
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ use socket::Socket;
 const KILL_AFTER: Duration = Duration::from_millis(90);
 /// How long a process may take until it is ready.
 const START_WITHIN: Duration = Duration::from_secs(10);
+/// How long a call has all processors, in ms, beside the millisecond in which it is listened for: longer than nearly all run.
+const LONG: u8 = 9;
 /// Calls that a process is given at once: it begins the next while the service hands on the last result.
 const AHEAD: usize = 8;
 /// The bytes of those that wait, together: they fit into the socket, so that neither side ever waits for the other to read.
@@ -47,6 +50,8 @@ pub struct Process {
     began: Instant,
     /// Its processor time when the first was waited for, a moment after it began.
     cpu: Option<Duration>,
+    /// Whether it leaves a processor to others.
+    aside: bool,
     /// Calls that it was given so far.
     taken: u64,
     /// What the frame of the last one had beside its event: what is the same for all, as a rule.
@@ -160,11 +165,14 @@ impl Process {
             unsent: 0,
             began: Instant::now(),
             cpu: None,
+            aside: false,
             taken: 0,
             head: 0,
             sandbox,
             settings,
         };
+        // To start takes milliseconds, all of which are the processor's.
+        process.stand_aside(true);
         let load = Load {
             language: language.to_owned(),
             name: source.name.to_string(),
@@ -182,6 +190,7 @@ impl Process {
             Ok(Some(frame)) if frame.kind == Kind::Ready => {
                 let ready: Ready = frame.head().map_err(|e| unready("gave no answer", &e))?;
                 process.sandbox = ready.sandbox;
+                process.stand_aside(false);
                 Ok(process)
             }
             Ok(Some(frame)) if frame.kind == Kind::Failed => {
@@ -208,6 +217,14 @@ impl Process {
     fn processor_time(&self) -> Option<Duration> {
         let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(self.id().try_into().ok()?)).ok()?;
         nix::time::clock_gettime(clock).ok().map(Into::into)
+    }
+
+    /// Whether it leaves one processor to what is short: the service, and functions that end soon.
+    fn stand_aside(&mut self, aside: bool) {
+        if self.aside != aside {
+            self.aside = aside;
+            processors::leave_one(self.id(), aside);
+        }
     }
 
     /// What confines it, for people.
@@ -299,8 +316,11 @@ impl Process {
         let mut asked = 0;
         loop {
             if !self.socket.has_more() {
-                self.socket.listen();
+                let rang = self.socket.listen();
                 self.cpu = self.cpu.or_else(|| self.processor_time());
+                if !rang && !self.socket.has_word_within(LONG) {
+                    self.stand_aside(true);
+                }
             }
             let frame = self.socket.read()?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match frame.kind {
@@ -310,6 +330,7 @@ impl Process {
                         self.settings.hold(output).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
                     }
                     self.calls.pop_front();
+                    self.stand_aside(false);
                     (self.began, self.cpu) = (Instant::now(), None);
                     return Ok(done.checked());
                 }

@@ -2,7 +2,7 @@
 
 use super::dead::letters_when;
 use super::receiver::{Answer, Receiver};
-use super::sender::publish;
+use super::sender::{answer, client, publish};
 use super::service::{Scenario, Service};
 use super::watch::{events, eventually, idle, target};
 use serde_json::Value;
@@ -51,6 +51,11 @@ async fn in_an_outage_what_is_too_old_goes_to_the_fallback_tried_or_not_and_in_i
         assert!(fell.iter().all(|e| e["data"]["cause"].as_str().unwrap().starts_with("expired: it came ")), "{fell:?}");
         let untried = fell.iter().filter(|e| e["data"]["attempt"] == 0).count();
         assert!(untried >= 20, "nobody tries them while the breaker is open: {untried}");
+        let metrics = answer(client().get(service.url("/metrics"))).await.text;
+        for line in ["expired_total{subscription=\"target.web\"} 30", "fell_back_total{subscription=\"target.web\"} 30"]
+        {
+            assert!(metrics.contains(&format!("hexafn_subscription_{line}\n")), "{line}: {metrics}");
+        }
     }
 }
 

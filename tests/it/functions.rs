@@ -51,6 +51,13 @@ fn is_there(process: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
+/// The processors that a process may run on, as the kernel says it: `0-1`.
+fn processors(process: impl std::fmt::Display) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    line.unwrap_or_else(|| panic!("{status}")).trim().to_owned()
+}
+
 /// Sends a signal; whether there was a process to send it to.
 fn kill(process: i32, signal: &str) -> bool {
     let mut kill = std::process::Command::new("kill");
@@ -107,6 +114,27 @@ async fn what_no_engine_can_stop_is_killed_in_time_and_holds_up_nobody_else() {
     for worker in workers(&service, "stuck-alone").await {
         assert_eq!((&worker["state"], &worker["restarts"]), (&json!("running"), &json!(0)), "{worker}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_computes_for_long_leaves_a_processor_to_what_does_not() {
+    let service = start();
+    send(&service, r#"{"job":"held","n":1}"#).await;
+    data_when(&service, "done", 1).await;
+    let (all, held) = (processors(service.pid()), process(&service, "held").await);
+    assert_eq!(processors(held), all, "it has answered");
+    send(&service, r#"{"job":"held","n":2,"busy":true}"#).await;
+    if std::thread::available_parallelism().unwrap().get() > 1 {
+        let aside = eventually("it stands aside", async || {
+            let now = processors(held);
+            (now != all, now)
+        });
+        let aside = aside.await;
+        assert!(all.starts_with('0') && !aside.starts_with('0'), "{all}: {aside}");
+    }
+    assert_eq!(processors(service.pid()), all, "the service stays where it is");
+    data_when(&service, "done", 2).await;
+    assert_eq!(processors(process(&service, "held").await), all, "it has answered again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use super::sender::{client, get, post};
 use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of, node};
 use futures_util::future::join_all;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use serde_json::Value;
 
@@ -150,6 +151,49 @@ async fn kill_9_while_it_reads_loses_nothing_and_doubles_nothing() {
         (committed == Some(4_000), committed)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_members_of_a_group_share_its_partitions_and_each_has_the_lag_of_its_own() {
+    const EACH: u64 = 300;
+    let (kafka, first) = start().await;
+    let fill = async |from: u64| {
+        let producer = kafka.producer();
+        let values: Vec<_> = (from..from + EACH).map(|n| (format!("c{}", n % 30), format!(r#"{{"n":{n}}}"#))).collect();
+        let sent = values.iter().map(|(key, value)| {
+            let json = Header { key: "content-type", value: Some("application/json") };
+            let record = FutureRecord::to("orders").key(key).payload(value).headers(OwnedHeaders::new().insert(json));
+            producer.send(record, std::time::Duration::from_secs(30))
+        });
+        for sent in join_all(sent).await {
+            sent.unwrap();
+        }
+    };
+    fill(0).await;
+    events_when(&first, "back", 300).await;
+    let second = Scenario::new("kafka").receiver(&kafka.address).start();
+    // Partitions change hands while records come. What was stored at one of them and is not committed yet is read by the other, too.
+    for round in 1.. {
+        assert!(round < 50, "the second member is given nothing");
+        fill(round * EACH).await;
+        let all: Vec<u64> = (0..(round + 1) * EACH).collect();
+        eventually("all is stored, at one of them at least", async || {
+            let mut stored = numbers(&[events(&first, "back").await, events(&second, "back").await].concat());
+            stored.dedup();
+            (stored == all, stored.len())
+        })
+        .await;
+        if !events(&second, "back").await.is_empty() {
+            break;
+        }
+    }
+    for (name, service) in [("first", &first), ("second", &second)] {
+        eventually(&format!("the {name} has read all of its own"), async || {
+            let row = source(service, "back").await;
+            (row["lag"] == 0 && row["state"] == "running", row)
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

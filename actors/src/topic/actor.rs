@@ -305,7 +305,7 @@ impl Topic {
         let mut ops = Ops::new();
         for served in &mut self.served {
             let lag = i64::try_from(served.state.lag(next)).unwrap_or(i64::MAX);
-            let said = [lag, served.state.in_flight() as i64, served.state.waiting().len() as i64];
+            let said = [lag, served.state.in_flight() as i64, served.state.failed() as i64];
             self.spec.metrics.subscription(&served.spec.name, &self.spec.handle.name, said);
             if std::mem::take(&mut served.dirty) && on_disk && served.spec.durable {
                 let value = served.state.cursor().encode();

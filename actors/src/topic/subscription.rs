@@ -232,9 +232,11 @@ impl Subscription {
         self.in_flight.len()
     }
 
-    /// Deliveries that wait for another attempt, by sequence.
-    pub fn waiting(&self) -> impl ExactSizeIterator<Item = (Seq, &Waiting)> {
-        self.waiting.iter().map(|(seq, w)| (*seq, w))
+    /// Deliveries that have failed and are not over: those that wait for another attempt, and those whose attempt is due and that
+    /// wait for their turn, for room, or for the breaker.
+    pub fn failed(&self) -> usize {
+        let held = self.in_order().flat_map(|line| line.held().values());
+        self.waiting.len() + self.ready.values().chain(held).filter(|again| again.retried.is_some()).count()
     }
 
     /// The oldest record that this subscription may still ask for.

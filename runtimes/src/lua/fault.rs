@@ -1,6 +1,6 @@
 //! What Luau raises, as errors of the contract with the line in the user's file.
 
-use mlua::{Lua, Value};
+use mlua::Value;
 
 use super::Call;
 use super::value::{Builder, Output, kind};
@@ -11,7 +11,7 @@ pub(super) const PRELUDE: &str = "hexafn";
 
 /// Makes errors of a call.
 pub(super) struct Fault<'a> {
-    pub lua: &'a Lua,
+    pub builder: &'a Builder<'a>,
     pub call: &'a Call,
     pub file: &'a str,
     /// Whether nearly all of its memory is used.
@@ -86,10 +86,11 @@ impl Fault<'_> {
         if !plain {
             return message.to_owned();
         }
-        let content = Builder::new(self.lua).ok().filter(|_| raised.is_table()).and_then(|builder| {
-            let json = Output::new(self.call, &builder, Error::LONGEST / 2).write(raised.clone()).ok()?;
+        let content = raised.is_table().then(|| {
+            let json = Output::new(self.call, self.builder, Error::LONGEST / 2).write(raised.clone()).ok()?;
             String::from_utf8(json).ok()
         });
+        let content = content.flatten();
         let content = content.unwrap_or_else(|| format!("a value of the type {kind}"));
         format!("it raised {content} (raise a string: it has a place)")
     }

@@ -11,10 +11,10 @@ use crate::session::Headers;
 use crate::{Code, Error, HttpRequest, Level, Session};
 
 /// `host(operation, ...)`: true and a value, or false and a message.
-pub(super) fn function(lua: &Lua, call: &Rc<Call>) -> mlua::Result<Function> {
-    let call = call.clone();
+pub(super) fn function(lua: &Lua, call: &Rc<Call>, array: &Table) -> mlua::Result<Function> {
+    let (call, array) = (call.clone(), array.clone());
     lua.create_function(move |lua, (operation, args): (LuaString, Variadic<Value>)| {
-        let builder = Builder::new(lua)?;
+        let builder = Builder { lua, array: &array };
         let mut args = args.into_iter();
         let operation = operation.to_str()?;
         let result = Operation { lua, builder: &builder, call: &call }.run(&operation, &mut args);

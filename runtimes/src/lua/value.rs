@@ -13,9 +13,6 @@ use crate::json::{self, Build, Writer};
 /// How often the walk over a value asks the clock, in values.
 const LOOK_EVERY: u32 = 256;
 
-/// The name under which the metatable of arrays is kept.
-const ARRAY: &str = "hexafn.array";
-
 /// A number with all its digits. It can be kept, compared, shown and returned, but not calculated with. The digits are a
 /// string of Lua, so that they count as memory of the function.
 #[derive(Debug)]
@@ -46,25 +43,22 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Makes values.
-pub(super) struct Builder<'l> {
-    lua: &'l Lua,
-    /// The metatable of arrays: read-only, and hidden from `getmetatable`.
-    array: Table,
+/// The metatable of arrays: read-only, and hidden from `getmetatable`.
+pub(super) fn array(lua: &Lua) -> mlua::Result<Table> {
+    let array = lua.create_table()?;
+    array.raw_set("__metatable", "array")?;
+    array.set_readonly(true);
+    Ok(array)
 }
 
-impl<'l> Builder<'l> {
-    pub fn new(lua: &'l Lua) -> mlua::Result<Self> {
-        if let Some(array) = lua.named_registry_value(ARRAY)? {
-            return Ok(Self { lua, array });
-        }
-        let array = lua.create_table()?;
-        array.raw_set("__metatable", "array")?;
-        array.set_readonly(true);
-        lua.set_named_registry_value(ARRAY, &array)?;
-        Ok(Self { lua, array })
-    }
+/// Makes values.
+pub(super) struct Builder<'l> {
+    pub lua: &'l Lua,
+    /// What [`array`] made.
+    pub array: &'l Table,
+}
 
+impl Builder<'_> {
     /// The value of a JSON text.
     ///
     /// # Errors
@@ -88,7 +82,7 @@ impl<'l> Builder<'l> {
     }
 
     fn is_marked(&self, table: &Table) -> bool {
-        table.metatable().is_some_and(|meta| meta == self.array)
+        table.metatable().is_some_and(|meta| meta == *self.array)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The service's end of the sockets to a worker process: frames with a deadline, and the bell.
 
 use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
 use crate::protocol::{self, Frame, Kind};
@@ -11,14 +13,16 @@ use crate::protocol::{self, Frame, Kind};
 /// How often whoever waits for a process looks at the time. Set once: a system call that sets what is left for each read
 /// would cost more than the read.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long the bell is waited for before frames are: what a process has said before a call that keeps it from ringing is
-/// then read without. Rounded up to a tick of the kernel.
-const LISTEN: Duration = Duration::from_millis(1);
+/// How long the bell is waited for before frames are, in ms: what a process has said before a call that keeps it from ringing is
+/// then read without.
+const LISTEN: u8 = 1;
 
 #[derive(Debug)]
 pub(super) struct Socket {
     from: BufReader<Timed>,
     bell: UnixStream,
+    /// Whether it was not heard when it was waited for: it may have rung since, for what was read without.
+    late: bool,
     /// Frames that were not sent yet.
     unsent: Vec<u8>,
 }
@@ -27,9 +31,9 @@ impl Socket {
     pub(super) fn new(stream: UnixStream, bell: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(LOOK_EVERY))?;
         stream.set_write_timeout(Some(LOOK_EVERY))?;
-        bell.set_read_timeout(Some(LISTEN))?;
+        bell.set_nonblocking(true)?;
         let timed = Timed { stream, deadline: Instant::now() };
-        Ok(Self { from: BufReader::with_capacity(64 << 10, timed), bell, unsent: Vec::new() })
+        Ok(Self { from: BufReader::with_capacity(64 << 10, timed), bell, late: false, unsent: Vec::new() })
     }
 
     /// Until when the other side may take for what follows. Whoever sends a byte now and then gains nothing by it.
@@ -64,10 +68,27 @@ impl Socket {
         !self.from.buffer().is_empty()
     }
 
-    /// Waits for the other side to ring. Only saves time: what was said can be read without, and is after a moment.
-    pub(super) fn listen(&mut self) {
-        // Whatever comes of it, the next read finds out.
-        drop(self.bell.read(&mut [0; 64]));
+    /// Waits for the other side to ring, for a moment; whether it did. Only saves time: what was said can be read without, and is
+    /// after that moment.
+    pub(super) fn listen(&mut self) -> bool {
+        // Whatever comes of the bell, the next read of frames finds out.
+        if self.late {
+            drop(self.bell.read(&mut [0; 64]));
+        }
+        // Not by a time-out of the socket, which is rounded up to a tick of the kernel.
+        let mut bell = [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        let rang = poll(&mut bell, LISTEN).is_ok_and(|rang| rang > 0);
+        if rang {
+            drop(self.bell.read(&mut [0; 64]));
+        }
+        self.late = !rang;
+        rang
+    }
+
+    /// Whether there is something to read within so many milliseconds.
+    pub(super) fn has_word_within(&self, millis: u8) -> bool {
+        let mut stream = [PollFd::new(self.from.get_ref().stream.as_fd(), PollFlags::POLLIN)];
+        poll(&mut stream, millis).is_ok_and(|ready| ready > 0)
     }
 
     /// The next frame; `None` at an orderly end.

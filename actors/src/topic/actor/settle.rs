@@ -49,6 +49,7 @@ impl Topic {
                     }
                 }
             }
+            let expired = matches!(item.verdict, Verdict::Expire(_));
             let effect = served.state.settle(item.seq, item.attempt, item.verdict, now, wall, rand::random());
             let key = || keys::waiting(&served.spec.name, topic.id, item.seq);
             if matches!(effect, Effect::Stale | Effect::Again) {
@@ -83,9 +84,15 @@ impl Topic {
                     }
                 }
                 Effect::Dead { attempts, cause, failures, waited } => {
+                    let (metrics, name) = (&self.spec.metrics, [&*served.spec.name]);
+                    if expired {
+                        metrics.expired.with_label_values(&name).inc();
+                    }
                     if served.spec.fallback.is_none() {
                         served.dead += 1;
-                        self.spec.metrics.dead_letters.with_label_values(&[&*served.spec.name]).inc();
+                        metrics.dead_letters.with_label_values(&name).inc();
+                    } else {
+                        metrics.fell_back.with_label_values(&name).inc();
                     }
                     if waited && stored {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });

@@ -46,7 +46,7 @@ impl Topic {
             ack_floor: state.cursor().floor(),
             lag: state.lag(self.next),
             in_flight: state.in_flight(),
-            waiting: state.waiting().len(),
+            waiting: state.failed(),
             attempts: served.attempts,
             delivered: served.delivered,
             dead_lettered: served.dead,

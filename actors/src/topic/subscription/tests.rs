@@ -59,7 +59,30 @@ fn a_failed_delivery_waits_and_is_given_up_after_its_attempts() {
     else {
         panic!("given up")
     };
-    assert_eq!((s.waiting().len(), s.in_flight()), (0, 0));
+    assert_eq!((s.failed(), s.in_flight()), (0, 0));
+}
+
+#[test]
+fn what_has_failed_counts_as_failed_until_it_is_tried_again_or_over() {
+    for ordering in [Ordering::None, Ordering::Key, Ordering::Strict] {
+        let mut s = subscription(ordering);
+        let (key, later) = (|| Some(Str::from("k")), Tick(1_000_000));
+        s.offer(1, key(), Tick(0));
+        assert_eq!(s.failed(), 0);
+        settle(&mut s, 1, 1, Verdict::Nak(failure()), Tick(0));
+        assert_eq!(s.failed(), 1, "it waits for its time");
+        s.offer(1, key(), later);
+        assert_eq!((s.failed(), s.in_flight()), (0, 1));
+        settle(&mut s, 1, 2, Verdict::Release, later);
+        assert_eq!((s.failed(), s.in_flight()), (1, 0), "{ordering:?}: it was not tried, as when the breaker opens");
+        s.limit(0);
+        assert_eq!((s.take_again(later), s.failed()), (None, 1));
+        s.limit(usize::MAX);
+        assert_eq!(s.take_again(later), Some(1));
+        s.offer(1, key(), later);
+        settle(&mut s, 1, 2, Verdict::Ack, later);
+        assert_eq!((s.failed(), s.in_flight()), (0, 0));
+    }
 }
 
 #[test]
@@ -122,12 +145,12 @@ fn attempts_of_all_that_wait_have_a_bound_and_the_first_and_newest_are_kept() {
     let stored = (1..=WAITING).map(|seq| (seq, entry.clone())).collect();
     let settings = Settings { retry: retry(1000), max_in_flight: usize::MAX, ..Settings::default() };
     let mut s = Subscription::new(settings, Cursor::at(WAITING), stored);
-    let counted = |s: &Subscription| s.waiting().map(|(_, entry)| size(&entry.failures)).sum::<usize>();
+    let counted = |s: &Subscription| s.waiting.values().map(|entry| size(&entry.failures)).sum::<usize>();
     let short = 1 + NEWEST;
     let most = MAX_TOLD_TOGETHER + WAITING as usize * short * 64;
     assert!(s.told == counted(&s) && (MAX_TOLD_TOGETHER / 2..most).contains(&s.told), "{}", s.told);
     let kept = |entry: &Waiting| entry.failures.iter().map(|one| one.attempt).collect::<Vec<_>>();
-    let few: Vec<_> = s.waiting().map(|(_, entry)| kept(entry)).filter(|kept| kept.len() == short).collect();
+    let few: Vec<_> = s.waiting.values().map(kept).filter(|kept| kept.len() == short).collect();
     assert!((100..400).contains(&few.len()), "{}", few.len());
     assert!(few.iter().all(|kept| *kept == [1, ATTEMPTS - 2, ATTEMPTS - 1, ATTEMPTS]), "{:?}", few[0]);
     // One more attempt each, then each is over.
@@ -336,7 +359,7 @@ proptest! {
         }
         prop_assert_eq!(over.len() as u64, RECORDS, "lost: {:?}", over);
         prop_assert!(over.values().all(|n| *n == 1));
-        prop_assert_eq!((s.cursor().floor(), s.cursor().above(), s.waiting().len()), (RECORDS, 0, 0));
+        prop_assert_eq!((s.cursor().floor(), s.cursor().above(), s.waiting.len()), (RECORDS, 0, 0));
     }
 }
 
