@@ -175,9 +175,7 @@ impl Extent {
             _ => Ok(()),
         }
     }
-}
 
-impl Extent {
     fn step<'s>(
         &mut self,
         step: Step,

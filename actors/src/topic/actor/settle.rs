@@ -84,23 +84,25 @@ impl Topic {
                     }
                 }
                 Effect::Dead { attempts, cause, failures, waited } => {
+                    // What retention has removed cannot go there.
+                    let falls = served.spec.fallback.as_ref().zip(record.as_ref());
                     let (metrics, name) = (&self.spec.metrics, [&*served.spec.name]);
                     if expired {
                         metrics.expired.with_label_values(&name).inc();
                     }
-                    if served.spec.fallback.is_none() {
+                    if falls.is_some() {
+                        metrics.fell_back.with_label_values(&name).inc();
+                    } else {
                         served.dead += 1;
                         metrics.dead_letters.with_label_values(&name).inc();
-                    } else {
-                        metrics.fell_back.with_label_values(&name).inc();
                     }
                     if waited && stored {
                         ops.push(Op::Delete { table: Table::Waiting, key: key() });
                     }
-                    let what = if served.spec.fallback.is_some() { "fell-back" } else { "dead-lettered" };
+                    let what = if falls.is_some() { "fell-back" } else { "dead-lettered" };
                     let outcome = Outcome { what, attempt: attempts, cause: Some(&cause), next: None };
                     told.extend(record.as_ref().and_then(|record| told_of(&served.spec, record, outcome, wall)));
-                    if let (Some(fallback), Some(record)) = (&served.spec.fallback, &record) {
+                    if let Some((fallback, record)) = falls {
                         let event = Box::new(fallback.event(&record.event));
                         ops.push(Op::Append { topic: fallback.topic, event, dedupe: None });
                         changed = true;
