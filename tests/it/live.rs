@@ -45,7 +45,8 @@ async fn a_stream_replays_and_goes_on_under_load_and_a_filter_chooses() {
         let mut even = Live::open(&service, &format!("/ws/topics/open?from=all&filter={filter}")).await;
         let mut seqs = Vec::new();
         for _ in 0..900 {
-            seqs.push(all.json().await["seq"].as_u64().unwrap());
+            let event = all.json().await;
+            seqs.push(event["seq"].as_u64().unwrap_or_else(|| panic!("no event: {event}")));
         }
         assert_eq!(seqs, (1..=900).collect::<Vec<_>>(), "replay and live without a gap or a repetition");
         for seq in 200..=900 {

@@ -46,11 +46,13 @@ impl Topic {
 
     /// Shows viewers what is stored from here on, which nobody has told this actor of; closes them when that is too much.
     pub(super) fn show_from(&mut self, from: Seq) {
-        let missed = if self.on_disk() {
+        let mut missed = if self.on_disk() {
             self.spec.log.read(self.spec.handle.id, from, MISSED, 4 * READ_BYTES).unwrap_or_default()
         } else {
             Vec::new()
         };
+        // More may have been stored since the place was taken; the journal tells of that.
+        missed.retain(|record| record.seq < self.next);
         if missed.last().is_some_and(|last| last.seq + 1 == self.next) {
             self.fresh.extend(missed);
         } else {
