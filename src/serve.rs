@@ -252,7 +252,7 @@ fn announce(app: &App, loaded: &Loaded) {
     let server = if app.server.listen.port() == 8080 { String::new() } else { format!(" --server {base}") };
     let program = program();
     if let Some(source) = app.sources().names().first() {
-        let data = r#"'{"hello": "world"}'"#;
+        let data = r#"'{"text": "hello"}'"#;
         line(format!("  {program} hook send {source} --config {config}{server} --data {data}"));
     }
     line(format!("  {program} tail '>'{server}         # what arrives and what comes of it, live"));

@@ -167,11 +167,10 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Makes values of a language.
-pub(crate) trait Build {
+/// Makes values of a language from a text that lives for `'t`. Lists and objects are made of all that is in them at once:
+/// for an engine behind handles that is less than one step for each member.
+pub(crate) trait Build<'t> {
     type Value;
-    type List;
-    type Map;
     type Error: fmt::Display;
 
     fn null(&self) -> Self::Value;
@@ -179,13 +178,10 @@ pub(crate) trait Build {
     fn number(&self, value: f64) -> Self::Value;
     /// A number that no double has, by its text in JSON.
     fn exact(&self, text: &str) -> Result<Self::Value, Self::Error>;
-    fn text(&self, text: &str) -> Result<Self::Value, Self::Error>;
-    fn list(&self) -> Result<Self::List, Self::Error>;
-    fn push(&self, list: &mut Self::List, value: Self::Value) -> Result<(), Self::Error>;
-    fn end_list(&self, list: Self::List) -> Result<Self::Value, Self::Error>;
-    fn map(&self) -> Result<Self::Map, Self::Error>;
-    fn set(&self, map: &mut Self::Map, key: &str, value: Self::Value) -> Result<(), Self::Error>;
-    fn end_map(&self, map: Self::Map) -> Result<Self::Value, Self::Error>;
+    fn text(&self, text: Cow<'t, str>) -> Result<Self::Value, Self::Error>;
+    fn list(&self, values: Vec<Self::Value>) -> Result<Self::Value, Self::Error>;
+    /// Of members of the same name the last one counts.
+    fn map(&self, members: Vec<(Cow<'t, str>, Self::Value)>) -> Result<Self::Value, Self::Error>;
 }
 
 /// The numbers of a JSON text that no double has: their index among all numbers, in order, and their text.
@@ -272,7 +268,7 @@ fn normal(text: &str) -> (String, i64) {
 ///
 /// # Errors
 /// It is no JSON, or a value could not be made (no memory): the text of the reason.
-pub(crate) fn read<B: Build>(build: &B, json: &[u8]) -> Result<B::Value, String> {
+pub(crate) fn read<'t, B: Build<'t>>(build: &B, json: &'t [u8]) -> Result<B::Value, String> {
     let exact = exact_numbers(json);
     let mut reader = Reader { build, exact: &exact, index: 0 };
     // Looked at once, and not for each text in it.
@@ -298,8 +294,11 @@ impl<'a, B> Reader<'a, B> {
 
 struct Seed<'r, 'a, B>(&'r mut Reader<'a, B>);
 
-impl<B: Build> Seed<'_, '_, B> {
-    fn number<E: serde::de::Error>(self, value: f64) -> Result<B::Value, E> {
+impl<B> Seed<'_, '_, B> {
+    fn number<'t, E: serde::de::Error>(self, value: f64) -> Result<B::Value, E>
+    where
+        B: Build<'t>,
+    {
         let reader = self.0;
         let index = reader.index;
         reader.index += 1;
@@ -313,7 +312,7 @@ impl<B: Build> Seed<'_, '_, B> {
     }
 }
 
-impl<'de, B: Build> DeserializeSeed<'de> for Seed<'_, '_, B> {
+impl<'de, B: Build<'de>> DeserializeSeed<'de> for Seed<'_, '_, B> {
     type Value = B::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<B::Value, D::Error> {
@@ -321,7 +320,7 @@ impl<'de, B: Build> DeserializeSeed<'de> for Seed<'_, '_, B> {
     }
 }
 
-impl<'de, B: Build> Visitor<'de> for Seed<'_, '_, B> {
+impl<'de, B: Build<'de>> Visitor<'de> for Seed<'_, '_, B> {
     type Value = B::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -348,27 +347,28 @@ impl<'de, B: Build> Visitor<'de> for Seed<'_, '_, B> {
         self.number(value)
     }
 
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<B::Value, E> {
+        self.0.build.text(Cow::Borrowed(text)).map_err(E::custom)
+    }
+
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<B::Value, E> {
-        self.0.build.text(text).map_err(E::custom)
+        self.0.build.text(Cow::Owned(text.to_owned())).map_err(E::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<B::Value, A::Error> {
-        use serde::de::Error;
-        let mut list = self.0.build.list().map_err(A::Error::custom)?;
+        let mut values = Vec::new();
         while let Some(value) = access.next_element_seed(self.0.seed())? {
-            self.0.build.push(&mut list, value).map_err(A::Error::custom)?;
+            values.push(value);
         }
-        self.0.build.end_list(list).map_err(A::Error::custom)
+        self.0.build.list(values).map_err(serde::de::Error::custom)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<B::Value, A::Error> {
-        use serde::de::Error;
-        let mut map = self.0.build.map().map_err(A::Error::custom)?;
+        let mut members = Vec::new();
         while let Some(key) = access.next_key_seed(Name)? {
-            let value = access.next_value_seed(self.0.seed())?;
-            self.0.build.set(&mut map, &key, value).map_err(A::Error::custom)?;
+            members.push((key, access.next_value_seed(self.0.seed())?));
         }
-        self.0.build.end_map(map).map_err(A::Error::custom)
+        self.0.build.map(members).map_err(serde::de::Error::custom)
     }
 }
 

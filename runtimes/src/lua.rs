@@ -41,6 +41,9 @@ const LIBRARIES: [StdLib; 9] = [
 /// How often the interrupt looks at the clock, the fuel and the memory: at each of this many loops and calls.
 const LOOK_EVERY: u64 = 16;
 
+/// How many members of `ctx` tell of the call.
+const TOLD: usize = 6;
+
 /// How much garbage a call may find, in bytes, before it is collected.
 const GARBAGE: usize = 512 << 10;
 
@@ -92,7 +95,8 @@ struct LuaInstance {
 /// A virtual machine, and what its callbacks share with us.
 struct Engine {
     // Before what they use, since they are dropped first.
-    api: Table,
+    /// The members of `ctx` that are the same in each call: the host's functions.
+    api: Vec<(String, Value)>,
     /// The metatable of arrays.
     array: Table,
     /// Gives the chunk, made anew, with the globals of the thread that it is called on.
@@ -136,7 +140,8 @@ impl Engine {
         let prelude = lua.load(include_str!("lua/prelude.luau")).set_name(format!("={}", fault::PRELUDE));
         lua.globals().raw_set("null", Value::NULL)?;
         let array = value::array(&lua)?;
-        let api = prelude.call(host::function(&lua, &call, &array)?)?;
+        let api: Table = prelude.call(host::function(&lua, &call, &array)?)?;
+        let api = api.pairs().collect::<mlua::Result<_>>()?;
         lua.sandbox(true)?;
         // The sandbox lays writable globals over the read-only ones; those of calls lie over these in turn, and reach them
         // through their metatable.
@@ -268,7 +273,7 @@ impl LuaInstance {
     /// The second argument of the function: what [`Ctx::json`](crate::Ctx::json) shows, and the host's functions.
     fn ctx(&self, engine: &Engine) -> mlua::Result<Table> {
         let lua = &engine.lua;
-        let ctx = lua.create_table()?;
+        let ctx = lua.create_table_with_capacity(0, engine.api.len() + TOLD)?;
         if let Some(session) = engine.call.session.borrow().as_ref() {
             let told = session.ctx();
             ctx.raw_set("trigger", &*told.trigger)?;
@@ -282,7 +287,9 @@ impl LuaInstance {
             }
             ctx.raw_set("env", env)?;
         }
-        engine.api.for_each(|name: Value, member: Value| ctx.raw_set(name, member))?;
+        for (name, member) in &engine.api {
+            ctx.raw_set(name.as_str(), member)?;
+        }
         Ok(ctx)
     }
 }

@@ -1,6 +1,8 @@
 //! Values of JavaScript from and to JSON text. Whole numbers that a double would round are `BigInt`s, other such numbers
 //! what `JSON.rawJSON` makes; both go out with the same digits.
 
+use std::borrow::Cow;
+
 use rquickjs::function::This;
 use rquickjs::object::Filter;
 use rquickjs::{Array, Coerced, Ctx, Function, IntoJs, Object, String as JsString, Type, Value};
@@ -84,10 +86,8 @@ struct Builder<'a, 'js> {
     tools: &'a Tools<'js>,
 }
 
-impl<'js> Build for Builder<'_, 'js> {
+impl<'js> Build<'_> for Builder<'_, 'js> {
     type Value = Value<'js>;
-    type List = (Array<'js>, usize);
-    type Map = Object<'js>;
     type Error = rquickjs::Error;
 
     fn null(&self) -> Value<'js> {
@@ -106,34 +106,24 @@ impl<'js> Build for Builder<'_, 'js> {
         self.tools.exact(text)
     }
 
-    fn text(&self, text: &str) -> rquickjs::Result<Value<'js>> {
-        text.into_js(self.ctx)
+    fn text(&self, text: Cow<'_, str>) -> rquickjs::Result<Value<'js>> {
+        text.as_ref().into_js(self.ctx)
     }
 
-    fn list(&self) -> rquickjs::Result<Self::List> {
-        Ok((Array::new(self.ctx.clone())?, 0))
+    fn list(&self, values: Vec<Value<'js>>) -> rquickjs::Result<Value<'js>> {
+        let list = Array::new(self.ctx.clone())?;
+        for (index, value) in values.into_iter().enumerate() {
+            list.set(index, value)?;
+        }
+        Ok(list.into_value())
     }
 
-    fn push(&self, list: &mut Self::List, value: Value<'js>) -> rquickjs::Result<()> {
-        list.0.set(list.1, value)?;
-        list.1 += 1;
-        Ok(())
-    }
-
-    fn end_list(&self, list: Self::List) -> rquickjs::Result<Value<'js>> {
-        Ok(list.0.into_value())
-    }
-
-    fn map(&self) -> rquickjs::Result<Object<'js>> {
-        Object::new(self.ctx.clone())
-    }
-
-    fn set(&self, map: &mut Object<'js>, key: &str, value: Value<'js>) -> rquickjs::Result<()> {
-        // A property of its own, even where the prototype has a setter of that name: `__proto__`.
-        map.prop(key, rquickjs::object::Property::from(value).writable().configurable().enumerable())
-    }
-
-    fn end_map(&self, map: Object<'js>) -> rquickjs::Result<Value<'js>> {
+    fn map(&self, members: Vec<(Cow<'_, str>, Value<'js>)>) -> rquickjs::Result<Value<'js>> {
+        let map = Object::new(self.ctx.clone())?;
+        for (key, value) in members {
+            // A property of its own, even where the prototype has a setter of that name: `__proto__`.
+            map.prop(&*key, rquickjs::object::Property::from(value).writable().configurable().enumerable())?;
+        }
         Ok(map.into_value())
     }
 }

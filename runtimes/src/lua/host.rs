@@ -6,7 +6,6 @@ use mlua::{Function, Lua, LuaString, Table, Value, Variadic};
 
 use super::Call;
 use super::value::{Builder, Output, is_number, kind};
-use crate::json::Build;
 use crate::session::Headers;
 use crate::{Code, Error, HttpRequest, Level, Session};
 
@@ -87,7 +86,7 @@ impl Operation<'_> {
                 if !is_number(&digits) {
                     return Err(Error::new(Code::Thrown, "exact takes a number as JSON writes it: \"12.50\"").into());
                 }
-                Ok(self.builder.exact(&digits)?)
+                Ok(self.builder.digits(&digits)?)
             }
             "show" => {
                 let room = self.session(|s| Ok(s.log_room()))?;

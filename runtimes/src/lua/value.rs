@@ -4,7 +4,9 @@
 //! `null` is a value of its own, since a table cannot hold nil. Numbers that a double would round are of the type
 //! [`Exact`]. Keys of objects go out in the order of their bytes: the order in a table is no one's.
 
-use mlua::{Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value};
+use std::borrow::Cow;
+
+use mlua::{Either, IntoLua, Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value};
 
 use super::Call;
 use crate::Error;
@@ -64,7 +66,16 @@ impl Builder<'_> {
     /// # Errors
     /// The text of the reason.
     pub fn read(&self, json: &[u8]) -> Result<Value, String> {
-        json::read(self, json)
+        json::read(self, json)?.into_lua(self.lua).map_err(|e| e.to_string())
+    }
+
+    /// A number with all its digits.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn digits(&self, text: &str) -> mlua::Result<Value> {
+        let digits = self.lua.create_string(text)?;
+        self.lua.create_userdata(Exact(digits)).map(Value::UserData)
     }
 
     /// Marks a table as an array.
@@ -86,56 +97,54 @@ impl Builder<'_> {
     }
 }
 
-impl Build for Builder<'_> {
-    type Value = Value;
-    type List = Table;
-    type Map = Table;
+/// A value on its way into a table. A text goes there as it is: as a [`Value`] it would be a handle first, which takes several
+/// times as long as the text itself.
+type Piece<'t> = Either<&'t str, Either<String, Value>>;
+
+fn piece<'t>(text: Cow<'t, str>) -> Piece<'t> {
+    match text {
+        Cow::Borrowed(text) => Either::Left(text),
+        Cow::Owned(text) => Either::Right(Either::Left(text)),
+    }
+}
+
+fn made<'t>(value: Value) -> Piece<'t> {
+    Either::Right(Either::Right(value))
+}
+
+impl<'t> Build<'t> for Builder<'_> {
+    type Value = Piece<'t>;
     type Error = mlua::Error;
 
-    fn null(&self) -> Value {
-        Value::NULL
+    fn null(&self) -> Piece<'t> {
+        made(Value::NULL)
     }
 
-    fn bool(&self, value: bool) -> Value {
-        Value::Boolean(value)
+    fn bool(&self, value: bool) -> Piece<'t> {
+        made(Value::Boolean(value))
     }
 
-    fn number(&self, value: f64) -> Value {
-        Value::Number(value)
+    fn number(&self, value: f64) -> Piece<'t> {
+        made(Value::Number(value))
     }
 
-    fn exact(&self, text: &str) -> mlua::Result<Value> {
-        let digits = self.lua.create_string(text)?;
-        self.lua.create_userdata(Exact(digits)).map(Value::UserData)
+    fn exact(&self, text: &str) -> mlua::Result<Piece<'t>> {
+        self.digits(text).map(made)
     }
 
-    fn text(&self, text: &str) -> mlua::Result<Value> {
-        self.lua.create_string(text).map(Value::String)
+    fn text(&self, text: Cow<'t, str>) -> mlua::Result<Piece<'t>> {
+        Ok(piece(text))
     }
 
-    fn list(&self) -> mlua::Result<Table> {
-        self.lua.create_table()
-    }
-
-    fn push(&self, list: &mut Table, value: Value) -> mlua::Result<()> {
-        list.raw_push(value)
-    }
-
-    fn end_list(&self, list: Table) -> mlua::Result<Value> {
+    fn list(&self, values: Vec<Piece<'t>>) -> mlua::Result<Piece<'t>> {
+        let list = self.lua.create_sequence_from(values)?;
         list.set_metatable(Some(self.array.clone()))?;
-        Ok(Value::Table(list))
+        Ok(made(Value::Table(list)))
     }
 
-    fn map(&self) -> mlua::Result<Table> {
-        self.lua.create_table()
-    }
-
-    fn set(&self, map: &mut Table, key: &str, value: Value) -> mlua::Result<()> {
-        map.raw_set(key, value)
-    }
-
-    fn end_map(&self, map: Table) -> mlua::Result<Value> {
-        Ok(Value::Table(map))
+    fn map(&self, members: Vec<(Cow<'t, str>, Piece<'t>)>) -> mlua::Result<Piece<'t>> {
+        let members = members.into_iter().map(|(name, value)| (piece(name), value));
+        self.lua.create_table_from(members).map(|map| made(Value::Table(map)))
     }
 }
 
