@@ -25,7 +25,7 @@ mod offline;
 mod online;
 mod repl;
 mod run;
-mod table;
+pub(crate) mod table;
 mod target;
 mod test;
 mod trace;
@@ -230,9 +230,15 @@ pub fn main() -> ExitCode {
 /// Serves the function that comes over standard input, which is a socket, until that closes; standard output is the bell.
 #[expect(clippy::print_stderr, reason = "the service's own output is where its worker's last words belong")]
 fn worker() -> ExitCode {
+    use nix::sys::signal::{SigSet, Signal};
     use std::io::ErrorKind;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    // Whoever ends a service as a group (systemd does) means that it finishes what runs. It ends its workers itself, and they end with it.
+    let left_to_it = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect::<SigSet>();
+    if let Err(error) = left_to_it.thread_block() {
+        eprintln!("hexafn worker: {error}: it ends when others of its group are told to");
+    }
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let bell = std::io::stdout().as_fd().try_clone_to_owned().map(UnixStream::from);
     let find = |name: &str| hexafn_runtimes::Language::named(name).map(hexafn_runtimes::Language::runtime);

@@ -36,7 +36,11 @@ pub fn start(settings: &LogSettings) {
     let (live, _) = broadcast::channel(BEHIND);
     let registry = tracing_subscriber::registry().with(filter).with(Lines::new(!text, live.clone()));
     let started = if text {
-        let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).event_format(Text::new(terminal));
+        let layer = fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(terminal)
+            .event_format(Text::new(terminal))
+            .fmt_fields(lines::escaped());
         registry.with(layer).try_init()
     } else {
         registry.try_init()

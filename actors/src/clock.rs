@@ -5,17 +5,21 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Microseconds on the monotonic clock since the process first asked for them. Never goes back, so waits and
-/// windows survive a wall clock that is set an hour forward or back.
+/// Microseconds on the monotonic clock, from a beginning a hundred years before the process. Never goes back, so waits and
+/// windows survive a wall clock that is set an hour forward or back. What is stored may be older than the process: it has a time
+/// on this clock, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(pub u64);
+
+/// When the process began, on its monotonic clock: 100 years. A thousand times as much still fits.
+const BEGAN: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
 
 impl Tick {
     /// Now.
     pub fn now() -> Self {
         static START: OnceLock<Instant> = OnceLock::new();
         let start = START.get_or_init(Instant::now);
-        Self(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Self(BEGAN.saturating_add(micros(start.elapsed())))
     }
 
     /// The time `d` later; saturates.

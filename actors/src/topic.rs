@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
 use crate::event::{Event, Str};
-use crate::log::{Op, Ops, Published, Record, Seq, TopicId};
+use crate::log::{self, Op, Ops, Published, Record, Seq, TopicId};
 use crate::supervision::front::Front;
 use crate::target::redact::Redactor;
 use pattern::Pattern;
@@ -475,8 +475,8 @@ pub enum TopicMessage {
         subscription: Str,
         /// What to do.
         act: Act,
-        /// `true` when it is served here.
-        reply: Option<oneshot::Sender<bool>>,
+        /// Answered when it is done, or was not since the log failed; one that is not served here has nothing to do.
+        reply: Option<oneshot::Sender<Result<(), log::Error>>>,
     },
     /// Show new records to a viewer.
     View {

@@ -7,14 +7,14 @@
 //! in flight is delivered again, and the record it was working on counts as failed.
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
 use crate::function::Execution;
-use crate::log::{Ops, Record};
+use crate::log::{Ops, Record, Seq, TopicId};
 use crate::metrics::TriggerMetrics;
 use crate::reply::{Answer, Replies};
 use crate::runtime::Store;
@@ -76,10 +76,12 @@ pub struct TriggerSpec {
     pub steps_dropped: prometheus::IntCounter,
     /// What functions stored.
     pub store: Arc<Store>,
-    /// The record that is being worked on, plus one: outlives the actor, so that its successor knows the culprit.
-    pub working: Arc<AtomicU64>,
+    /// The record that is being worked on: outlives the actor, so that its successor knows the culprit.
+    pub working: Arc<Mutex<Option<(TopicId, Seq)>>>,
     /// Counts the dead letters of targets whose condition fails.
     pub dead_letters: prometheus::IntCounterVec,
+    /// Counts what went to their fallbacks.
+    pub fell_back: prometheus::IntCounterVec,
     /// Where the runs of functions are told.
     pub executions: Option<Feedback>,
 }
@@ -94,6 +96,13 @@ pub fn health() -> RestartStrategy {
     }
 }
 
+impl TriggerSpec {
+    /// Notes what is being worked on; what was before.
+    fn working_on(&self, record: Option<(TopicId, Seq)>) -> Option<(TopicId, Seq)> {
+        std::mem::replace(&mut *self.working.lock().unwrap_or_else(PoisonError::into_inner), record)
+    }
+}
+
 /// The actor.
 pub struct Trigger {
     spec: TriggerSpec,
@@ -104,6 +113,10 @@ pub struct Trigger {
     /// What workers have finished since the last answer to a topic.
     finished: Vec<(Front<TopicMessage>, Settlement)>,
     steps: Vec<Step>,
+    /// Runs that workers have.
+    running: usize,
+    /// Whether it ends when they have ended.
+    stopping: bool,
 }
 
 /// Answers topics for what workers have finished.
@@ -114,7 +127,16 @@ struct Answered;
 impl Trigger {
     /// A trigger that has not failed yet.
     pub fn new(spec: TriggerSpec, life: Lifeline) -> Self {
-        Self { spec, life, history: History::default(), gave_up: None, finished: Vec::new(), steps: Vec::new() }
+        Self {
+            spec,
+            life,
+            history: History::default(),
+            gave_up: None,
+            finished: Vec::new(),
+            steps: Vec::new(),
+            running: 0,
+            stopping: false,
+        }
     }
 
     /// Runs one record and says how it is settled.
@@ -237,9 +259,8 @@ impl Trigger {
             let step = Step::ended(output, Stage::Attempted, target.target.clone(), Duration::ZERO);
             steps.push(step.failed(Detail::Attempt(1, why.clone())));
             let Some(undecided) = &target.undecided else { continue };
-            if undecided.fallback.is_none() {
-                self.spec.dead_letters.with_label_values(&[&*undecided.subscription]).inc();
-            }
+            let went = if undecided.fallback.is_none() { &self.spec.dead_letters } else { &self.spec.fell_back };
+            went.with_label_values(&[&*undecided.subscription]).inc();
             let (op, told) = undecided.ops(record, target.event(output), why, now);
             ops.push(op);
             ops.extend(told);
@@ -297,8 +318,8 @@ impl Actor for Trigger {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
-        let culprit = self.spec.working.swap(0, Ordering::Relaxed).checked_sub(1);
-        let culprit = culprit.map(|seq| (seq, "the trigger's actor failed while working on it".into()));
+        let culprit = self.spec.working_on(None);
+        let culprit = culprit.map(|(topic, seq)| (topic, seq, "the trigger's actor failed while working on it".into()));
         self.spec.cast.restarted(&subscription_name(&self.spec.runner.definition.name), culprit, None);
     }
 }
@@ -308,6 +329,10 @@ impl Handler<Deliveries> for Trigger {
 
     fn handle(&mut self, deliveries: Deliveries, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        if self.stopping {
+            // Not begun: its successor is given it.
+            return;
+        }
         let enabled = self.spec.enabled.load(Ordering::Relaxed);
         if enabled && !self.spec.runner.is_inline() {
             return self.begin(deliveries, ctx);
@@ -328,7 +353,7 @@ impl Trigger {
             }
             let record = &delivery.record;
             self.life.working_on(record.seq);
-            self.spec.working.store(record.seq + 1, Ordering::Relaxed);
+            self.spec.working_on(Some((record.topic_id, record.seq)));
             crate::failpoint!("trigger-panic");
             items.push(if enabled {
                 self.work(record, delivery.attempt, &mut steps)
@@ -336,7 +361,7 @@ impl Trigger {
                 Settlement::new(record.seq, delivery.attempt, Verdict::Ack)
             });
         }
-        self.spec.working.store(0, Ordering::Relaxed);
+        self.spec.working_on(None);
         record(&self.spec.traces, steps, &self.spec.steps_dropped);
         deliveries.items.drain(..items.len());
         let message = TopicMessage::Settle {
@@ -370,9 +395,11 @@ impl Trigger {
                 let ran = runner.run(&record, attempt, now).await;
                 (ran, record)
             };
+            self.running += 1;
             run.into_actor(self)
                 .map(move |(ran, record), this, ctx| {
                     let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+                    this.running -= 1;
                     let mut steps = std::mem::take(&mut this.steps);
                     let settlement = this.conclude(ran, &record, attempt, now, &mut steps);
                     this.steps = steps;
@@ -409,14 +436,27 @@ impl Handler<Answered> for Trigger {
             finished = others;
         }
         self.give_up(ctx);
+        self.end(ctx);
     }
 }
 
 impl Handler<Stop> for Trigger {
     type Result = ();
 
+    /// What workers run is waited for, as far as the supervisor's patience goes: what it did outside it would do once more.
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        self.life.finish(ctx);
+        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
+        self.stopping = true;
+        self.end(ctx);
+    }
+}
+
+impl Trigger {
+    /// Ends it, where it is to end and has no run under way.
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping && self.running == 0 && self.finished.is_empty() {
+            self.life.finish(ctx);
+        }
     }
 }
 

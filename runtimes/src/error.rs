@@ -51,7 +51,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Whether it says that a limit was broken: the call ends with it, whatever the function catches.
+    /// Whether it says that a limit was broken. Where the host says so the call ends with it, whatever the function catches.
     pub fn is_limit(self) -> bool {
         matches!(
             self,
@@ -139,6 +139,12 @@ impl Error {
         Self::new(Code::Fuel, format!("it used up its {limit} {of} (`limits.fuel`)"))
     }
 
+    /// Whether its texts are within [`Error::LONGEST`], as those of all errors that were made here.
+    pub(crate) fn is_short(&self) -> bool {
+        let most = Self::LONGEST + CUT.len();
+        self.message.len() <= most && self.stack.as_ref().is_none_or(|stack| stack.len() <= most)
+    }
+
     /// With a place.
     pub fn at(mut self, line: u32, column: u32) -> Self {
         self.position = Some(Position { line, column });
@@ -152,6 +158,9 @@ impl Error {
     }
 }
 
+/// What a text ends with that was cut.
+const CUT: &str = "…";
+
 /// The text without what is beyond [`Error::LONGEST`] bytes.
 fn cut(mut text: String) -> String {
     if text.len() > Error::LONGEST {
@@ -160,7 +169,7 @@ fn cut(mut text: String) -> String {
             end -= 1;
         }
         text.truncate(end);
-        text.push('…');
+        text.push_str(CUT);
     }
     text
 }

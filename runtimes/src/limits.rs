@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use crate::Output;
+use crate::protocol::MAX_FRAME;
+use crate::session::{MOST_KEY, is_key};
+use crate::{Done, Error};
 
 /// Limits and grants of one function.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -103,14 +105,34 @@ impl Grants {
 }
 
 impl Settings {
-    /// Whether an output is within limits and grants: said of what comes out of a process that may have been taken over by
-    /// its function, and is held against them there in vain.
+    /// The most bytes that a process has to say at once: what it gives, what it leaves (which counts as its memory), what it
+    /// logs, a failure, and what is written of each.
+    pub(crate) fn most_said(&self) -> usize {
+        let Limits { output, memory, logs, .. } = self.limits;
+        let parts = usize::try_from(self.limits.host_calls).unwrap_or(usize::MAX).saturating_mul(16);
+        [output, memory, logs, parts, 4 * Error::LONGEST].into_iter().fold(0, usize::saturating_add).min(MAX_FRAME)
+    }
+
+    /// Whether what a call came to is within limits and grants: said of what comes out of a process that may have been taken
+    /// over by its function, and is held against them there in vain.
     ///
     /// # Errors
     /// What it has that it may not have.
-    pub(crate) fn hold(&self, output: &Output) -> Result<(), String> {
+    pub(crate) fn hold(&self, done: &Done) -> Result<(), String> {
         let Self { limits, grants } = self;
         let fits = |json: &[u8]| json.len() <= limits.output && crate::json::check(json).is_ok();
+        let most = usize::try_from(limits.host_calls).unwrap_or(usize::MAX);
+        if done.logs.len() > most || done.logs.iter().map(|line| line.message.len()).sum::<usize>() > limits.logs {
+            return Err("more log lines than it may write".to_owned());
+        }
+        let output = match &done.result {
+            Ok(output) => output,
+            Err(error) if error.is_short() => return Ok(()),
+            Err(_) => return Err("a failure that is told at too great length".to_owned()),
+        };
+        if output.writes.len() > most {
+            return Err(format!("{} stored values", output.writes.len()));
+        }
         // Whether the value is JSON is looked at there, and nowhere before: it may be the fault of an honest one.
         if output.value.as_ref().is_some_and(|value| value.len() > limits.output) {
             return Err("an output that is too large".to_owned());
@@ -119,12 +141,14 @@ impl Settings {
             return Err(format!("{} emitted events", output.emitted.len()));
         }
         for one in &output.emitted {
-            if !grants.may_emit(&one.topic) || !fits(one.data.as_bytes()) {
+            let key = one.key.as_ref().is_none_or(|key| key.len() <= MOST_KEY);
+            if !key || !grants.may_emit(&one.topic) || !fits(one.data.as_bytes()) {
                 return Err("an emitted event that it is not granted, or that is too large, or not JSON".to_owned());
             }
         }
         for write in &output.writes {
-            if !grants.kv.contains(&write.namespace) || !write.value.as_ref().is_none_or(|v| fits(v.as_bytes())) {
+            let named = grants.kv.contains(&write.namespace) && is_key(&write.key);
+            if !named || !write.value.as_ref().is_none_or(|v| fits(v.as_bytes())) {
                 return Err("a stored value that it is not granted, or that is too large, or not JSON".to_owned());
             }
         }
@@ -135,23 +159,37 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Emit, Write};
+    use crate::{Code, Emit, Level, Line, Output, Usage, Write};
 
     #[test]
     fn what_a_process_gives_is_held_against_limits_and_grants_once_more() {
         let grants = Grants { emit: vec!["a.*".into()], kv: vec!["n".into()], ..Grants::default() };
-        let settings = Settings { limits: Limits { output: 10, emits: 2, ..Limits::default() }, grants };
+        let settings =
+            Settings { limits: Limits { output: 10, emits: 2, logs: 3, host_calls: 2, ..Limits::default() }, grants };
         let emit = |topic: &str, data: &str| Emit { topic: topic.into(), key: None, data: data.into() };
         let write = |namespace: &str, value: Option<&str>| Write {
             namespace: namespace.into(),
             key: "k".into(),
             value: value.map(Into::into),
         };
-        let value = |text: &str| Output { value: Some(text.as_bytes().into()), ..Output::default() };
-        let emitted = |emitted| Output { emitted, ..Output::default() };
-        let writes = |writes| Output { writes, ..Output::default() };
+        let done = |output| Done { result: Ok(output), usage: Usage::default(), logs: Vec::new(), logs_cut: false };
+        let value = |text: &str| done(Output { value: Some(text.as_bytes().into()), ..Output::default() });
+        let emitted = |emitted| done(Output { emitted, ..Output::default() });
+        let writes = |writes| done(Output { writes, ..Output::default() });
+        let logged = |lines: &[&str]| {
+            let logs = lines.iter().map(|line| Line { level: Level::Info, message: (*line).to_owned() }).collect();
+            Done { logs, ..done(Output::default()) }
+        };
+        let failed = |length| {
+            // As no constructor makes it.
+            let error = Error { message: "x".repeat(length), ..Error::new(Code::Thrown, "") };
+            Done::failed(error)
+        };
         for right in [
-            Output::default(),
+            logged(&["a", "bc"]),
+            failed(Error::LONGEST),
+            Done::failed(Error::new(Code::Thrown, "x".repeat(2 * Error::LONGEST))),
+            done(Output::default()),
             value("[1]"),
             value("[1"),
             emitted(vec![emit("a.b", "1"), emit("a.c", "{}")]),
@@ -160,6 +198,12 @@ mod tests {
             assert_eq!(settings.hold(&right), Ok(()));
         }
         for wrong in [
+            logged(&["ab", "cd"]),
+            logged(&["", "", ""]),
+            failed(2 * Error::LONGEST),
+            emitted(vec![Emit { key: Some("k".repeat(MOST_KEY + 1)), ..emit("a.b", "1") }]),
+            writes(vec![Write { key: "../k".into(), ..write("n", None) }]),
+            writes(vec![write("n", None), write("n", None), write("n", None)]),
             value("\"more than ten\""),
             emitted(vec![emit("b", "1")]),
             emitted(vec![emit("a.b", "{")]),

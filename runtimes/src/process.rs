@@ -67,6 +67,8 @@ pub struct Lost {
     pub done: Done,
     /// Whether we killed it since it was late; else it ended by itself.
     pub killed: bool,
+    /// Whether it can have begun the call; one that had ended before it was sent any has not.
+    pub begun: bool,
 }
 
 /// Compiles a function in a process of its own, which is killed when it takes longer than this or more memory than a compiler may
@@ -146,13 +148,15 @@ impl Process {
         let pairs = || io::Result::Ok((UnixStream::pair()?, UnixStream::pair()?));
         let unready = |what: &str, error: &io::Error| Unready::Failed(failed(what, error));
         let ((socket, theirs), (bell, rope)) = pairs().map_err(|e| unready("has no socket", &e))?;
-        let socket = Socket::new(socket, bell).map_err(|e| unready("has no socket", &e))?;
+        let socket = Socket::new(socket, bell, settings.most_said()).map_err(|e| unready("has no socket", &e))?;
         let child = Command::new(&launcher.program)
             // What `ps` shows.
             .arg0(format!("hexafn:{}", source.name))
             .args(&launcher.args)
             .env_clear()
             .current_dir("/")
+            // What a terminal tells the service's group (Ctrl-C) is the service's to decide about.
+            .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(OwnedFd::from(rope)))
             .spawn()
@@ -278,6 +282,7 @@ impl Process {
         let wall = self.settings.limits.wall;
         Some(self.exchange(host, self.began + wall).map_err(|error| {
             let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+            let begun = error.kind() != io::ErrorKind::BrokenPipe || self.unsent < self.calls.len();
             // Asked before it is gone.
             let cpu = self.processor_time().zip(self.cpu).map(|(now, then)| now.saturating_sub(then));
             let (_, how) = self.end();
@@ -289,7 +294,7 @@ impl Process {
                 Error::new(Code::Crashed, how)
             };
             let usage = Usage { wall: self.began.elapsed(), cpu, ..Usage::default() };
-            Box::new(Lost { done: Done { usage, ..Done::failed(error) }, killed: late })
+            Box::new(Lost { done: Done { usage, ..Done::failed(error) }, killed: late, begun })
         }))
     }
 
@@ -325,10 +330,12 @@ impl Process {
             let frame = self.socket.read()?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match frame.kind {
                 Kind::Done => {
-                    let done = frame.head::<DoneHead>()?.done(frame.tail);
-                    if let Ok(output) = &done.result {
-                        self.settings.hold(output).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
-                    }
+                    let mut done = frame.head::<DoneHead>()?.done(frame.tail);
+                    self.settings.hold(&done).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
+                    // It is killed when it takes longer.
+                    let most = self.settings.limits.wall + KILL_AFTER;
+                    done.usage.wall = done.usage.wall.min(most);
+                    done.usage.cpu = done.usage.cpu.map(|cpu| cpu.min(most));
                     self.calls.pop_front();
                     self.stand_aside(false);
                     (self.began, self.cpu) = (Instant::now(), None);
@@ -364,14 +371,9 @@ impl Process {
 
     /// Ends the process and says how it ended.
     fn end(&mut self) -> (Option<ExitStatus>, String) {
-        // It may be gone already, and then its own end is what counts.
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            // Its side of the socket closes a moment before it is gone.
-            let hung_up = self.socket.is_hung_up();
-            if !hung_up {
-                self.child.kill().ok();
-            }
-        }
+        // One that ends by itself has closed its socket a moment before it is gone, and its own end is what is told then: the kernel keeps
+        // what a process ends with from when it begins to. One that only closed its socket is killed.
+        self.child.kill().ok();
         match self.child.wait() {
             Ok(status) => (Some(status), describe(status)),
             Err(error) => (None, format!("its worker process is gone: {error}")),

@@ -21,14 +21,42 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Done, Emit, Error, HostError, HttpRequest, HttpResponse, Line, Output, Settings, Usage, Write as KvWrite};
 
 /// The largest frame: an event at the door's largest size, twice over.
 pub const MAX_FRAME: usize = 64 << 20;
+
+/// The most parts of a kind in a head: as many as a function can be allowed calls to the host.
+pub const MOST_PARTS: usize = 100_000;
+
+/// Parts as long as they are not too many. One of two bytes takes 16 times as much memory once it is read.
+pub(crate) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Few<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MOST_PARTS} parts")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(part) = parts.next_element()? {
+                if all.len() >= MOST_PARTS {
+                    return Err(serde::de::Error::custom("too many parts"));
+                }
+                all.push(part);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_seq(Few(PhantomData))
+}
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,12 +146,15 @@ pub struct DoneHead {
     /// Whether there is no output: the event was dropped.
     pub dropped: bool,
     /// What it emitted.
+    #[serde(deserialize_with = "few")]
     pub emitted: Vec<Emit>,
     /// What it stored.
+    #[serde(deserialize_with = "few")]
     pub writes: Vec<KvWrite>,
     /// What it used.
     pub usage: Usage,
     /// What it logged.
+    #[serde(deserialize_with = "few")]
     pub logs: Vec<Line>,
     /// Whether it logged more.
     pub logs_cut: bool,
@@ -223,6 +254,14 @@ pub fn append(frames: &mut Vec<u8>, kind: Kind, head: &impl Serialize, tail: &[u
 /// # Errors
 /// The bytes are none, the other side is gone within one, or it says nothing in time.
 pub fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
+    read_within(from, MAX_FRAME)
+}
+
+/// Reads a frame of at most so many bytes: from a side that may have been taken over.
+///
+/// # Errors
+/// Those of [`read`], and a longer frame.
+pub fn read_within(from: &mut impl Read, most: usize) -> io::Result<Option<Frame>> {
     let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut start = [0; 4];
     let first = loop {
@@ -236,8 +275,8 @@ pub fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
     }
     from.read_exact(&mut start[first..])?;
     let length = u32::from_le_bytes(start) as usize;
-    if !(5..=MAX_FRAME).contains(&length) {
-        return Err(bad(format!("a frame of {length} bytes; 5 to {MAX_FRAME} are possible")));
+    if !(5..=most).contains(&length) {
+        return Err(bad(format!("a frame of {length} bytes; 5 to {most} are possible")));
     }
     let mut rest = [0; 5];
     from.read_exact(&mut rest)?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Code, Ctx, Emit, Error, Level, Line, Settings, Write};
 
 /// The longest ordering key of an emitted event, in bytes.
-const MOST_KEY: usize = 4 << 10;
+pub(crate) const MOST_KEY: usize = 4 << 10;
 /// What an emitted event or a stored value takes beside its texts, in bytes, about.
 const ENTRY: usize = 128;
 /// What a header takes beside name and value: `: ` and the end of its line.
@@ -38,7 +38,7 @@ pub struct HttpRequest {
     /// `http` or `https`.
     pub url: String,
     /// Names and values.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::protocol::few")]
     pub headers: Vec<(String, String)>,
     /// The body, as text.
     #[serde(default)]
@@ -360,7 +360,7 @@ impl Session {
         if !granted.iter().any(|g| g == namespace) {
             return Err(denied("use the namespace", namespace, "kv", granted));
         }
-        if key.is_empty() || key.len() > 512 || key.contains('\0') || key.split('/').any(|part| part == "..") {
+        if !is_key(key) {
             return Err(Error::new(
                 Code::Host,
                 "a key has 1 to 512 bytes, no NUL and no `..` between slashes".to_owned(),
@@ -443,6 +443,11 @@ fn request_too_large(size: usize, limit: usize) -> Error {
         Code::OutputTooLarge,
         format!("a request has {size} bytes or more; at most {limit} are allowed (`limits.output`)"),
     )
+}
+
+/// Whether the store takes a key of this name.
+pub(crate) fn is_key(key: &str) -> bool {
+    (1..=512).contains(&key.len()) && !key.contains('\0') && key.split('/').all(|part| part != "..")
 }
 
 fn denied(what: &str, name: &str, grant: &str, granted: &[String]) -> Error {

@@ -144,6 +144,8 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
             ],
         ),
         Dlq::List { subscription: Some(name), filter, from, limit } => {
+            // Fewer than were asked for may be as many bytes as are shown at once.
+            let all = from <= 1 && filter.is_none();
             let filter = filter.map_or_else(String::new, |f| format!("&filter={}", part(&f)));
             let asked = client.page(&format!("{}?from={from}&limit={limit}{filter}", at(&name)))?;
             let columns = &[
@@ -160,7 +162,7 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
             }
             page(client, &asked, columns)?;
             let (shown, open) = (asked.rows.len(), asked.open);
-            if client.output == Output::Table && shown == limit && (shown as u64) < open {
+            if client.output == Output::Table && (all || shown == limit) && (shown as u64) < open {
                 let next = asked.next;
                 say(format!(
                     "{shown} of {open} letters; go on with `--from {next}`, or see more at a time with `--limit`"
@@ -261,7 +263,8 @@ fn show(client: &Client, subscription: &str, seq: u64) -> Done {
 
 /// In portions, so that a rate can be kept, and so that no request takes long.
 fn settle(client: &Client, chosen: &Chosen, act: &str, mut body: Value, rate: Option<u32>) -> Done {
-    let wanted = if chosen.seqs.is_empty() { chosen.limit.unwrap_or(usize::MAX) } else { chosen.seqs.len() };
+    let most = chosen.limit.unwrap_or(usize::MAX);
+    let wanted = if chosen.seqs.is_empty() { most } else { chosen.seqs.len().min(most) };
     let portion = rate.map_or(1_000, |rate| rate.min(1_000) as usize);
     let (mut done, mut left, mut seqs, mut absent) = (0, 0, chosen.seqs.as_slice(), Vec::new());
     let mut failed: Option<FilterFailed> = None;

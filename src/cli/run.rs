@@ -215,7 +215,8 @@ fn used(execution: &Execution) -> serde_json::Value {
 #[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
 fn watch(args: &Run, output: Output) -> Done {
     let (files, folder) = args.reads()?;
-    let names: Vec<String> = folder.iter().chain(&files).map(|path| path.display().to_string()).collect();
+    let names: BTreeSet<String> = folder.iter().chain(&files).map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = names.into_iter().collect();
     // What changes during a run is a reason for the next.
     let (_watcher, changed) = follow(files, folder).map_err(|e| Failure::new(1, format!("--watch: {e}")))?;
     loop {

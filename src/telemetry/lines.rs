@@ -1,6 +1,7 @@
 //! A log line: a JSON object of the fields of an event of `tracing`, with its time, level, module (`target`) and the actor whose work
 //! it was. Spans of libraries are left out.
 
+use crate::cli::table::plain;
 use hexafn_actors::clock::Wall;
 use hexafn_actors::supervision::running;
 use serde_json::{Map, Value};
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Format, Full, Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -122,6 +124,19 @@ impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.put(field, format!("{value:?}").into());
     }
+}
+
+/// How fields are written for people: what they say comes from outside as often as not, and makes no lines of its own and gives
+/// the terminal no orders.
+pub fn escaped() -> impl for<'a> FormatFields<'a> + 'static {
+    let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        let value = plain(&format!("{value:?}"));
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{}={value}", name.strip_prefix("r#").unwrap_or(name)),
+        }
+    };
+    debug_fn(field).delimited(" ")
 }
 
 /// Lines for people: as `tracing` writes them, with the actor at the end.

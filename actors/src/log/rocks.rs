@@ -96,12 +96,14 @@ struct Topic {
     name: Str,
     high: Arc<AtomicU64>,
     counters: Mutex<Counters>,
+    /// Where removing could not end, as it was said last.
+    untrimmed: AtomicU64,
 }
 
 impl Topic {
     fn new(id: TopicId, name: Str, counters: Counters) -> Arc<Self> {
         let high = Arc::new(AtomicU64::new(counters.next - 1));
-        Arc::new(Self { id, name, high, counters: Mutex::new(counters) })
+        Arc::new(Self { id, name, high, counters: Mutex::new(counters), untrimmed: AtomicU64::new(0) })
     }
 
     fn counters(&self) -> Counters {

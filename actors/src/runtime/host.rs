@@ -14,6 +14,9 @@ use crate::target::http::settings::outgoing_client;
 /// The most bytes that keys and values take together.
 const MAX_STORE: usize = 64 << 20;
 
+/// What an entry takes beside its texts, in bytes, about: so that many small ones have an end, too.
+const ENTRY: usize = 128;
+
 /// Keys and values by namespace, in memory: gone with the process.
 #[derive(Debug, Default)]
 pub struct Store(RwLock<Entries>);
@@ -40,25 +43,36 @@ impl Store {
             return Ok(());
         }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let more: usize =
-            writes.iter().map(|w| w.value.as_ref().map_or(0, |v| w.namespace.len() + w.key.len() + v.len())).sum();
-        if entries.bytes + more > MAX_STORE {
+        // What is there once all is done: of several writes to one key the last one counts.
+        let last: HashMap<(&str, &str), &Write> =
+            writes.iter().map(|write| ((&*write.namespace, &*write.key), write)).collect();
+        let (mut more, mut less) = (0, 0);
+        for write in last.into_values() {
+            more += write.value.as_ref().map_or(0, |value| size(write, value));
+            let old = entries.values.get(&(write.namespace.clone(), write.key.clone()));
+            less += old.map_or(0, |old| size(write, old));
+        }
+        if more > less && entries.bytes - less + more > MAX_STORE {
             return Err(format!("the key-value store in memory holds {MAX_STORE} bytes at most; delete keys"));
         }
         for write in writes {
             let key = (write.namespace.clone(), write.key.clone());
-            let own = write.namespace.len() + write.key.len();
             let old = match &write.value {
                 Some(value) => {
-                    entries.bytes += own + value.len();
+                    entries.bytes += size(write, value);
                     entries.values.insert(key, value.clone())
                 }
                 None => entries.values.remove(&key),
             };
-            entries.bytes -= old.map_or(0, |old| own + old.len());
+            entries.bytes -= old.map_or(0, |old| size(write, &old));
         }
         Ok(())
     }
+}
+
+/// What a value takes under the key of a write, in bytes.
+fn size(write: &Write, value: &str) -> usize {
+    write.namespace.len() + write.key.len() + value.len() + ENTRY
 }
 
 /// The host of one function.

@@ -110,6 +110,8 @@ pub struct Worker {
     given: VecDeque<Call>,
     /// Whether a [`Read`] is under way.
     reading: bool,
+    /// Whether its process took the place of one that had ended while it had nothing to do, and has answered nothing yet.
+    replaced: bool,
     status: Arc<WorkerStatus>,
     life: Lifeline,
     mailbox: usize,
@@ -138,7 +140,19 @@ impl Worker {
         });
         let mailbox = function.pool.queue;
         let given = VecDeque::new();
-        let mut worker = Self { function, host, engine, run: 0, given, reading: false, status, life, mailbox, ready };
+        let mut worker = Self {
+            function,
+            host,
+            engine,
+            run: 0,
+            given,
+            reading: false,
+            replaced: false,
+            status,
+            life,
+            mailbox,
+            ready,
+        };
         // What is wrong with it is said by its first call.
         if warm && let Err(error) = worker.open() {
             tracing::warn!(actor = %worker.life.path(), %error, "a worker could not get ready");
@@ -275,6 +289,7 @@ impl Worker {
         let Some(call) = self.given.pop_front() else { return true };
         match answer {
             Ok(done) => {
+                self.replaced = false;
                 call.answer(done);
                 if let Some(next) = self.given.front() {
                     Self::begin(&self.status, next);
@@ -284,7 +299,16 @@ impl Worker {
             Err(lost) => {
                 *slot = None;
                 self.show();
-                let Lost { done, killed } = *lost;
+                let Lost { done, killed, begun } = *lost;
+                if !begun && !self.replaced {
+                    // The system has ended it (for want of memory) while it had nothing to do, which is no fault of this call.
+                    let how = done.result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                    tracing::warn!(actor = %self.life.path(), how, "a worker process had ended without a call, and is replaced");
+                    self.replaced = true;
+                    self.status.calls.fetch_sub(1, Ordering::Relaxed);
+                    self.given.push_front(call);
+                    return std::mem::take(&mut self.given).into_iter().all(|call| self.send(call, ctx));
+                }
                 if !killed {
                     // Before the answer: what follows from it must not find this worker. Of the others none had begun.
                     self.crashed(&done, ctx);

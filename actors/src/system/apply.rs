@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::dead::dead_topic_of;
@@ -118,6 +118,7 @@ impl System {
         }
         self.apply_timers(&definitions, &mut applied).await?;
         self.apply_pulls(&definitions, &mut applied).await?;
+        inner.cast.complete();
         // What was handled just now is not told as left. For that alone a journal that is being restarted stops nobody.
         inner.cast.written().await.ok();
         applied.left = self.left(&definitions).into_values().collect();
@@ -213,6 +214,7 @@ impl System {
             subscription: subscription.clone(),
             target,
             veil: definition.veil.clone(),
+            redact: definition.redact.clone().map(|redactor| (redactor, Wall::now())),
             limit: limit.clone(),
             breaker: definition.breaker.clone(),
             rate: definition.settings.rate,
@@ -324,8 +326,9 @@ impl System {
             health: trigger::health(),
             steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             store: inner.store.clone(),
-            working: Arc::new(AtomicU64::new(0)),
+            working: Arc::default(),
             dead_letters: inner.metrics.dead_letters.clone(),
+            fell_back: inner.metrics.fell_back.clone(),
             executions: self.feedback(EXECUTIONS, path.clone(), all.executions).await?,
         };
         let serves = deliveries.clone();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{Error, System, read};
 use crate::clock::Wall;
-use crate::definitions::TargetKind;
+use crate::definitions::{TargetKind, TopicDurability};
 use crate::event::{Event, Str, is_json_type};
 use crate::function;
 use crate::log::{Appended, Op, Ops, Receipt, Record, Seq, Table};
@@ -115,6 +115,20 @@ pub struct Settled {
     pub filter_failed: Option<FilterFailed>,
 }
 
+impl Settled {
+    /// Both together: the one that was first, and what went on from it.
+    #[must_use]
+    pub fn and(self, more: Self) -> Self {
+        Self {
+            settled: self.settled + more.settled,
+            next: self.next,
+            absent: [self.absent, more.absent].concat(),
+            filter_failed: FilterFailed::and(self.filter_failed, more.filter_failed),
+            ..more
+        }
+    }
+}
+
 /// The letters on which a filter failed: a comparison of a text with a number, say, or a member that is not there. A filter
 /// that fails on all of them is wrong, and finds as little as one that holds for none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -161,6 +175,8 @@ struct Picked {
     from: Option<Seq>,
     absent: Vec<Seq>,
     failed: Option<FilterFailed>,
+    /// What was asked for as well, and would make one write too large.
+    rest: Option<Pick>,
 }
 
 /// The value of a mark of a dead letter.
@@ -276,7 +292,9 @@ impl System {
                 continue;
             }
             let oldest = self.open_letters(&topic, &cursor, 0..Seq::MAX, (1, PAGE), None)?.letters;
-            let newest = self.0.log.read(topic.id, bounds.next.saturating_sub(1), 1, 1 << 20)?;
+            // What was settled is no letter any more.
+            let newest = (bounds.first..bounds.next).rev().find(|seq| !cursor.is_handled(*seq));
+            let newest = newest.map_or(Ok(Vec::new()), |seq| self.0.log.read(topic.id, seq, 1, 1 << 20))?;
             all.push(DeadSummary {
                 subscription: subscription.into(),
                 letters,
@@ -332,6 +350,13 @@ impl System {
                 self.0.cast.ensure(name).await?
             }
         };
+        if handle.durability == TopicDurability::Memory {
+            // It would be a letter no more and nowhere else: a topic in memory takes part in no write.
+            return Err(Error::Invalid(format!(
+                "the topic `{}` lives in memory; letters are replayed to a topic on disk, or to a target that is none in memory",
+                handle.name
+            )));
+        }
         let settled = self.settle_letters(subscription, pick, move |letter| {
             // The letter is as the one that gave it up saw it; the one that gets it now may see less.
             let event = revived(letter);
@@ -401,23 +426,34 @@ impl System {
         &self,
         subscription: &str,
         pick: &Pick,
-        then: impl Fn(&Record) -> Option<Op> + Send + 'static,
+        then: impl Fn(&Record) -> Option<Op> + Send + Sync + 'static,
     ) -> Result<(Settled, Option<Receipt>), Error> {
         let topic = self.letters(subscription)?;
         let _one_at_a_time = self.0.settling.lock().await;
-        // Filters over many letters take long, and others are served by this thread.
-        let (system, letters, pick) = (self.clone(), topic.clone(), pick.clone());
-        let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, then)).await;
-        let Picked { ops, count, cursor, next, from, absent, failed } =
-            picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
-        let mut receipt = None;
-        if count > 0 {
-            receipt = Some(self.commit(ops).await?);
-            // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
-            topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
+        let then = Arc::new(then);
+        let (mut all, mut receipt): (Option<Settled>, _) = (None, None);
+        let mut portion = Some(pick.clone());
+        while let Some(pick) = portion {
+            // Filters over many letters take long, and others are served by this thread.
+            let (system, letters, then) = (self.clone(), topic.clone(), then.clone());
+            let picked = tokio::task::spawn_blocking(move || system.pick_letters(&letters, &pick, &*then)).await;
+            let Picked { ops, count, cursor, next, from, absent, failed, rest } =
+                picked.map_err(|_| Error::Gone("choosing the letters ended"))??;
+            if count > 0 {
+                receipt = Some(self.commit(ops).await?);
+                // What is settled up to the floor is not needed for anything; a topic that is being restarted keeps it longer.
+                topic.front.send(TopicMessage::Trim(cursor.floor() + 1)).await.ok();
+            }
+            let left = self.open(&topic, &cursor)?;
+            let settled = Settled { settled: count, left, next, from, absent, filter_failed: failed };
+            all = Some(match all {
+                None => settled,
+                Some(before) => before.and(settled),
+            });
+            portion = rest;
         }
-        let left = self.open(&topic, &cursor)?;
-        Ok((Settled { settled: count, left, next, from, absent, filter_failed: failed }, receipt))
+        let settled = all.ok_or(Error::Gone("choosing the letters ended"))?;
+        Ok((settled, receipt))
     }
 
     /// The write that settles what is picked, together with what `then` makes of each letter.
@@ -425,7 +461,7 @@ impl System {
         &self,
         topic: &TopicHandle,
         pick: &Pick,
-        then: impl Fn(&Record) -> Option<Op>,
+        then: &dyn Fn(&Record) -> Option<Op>,
     ) -> Result<Picked, Error> {
         let mut cursor = self.settled(topic)?;
         let limit = pick.limit.clamp(1, MAX_PICKED);
@@ -436,15 +472,30 @@ impl System {
         let absent: Vec<Seq> = asked.iter().flatten().copied().filter(|seq| !open(*seq)).collect();
         let range = pick.from.unwrap_or(0)..pick.below.unwrap_or(Seq::MAX);
         let (mut picked, mut from, mut failed) = (Vec::new(), None, None);
+        let mut rest = None;
         if let Some(asked) = asked {
-            for seq in asked.into_iter().take(limit) {
+            let mut asked = asked.into_iter().take(limit);
+            let mut bytes = 0;
+            while bytes < PAGE
+                && let Some(seq) = asked.next()
+            {
                 let found = self.open_letters(topic, &cursor, seq..seq.saturating_add(1), (1, PAGE), None)?;
                 let found = found.letters.into_iter().filter(|record| range.contains(&record.seq));
+                let before = picked.len();
                 picked.extend(found.filter(|record| holds(pick.filter.as_ref(), record, &mut failed)));
+                bytes += picked[before..].iter().map(|letter| letter.event.data.len()).sum::<usize>();
             }
+            let seqs: Vec<Seq> = asked.filter(|seq| open(*seq)).collect();
+            rest = (!seqs.is_empty()).then(|| Pick { limit: seqs.len(), seqs: Some(seqs), ..pick.clone() });
         } else {
-            let found = self.open_letters(topic, &cursor, range, (limit, usize::MAX), pick.filter.as_ref())?;
+            let below = range.end.min(next);
+            let found = self.open_letters(topic, &cursor, range, (limit, PAGE), pick.filter.as_ref())?;
             (picked, from, failed) = (found.letters, Some(found.next), found.failed);
+            // Less than was asked for is all that there is, or as many bytes as are written at once.
+            let left = limit - picked.len();
+            if left > 0 && !picked.is_empty() && found.next < below {
+                rest = Some(Pick { limit: left, from: Some(found.next), below: Some(below), ..pick.clone() });
+            }
         }
         let mut ops = Ops::new();
         for letter in &picked {
@@ -452,6 +503,6 @@ impl System {
             cursor.mark(letter.seq);
         }
         ops.push(Op::Put { table: Table::State, key: keys::settled(topic.id), value: cursor.encode() });
-        Ok(Picked { ops, count: picked.len(), cursor, next, from, absent, failed })
+        Ok(Picked { ops, count: picked.len(), cursor, next, from, absent, failed, rest })
     }
 }

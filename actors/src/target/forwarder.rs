@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::log::{Attempted, DeliveryLog};
+use super::redact::Redactor;
 use super::veil::Veil;
 use super::{Mode, Outcome, Target, Verdict as TargetVerdict};
 use crate::clock::{Tick, Wall};
@@ -64,6 +65,8 @@ pub struct ForwarderSpec {
     pub target: Arc<dyn Target>,
     /// What of the receiver's words is not shown.
     pub veil: Option<Arc<Veil>>,
+    /// What it must not see, and since when results are stored without it: what waits for longer may be from before.
+    pub redact: Option<(Arc<Redactor>, Wall)>,
     /// What its topics let be with it.
     pub limit: Limit,
     /// When the breaker opens and closes.
@@ -311,12 +314,15 @@ impl Forwarder {
                 (self.spec.on_breaker)(&self.spec.name, "opened", why);
                 self.credit(Some(0));
                 self.release();
-                ctx.run_later(until.since(Tick::now()), |this, ctx| {
+                ctx.run_later(until.since(Tick::now()), move |this, ctx| {
                     let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
                     this.show_breaker();
-                    // Reset by hand meanwhile, it has its whole credit already.
-                    if !matches!(this.breaker.phase(), Phase::Closed) {
-                        this.credit(Some(1));
+                    match this.breaker.phase() {
+                        // Reset by hand meanwhile, it has its whole credit already.
+                        Phase::Closed => {}
+                        // It has opened again after that, and that opening has a look of its own.
+                        Phase::Open { until: later } if later != until => {}
+                        Phase::Open { .. } | Phase::HalfOpen { .. } => this.credit(Some(1)),
                     }
                 });
             }

@@ -9,7 +9,7 @@
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, SpawnHandle, WrapFuture,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -77,7 +77,7 @@ struct Served {
     spec: Arc<Subscriber>,
     state: Subscription,
     /// Records read ahead from disk.
-    ahead: std::collections::VecDeque<Arc<Record>>,
+    ahead: VecDeque<Arc<Record>>,
     attempts: u64,
     delivered: u64,
     dead: u64,
@@ -107,6 +107,11 @@ pub struct Topic {
     pumping: bool,
     /// Whether the last pump stopped before it had looked at everything.
     unfinished: bool,
+    /// Whether there are records that it could not read now: they are looked at again at the next tick, or with the next message.
+    later: bool,
+    /// Commits behind one that waits for room in the journal's mailbox.
+    unsent: VecDeque<Commit>,
+    waits_for_room: bool,
     /// What handing out led to, for the next commit.
     owed: Ops,
     wake: Option<(Tick, SpawnHandle)>,
@@ -132,6 +137,9 @@ impl Topic {
             fresh: Vec::new(),
             pumping: false,
             unfinished: false,
+            later: false,
+            unsent: VecDeque::new(),
+            waits_for_room: false,
             owed: Ops::new(),
             wake: None,
             label: spec.metrics.topic_label(&spec.handle.name).to_owned(),
@@ -173,6 +181,11 @@ impl Topic {
         }
     }
 
+    /// A commit that is not lost with the machine, and that nobody waits for.
+    fn synced(&self, ops: Ops) -> Commit {
+        Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) }
+    }
+
     /// A commit that nobody waits for.
     fn unawaited(&self, ops: Ops) -> Commit {
         Commit { ops, durability: Durability::Lazy, back: Back::Unawaited(self.epoch) }
@@ -192,6 +205,8 @@ impl Topic {
                 Some(mut state) if spec.durable => {
                     state.configure(spec.settings.clone());
                     state.skip_to(self.first);
+                    // It may have been stopped, or let go on, while it was not served here.
+                    state.pause(self.is_paused(&spec.name)?);
                     state
                 }
                 _ => self.load(&spec)?,
@@ -235,7 +250,7 @@ impl Topic {
         };
         let mut state = Subscription::new(spec.settings.clone(), cursor, waiting);
         state.skip_to(self.first);
-        state.pause(self.spec.log.get(Table::State, &keys::paused(&spec.name))?.is_some());
+        state.pause(self.is_paused(&spec.name)?);
         if stored {
             let op =
                 Op::Put { table: Table::Cursor, key: keys::cursor(&spec.name, topic), value: state.cursor().encode() };
@@ -247,6 +262,11 @@ impl Topic {
             }
         }
         Ok(state)
+    }
+
+    /// Whether a subscription is stopped by hand.
+    fn is_paused(&self, subscription: &str) -> Result<bool, log::Error> {
+        Ok(self.spec.log.get(Table::State, &keys::paused(subscription))?.is_some())
     }
 
     fn place(&self, from: DeliverFrom) -> Result<Seq, log::Error> {
@@ -262,7 +282,8 @@ impl Topic {
     }
 
     fn published(&mut self, published: Published) {
-        let count = published.records.len() as u64;
+        // What was made up for before is counted already.
+        let before = self.next;
         for record in published.records {
             self.next = self.next.max(record.seq + 1);
             if !self.viewers.is_empty() {
@@ -270,7 +291,7 @@ impl Topic {
             }
             self.tail.push(record);
         }
-        self.spec.metrics.topic_records.with_label_values(&[&self.label]).inc_by(count);
+        self.spec.metrics.topic_records.with_label_values(&[&self.label]).inc_by(self.next - before);
     }
 
     /// A message of the journal that found the mailbox full is made up for from its watermark.
@@ -279,6 +300,7 @@ impl Topic {
         if self.on_disk() && newest >= self.next {
             let from = self.next;
             self.next = newest + 1;
+            self.spec.metrics.topic_records.with_label_values(&[&self.label]).inc_by(self.next - from);
             if !self.viewers.is_empty() {
                 self.show_from(from);
             }
@@ -319,6 +341,9 @@ impl Topic {
 
     /// Removes what age, count and bytes say, but nothing that a durable subscription still needs.
     fn retain(&mut self, ctx: &mut Context<Self>) {
+        if !self.spec.cast.is_complete() {
+            return;
+        }
         let needed = self.served.iter().filter(|s| s.spec.durable).map(|s| s.state.needs_from()).min();
         if !self.on_disk() {
             let retention = self.spec.cast.retention(&self.spec.handle.name);
@@ -387,6 +412,10 @@ impl Topic {
 
     /// Wakes up for the earliest wait or deadline.
     fn rearm(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::take(&mut self.later) {
+            // What is due cannot be read, and would be due again at once.
+            return;
+        }
         let Some(next) = self.served.iter().filter_map(|s| s.state.next_wake()).min() else { return };
         if self.wake.as_ref().is_some_and(|(at, _)| *at <= next && *at > Tick::now()) {
             return;
@@ -439,7 +468,7 @@ impl Handler<Pump> for Topic {
         self.pump();
         if !self.owed.is_empty() {
             let ops = std::mem::take(&mut self.owed);
-            self.commit(Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) }, ctx);
+            self.commit(self.synced(ops), ctx);
         }
         if self.unfinished {
             // Not by a message to itself, which would be handled before anything else on this thread.
@@ -501,12 +530,20 @@ impl Handler<TopicMessage> for Topic {
                     let ops = [Op::Put { table: Table::Cursor, key, value }].into_iter().collect();
                     self.commit(self.unawaited(ops), ctx);
                 }
-                match left.map(|served| served.state) {
-                    Some(state) if !forget => drop(self.left.insert(subscription.clone(), state)),
-                    _ => drop(self.left.remove(&subscription)),
-                }
-                if forget && let Some(commit) = self.forget(&subscription, true) {
-                    self.commit(commit, ctx);
+                let before = self.left.remove(&subscription);
+                let state = left.map(|served| served.state).or(before);
+                if !forget {
+                    self.left.extend(state.map(|state| (subscription.clone(), state)));
+                } else {
+                    match self.forget(&subscription, state.as_ref()) {
+                        Ok(mut ops) => {
+                            let key = keys::cursor(&subscription, self.spec.handle.id);
+                            ops.push(Op::Delete { table: Table::Cursor, key });
+                            self.commit(self.synced(ops), ctx);
+                        }
+                        Err(error) => tracing::error!(topic = %self.spec.handle.name, %subscription, %error,
+                            "what waits for it cannot be read, so its place is not forgotten"),
+                    }
                 }
             }
             TopicMessage::Restarted { subscription, culprit, round } => {
@@ -515,14 +552,18 @@ impl Handler<TopicMessage> for Topic {
             }
             TopicMessage::Look => {}
             TopicMessage::Act { subscription, act, reply } => {
-                if matches!(act, Act::Seek(_))
-                    && let Some(commit) = self.forget(&subscription, false)
-                {
-                    self.commit(commit, ctx);
+                let done = match act {
+                    Act::Seek(from) => self.seek(&subscription, from, ctx),
+                    act => {
+                        self.act(&subscription, act);
+                        Ok(())
+                    }
+                };
+                if let Err(error) = &done {
+                    tracing::error!(topic = %self.spec.handle.name, %subscription, %error, "it is not moved");
                 }
-                let found = self.act(&subscription, act);
                 if let Some(reply) = reply
-                    && reply.send(found).is_err()
+                    && reply.send(done).is_err()
                 {
                     tracing::debug!("nobody waits for the answer");
                 }
@@ -559,6 +600,7 @@ impl Handler<Stop> for Topic {
 
     /// What was handled since the last settlement is stored; everything else is stored already.
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
         self.tick(ctx);
         self.life.finish(ctx);
     }

@@ -4,7 +4,7 @@
 use actix::{Actor, Addr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::oneshot;
 
@@ -101,6 +101,8 @@ struct Inner {
     /// Letters that retention has removed, by subscription, until somebody is told.
     removed: Mutex<BTreeMap<Str, u64>>,
     viewer_ids: AtomicU64,
+    /// Whether topics are there whose subscriptions are not yet.
+    opening: AtomicBool,
 }
 
 /// The registry; cloning shares it.
@@ -168,6 +170,7 @@ impl Cast {
             viewers: RwLock::default(),
             removed: Mutex::default(),
             viewer_ids: AtomicU64::new(1),
+            opening: AtomicBool::new(false),
         }))
     }
 
@@ -253,6 +256,14 @@ impl Cast {
             newest: if durability == TopicDurability::Disk { self.0.log.high(id)? } else { Arc::default() },
             shown: Arc::default(),
         };
+        let bounds = self.0.log.bounds(id)?;
+        if durability == TopicDurability::Memory && bounds.first < bounds.next {
+            tracing::warn!(
+                topic = name,
+                records = bounds.next - bounds.first,
+                "the topic lives in memory, and events of it are on disk: nobody gets those until it is on disk again"
+            );
+        }
         if durability == TopicDurability::Disk {
             let front = handle.front.clone();
             // A notice that finds the mailbox full, or no actor, is made up for from the watermark.
@@ -358,8 +369,20 @@ impl Cast {
         Ok(())
     }
 
-    /// Starts every topic that the log knows, so that patterns find them.
+    /// Whether all that has a place in a topic serves it: before, nobody knows what is still needed.
+    pub fn is_complete(&self) -> bool {
+        !self.0.opening.load(Ordering::Acquire)
+    }
+
+    /// Said when the subscriptions of the configuration are there.
+    pub fn complete(&self) {
+        self.0.opening.store(false, Ordering::Release);
+    }
+
+    /// Starts every topic that the log knows, so that patterns find them. Nothing of them is removed before it is
+    /// [`complete`](Self::complete).
     pub async fn open_all(&self) -> Result<(), Error> {
+        self.0.opening.store(true, Ordering::Release);
         for (name, _) in self.0.log.topics()? {
             self.ensure(&name).await?;
         }
@@ -425,12 +448,13 @@ impl Cast {
 
     /// The subscriber's actor runs (again): its topics deliver, and what it had in flight is offered again. `culprit` is
     /// the record it failed on, whose attempt counts; `round` is the first of its settlements, where it numbers them.
-    pub fn restarted(&self, subscription: &Str, culprit: Option<(Seq, Str)>, round: Option<Round>) {
+    pub fn restarted(&self, subscription: &Str, culprit: Option<(TopicId, Seq, Str)>, round: Option<Round>) {
         for topic in read(&self.0.topics).values() {
             let serves = read(&self.0.subscribers).iter().any(|s| s.name == *subscription && s.serves(&topic.name));
             if serves {
-                let message =
-                    TopicMessage::Restarted { subscription: subscription.clone(), culprit: culprit.clone(), round };
+                let culprit = culprit.as_ref().filter(|(id, ..)| *id == topic.id);
+                let culprit = culprit.map(|(_, seq, why)| (*seq, why.clone()));
+                let message = TopicMessage::Restarted { subscription: subscription.clone(), culprit, round };
                 match topic.front.try_send(message) {
                     // One that is down has nothing in flight when it starts.
                     Ok(()) | Err(SendError::Closed(_)) => {}
@@ -488,8 +512,8 @@ impl Cast {
             let (reply, answer) = oneshot::channel();
             let message = TopicMessage::Act { subscription: subscription.into(), act, reply: Some(reply) };
             if topic.front.send(message).await.is_ok() {
-                // One that does not serve it has nothing to do, and one that starts anew reads the pause back.
-                answer.await.ok();
+                // One that starts anew reads the pause back.
+                answer.await.unwrap_or(Ok(()))?;
             }
         }
         // Also where its pattern matches no topic yet.

@@ -239,6 +239,15 @@ impl Subscription {
         self.waiting.len() + self.ready.values().chain(held).filter(|again| again.retried.is_some()).count()
     }
 
+    /// The deliveries that have failed and are not over, as [`failed`](Self::failed) counts them, and those of them that are with the
+    /// subscriber: each has an entry that is stored, or on its way there.
+    pub fn tried(&self) -> impl Iterator<Item = Seq> {
+        let held = self.in_order().flat_map(|line| line.held().iter());
+        let again = self.ready.iter().chain(held).filter(|(_, again)| again.retried.is_some()).map(|(seq, _)| *seq);
+        let flying = self.in_flight.iter().filter(|(_, flight)| flight.retried.is_some()).map(|(seq, _)| *seq);
+        self.waiting.keys().copied().chain(again).chain(flying)
+    }
+
     /// The oldest record that this subscription may still ask for.
     pub fn needs_from(&self) -> Seq {
         let oldest_waiting = self.waiting.first_key_value().map_or(Seq::MAX, |(seq, _)| *seq);

@@ -253,7 +253,8 @@ fn out_of_memory() -> Error {
 /// The innermost place in the user's file: `    at name (file:line:column)`.
 fn place(stack: &str, file: &str) -> Option<(u32, u32)> {
     stack.lines().find_map(|frame| {
-        let (_, rest) = frame.split_once(file)?;
+        // The last one: inline code is a file of the function's name, which a function in it may have as well.
+        let (_, rest) = frame.rsplit_once(file)?;
         let rest = rest.strip_prefix(':')?.trim_end_matches(')');
         let (line, column) = rest.split_once(':').unwrap_or((rest, "0"));
         Some((line.parse().ok()?, column.parse().ok()?))

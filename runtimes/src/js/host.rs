@@ -154,19 +154,19 @@ fn log<'js>(on: &Operation<'_, 'js>, level: Level, args: &mut Arguments<'js>) ->
 }
 
 fn emit<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
-    let topic = text(&args.next())?;
+    let topic = name(&args.next(), "topic")?;
     let data = on.json(args.next())?;
     let key: Option<Value<'js>> = match args.next().into_object() {
         Some(options) => options.get("key")?,
         None => None,
     };
-    let key = key.map(|key| text(&key)).transpose()?;
+    let key = key.filter(|key| !key.is_undefined() && !key.is_null()).map(|key| name(&key, "key")).transpose()?;
     on.session(|s| s.emit(&topic, key.as_deref(), data))?;
     Ok(on.undefined())
 }
 
 fn kv_get<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
-    let (namespace, key) = (text(&args.next())?, text(&args.next())?);
+    let (namespace, key) = (name(&args.next(), "namespace")?, name(&args.next(), "key")?);
     match on.session(|s| s.kv_get(&namespace, &key))? {
         Some(json) => on.value(json.as_bytes()),
         None => Ok(on.undefined()),
@@ -174,14 +174,14 @@ fn kv_get<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Val
 }
 
 fn kv_put<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
-    let (namespace, key) = (text(&args.next())?, text(&args.next())?);
+    let (namespace, key) = (name(&args.next(), "namespace")?, name(&args.next(), "key")?);
     let value = on.json(args.next())?;
     on.session(|s| s.kv_put(&namespace, &key, Some(value)))?;
     Ok(on.undefined())
 }
 
 fn kv_delete<'js>(on: &Operation<'_, 'js>, args: &mut Arguments<'js>) -> Result<Value<'js>, Failure> {
-    let (namespace, key) = (text(&args.next())?, text(&args.next())?);
+    let (namespace, key) = (name(&args.next(), "namespace")?, name(&args.next(), "key")?);
     on.session(|s| s.kv_put(&namespace, &key, None))?;
     Ok(on.undefined())
 }
@@ -345,6 +345,19 @@ impl<'js> Operation<'_, 'js> {
         object.set("body", &*answer.body)?;
         Ok(object.into_value())
     }
+}
+
+/// The text of what is a name. Not that of just any value: all events that lack a member would share the key `undefined`.
+fn name(value: &Value<'_>, what: &str) -> Result<String, Failure> {
+    if value.is_string() || value.is_number() || value.is_big_int() {
+        return text(value);
+    }
+    let kind = match value.type_of() {
+        rquickjs::Type::Undefined | rquickjs::Type::Uninitialized => "undefined",
+        rquickjs::Type::Null => "null",
+        _ => "no text",
+    };
+    Err(Error::new(Code::Thrown, format!("the {what} is {kind}; it is a string")).into())
 }
 
 fn text(value: &Value<'_>) -> Result<String, Failure> {

@@ -146,7 +146,8 @@ impl<'a, 'js> Output<'a, 'js> {
     /// # Errors
     /// It is no value of JSON, too deep, or too large; or reading it ran code that failed.
     pub fn write(mut self, value: Value<'js>) -> Result<Vec<u8>, Error> {
-        self.value(value, Some(""))?;
+        let value = self.asked(value, "")?;
+        self.value(value)?;
         Ok(self.writer.into_bytes())
     }
 
@@ -163,8 +164,18 @@ impl<'a, 'js> Output<'a, 'js> {
         Ok(())
     }
 
-    /// Writes a value at this key; one that `toJSON` gave has none, and is asked no more.
-    fn value(&mut self, value: Value<'js>, key: Option<&str>) -> Result<(), Error> {
+    /// What is written of a value at this key: what its `toJSON` gives, where it has one.
+    fn asked(&self, value: Value<'js>, key: &str) -> Result<Value<'js>, Error> {
+        let Some(object) = value.as_object() else { return Ok(value) };
+        let to_json: Value<'js> = object.get("toJSON").map_err(|e| self.engine(e))?;
+        match to_json.as_function() {
+            Some(to_json) => to_json.call((This(object.clone()), key)).map_err(|e| self.engine(e)),
+            None => Ok(value),
+        }
+    }
+
+    /// Writes a value that was asked.
+    fn value(&mut self, value: Value<'js>) -> Result<(), Error> {
         self.look()?;
         match value.type_of() {
             Type::Null | Type::Undefined | Type::Uninitialized => self.writer.raw("null"),
@@ -185,7 +196,7 @@ impl<'a, 'js> Output<'a, 'js> {
                 Err(self.writer.bad(&format!("is a {}, which JSON does not have", value.type_name())))
             }
             _ => match value.into_object() {
-                Some(object) => self.object(object, key),
+                Some(object) => self.object(object),
                 None => Err(self.writer.bad("is nothing that JSON has")),
             },
         }
@@ -200,14 +211,7 @@ impl<'a, 'js> Output<'a, 'js> {
         })
     }
 
-    fn object(&mut self, object: Object<'js>, key: Option<&str>) -> Result<(), Error> {
-        if let Some(key) = key {
-            let to_json: Value<'js> = object.get("toJSON").map_err(|e| self.engine(e))?;
-            if let Some(to_json) = to_json.as_function() {
-                let value: Value<'js> = to_json.call((This(object), key)).map_err(|e| self.engine(e))?;
-                return self.value(value, None);
-            }
-        }
+    fn object(&mut self, object: Object<'js>) -> Result<(), Error> {
         if self.tools.is_array(&object).map_err(|e| self.engine(e))? {
             return self.array(&object);
         }
@@ -221,11 +225,12 @@ impl<'a, 'js> Output<'a, 'js> {
         for property in object.own_props::<JsString<'js>, Value<'js>>(Filter::default()) {
             let (key, value) = property.map_err(|e| self.engine(e))?;
             self.look()?;
+            let key = self.text(&key)?;
+            let value = self.asked(value, &key)?;
             // As `JSON.stringify` does: a property that is undefined is one that is not there.
             if value.is_undefined() {
                 continue;
             }
-            let key = self.text(&key)?;
             if !first {
                 self.writer.raw(",")?;
             }
@@ -233,7 +238,7 @@ impl<'a, 'js> Output<'a, 'js> {
             self.writer.text(&key)?;
             self.writer.raw(":")?;
             self.writer.enter_key(&key)?;
-            self.value(value, Some(&key))?;
+            self.value(value)?;
             self.writer.leave();
         }
         if first {
@@ -270,7 +275,8 @@ impl<'a, 'js> Output<'a, 'js> {
             }
             let value: Value<'js> = array.get(index).map_err(|e| self.engine(e))?;
             self.writer.enter_index(index as usize)?;
-            self.value(value, Some(&index.to_string()))?;
+            let value = self.asked(value, &index.to_string())?;
+            self.value(value)?;
             self.writer.leave();
             index += 1;
         }

@@ -17,6 +17,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// then read without.
 const LISTEN: u8 = 1;
 
+/// How many reads find what lies there already when the deadline is over: the service may have stood still meanwhile (a container
+/// that was paused, a machine that is too busy), and that is not the function's fault. Bounded, or a side that goes on writing would
+/// never be late.
+const OVERDUE: u8 = 64;
+
 #[derive(Debug)]
 pub(super) struct Socket {
     from: BufReader<Timed>,
@@ -25,20 +30,23 @@ pub(super) struct Socket {
     late: bool,
     /// Frames that were not sent yet.
     unsent: Vec<u8>,
+    /// The most bytes of a frame of the other side.
+    most: usize,
 }
 
 impl Socket {
-    pub(super) fn new(stream: UnixStream, bell: UnixStream) -> io::Result<Self> {
+    pub(super) fn new(stream: UnixStream, bell: UnixStream, most: usize) -> io::Result<Self> {
         stream.set_read_timeout(Some(LOOK_EVERY))?;
         stream.set_write_timeout(Some(LOOK_EVERY))?;
         bell.set_nonblocking(true)?;
-        let timed = Timed { stream, deadline: Instant::now() };
-        Ok(Self { from: BufReader::with_capacity(64 << 10, timed), bell, late: false, unsent: Vec::new() })
+        let timed = Timed { stream, deadline: Instant::now(), overdue: 0 };
+        Ok(Self { from: BufReader::with_capacity(64 << 10, timed), bell, late: false, unsent: Vec::new(), most })
     }
 
     /// Until when the other side may take for what follows. Whoever sends a byte now and then gains nothing by it.
     pub(super) fn until(&mut self, deadline: Instant) {
-        self.from.get_mut().deadline = deadline;
+        let timed = self.from.get_mut();
+        (timed.deadline, timed.overdue) = (deadline, OVERDUE);
     }
 
     /// Appends a frame to what is sent next; gives its bytes.
@@ -87,21 +95,19 @@ impl Socket {
 
     /// Whether there is something to read within so many milliseconds.
     pub(super) fn has_word_within(&self, millis: u8) -> bool {
-        let mut stream = [PollFd::new(self.from.get_ref().stream.as_fd(), PollFlags::POLLIN)];
-        poll(&mut stream, millis).is_ok_and(|ready| ready > 0)
+        is_readable(&self.from.get_ref().stream, millis)
     }
 
     /// The next frame; `None` at an orderly end.
     pub(super) fn read(&mut self) -> io::Result<Option<Frame>> {
-        protocol::read(&mut self.from)
+        protocol::read_within(&mut self.from, self.most)
     }
+}
 
-    /// Whether the other side has closed it.
-    pub(super) fn is_hung_up(&self) -> bool {
-        let mut stream = &self.from.get_ref().stream;
-        let read = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 1]));
-        matches!(read, Ok(0))
-    }
+/// Whether there is something to read within so many milliseconds.
+fn is_readable(stream: &UnixStream, millis: u8) -> bool {
+    let mut stream = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    poll(&mut stream, millis).is_ok_and(|ready| ready > 0)
 }
 
 /// The stream until a time.
@@ -109,6 +115,8 @@ impl Socket {
 struct Timed {
     stream: UnixStream,
     deadline: Instant,
+    /// How often it may still be read after the deadline.
+    overdue: u8,
 }
 
 impl Timed {
@@ -129,6 +137,10 @@ impl Timed {
 
 impl Read for Timed {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.overdue > 0 && Instant::now() >= self.deadline && is_readable(&self.stream, 0) {
+            self.overdue -= 1;
+            return self.stream.read(bytes);
+        }
         self.within(|stream| stream.read(bytes))
     }
 }

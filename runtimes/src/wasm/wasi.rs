@@ -275,16 +275,26 @@ pub(super) fn print(call: &mut Call, output: Output, bytes: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// How much of a text ends with a whole character.
+fn whole(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => error.valid_up_to(),
+        _ => text.len(),
+    }
+}
+
 /// Logs what is complete of a stream, line by line.
 fn lines(call: &mut Call, stream: usize, level: Level, bytes: &[u8]) -> Result<(), Error> {
     let Some(mut open) = call.lines.get_mut(stream).map(std::mem::take) else { return Ok(()) };
     for &byte in bytes {
+        // A line that is too long is several, none of which ends within a character.
+        if byte == b'\n' || open.len() >= LINE {
+            let end = if byte == b'\n' { open.len() } else { whole(&open) };
+            call.session.log(level, &String::from_utf8_lossy(&open[..end]))?;
+            open.drain(..end);
+        }
         if byte != b'\n' {
             open.push(byte);
-        }
-        if byte == b'\n' || open.len() >= LINE {
-            call.session.log(level, &String::from_utf8_lossy(&open))?;
-            open.clear();
         }
     }
     if let Some(kept) = call.lines.get_mut(stream) {

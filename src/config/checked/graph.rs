@@ -20,6 +20,7 @@ pub fn check(definitions: &Definitions, layers: &Layers, problems: &mut Problems
     fallback_cycles("function", layers, problems);
     fallback_cycles("target", layers, problems);
     fallbacks_in_memory(definitions, layers, problems);
+    timers_in_memory(definitions, layers, problems);
     trigger_cycles(definitions, layers, problems);
     replies(definitions, layers, problems);
     workers_of_modules(definitions, layers, problems);
@@ -79,6 +80,19 @@ fn fallbacks_in_memory(definitions: &Definitions, layers: &Layers, problems: &mu
                 format!("`fallback` of target `{}` is the topic `{topic}`, which lives in memory", target.name);
             let span = place(layers, "target", &target.name, "fallback");
             problems.push(Problem::error(&codes::VALUE, span, message).help("a last resort has to be on disk"));
+        }
+    }
+}
+
+/// A tick is stored together with when it was due, and a topic in memory takes part in no write.
+fn timers_in_memory(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
+    for source in definitions.sources.values() {
+        let SourceKind::Timer { topic, .. } = &source.kind else { continue };
+        if definitions.topics.get(topic).is_some_and(|topic| topic.durability == TopicDurability::Memory) {
+            let message =
+                format!("the timer `{}` gives its ticks to the topic `{topic}`, which lives in memory", source.name);
+            let span = place(layers, "source", &source.name, "topic");
+            problems.push(Problem::error(&codes::VALUE, span, message).help("ticks are stored; name a topic on disk"));
         }
     }
 }

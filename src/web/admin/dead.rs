@@ -266,13 +266,7 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
         left -= pick.limit;
         all = Some(match all {
             None => settled,
-            Some(before) => Settled {
-                settled: before.settled + settled.settled,
-                next: before.next,
-                absent: [before.absent, settled.absent].concat(),
-                filter_failed: FilterFailed::and(before.filter_failed, settled.filter_failed),
-                ..settled
-            },
+            Some(before) => before.and(settled),
         });
         if done {
             break;

@@ -34,6 +34,13 @@ struct Touched {
     removed: bool,
 }
 
+impl Touched {
+    /// Whether so much goes that its files do, too.
+    fn drops_files(&self) -> bool {
+        self.freed >= DROP_FILES_FROM
+    }
+}
+
 /// A group while its batch is built.
 struct Group<'a> {
     log: &'a RocksLog,
@@ -85,6 +92,8 @@ impl RocksLog {
         let receipts = commits.into_iter().map(|c| group.add(c)).collect::<Result<Vec<_>, _>>();
         let done = receipts.and_then(|receipts| {
             let (batch, touched) = group.finish(number);
+            // Files go for good at once, so what says that they may must not be lost after them.
+            let synced = synced || touched.iter().any(Touched::drops_files);
             self.write(writer, db, batch, synced)?;
             Ok((receipts, touched))
         });
@@ -132,7 +141,7 @@ impl RocksLog {
 
     /// After a large trim: drops the files that hold nothing else at once. A failure only delays it.
     fn drop_files(&self, db: &DB, touched: &[Touched]) {
-        for t in touched.iter().filter(|t| t.freed >= DROP_FILES_FROM) {
+        for t in touched.iter().filter(|t| t.drops_files()) {
             let Ok(log) = family(db, keys::CF_LOG) else { return };
             let (from, to) = (keys::record(t.topic.id, 0), keys::record(t.topic.id, t.counters.first - 1));
             if let Err(e) = db.delete_file_in_range_cf(log, from, to) {
@@ -229,7 +238,17 @@ impl<'a> Group<'a> {
         } else if below >= t.next_before {
             t.fresh[usize::try_from(below - t.next_before).unwrap_or(usize::MAX)]
         } else {
-            self.log.stored_header(self.db, &t.topic, below)?
+            match self.log.stored_header(self.db, &t.topic, below) {
+                Ok(header) => header,
+                // Where the first that stays cannot be read (it is damaged, say), what is before it stays longer: that must not spoil the
+                // group, which is others' as well.
+                Err(error) => {
+                    if t.topic.untrimmed.swap(below, Ordering::Relaxed) != below {
+                        tracing::warn!(topic = %t.topic.name, below, %error, "nothing is removed up to a record that cannot be read");
+                    }
+                    return Ok(());
+                }
+            }
         };
         self.batch.delete_range_cf(self.cf.log, keys::record(topic, first), keys::record(topic, below));
         let t = &mut self.touched[at];

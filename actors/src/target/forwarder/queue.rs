@@ -2,13 +2,14 @@
 
 use actix::{ActorContext, AsyncContext, Context};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Batch;
 use super::order::{self, Arrival, Order};
 use super::{Forwarder, Mode, keep};
 use crate::clock::Tick;
-use crate::log::Seq;
+use crate::log::{Record, Seq};
 use crate::supervision::breaker::Permit;
 use crate::supervision::decision::Phase;
 use crate::topic::subscription::Verdict;
@@ -37,9 +38,6 @@ impl Forwarder {
         };
         while self.busy() < slots && !self.queue.is_empty() {
             let may = !self.off && !self.stopping;
-            if may && let Err(wait) = self.pace(now) {
-                return self.wake_in(wait, now, ctx);
-            }
             let permit = if may { Some(self.breaker.permit(now)) } else { None };
             let Some(permit) = permit.filter(|permit| !matches!(permit, Permit::No { .. })) else {
                 if may && matches!(self.breaker.phase(), Phase::HalfOpen { .. }) {
@@ -48,6 +46,11 @@ impl Forwarder {
                 }
                 return self.release();
             };
+            // Asked after the breaker, since it takes from the rate.
+            if let Err(wait) = self.pace(now) {
+                self.breaker.hand_back(permit);
+                return self.wake_in(wait, now, ctx);
+            }
             let per_call = if matches!(permit, Permit::Probe(_)) { 1 } else { per_call };
             let mut batch = Batch::with_capacity(per_call.min(self.queue.len()));
             let mut bytes = 0;
@@ -148,7 +151,14 @@ impl Forwarder {
         {
             return;
         }
-        for delivery in deliveries.items {
+        for mut delivery in deliveries.items {
+            if let Some((redactor, since)) = &self.spec.redact
+                && delivery.record.stored < *since
+            {
+                let Record { topic, topic_id, seq, stored, event, .. } = &*delivery.record;
+                let redacted = redactor.redact(event);
+                delivery.record = Arc::new(Record::new(topic.clone(), *topic_id, *seq, *stored, redacted));
+            }
             let queued = Queued { delivery, since: now };
             let ready = match self.order.as_mut().and_then(|order| Some((order.key(&queued.delivery)?, order))) {
                 Some((key, order)) => {

@@ -135,7 +135,10 @@ impl Topic {
                     self.pass(at, seq, again.is_some(), now);
                     continue;
                 }
-                Fetched::Later => break,
+                Fetched::Later => {
+                    self.later = true;
+                    break;
+                }
             };
             let served = &mut self.served[at];
             if again.is_none() && !passes(served.spec.filter.as_ref(), &record) {
@@ -223,6 +226,10 @@ impl Topic {
                     Fetched::Record(record)
                 }
                 Some(first) => Fetched::Gone(first),
+                // All of the topic was removed.
+                None if self.spec.log.bounds(self.spec.handle.id).is_ok_and(|bounds| seq < bounds.first) => {
+                    Fetched::Gone(self.next)
+                }
                 None => Fetched::Later,
             },
             Err(error @ log::Error::Corrupt { .. }) => Fetched::Damaged(error),

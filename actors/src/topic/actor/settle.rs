@@ -1,10 +1,12 @@
 //! Taking back: what subscribers and people say of deliveries, and the commits that this makes.
 
+use std::collections::BTreeSet;
+
 use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 
 use super::super::letter::{self, Given, Made, Outcome};
-use super::super::subscription::{Effect, Verdict};
-use super::super::{Act, Overdue, Progress, Round, Settlement, Subscriber, TopicHandle, keys};
+use super::super::subscription::{Effect, Subscription, Verdict};
+use super::super::{Act, DeliverFrom, Overdue, Progress, Round, Settlement, Subscriber, TopicHandle, keys};
 use super::{READ_BYTES, TICK, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
@@ -136,19 +138,35 @@ impl Topic {
     /// Hands a commit to the journal, in order: when its mailbox is full the topic waits, which stops its intake. A
     /// journal that is gone takes outputs with it, so the topic starts again from what is stored.
     pub(super) fn commit(&mut self, commit: Commit, ctx: &mut Context<Self>) {
-        match self.spec.journal.try_send(commit) {
-            Ok(()) => {}
-            Err(SendError::Full(commit)) => {
-                let sent = self.spec.journal.send(commit);
-                sent.into_actor(self)
-                    .map(|sent, this, ctx| {
-                        if sent.is_err() {
-                            this.journal_lost(ctx);
-                        }
-                    })
-                    .wait(ctx);
+        // In their order, also the second one of a turn whose first waits.
+        self.unsent.push_back(commit);
+        if !self.waits_for_room {
+            self.send_on(ctx);
+        }
+    }
+
+    /// Sends what was not sent yet.
+    fn send_on(&mut self, ctx: &mut Context<Self>) {
+        while let Some(commit) = self.unsent.pop_front() {
+            match self.spec.journal.try_send(commit) {
+                Ok(()) => {}
+                Err(SendError::Full(commit)) => {
+                    let sent = self.spec.journal.send(commit);
+                    // Others queue behind it.
+                    self.waits_for_room = true;
+                    sent.into_actor(self)
+                        .map(|sent, this, ctx| {
+                            this.waits_for_room = false;
+                            match sent {
+                                Ok(()) => this.send_on(ctx),
+                                Err(_) => this.journal_lost(ctx),
+                            }
+                        })
+                        .wait(ctx);
+                    return;
+                }
+                Err(SendError::Closed(_)) => return self.journal_lost(ctx),
             }
-            Err(SendError::Closed(_)) => self.journal_lost(ctx),
         }
     }
 
@@ -233,40 +251,52 @@ impl Topic {
         }
     }
 
-    pub(super) fn act(&mut self, subscription: &str, act: Act) -> bool {
-        let place = match act {
-            Act::Seek(from) => self.place(from).ok(),
-            _ => None,
-        };
-        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return false };
+    /// Changes a subscription, where it is served.
+    pub(super) fn act(&mut self, subscription: &str, act: Act) {
+        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return };
         match act {
             Act::Pause => served.state.pause(true),
             Act::Resume => served.state.pause(false),
             Act::RetryNow => served.state.retry_now(Tick::now()),
-            Act::Seek(_) => {
-                if let Some(place) = place {
-                    served.state.seek(place);
-                    served.ahead.clear();
-                    served.dirty = true;
-                }
-            }
+            Act::Seek(_) => {}
         }
-        true
     }
 
-    /// What seeking leaves behind in the waiting table.
-    pub(super) fn forget(&self, subscription: &str, cursor_too: bool) -> Option<Commit> {
+    /// Moves a subscription, where it is served: its new place and the end of what waited are one write, or it stays as it is.
+    pub(super) fn seek(
+        &mut self,
+        subscription: &str,
+        from: DeliverFrom,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), log::Error> {
+        let Some(at) = self.served.iter().position(|s| &*s.spec.name == subscription) else { return Ok(()) };
+        let place = self.place(from)?;
+        let mut ops = self.forget(subscription, Some(&self.served[at].state))?;
+        let (stored, topic) = (self.on_disk() && self.served[at].spec.durable, self.spec.handle.id);
+        let served = &mut self.served[at];
+        served.state.seek(place);
+        served.ahead.clear();
+        served.young_until = None;
+        if stored {
+            let value = served.state.cursor().encode();
+            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(subscription, topic), value });
+            served.dirty = false;
+            self.commit(self.synced(ops), ctx);
+        }
+        Ok(())
+    }
+
+    /// Deletes what waits: what is stored, and what is on its way there.
+    pub(super) fn forget(&self, subscription: &str, state: Option<&Subscription>) -> Result<Ops, log::Error> {
         if !self.on_disk() {
-            return None;
+            return Ok(Ops::new());
         }
         let topic = self.spec.handle.id;
-        let waiting =
-            self.spec.log.scan(Table::Waiting, &keys::waiting_prefix(subscription, topic), usize::MAX).ok()?;
-        let mut ops: Ops = waiting.into_iter().map(|(key, _)| Op::Delete { table: Table::Waiting, key }).collect();
-        if cursor_too {
-            ops.push(Op::Delete { table: Table::Cursor, key: keys::cursor(subscription, topic) });
-        }
-        Some(Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) })
+        let stored = self.spec.log.scan(Table::Waiting, &keys::waiting_prefix(subscription, topic), usize::MAX)?;
+        let on_their_way = state.into_iter().flat_map(Subscription::tried);
+        let on_their_way = on_their_way.map(|seq| keys::waiting(subscription, topic, seq));
+        let all: BTreeSet<Vec<u8>> = stored.into_iter().map(|(key, _)| key).chain(on_their_way).collect();
+        Ok(all.into_iter().map(|key| Op::Delete { table: Table::Waiting, key }).collect())
     }
 }
 
