@@ -88,6 +88,8 @@ mod https;
 mod isolation;
 #[path = "it/kafka.rs"]
 mod kafka;
+#[path = "it/kept.rs"]
+mod kept;
 #[path = "it/languages.rs"]
 mod languages;
 #[path = "it/letters.rs"]

@@ -81,3 +81,15 @@ impl Wall {
 fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_the_process_has_a_time_on_its_clock() {
+        let (now, year) = (Tick::now(), Duration::from_secs(365 * 24 * 3_600));
+        assert!(now.since(Tick(0)) > 99 * year);
+        assert!(now.0.checked_mul(1_000).is_some(), "in nanoseconds, which rates are counted in");
+    }
+}

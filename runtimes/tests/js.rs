@@ -105,6 +105,26 @@ fn the_host_takes_what_is_granted() {
 }
 
 #[test]
+fn a_name_is_a_text_or_a_number() {
+    for (body, what) in [
+        ("ctx.kv.put('carts', event.id, 1)", "the key is undefined; it is a string"),
+        ("ctx.kv.get('carts', null)", "the key is null; it is a string"),
+        ("ctx.kv.delete(['carts'], 'a')", "the namespace is no text; it is a string"),
+        ("ctx.emit(undefined, 1)", "the topic is undefined; it is a string"),
+        ("ctx.emit('orders.a', 1, { key: {} })", "the key is no text; it is a string"),
+    ] {
+        let error = function(body).error("{}");
+        assert_eq!((error.code, error.message.as_str()), (Code::Thrown, what), "{body}");
+    }
+    let mut script = function(
+        "ctx.emit('orders.a', 1, { key: 7n }); ctx.emit('orders.a', 1, { key: event.id }); ctx.kv.put('carts', 5, 1)",
+    );
+    let output = script.call("{}").result.unwrap();
+    let keys: Vec<_> = output.emitted.iter().map(|e| e.key.as_deref()).collect();
+    assert_eq!((keys, &*output.writes[0].key), (vec![Some("7"), None], "5"));
+}
+
+#[test]
 fn headers_of_an_answer_are_those_that_came() {
     let body = "const { headers } = ctx.http('https://api.example.com/names');
         return [headers, headers.toString === undefined, Object.keys(headers)]";
@@ -149,6 +169,10 @@ fn errors_have_a_place_and_a_stack() {
     assert_eq!(error.code, Code::Thrown);
     assert_eq!(error.position.unwrap().line, 2);
     assert!(error.message.starts_with("TypeError: "), "{}", error.message);
+    // Inline code is a file of the name of the function, which a function in it may have, too.
+    let source = "function price(x) {\n  return x.missing.field;\n}\n\n\nexport default (event) =>\n  price(event)";
+    let inline = Script::in_file(&JsRuntime, "price", source, limits()).error("{}");
+    assert_eq!(inline.position.unwrap().line, 2);
     let stack = error.stack.unwrap();
     assert!(stack.starts_with("at inner (functions/test.js:2:"), "{stack}");
     assert!(stack.contains("at outer (functions/test.js:5:"), "{stack}");
@@ -391,6 +415,8 @@ fn what_would_be_lost_in_silence_is_an_error() {
     // As `JSON.stringify` does.
     let keys = "const at = { toJSON(key) { return key } }; return { a: at, list: [0, at], at }";
     assert_eq!(eval(keys, "{}"), r#"{"a":"a","list":[0,"1"],"at":"at"}"#);
+    let undefined = "const none = { toJSON() {} }; return { none, a: 1, list: [none, 2] }";
+    assert_eq!(eval(undefined, "{}"), r#"{"a":1,"list":[null,2]}"#);
     let proxy = "return new Proxy([1, 2], { get: (list, key) => key === 'length' ? '2' : list[key] })";
     assert_eq!(eval(proxy, "{}"), "[1,2]");
 }

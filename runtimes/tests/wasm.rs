@@ -65,6 +65,7 @@ on_each_engine!(
     a_core_module_gets_the_event_and_gives_the_result,
     a_command_reads_standard_input_and_writes_standard_output,
     a_command_that_writes_nothing_drops_the_event,
+    a_line_that_is_too_long_is_cut_between_characters,
     a_command_that_ends_itself_well_in_its_start_has_ended_well,
     each_import_of_hexafn_works,
     a_function_can_fail_by_itself,
@@ -151,6 +152,23 @@ fn a_command_reads_standard_input_and_writes_standard_output(engine: &dyn Runtim
         done.logs.iter().map(|l| (l.level, &*l.message)).collect::<Vec<_>>(),
         [(Level::Warn, "one"), (Level::Warn, "two")]
     );
+}
+
+fn a_line_that_is_too_long_is_cut_between_characters(engine: &dyn Runtime) {
+    let command = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\01\10\00\00")
+        (func (export "_start")
+            (memory.fill (i32.const 16) (i32.const 97) (i32.const 4096))
+            (i32.store8 (i32.const 4112) (i32.const 10))
+            (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (i32.store16 (i32.const 4111) (i32.const 0xa4c3))
+            (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+    let done = call(engine, command);
+    let (whole, rest) = ("a".repeat(4096), "a".repeat(4095));
+    let lines: Vec<&str> = done.logs.iter().map(|line| &*line.message).collect();
+    assert_eq!(lines, [&*whole, &*rest, "ä"], "the line feed after a full piece is none of its own");
 }
 
 fn a_command_that_writes_nothing_drops_the_event(engine: &dyn Runtime) {

@@ -1,10 +1,14 @@
 //! `hexafn dlq`: dead letters.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::{Definitions, TargetKind};
-use hexafn_actors::event::Event;
+use hexafn_actors::event::{Event, is_json_type};
 use hexafn_actors::log::{Record, TopicId};
+use hexafn_actors::system::dead::unmarked;
 use hexafn_actors::target::{Delivery, Target};
 use hexafn_actors::trigger::dry::dry_run;
 use serde_json::value::RawValue;
@@ -406,14 +410,16 @@ impl<'d> Candidate<'d> {
 fn record(whole: &RawValue, letter: &Value) -> Record {
     let event = &letter["event"];
     let text = |name: &str| event[name].as_str();
-    let data = match (&event["data"], text("datacontenttype")) {
-        (Value::String(text), Some(kind)) if !hexafn_actors::event::is_json_type(kind) => text.clone(),
+    let data: Bytes = match (&event["data"], text("data_base64"), text("datacontenttype")) {
+        (_, Some(bytes), _) => STANDARD.decode(bytes).unwrap_or_default().into(),
+        (Value::String(text), _, kind) if !kind.is_some_and(is_json_type) => text.clone().into(),
+        // An event without data has no member of that name.
         _ => {
             let data = exact::member(whole, "event").and_then(|event| exact::member(event, "data"));
-            data.map_or_else(|| "null".to_owned(), |data| data.get().to_owned())
+            data.map_or_else(Bytes::new, |data| data.get().to_owned().into())
         }
     };
-    let mut made = Event::new(text("source").unwrap_or_default(), text("type").unwrap_or_default(), data.into());
+    let mut made = Event::new(text("source").unwrap_or_default(), text("type").unwrap_or_default(), data);
     made.id = text("id").unwrap_or_default().into();
     made.subject = text("subject").map(Into::into);
     made.key = text("key").map(Into::into);
@@ -422,6 +428,9 @@ fn record(whole: &RawValue, letter: &Value) -> Record {
         let members = event[group].as_object().into_iter().flatten();
         *into = members.filter_map(|(name, value)| Some((name.as_str().into(), value.as_str()?.into()))).collect();
     }
+    if let Some(time) = text("time").and_then(|time| time.parse::<jiff::Timestamp>().ok()) {
+        made.time = Wall(time.as_microsecond());
+    }
     let seq = letter["topic_seq"].as_u64().unwrap_or(0);
-    Record::new(letter["topic"].as_str().unwrap_or_default().into(), TopicId(0), seq, Wall::now(), made)
+    Record::new(letter["topic"].as_str().unwrap_or_default().into(), TopicId(0), seq, Wall::now(), unmarked(made))
 }

@@ -186,15 +186,20 @@ pub fn mark<'e>(event: &'e Event, name: &str) -> Option<&'e Str> {
 
 /// The event as it was before it was given up, marked as one that comes again.
 fn revived(letter: &Record) -> Event {
-    let mut event = letter.event.clone();
-    let first = match (mark(&event, "deadtopic"), mark(&event, "deadseq")) {
+    let first = match (mark(&letter.event, "deadtopic"), mark(&letter.event, "deadseq")) {
         (Some(topic), Some(seq)) => format!("{topic}/{seq}"),
         _ => format!("{}/{}", letter.topic, letter.seq),
     };
-    event.extensions.retain(|(name, _)| !MARKS.contains(&&**name) && &**name != REPLAY_OF);
+    let mut event = unmarked(letter.event.clone());
     event.extensions.push((REPLAY_OF.into(), first.into()));
     // A letter of a circle may go round again.
     event.hops = 0;
+    event
+}
+
+/// The event of a letter without what a letter says of it.
+pub fn unmarked(mut event: Event) -> Event {
+    event.extensions.retain(|(name, _)| !MARKS.contains(&&**name) && &**name != REPLAY_OF);
     event
 }
 

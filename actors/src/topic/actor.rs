@@ -337,6 +337,7 @@ impl Topic {
         if !ops.is_empty() {
             self.commit(self.unawaited(ops), ctx);
         }
+        crate::failpoint!("topic-looked");
     }
 
     /// Removes what age, count and bytes say, but nothing that a durable subscription still needs.

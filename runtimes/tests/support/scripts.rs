@@ -85,8 +85,12 @@ impl Script {
     }
 
     pub fn with(runtime: &dyn Runtime, code: &str, limits: Limits) -> Self {
+        Self::in_file(runtime, &file(runtime), code, limits)
+    }
+
+    pub fn in_file(runtime: &dyn Runtime, file: &str, code: &str, limits: Limits) -> Self {
         let settings = Arc::new(Settings { limits, grants: grants() });
-        let source = Source { name: "test".into(), file: file(runtime).into(), code: code.as_bytes().into() };
+        let source = Source { name: "test".into(), file: file.into(), code: code.as_bytes().into() };
         let compiled = runtime.compile(&source, &settings).unwrap_or_else(|e| panic!("{e}\n{code}"));
         let ctx = Ctx {
             trigger: "t".to_owned(),

@@ -579,6 +579,13 @@ fn topics_of_hexafn() {
     beside_right("own_topics", &text.concat());
 }
 
+#[test]
+fn ticks_in_memory() {
+    let text = "[[source]]\nname = \"clock\"\nkind = \"timer\"\nevery = \"1s\"\ntopic = \"quick\"\n\
+        [[topic]]\nname = \"quick\"\ndurability = \"memory\"\n";
+    beside_right("ticks_in_memory", text);
+}
+
 /// Cuts, lost characters and strange ones, all over a configuration with every setting: an answer each time, no panic.
 #[test]
 fn damaged_configurations_are_answered() {

@@ -234,7 +234,8 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
     if rate == 0 {
         return Err(Problem::new(400, "rate-invalid", "rate=0: at least one letter a second is replayed"));
     }
-    let wanted = chosen.seqs.as_ref().map_or_else(|| chosen.limit.unwrap_or(most), Vec::len);
+    let asked = chosen.limit.unwrap_or(usize::MAX);
+    let wanted = chosen.seqs.as_ref().map_or_else(|| chosen.limit.unwrap_or(most), |seqs| seqs.len().min(asked));
     if wanted > most {
         let message = format!(
             "{wanted} letters at {rate} a second take longer than the {LONGEST_REPLAY} s that a request may take; ask for at \

@@ -312,6 +312,49 @@ fn a_damaged_record_is_named() {
     assert_eq!(texts(&log, topic), ["r2"]);
 }
 
+#[test]
+fn a_trim_that_ends_at_a_damaged_record_spoils_no_group() {
+    let (dir, topic) = filled(5);
+    let log = open(&dir).unwrap();
+    let other = log.topic("b").unwrap();
+    {
+        let db = log.db();
+        let db = engine(&db).unwrap();
+        let cf = family(db, keys::CF_LOG).unwrap();
+        let mut value = db.get_cf(cf, keys::record(topic, 3)).unwrap().unwrap();
+        *value.last_mut().unwrap() ^= 1;
+        db.put_cf(cf, keys::record(topic, 3), value).unwrap();
+    }
+    let trim = |below| Batch { ops: smallvec![Op::Trim { topic, below }] };
+    log.commit(vec![trim(3), append(other, "of another")], true).unwrap();
+    assert_eq!(texts(&log, other), ["of another"]);
+    assert_eq!(log.bounds(topic).unwrap().first, 1, "what is before it stays");
+    log.commit(vec![trim(4)], true).unwrap();
+    assert_eq!((log.bounds(topic).unwrap().first, texts(&log, topic)), (4, vec!["r3".to_owned(), "r4".to_owned()]));
+}
+
+#[test]
+fn what_lets_files_go_is_on_disk_before_they_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).unwrap();
+    let topic = log.topic("a").unwrap();
+    let large = "x".repeat(1 << 20);
+    for _ in 0..20 {
+        log.commit(vec![append(topic, &large)], false).unwrap();
+    }
+    log.flush().unwrap();
+    let synced = || {
+        let writer = lock(&log.writer);
+        (writer.synced, writer.group)
+    };
+    log.commit(vec![Batch { ops: smallvec![Op::Trim { topic, below: 2 }] }], false).unwrap();
+    let (before, group) = synced();
+    assert!(before < group, "a small one is as lazy as it was asked for");
+    log.commit(vec![Batch { ops: smallvec![Op::Trim { topic, below: 20 }] }], false).unwrap();
+    let (after, group) = synced();
+    assert_eq!(after, group);
+}
+
 /// Every place at which the write-ahead file can end.
 #[test]
 fn a_torn_unsynced_tail_is_cut_and_nothing_synced_is_missing() {

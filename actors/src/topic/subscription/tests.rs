@@ -43,6 +43,29 @@ fn an_ack_moves_the_floor_and_a_second_one_is_stale() {
 }
 
 #[test]
+fn what_has_been_tried_is_known_wherever_it_is() {
+    let mut s = subscription(Ordering::None);
+    for seq in 1..=4 {
+        s.offer(seq, None, Tick(0));
+        assert_eq!(s.tried().count(), 0, "a first attempt has no entry");
+    }
+    for seq in 1..=3 {
+        settle(&mut s, seq, 1, Verdict::Nak(failure()), Tick(0));
+    }
+    let later = Tick(1_000_000);
+    for seq in 1..=2 {
+        assert_eq!(s.take_again(later), Some(seq));
+        s.offer(seq, None, later);
+    }
+    settle(&mut s, 2, 2, Verdict::Release, later);
+    let mut tried: Vec<Seq> = s.tried().collect();
+    tried.sort_unstable();
+    assert_eq!(tried, [1, 2, 3], "with the subscriber, given back, waiting");
+    settle(&mut s, 1, 2, Verdict::Ack, later);
+    assert_eq!(s.tried().count(), 2);
+}
+
+#[test]
 fn a_failed_delivery_waits_and_is_given_up_after_its_attempts() {
     let mut s = subscription(Ordering::None);
     s.offer(1, None, Tick(0));

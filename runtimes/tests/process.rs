@@ -1,0 +1,102 @@
+//! Worker processes that do not keep to what was agreed: taken over by their function, or ended by the system. A shell stands in
+//! for them, whose standard input is the socket.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hexafn_runtimes::process::{Launcher, Lost, Process};
+use hexafn_runtimes::protocol::{DoneHead, Kind, Ready, write};
+use hexafn_runtimes::{Code, Ctx, Error, Level, Limits, Line, NoHost, Settings, Source};
+
+/// Bytes as `printf` of a shell writes them.
+fn octal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:03o}")).collect()
+}
+
+fn frame(kind: Kind, head: &impl serde::Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, kind, head, b"").unwrap();
+    bytes
+}
+
+/// A process that says that it is ready, and then runs this.
+fn process(then: &str) -> Process {
+    let ready = octal(&frame(Kind::Ready, &Ready { sandbox: String::new() }));
+    let script = format!("printf '{ready}' >&0; {then}");
+    let launcher = Launcher { program: "/bin/sh".into(), args: vec!["-c".into(), script] };
+    let limits = Limits { wall: Duration::from_millis(500), logs: 100, host_calls: 3, ..Limits::default() };
+    let settings = Arc::new(Settings { limits, ..Settings::default() });
+    let source = Source { name: "test".into(), file: "test".into(), code: Arc::from(&b""[..]) };
+    Process::start(&launcher, "js", &source, &settings).unwrap()
+}
+
+fn lost(mut process: Process) -> Box<Lost> {
+    process.call(b"{}", &Ctx::default(), &NoHost).expect_err("it is of no use any more")
+}
+
+#[test]
+fn one_that_closes_its_socket_and_stays_is_killed_at_once() {
+    let began = Instant::now();
+    let lost = lost(process("exec /bin/sleep 1000 </dev/null >/dev/null"));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(!lost.killed);
+    let error = lost.done.result.unwrap_err();
+    assert_eq!(error.code, Code::Crashed);
+    assert!(error.message.contains("signal 9"), "{error}");
+}
+
+#[test]
+fn what_one_ends_with_by_itself_is_told() {
+    // The call is read first, so that the end is in it.
+    let first = "/usr/bin/head -c 1 >/dev/null <&0;";
+    for (end, said) in [("exit 7", "status 7"), ("kill -SEGV $$", "signal 11 (SIGSEGV)")] {
+        let lost = lost(process(&format!("{first} {end}")));
+        let error = lost.done.result.unwrap_err();
+        assert!(error.code == Code::Crashed && error.message.contains(said), "{end}: {error}");
+    }
+}
+
+#[test]
+fn a_call_that_reached_nobody_had_not_begun() {
+    let mut gone = process("exit 0");
+    // Its socket is closed when it is a zombie.
+    let stat = format!("/proc/{}/stat", gone.id());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let lost = gone.call(b"{}", &Ctx::default(), &NoHost).expect_err("nobody is there");
+    assert!(!lost.begun && !lost.killed);
+    assert!(self::lost(process("/usr/bin/head -c 1 >/dev/null <&0; exit 0")).begun);
+}
+
+#[test]
+fn what_one_says_is_held_against_limits_however_it_is_said() {
+    let line = |message: &str| Line { level: Level::Info, message: message.to_owned() };
+    let logs = |logs| DoneHead { dropped: true, logs, ..DoneHead::default() };
+    let long = Error { message: "x".repeat(2 * Error::LONGEST), ..Error::new(Code::Thrown, "") };
+    let said = |head: &DoneHead| {
+        let done = octal(&frame(Kind::Done, head));
+        process(&format!("printf '{done}' >&0; exec /bin/sleep 1000")).call(b"{}", &Ctx::default(), &NoHost)
+    };
+    for wrong in [
+        logs(vec![line(&"x".repeat(101))]),
+        logs(vec![line(""); 4]),
+        DoneHead { error: Some(long), ..DoneHead::default() },
+    ] {
+        let error = said(&wrong).expect_err("it breaks a limit").done.result.unwrap_err();
+        assert!(error.code == Code::Crashed && error.message.contains("protocol"), "{error}");
+    }
+    let mut right = logs(vec![line("one"), line("two")]);
+    right.usage.wall = Duration::MAX;
+    right.usage.cpu = Some(Duration::MAX);
+    let done = said(&right).unwrap();
+    assert_eq!(done.logs, [line("one"), line("two")]);
+    assert!(done.usage.wall < Duration::from_secs(1) && done.usage.cpu < Some(Duration::from_secs(1)));
+    // What is announced and is longer than anything it may say is not waited for.
+    let began = Instant::now();
+    let frame = octal(&[0xff, 0xff, 0xff, 0x03, 7]);
+    let lost = lost(process(&format!("printf '{frame}' >&0; exec /bin/sleep 1000")));
+    assert!(!lost.killed && began.elapsed() < Duration::from_millis(500), "{:?}", lost.done);
+}
