@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 mod batch;
 mod place;
+mod proxy;
 mod token;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
