@@ -53,7 +53,7 @@ pub struct Metrics {
     pub function_memory: IntGaugeVec,
     /// Seconds per run of a function.
     pub function_seconds: HistogramVec,
-    /// Delivery attempts per target by outcome (`delivered`, `failed`, `dead-lettered`).
+    /// Delivery attempts per target by outcome (`delivered`, `failed`, `dead-lettered`), each under one.
     pub target_attempts: IntCounterVec,
     /// Seconds per delivery attempt.
     pub target_seconds: HistogramVec,
@@ -524,9 +524,9 @@ pub struct PullMetrics {
 pub struct TargetMetrics {
     /// Attempts that the target accepted.
     pub delivered: IntCounter,
-    /// Attempts that failed.
+    /// Attempts that failed, and are made again while there are any left.
     pub failed: IntCounter,
-    /// Deliveries given up.
+    /// Attempts after which the delivery is given up at once.
     pub dead: IntCounter,
     /// Seconds per attempt.
     pub seconds: Histogram,

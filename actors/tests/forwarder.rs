@@ -16,7 +16,7 @@ use hexafn_actors::supervision::front::SendError;
 use hexafn_actors::supervision::strategy::{Backoff, RestartStrategy};
 use hexafn_actors::supervision::{Control, Snapshot, Verb};
 use hexafn_actors::system::System;
-use hexafn_actors::target::{Common, Delivery, Detail, Failure, FailureClass, Mode, Outcome, Preview, Target};
+use hexafn_actors::target::{Common, Delivery, Detail, Failure, FailureClass, Mode, Outcome, Preview, Target, Verdict};
 use hexafn_actors::topic::subscription::Settings;
 use hexafn_actors::topic::{Subscriber, TopicMessage};
 use std::collections::{BTreeSet, HashSet};
@@ -281,6 +281,57 @@ async fn events_of_a_key_share_batches_and_stay_in_order_whatever_fails() {
 async fn a_target_that_must_not_be_given_several_of_a_key_is_not() {
     keeps_order("key", false).await;
     keeps_order("strict", false).await;
+}
+
+/// Takes the first event, refuses the second for good, and fails for all others.
+#[derive(Debug)]
+struct Moody;
+
+impl Target for Moody {
+    fn kind(&self) -> &'static str {
+        "moody"
+    }
+
+    fn destination(&self) -> String {
+        "nobody".into()
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Each { concurrency: 1 }
+    }
+
+    fn preview(&self, _: Delivery<'_>) -> Result<Preview, Failure> {
+        Ok(Preview { destination: self.destination(), headers: Vec::new(), body: String::new() })
+    }
+
+    fn deliver<'a>(&'a self, delivery: Delivery<'a>) -> BoxFuture<'a, Outcome> {
+        let failure = Failure::new(FailureClass::Io, "not today");
+        let outcome = match number(delivery.record) {
+            1 => Outcome::Delivered { detail: Detail::default() },
+            2 => Outcome::Failed(failure.verdict(Verdict::DeadLetter)),
+            _ => Outcome::Failed(failure),
+        };
+        std::future::ready(outcome).boxed()
+    }
+}
+
+#[actix::test]
+async fn an_attempt_is_counted_under_one_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let delays = vec![Duration::from_millis(1)];
+    let backoff = Backoff::Schedule { delays, jitter_low: 0.0, jitter_high: 1.0 };
+    let twice = RestartStrategy { max_attempts: Some(2), backoff, ..RestartStrategy::delivery() };
+    let system = start_with(dir.path(), Arc::new(Moody), "name = 'door'", twice).await;
+    let outbox = system.cast().ensure("hexafn.out.door").await.unwrap();
+    for n in 1..=3 {
+        system.publish(&outbox, Event::new("test", "number", n.to_string().into())).await.unwrap();
+    }
+    let settled = async || system.cast().status(&outbox).await.unwrap().subscriptions[0].dead_lettered == 2;
+    until("two are not given up", settled).await;
+    let of = |outcome| system.metrics().target_attempts.with_label_values(&["door", outcome]).get();
+    // The third is given up for want of attempts: both of them failed.
+    assert_eq!([of("delivered"), of("failed"), of("dead-lettered")], [1, 2, 1]);
+    system.shutdown(Duration::from_secs(5)).await;
 }
 
 /// Takes one batch at a time, and ends none before it is opened.

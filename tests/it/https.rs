@@ -169,7 +169,7 @@ async fn http_2_and_a_proxy_that_wants_a_password() {
     })
     .await;
     let said = log.to_string();
-    assert!(said.contains("cannot be connected to") && said.contains("proxy auth"), "{said}");
+    assert!(said.contains(&format!("the proxy `127.0.0.1:{proxy}` answered CONNECT with 407")), "{said}");
     assert!(!said.contains("rong"), "{said}");
 }
 

@@ -240,7 +240,6 @@ impl Forwarder {
                 }
                 Outcome::Failed(failure) => {
                     self.failed += 1;
-                    self.spec.metrics.failed.inc();
                     let kind = match failure.class {
                         super::FailureClass::Timeout => FailureKind::Deadline,
                         super::FailureClass::Panic => FailureKind::Panicked,
@@ -265,15 +264,16 @@ impl Forwarder {
                         TargetVerdict::Retry | TargetVerdict::DeadLetter if behind => Verdict::Release,
                         TargetVerdict::NotSent => Verdict::Release,
                         TargetVerdict::Retry => Verdict::Nak(report),
-                        TargetVerdict::DeadLetter => {
-                            self.spec.metrics.dead.inc();
-                            Verdict::Term(report)
-                        }
+                        TargetVerdict::DeadLetter => Verdict::Term(report),
                         TargetVerdict::DisableTarget => {
                             self.disable("receiver", &failure.message, ctx);
                             Verdict::Release
                         }
                     };
+                    // Each attempt is counted once, so that a sum over the outcomes is that of all.
+                    let metrics = &self.spec.metrics;
+                    let counted = if matches!(verdict, Verdict::Term(_)) { &metrics.dead } else { &metrics.failed };
+                    counted.inc();
                     (verdict, turn)
                 }
             };

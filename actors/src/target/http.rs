@@ -50,6 +50,8 @@ pub use settings::{Compress, Settings};
 
 /// The longest URL or header value that a template may give, in bytes.
 const MAX_TEXT: usize = 8 * 1024;
+/// How much more of a 207 is read for each event that it may name, in bytes: its id, its status and a message.
+const OF_EACH: usize = 1024;
 
 impl Factory for Settings {
     fn build(&self, common: &Common, context: &Context<'_>) -> Result<Arc<dyn Target>, Error> {
@@ -85,6 +87,8 @@ struct Answer {
     status: StatusCode,
     /// The part of its body that was read.
     body: Bytes,
+    /// Whether there was more of it than is read.
+    cut: bool,
 }
 
 /// Where to.
@@ -194,7 +198,8 @@ impl HttpTarget {
         let start = Instant::now();
         let mut detail = Detail::default();
         let result = match self.request(delivery) {
-            Ok(request) => self.send(request, delivery.now, self.timeout, &mut detail).await,
+            // Nothing is looked for in the answer.
+            Ok(request) => self.send(request, 0, delivery.now, self.timeout, &mut detail).await,
             Err(failure) => Err(failure),
         };
         detail.took = start.elapsed();
@@ -213,10 +218,12 @@ impl HttpTarget {
         Failure::new(FailureClass::Timeout, format!("`{host}` {seen} within {limit} (`timeout` of the target)"))
     }
 
-    /// Sends a request and reads its answer, within a time of at most the time-out.
+    /// Sends a request and reads its answer, within a time of at most the time-out. The answer may say of so many events what
+    /// became of each.
     async fn send(
         &self,
         request: Request,
+        events: usize,
         now: Wall,
         within: Duration,
         detail: &mut Detail,
@@ -227,7 +234,7 @@ impl HttpTarget {
         // Said when it fails.
         let authority = request.uri.authority().cloned();
         let host = || authority.as_ref().map_or("", |authority| authority.as_str());
-        match tokio::time::timeout_at(until, self.exchange(request, token, now, detail)).await {
+        match tokio::time::timeout_at(until, self.exchange(request, token, events, now, detail)).await {
             Ok(result) => result.map_err(|failure| with_host(failure, host())),
             Err(_) => Err(self.too_slow(host(), within, detail)),
         }
@@ -243,10 +250,17 @@ impl HttpTarget {
         }
     }
 
+    /// How much of an answer is read, in bytes. A 207 must be read whole, and is longer for more events.
+    fn limit(&self, status: StatusCode, events: usize) -> usize {
+        let more = if status == StatusCode::MULTI_STATUS { events.saturating_mul(OF_EACH) } else { 0 };
+        self.max_reply.saturating_add(more)
+    }
+
     async fn exchange(
         &self,
         mut request: Request,
         asked: Option<HeaderValue>,
+        events: usize,
         now: Wall,
         detail: &mut Detail,
     ) -> Result<Answer, Failure> {
@@ -272,18 +286,21 @@ impl HttpTarget {
             auth.forget();
         }
         let meaning = reply::meaning(status, &head.headers, now, &self.retries);
+        let limit = self.limit(status, events);
         let mut kept = BytesMut::new();
-        let cut = loop {
+        let mut cut = false;
+        let broken = loop {
             match body.frame().await {
                 Some(Ok(frame)) => {
                     // Trailers say nothing to us.
                     let Ok(chunk) = frame.into_data() else { continue };
-                    let room = self.max_reply.saturating_sub(kept.len());
+                    let room = limit.saturating_sub(kept.len());
                     kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
                     detail.received = kept.len() as u64;
                     detail.reply = reply::beginning(&kept).map(hidden);
                     // The rest is not read: dropping the answer closes its connection.
                     if chunk.len() > room {
+                        cut = true;
                         break None;
                     }
                 }
@@ -291,10 +308,10 @@ impl HttpTarget {
                 Some(Err(error)) => break Some(error),
             }
         };
-        match (meaning, cut) {
+        match (meaning, broken) {
             (Meaning::Received { disable_target }, None) => {
                 detail.disable_target = disable_target;
-                Ok(Answer { status, body: kept.freeze() })
+                Ok(Answer { status, body: kept.freeze(), cut })
             }
             (Meaning::Received { .. }, Some(error)) => {
                 let message = format!("answered {status}, but the answer was cut off: {}", failure::chain(&error));

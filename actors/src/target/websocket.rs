@@ -38,8 +38,9 @@ mod connection;
 
 use connection::{Connection, Frame, Io};
 
-/// The longest message that a server may send: it is told nothing but what became of an event.
-const MAX_REPLY: usize = 64 << 10;
+/// The longest message that a server may send, in bytes. What became of events is told in less; servers that also tell
+/// others (a snapshot at the beginning) send more. A longer one ends the connection: its rest cannot be passed over unread.
+const MAX_MESSAGE: usize = 1 << 20;
 /// How long a connection is given to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -295,8 +296,8 @@ impl WebSocketTarget {
         let config = WebSocketConfig::default()
             .read_buffer_size(8 << 10)
             .write_buffer_size(32 << 10)
-            .max_message_size(Some(MAX_REPLY))
-            .max_frame_size(Some(MAX_REPLY));
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
         let handshake = client_async_with_config(self.request()?, stream, Some(config)).await;
         let (socket, response): (WebSocketStream<Box<dyn Io>>, _) =
             handshake.map_err(|error| self.handshake_failed(error, now, detail))?;

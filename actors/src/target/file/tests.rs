@@ -89,6 +89,39 @@ async fn batches_called_at_once_are_written_one_after_another() {
     assert!(lines.chunks(50).all(|chunk| chunk.iter().all(|line| *line == chunk[0])), "batches are not mixed");
 }
 
+#[tokio::test]
+async fn other_columns_begin_another_file() {
+    let base = tempfile::tempdir().unwrap();
+    let columns = |names: [&str; 2]| {
+        let [a, b] = names.map(|name| format!("{{ name = \"{name}\", value = \"${{event.data.{name}}}\" }}"));
+        format!("path = \"a.csv\"\ncolumns = [{a}, {b}]")
+    };
+    let write = async |toml: String, data: &str| {
+        // As a reload and a restart do.
+        let target = build(base.path(), &toml).unwrap();
+        assert!(attempt_batch(&*target, &[record(1, "a", data)], Wall(0)).await[0].is_delivered());
+        target.close().await;
+    };
+    let files = || {
+        let entries = std::fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap());
+        let mut found: Vec<_> = entries.map(|e| (e.file_name().into_string().unwrap(), read(e.path()))).collect();
+        found.sort();
+        found
+    };
+    let data = r#"{"x":1,"y":2,"longer":3}"#;
+    write(columns(["x", "y"]), data).await;
+    write(columns(["x", "y"]), data).await;
+    let [(_, first)] = &files()[..] else { panic!("{:?}", files()) };
+    assert_eq!(first.lines().collect::<Vec<_>>(), ["x,y", "1,2", "1,2"], "the same columns, the same file");
+    // The same columns in another order; and names that are longer than all of the file.
+    write(columns(["y", "x"]), data).await;
+    write(columns(["longer", "y"]), data).await;
+    let found = files();
+    let lines: Vec<Vec<&str>> = found.iter().map(|(_, text)| text.lines().collect()).collect();
+    assert_eq!(lines, [vec!["x,y", "1,2", "1,2"], vec!["y,x", "2,1"], vec!["longer,y", "3,2"]], "{found:?}");
+    assert_eq!(found[2].0, "a.csv", "{found:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_while_files_are_compressed_loses_no_line_and_doubles_none() {
     let base = tempfile::tempdir().unwrap();

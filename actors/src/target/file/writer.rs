@@ -42,7 +42,7 @@ pub enum Fsync {
     Never,
 }
 
-/// When a file is put aside and a new one begun.
+/// When a file is put aside and a new one begun, besides where it begins with another head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rotate {
     /// Before it would grow beyond this many bytes.
@@ -92,7 +92,8 @@ impl Writer {
         Self { base, rotate, fsync, head: Vec::new(), json: true, open, uses: 0, rotated, compressing }
     }
 
-    /// The same for lines that need not be JSON, in files that begin with a head.
+    /// The same for lines that need not be JSON, in files that begin with a head. A file that begins with something else
+    /// is put aside at the first write.
     #[must_use]
     pub fn of_text(self, head: Vec<u8>) -> Self {
         Self { head, json: false, ..self }
@@ -226,7 +227,18 @@ impl Writer {
                     Err(error) => tracing::warn!(file = relative, %error, "rotated files are not compressed"),
                 }
             }
+            let begins =
+                opened.begins_with(&self.head).map_err(|e| broken("reading the beginning of", relative, &e))?;
             self.open.insert(relative.to_owned(), opened);
+            if !begins {
+                // Rows of these columns would be read by the names of others.
+                tracing::info!(
+                    file = relative,
+                    "the file does not begin with the names of the `columns`; it is put aside, and a new one is begun"
+                );
+                self.put_aside(relative, now)?;
+                self.open.insert(relative.to_owned(), Open::new(&self.base, relative, now, self.json)?);
+            }
         }
         let uses = self.uses;
         let open = self.open.get_mut(relative);
@@ -310,6 +322,19 @@ impl Open {
             last_use: 0,
             dirty: false,
         })
+    }
+
+    /// Whether what is in the file comes after this head; nothing does.
+    fn begins_with(&self, head: &[u8]) -> io::Result<bool> {
+        if self.len == 0 || head.is_empty() {
+            return Ok(true);
+        }
+        if self.len < head.len() as u64 {
+            return Ok(false);
+        }
+        let mut begin = vec![0u8; head.len()];
+        self.file.read_exact_at(&mut begin, 0)?;
+        Ok(begin == head)
     }
 
     /// The files put aside before, oldest first. Only names come from the path; what is done to them is done in the

@@ -4,11 +4,15 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
 use http::HeaderValue;
 use http_body_util::BodyExt;
-use oauth2::basic::BasicClient;
-use oauth2::{
-    AsyncHttpClient, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, Scope,
-    TokenResponse, TokenUrl,
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
 };
+use oauth2::{
+    AccessToken, AsyncHttpClient, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
+    RefreshToken, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +32,66 @@ const UNKNOWN: Duration = Duration::from_secs(300);
 /// The largest answer of a token endpoint that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-type Tokens = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+/// The client of the library, which is given answers of ours.
+type Tokens<HasTokenUrl = EndpointSet> = oauth2::Client<
+    BasicErrorResponse,
+    Given,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    HasTokenUrl,
+>;
+
+/// What a token endpoint gives (RFC 6749, 5.1), as far as it is used. The one of the library refuses a token for an
+/// `expires_in` that is no whole number: Azure AD v1 and ADFS write it as a text.
+#[derive(Debug, Deserialize, Serialize)]
+struct Given {
+    access_token: AccessToken,
+    #[serde(deserialize_with = "oauth2::helpers::deserialize_untagged_enum_case_insensitive")]
+    token_type: BasicTokenType,
+    #[serde(default, deserialize_with = "lifetime")]
+    expires_in: Option<Duration>,
+}
+
+impl TokenResponse for Given {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        self.expires_in
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        None
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None
+    }
+}
+
+/// Reads an `expires_in`: seconds, whole or not, as a number or a text. What is not to be read, or not in the future, is as
+/// if it were not said: the token is there, and a receiver that does not take it any more says so.
+fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let seconds = match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let lifetime = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    Ok(lifetime.filter(|lifetime| !lifetime.is_zero()))
+}
 
 /// The credentials, and the token that they gave.
 #[derive(Debug)]
@@ -57,7 +120,7 @@ impl Auth {
         params: &BTreeMap<String, String>,
     ) -> Self {
         let host = host_of(&token_url);
-        let client = BasicClient::new(ClientId::new(client_id.to_owned()))
+        let client = Tokens::<EndpointNotSet>::new(ClientId::new(client_id.to_owned()))
             .set_client_secret(ClientSecret::new(secret.to_owned()))
             .set_token_uri(TokenUrl::from_url(token_url));
         Self {

@@ -5,6 +5,7 @@
 //! of `{"id": …, "status": …}` says it of each.
 
 use futures_util::StreamExt;
+use http::StatusCode;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -16,11 +17,10 @@ use tokio::time::Instant;
 
 use super::client::Request;
 use super::request::Head;
-use super::{Answer, HttpTarget};
+use super::{Answer, HttpTarget, OF_EACH};
 use crate::clock::Wall;
 use crate::log::Record;
-use crate::target::statuses::Retries;
-use crate::target::{Delivery, Detail, Failure, FailureClass, Ordering, Outcome, Verdict};
+use crate::target::{Delivery, Detail, Failure, FailureClass, Ordering, Outcome, Size, Verdict};
 
 /// What a 207 says of an event.
 #[derive(Deserialize)]
@@ -107,8 +107,8 @@ impl HttpTarget {
                 self.send_many(&head, members, (records, now), within, &mut outcomes, &mut detail).await;
             detail.took = started.elapsed();
             match sent {
-                Ok(answer) if answer.status.as_u16() == 207 => {
-                    say_each(&answer, &members, (records, &self.retries), &detail, &mut outcomes)
+                Ok(answer) if answer.status == StatusCode::MULTI_STATUS => {
+                    self.say_each(&answer, &members, records, &detail, &mut outcomes)
                 }
                 Ok(_) => {
                     for at in members {
@@ -239,10 +239,58 @@ impl HttpTarget {
         let id = id_of(rest.iter().map(|&at| &records[at]));
         let request = self.finish(head.clone(), body, &id, &records[first].event.trace, now);
         let sent = match request {
-            Ok(request) => self.send(request, now, within, detail).await,
+            Ok(request) => self.send(request, rest.len(), now, within, detail).await,
             Err(failure) => Err(failure),
         };
         (rest, sent)
+    }
+
+    /// What a 207 says of each event. Of an event that it does not name it says that it arrived.
+    fn say_each(
+        &self,
+        answer: &Answer,
+        members: &[usize],
+        records: &[Arc<Record>],
+        detail: &Detail,
+        outcomes: &mut Told,
+    ) {
+        let said: Result<Vec<Said>, _> = serde_json::from_slice(&answer.body);
+        let said = match said {
+            Ok(said) => said,
+            Err(error) => {
+                let message = if answer.cut {
+                    let (read, setting) = (answer.body.len(), Size(self.max_reply as u64));
+                    format!(
+                        "answered 207 with more than {read} bytes, and so what became of each event is not known: raise `max_reply` \
+                         ({setting}; {} more for each event), or lower `batch.max_records`",
+                        Size(OF_EACH as u64)
+                    )
+                } else {
+                    format!(
+                        "answered 207, and its body is no array of {{\"id\", \"status\"}} that says what became of each event: {error}"
+                    )
+                };
+                let failure = Failure { detail: detail.clone(), ..Failure::new(FailureClass::Body, message) };
+                outcomes.extend(members.iter().map(|&at| (at, Outcome::Failed(failure.clone()))));
+                return;
+            }
+        };
+        let by_id: HashMap<&str, &Said> = said.iter().map(|said| (said.id.as_str(), said)).collect();
+        for &at in members {
+            let said = by_id.get(&*records[at].event.id).filter(|said| !(200..300).contains(&said.status));
+            let outcome = match said {
+                None => Outcome::Delivered { detail: detail.clone() },
+                Some(said) => {
+                    let why: String =
+                        said.message.iter().flat_map(|m| m.chars().take(300)).flat_map(char::escape_debug).collect();
+                    let message = format!("answered 207 with {} for this event: {why}", said.status);
+                    let verdict = self.retries.by_status(said.status).unwrap_or(Verdict::Retry);
+                    let failure = Failure::new(FailureClass::Status(said.status), message).verdict(verdict);
+                    Outcome::Failed(Failure { detail: detail.clone(), ..failure })
+                }
+            };
+            outcomes.insert(at, outcome);
+        }
     }
 }
 
@@ -263,42 +311,4 @@ fn id_of<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> String {
 fn may_be_one(class: FailureClass) -> bool {
     matches!(class, FailureClass::Status(status @ 400..=499)
         if !matches!(status, 401 | 402 | 403 | 404 | 405 | 407 | 408 | 410 | 425 | 429))
-}
-
-/// What a 207 says of each event. Of an event that it does not name it says that it arrived.
-fn say_each(
-    answer: &Answer,
-    members: &[usize],
-    (records, retries): (&[Arc<Record>], &Retries),
-    detail: &Detail,
-    outcomes: &mut Told,
-) {
-    let said: Result<Vec<Said>, _> = serde_json::from_slice(&answer.body);
-    let said = match said {
-        Ok(said) => said,
-        Err(error) => {
-            let message = format!(
-                "answered 207, and its body is no array of {{\"id\", \"status\"}} that says what became of each event: {error}"
-            );
-            let failure = Failure { detail: detail.clone(), ..Failure::new(FailureClass::Body, message) };
-            outcomes.extend(members.iter().map(|&at| (at, Outcome::Failed(failure.clone()))));
-            return;
-        }
-    };
-    let by_id: HashMap<&str, &Said> = said.iter().map(|said| (said.id.as_str(), said)).collect();
-    for &at in members {
-        let said = by_id.get(&*records[at].event.id).filter(|said| !(200..300).contains(&said.status));
-        let outcome = match said {
-            None => Outcome::Delivered { detail: detail.clone() },
-            Some(said) => {
-                let why: String =
-                    said.message.iter().flat_map(|m| m.chars().take(300)).flat_map(char::escape_debug).collect();
-                let message = format!("answered 207 with {} for this event: {why}", said.status);
-                let verdict = retries.by_status(said.status).unwrap_or(Verdict::Retry);
-                let failure = Failure::new(FailureClass::Status(said.status), message).verdict(verdict);
-                Outcome::Failed(Failure { detail: detail.clone(), ..failure })
-            }
-        };
-        outcomes.insert(at, outcome);
-    }
 }

@@ -92,6 +92,62 @@ pub(super) struct TooSlow;
 #[error(transparent)]
 pub(super) struct Unresolved(BoxError);
 
+/// What a tunnel reports. Its connector names the type nowhere else.
+type TunnelError = <Tunnel<HttpsConnector<Plain>> as Service<Uri>>::Error;
+
+/// There is no way through the proxy: nothing was heard of the host behind it.
+#[derive(Debug, thiserror::Error)]
+#[error("the proxy `{proxy}` {what}")]
+pub(super) struct NoWay {
+    /// Its host, with its port where it is not the usual one.
+    pub(super) proxy: String,
+    pub(super) what: Blocked,
+}
+
+/// What a proxy does not do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Blocked {
+    /// There is no connection to it.
+    #[error("cannot be connected to")]
+    Unconnected(#[source] BoxError),
+    /// There was none through it in time; who of the two was slow is not known.
+    #[error("gave no connection in time")]
+    TooSlow,
+    /// It wants to know who asks.
+    #[error("answered CONNECT with 407: it wants a user name and a password that it knows, in the URL of `proxy`")]
+    Unauthorized,
+    /// It opens no tunnel to this host.
+    #[error("did not open a tunnel: {0}")]
+    Closed(String),
+}
+
+impl NoWay {
+    fn through(proxy: &Uri, what: Blocked) -> BoxError {
+        let proxy = proxy.authority().map(ToString::to_string).unwrap_or_default();
+        Self { proxy, what }.into()
+    }
+
+    /// What came of a tunnel. When it stands, what fails is said of the host behind it.
+    fn of_tunnel(proxy: &Uri, error: BoxError) -> BoxError {
+        let what = match error.downcast::<TunnelError>() {
+            Ok(error) => match *error {
+                TunnelError::ConnectFailed(error) => Blocked::Unconnected(error),
+                TunnelError::ProxyAuthRequired => Blocked::Unauthorized,
+                // The library does not tell the status.
+                TunnelError::TunnelUnsuccessful => {
+                    Blocked::Closed("it answered CONNECT with another status than 200".into())
+                }
+                TunnelError::TunnelUnexpectedEof => {
+                    Blocked::Closed("it closed the connection without an answer".into())
+                }
+                error => Blocked::Closed(super::failure::chain(&error)),
+            },
+            Err(error) => return error,
+        };
+        Self::through(proxy, what)
+    }
+}
+
 impl Client {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { guard, version, mut tls, proxy, connect_timeout, idle } = parts;
@@ -206,22 +262,31 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connected: Self::Future = match &mut self.way {
+        let (connected, proxy): (Self::Future, _) = match &mut self.way {
             Way::Direct(connector) => {
                 let connected = connector.call(uri);
-                Box::pin(async move { Ok(Stream::Direct(Box::new(connected.await?))) })
+                (Box::pin(async move { Ok(Stream::Direct(Box::new(connected.await?))) }), None)
             }
             Way::Proxy(proxy) if uri.scheme() == Some(&Scheme::HTTPS) => {
-                let connected = proxy.tunnel.call(uri);
-                Box::pin(async move { Ok(Stream::Tunnel(Box::new(connected.await?))) })
+                let (connected, name) = (proxy.tunnel.call(uri), proxy.uri.clone());
+                let connected = async move {
+                    let stream = connected.await.map_err(|error| NoWay::of_tunnel(&name, error))?;
+                    Ok(Stream::Tunnel(Box::new(stream)))
+                };
+                (Box::pin(connected), Some(proxy.uri.clone()))
             }
             Way::Proxy(proxy) => {
-                let connected = proxy.read.call(proxy.uri.clone());
-                Box::pin(async move { Ok(Stream::Read(Box::new(connected.await?))) })
+                let (connected, name) = (proxy.read.call(proxy.uri.clone()), proxy.uri.clone());
+                let connected = async move {
+                    let stream = connected.await.map_err(|error| NoWay::through(&name, Blocked::Unconnected(error)))?;
+                    Ok(Stream::Read(Box::new(stream)))
+                };
+                (Box::pin(connected), Some(proxy.uri.clone()))
             }
         };
         let within = self.within;
-        Box::pin(async move { tokio::time::timeout(within, connected).await.unwrap_or_else(|_| Err(TooSlow.into())) })
+        let late = move || proxy.map_or_else(|| TooSlow.into(), |proxy| NoWay::through(&proxy, Blocked::TooSlow));
+        Box::pin(async move { tokio::time::timeout(within, connected).await.unwrap_or_else(|_| Err(late())) })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use url::Url;
 
-use super::client::{TooSlow, Unresolved};
+use super::client::{Blocked, NoWay, TooSlow, Unresolved};
 use super::guard::Refused;
 use crate::target::{Failure, FailureClass, Verdict};
 
@@ -36,19 +36,48 @@ enum Reached {
 
 /// The class of what the client reports before there is an answer.
 pub(super) fn unanswered(error: &hyper_util::client::legacy::Error, refused: Verdict) -> Failure {
-    let is = |what: fn(&(dyn StdError + 'static)) -> bool| causes(error).any(what);
-    let reached = if is(<dyn StdError>::is::<Unresolved>) {
-        Reached::Nothing
-    } else if error.is_connect() {
-        let timed_out = |cause: &(dyn StdError + 'static)| {
-            cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut)
-        };
-        Reached::Address { too_slow: is(<dyn StdError>::is::<TooSlow>) || is(timed_out) }
-    } else {
-        Reached::Server { too_slow: false }
-    };
+    if let Some(no_way) = causes(error).find_map(|cause| cause.downcast_ref::<NoWay>()) {
+        return through(no_way, refused);
+    }
+    let reached = if error.is_connect() { connecting(error) } else { Reached::Server { too_slow: false } };
     // The first of the causes says only that it is one of the client.
     explain(error.source().unwrap_or(error), reached, refused)
+}
+
+/// How far a connection came that was not made.
+fn connecting(error: &(dyn StdError + 'static)) -> Reached {
+    let is = |what: fn(&(dyn StdError + 'static)) -> bool| causes(error).any(what);
+    if is(<dyn StdError>::is::<Unresolved>) {
+        return Reached::Nothing;
+    }
+    let timed_out = |cause: &(dyn StdError + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut)
+    };
+    Reached::Address { too_slow: is(<dyn StdError>::is::<TooSlow>) || is(timed_out) }
+}
+
+/// What is said of a host behind a proxy that lets nobody through. It may well be there, so the proxy is named.
+fn through(no_way: &NoWay, refused: Verdict) -> Failure {
+    let proxy = &no_way.proxy;
+    match &no_way.what {
+        Blocked::Unconnected(error) => {
+            let failure = explain(&**error, connecting(&**error), refused);
+            match failure.class {
+                FailureClass::Refused => failure,
+                _ => Failure {
+                    message: format!("was not reached: the proxy `{proxy}` {}", failure.message).into(),
+                    ..failure
+                },
+            }
+        }
+        Blocked::TooSlow => {
+            let message = format!("was not reached through the proxy `{proxy}` within `connect_timeout`");
+            Failure::new(FailureClass::Connect, message)
+        }
+        what @ (Blocked::Unauthorized | Blocked::Closed(_)) => {
+            Failure::new(FailureClass::Connect, format!("was not reached: the proxy `{proxy}` {what}"))
+        }
+    }
 }
 
 /// The same of the client of libraries.

@@ -48,12 +48,15 @@ pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retries: &Ret
     }
     let code = status.as_u16();
     let (class, mut message) = if status.is_redirection() {
-        let to = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
-        let to: String = to.chars().take(200).flat_map(char::escape_debug).collect();
-        (
-            FailureClass::Redirect,
-            format!("answered {status} to {to}; redirects are not followed: set `url` to the final address"),
-        )
+        // A 304 names no other address, and so there is none to set.
+        let said = match headers.get(LOCATION).and_then(|v| v.to_str().ok()) {
+            Some(to) => {
+                let to: String = to.chars().take(200).flat_map(char::escape_debug).collect();
+                format!("answered {status} to {to}; redirects are not followed: set `url` to the final address")
+            }
+            None => format!("answered {status}; expected 2xx"),
+        };
+        (FailureClass::Redirect, said)
     } else {
         (FailureClass::Status(code), format!("answered {status}; expected 2xx"))
     };
@@ -186,6 +189,24 @@ mod tests {
         ] {
             assert_eq!(verdict_of(status, wish, retry_4xx), expected, "{status} {wish}");
         }
+    }
+
+    #[test]
+    fn a_3xx_names_an_address_where_it_has_one() {
+        let mut headers = HeaderMap::new();
+        let said = |status: u16, headers: &HeaderMap| {
+            let retries = Retries::new(&crate::target::RetrySettings::default(), true);
+            match meaning(StatusCode::from_u16(status).unwrap(), headers, THEN, &retries) {
+                Meaning::Failed { class: FailureClass::Redirect, message, .. } => message,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(said(304, &headers), "answered 304 Not Modified; expected 2xx");
+        assert_eq!(said(301, &headers), "answered 301 Moved Permanently; expected 2xx");
+        headers.insert(LOCATION, HeaderValue::from_static("https://b.example/"));
+        let moved = "answered 308 Permanent Redirect to https://b.example/; redirects are not followed: set `url` to the \
+                     final address";
+        assert_eq!(said(308, &headers), moved);
     }
 
     #[test]

@@ -13,10 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::Ack;
+use super::{Ack, MAX_MESSAGE};
 use crate::event::Str;
+use crate::target::Size;
 
 /// Messages that may wait to be written; deliveries wait for room beyond.
 const WAITING: usize = 64;
@@ -209,6 +211,9 @@ async fn read(mut stream: SplitStream<Socket>, state: &State, heard: &Mutex<Inst
     loop {
         let message = match stream.next().await {
             None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return "the server closed it".into(),
+            Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
+                return format!("the server sent a message of more than {}", Size(MAX_MESSAGE as u64));
+            }
             Some(Err(error)) => return error.to_string(),
             Some(Ok(message)) => message,
         };

@@ -1,4 +1,4 @@
-//! Settings and messages; conversations with servers are tested through the binary.
+//! Settings, messages, and how long those of a server may be; other conversations are tested through the binary.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -6,7 +6,9 @@ use super::*;
 use crate::event::Event;
 use crate::log::{Record, TopicId};
 use crate::target::Secrets;
+use crate::target::attempt;
 use crate::target::kinds::sample::Sample;
+use futures_util::{SinkExt, StreamExt};
 use zeroize::Zeroizing;
 
 struct Known;
@@ -73,4 +75,40 @@ fn the_destination_has_the_port() {
     assert_eq!(shown("wss://example.com:8443/in?key=x"), "wss://example.com:8443/in");
     assert_eq!(shown("wss://example.com:443/in"), "wss://example.com/in", "the usual one is not said");
     assert_eq!(shown("env:URL"), "wss://example.com/…");
+}
+
+/// A target of a server that greets each connection with a message of so many bytes, and then acknowledges what comes.
+async fn greeted(bytes: usize) -> Arc<dyn Target> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            // Where it is too long the target does not read it to its end.
+            socket.send(Message::text("x".repeat(bytes))).await.ok();
+            while let Some(Ok(Message::Text(text))) = socket.next().await {
+                let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let answer = serde_json::json!({ "ack": event["id"] });
+                // The target may be gone already.
+                if socket.send(Message::text(answer.to_string())).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    build(&format!("url = \"ws://{address}\"\nack = \"reply\"\nallow_networks = [\"127.0.0.0/8\"]")).unwrap()
+}
+
+#[tokio::test]
+async fn a_long_message_of_the_server_is_passed_over_and_one_that_is_too_long_is_told() {
+    let record = record(b"{}", "application/json");
+    let delivery = Delivery { record: &record, attempt: 1, now: Wall(0) };
+    for bytes in [100_000, MAX_MESSAGE] {
+        let outcome = attempt(&*greeted(bytes).await, delivery).await;
+        assert!(outcome.is_delivered(), "{bytes}: {outcome:?}");
+    }
+    let outcome = attempt(&*greeted(MAX_MESSAGE + 1).await, delivery).await;
+    let Outcome::Failed(failure) = outcome else { panic!("delivered") };
+    assert_eq!((failure.class, failure.verdict), (FailureClass::Protocol, Verdict::Retry), "{failure:?}");
+    assert!(failure.message.ends_with("ended: the server sent a message of more than 1MiB"), "{failure:?}");
 }

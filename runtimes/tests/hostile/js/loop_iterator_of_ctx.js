@@ -1,8 +1,10 @@
 // expect: timeout
 export default (event, ctx) => {
-  ctx.kv.get({
-    toString() {
-      for (;;) {}
+  ctx.http({
+    url: {
+      toString() {
+        for (;;) {}
+      },
     },
   });
 };

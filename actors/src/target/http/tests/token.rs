@@ -46,3 +46,45 @@ async fn what_a_token_endpoint_does_is_told_of_it_and_not_of_the_target() {
     assert_eq!(failure.class, FailureClass::Refused, "{failure:?}");
     assert!(failure.message.starts_with("no access token: the token endpoint `localhost:"), "{failure:?}");
 }
+
+#[tokio::test]
+async fn a_token_is_used_however_its_end_is_written() {
+    let later = |seconds: u64| NOW.plus(Duration::from_secs(seconds));
+    for (expires_in, kept) in [
+        ("3600", 3569),
+        ("\"3600\"", 3569),
+        ("\" 3600 \"", 3569),
+        ("3599.5", 3569),
+        ("\"3599.5\"", 3569),
+        // As when it is not said: five minutes, less half a one.
+        ("-1", 269),
+        ("0", 269),
+        ("\"soon\"", 269),
+        ("null", 269),
+        ("{}", 269),
+        ("1e300", 269),
+        ("\"NaN\"", 269),
+    ] {
+        let receiver = Server::text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        let given = format!("{{\"access_token\":\"t0k3n\",\"token_type\":\"Bearer\",\"expires_in\":{expires_in}}}");
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json";
+        let endpoint = Server::text(&format!("{head}\r\nContent-Length: {}\r\n\r\n{given}", given.len())).await;
+        let target = target(
+            &receiver.url(),
+            &format!(
+                "auth = {{ kind = \"oauth2\", token_url = \"http://{}/token\", client_id = \"c\", secret = \"env:SIGN\" }}",
+                endpoint.address
+            ),
+        );
+        let asked = async |now: Wall| {
+            let record = record("{}");
+            let outcome = attempt(&*target, Delivery { record: &record, attempt: 1, now }).await;
+            assert!(outcome.is_delivered(), "{expires_in}: {outcome:?}");
+            endpoint.seen.lock().unwrap().len()
+        };
+        assert_eq!(asked(NOW).await, 1, "{expires_in}");
+        assert!(receiver.request().contains("\r\nauthorization: Bearer t0k3n\r\n"), "{}", receiver.request());
+        assert_eq!(asked(later(kept)).await, 1, "{expires_in}: it is kept");
+        assert_eq!(asked(later(kept + 1)).await, 2, "{expires_in}: it is asked for anew");
+    }
+}
