@@ -6,7 +6,10 @@
 //! Strategy: `RestartStrategy::actor`; quarantined when most of what it does fails. A restart loses nothing: what was
 //! in flight is delivered again, and the record it was working on counts as failed.
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, SpawnHandle, WrapFuture,
+};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +21,7 @@ use crate::log::{Ops, Record, Seq, TopicId};
 use crate::metrics::TriggerMetrics;
 use crate::reply::{Answer, Replies};
 use crate::runtime::Store;
+use crate::runtime::pool::noting;
 use crate::supervision::decision::{Decision, History, decide};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::{Front, SendError};
@@ -113,8 +117,10 @@ pub struct Trigger {
     /// What workers have finished since the last answer to a topic.
     finished: Vec<(Front<TopicMessage>, Settlement)>,
     steps: Vec<Step>,
-    /// Runs that workers have.
-    running: usize,
+    /// Runs that workers have, by a number, and whether they have begun.
+    running: HashMap<u64, (SpawnHandle, Arc<AtomicBool>)>,
+    /// The number of the next one.
+    runs: u64,
     /// Whether it ends when they have ended.
     stopping: bool,
 }
@@ -134,7 +140,8 @@ impl Trigger {
             gave_up: None,
             finished: Vec::new(),
             steps: Vec::new(),
-            running: 0,
+            running: HashMap::new(),
+            runs: 0,
             stopping: false,
         }
     }
@@ -391,24 +398,25 @@ impl Trigger {
             let (runner, record, attempt) = (self.spec.runner.clone(), delivery.record, delivery.attempt);
             let reply_to = deliveries.reply_to.clone();
             let now = Wall::now();
-            let run = async move {
+            let begun = Arc::new(AtomicBool::new(false));
+            let run = noting(begun.clone(), async move {
                 let ran = runner.run(&record, attempt, now).await;
                 (ran, record)
-            };
-            self.running += 1;
-            run.into_actor(self)
-                .map(move |(ran, record), this, ctx| {
-                    let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
-                    this.running -= 1;
-                    let mut steps = std::mem::take(&mut this.steps);
-                    let settlement = this.conclude(ran, &record, attempt, now, &mut steps);
-                    this.steps = steps;
-                    if this.finished.is_empty() {
-                        ctx.notify(Answered);
-                    }
-                    this.finished.push((reply_to, settlement));
-                })
-                .spawn(ctx);
+            });
+            let number = self.runs;
+            self.runs += 1;
+            let run = run.into_actor(self).map(move |(ran, record), this, ctx: &mut Context<Self>| {
+                let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+                this.running.remove(&number);
+                let mut steps = std::mem::take(&mut this.steps);
+                let settlement = this.conclude(ran, &record, attempt, now, &mut steps);
+                this.steps = steps;
+                if this.finished.is_empty() {
+                    ctx.notify(Answered);
+                }
+                this.finished.push((reply_to, settlement));
+            });
+            self.running.insert(number, (ctx.spawn(run), begun));
         }
     }
 
@@ -443,10 +451,17 @@ impl Handler<Answered> for Trigger {
 impl Handler<Stop> for Trigger {
     type Result = ();
 
-    /// What workers run is waited for, as far as the supervisor's patience goes: what it did outside it would do once more.
+    /// What workers have begun is waited for, as far as the supervisor's patience goes: what it did outside it would do once more.
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
         self.stopping = true;
+        self.running.retain(|_, (run, begun)| {
+            let begun = begun.load(Ordering::Acquire);
+            if !begun {
+                ctx.cancel_future(*run);
+            }
+            begun
+        });
         self.end(ctx);
     }
 }
@@ -454,7 +469,7 @@ impl Handler<Stop> for Trigger {
 impl Trigger {
     /// Ends it, where it is to end and has no run under way.
     fn end(&mut self, ctx: &mut Context<Self>) {
-        if self.stopping && self.running == 0 && self.finished.is_empty() {
+        if self.stopping && self.running.is_empty() && self.finished.is_empty() {
             self.life.finish(ctx);
         }
     }

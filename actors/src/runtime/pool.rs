@@ -25,6 +25,16 @@ pub enum Workers {
     Local(Arc<Local>),
 }
 
+tokio::task_local! {
+    /// Whether a worker has begun a call of what is polled now.
+    static BEGUN: Arc<AtomicBool>;
+}
+
+/// Polls a run, and notes when a worker begins the first of its calls: until then it can be dropped, and nothing has happened.
+pub(crate) fn noting<F: Future>(begun: Arc<AtomicBool>, run: F) -> impl Future<Output = F::Output> {
+    BEGUN.scope(begun, run)
+}
+
 /// A call that nobody is there for.
 pub(crate) fn unserved(function: &Hosted) -> Done {
     Done::failed(Error::new(Code::Busy, format!("a function in `{}` without workers", function.language)))
@@ -101,7 +111,8 @@ impl Pool {
             let _pending = Pending(&seat.pending);
             let begun = Arc::new(AtomicBool::new(false));
             let (reply, answer) = oneshot::channel();
-            let call = Call { event: event.clone(), ctx: ctx.clone(), begun: begun.clone(), reply };
+            let noted = BEGUN.try_with(Arc::clone).ok();
+            let call = Call { event: event.clone(), ctx: ctx.clone(), begun: begun.clone(), noted, reply };
             if let Err(SendError::Full(call)) = seat.front.try_send(call) {
                 // What became of it is known by its answer.
                 seat.front.send(call).await.ok();

@@ -32,6 +32,8 @@ pub struct Call {
     pub ctx: Arc<Ctx>,
     /// Set when the function begins to run: until then another worker may be asked.
     pub begun: Arc<AtomicBool>,
+    /// Set with it, for whoever asks whether anything of a run has begun.
+    pub noted: Option<Arc<AtomicBool>>,
     /// Where the result goes.
     pub reply: oneshot::Sender<Done>,
 }
@@ -188,6 +190,9 @@ impl Worker {
     /// The function begins to run: nobody else is asked from here on.
     fn begin(status: &WorkerStatus, call: &Call) {
         call.begun.store(true, Ordering::Release);
+        if let Some(noted) = &call.noted {
+            noted.store(true, Ordering::Release);
+        }
         crate::failpoint!("worker-panic");
         status.calls.fetch_add(1, Ordering::Relaxed);
     }
