@@ -351,8 +351,18 @@ pub fn sub(client: &Client, sub: Sub) -> Done {
         Sub::Retry { name } => act(&name, "retry", json!({})),
         Sub::Replay { name, from } => act(&name, "replay", json!({ "from": from })),
         Sub::Rm { name } => {
-            client.delete(&format!("/admin/subscriptions/{}", part(&name)))?;
-            done(client, &json!({ "subscription": name, "did": "rm" }), &format!("{name} is forgotten"))
+            let at = format!("/admin/subscriptions/{}", part(&name));
+            // What it had not handled is kept for nobody after that. One that is not there is told by the removal.
+            let rows = client.get(&at).unwrap_or_default();
+            let open = rows.as_array().into_iter().flatten();
+            let open: u64 =
+                open.map(|row| row["lag"].as_u64().unwrap_or(0) + row["waiting"].as_u64().unwrap_or(0)).sum();
+            client.delete(&at)?;
+            let said = match open {
+                0 => format!("{name} is forgotten"),
+                open => format!("{name} is forgotten; {open} events that it had not handled are kept for nobody now"),
+            };
+            done(client, &json!({ "subscription": name, "did": "rm" }), &said)
         }
     }
 }

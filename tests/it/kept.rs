@@ -63,6 +63,16 @@ async fn a_replay_leaves_alone_what_waits_on_topics_that_the_trigger_does_not_li
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_forgets_a_place_is_told_what_nobody_gets_then() {
+    let service = start(&halving("a", LATER));
+    waiting(&service, "a", 3).await;
+    service.edit("on = 'a'", "on = 'b'");
+    service.ask(&["reload"]);
+    let told = service.hexafn(&["sub", "rm", "trigger.half"]);
+    assert!(told.out.contains("3 events that it had not handled"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_is_one_write_so_a_crash_finds_it_done_or_not_begun() {
     let mut service = start(&halving("a", LATER));
     let ids = waiting(&service, "a", 3).await;
