@@ -167,10 +167,15 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Makes values of a language from a text that lives for `'t`. Lists and objects are made of all that is in them at once:
-/// for an engine behind handles that is less than one step for each member.
+/// So many values of a list are kept for the engine at once: what a list is made of counts as memory of the function only when the
+/// engine has it. Objects have a bound of their own, at the door.
+const AT_ONCE: usize = 1_024;
+
+/// Makes values of a language from a text that lives for `'t`. Objects, and lists that are not long, are made of all that is
+/// in them at once: for an engine behind handles that is less than one step for each member.
 pub(crate) trait Build<'t> {
     type Value;
+    type List;
     type Error: fmt::Display;
 
     fn null(&self) -> Self::Value;
@@ -179,7 +184,10 @@ pub(crate) trait Build<'t> {
     /// A number that no double has, by its text in JSON.
     fn exact(&self, text: &str) -> Result<Self::Value, Self::Error>;
     fn text(&self, text: Cow<'t, str>) -> Result<Self::Value, Self::Error>;
-    fn list(&self, values: Vec<Self::Value>) -> Result<Self::Value, Self::Error>;
+    /// A list that begins with these.
+    fn list(&self, values: Vec<Self::Value>) -> Result<Self::List, Self::Error>;
+    fn push(&self, list: &mut Self::List, value: Self::Value) -> Result<(), Self::Error>;
+    fn end_list(&self, list: Self::List) -> Self::Value;
     /// Of members of the same name the last one counts.
     fn map(&self, members: Vec<(Cow<'t, str>, Self::Value)>) -> Result<Self::Value, Self::Error>;
 }
@@ -356,11 +364,19 @@ impl<'de, B: Build<'de>> Visitor<'de> for Seed<'_, '_, B> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<B::Value, A::Error> {
+        use serde::de::Error;
         let mut values = Vec::new();
-        while let Some(value) = access.next_element_seed(self.0.seed())? {
+        while values.len() < AT_ONCE
+            && let Some(value) = access.next_element_seed(self.0.seed())?
+        {
             values.push(value);
         }
-        self.0.build.list(values).map_err(serde::de::Error::custom)
+        let full = values.len() == AT_ONCE;
+        let mut list = self.0.build.list(values).map_err(A::Error::custom)?;
+        while full && let Some(value) = access.next_element_seed(self.0.seed())? {
+            self.0.build.push(&mut list, value).map_err(A::Error::custom)?;
+        }
+        Ok(self.0.build.end_list(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<B::Value, A::Error> {

@@ -14,8 +14,8 @@ use allocation_counter::measure;
 use canonical::canonical;
 use hexafn_runtimes::protocol::{Answer, Ask, DoneHead, Frame, Kind, Load, MAX_FRAME, Ready, read, write};
 use hexafn_runtimes::{
-    Code, Ctx, Done, Emit, Error, HostError, HttpRequest, HttpResponse, JsRuntime, Level, Line, LuaRuntime, Output,
-    Runtime, Settings, Usage, Write,
+    Code, Ctx, Done, Emit, Error, HostError, HttpRequest, HttpResponse, JsRuntime, Level, Limits, Line, LuaRuntime,
+    Output, Runtime, Settings, Usage, Write,
 };
 use json_text::json_text;
 use proptest::prelude::*;
@@ -268,4 +268,27 @@ fn values_nest_as_deep_as_events_may_and_no_deeper() {
         let error = handed_on(runtime, code, &nested(100_000)).unwrap_err();
         assert!(matches!(error.code, Code::Input | Code::Stack), "{}: {error}", runtime.name());
     }
+}
+
+#[test]
+fn a_list_of_any_length_arrives_whole() {
+    for length in [0, 1, 1_023, 1_024, 1_025, 5_000] {
+        // A number that no double has, so that JavaScript's list is built here, too.
+        let numbers: Vec<String> = (0..length).map(|n| format!("12345678901234567{n}")).collect();
+        let event = format!("[{},[{}]]", length, numbers.join(","));
+        let mut js = Script::new(&JsRuntime, "export default (event) => event");
+        let mut lua = Script::new(&LuaRuntime, "return function(event) return event end");
+        assert_eq!((js.text(&event), lua.text(&event)), (event.clone(), event), "{length}");
+    }
+}
+
+#[test]
+fn what_a_list_is_made_of_takes_no_memory_beside_that_of_the_function() {
+    let limits = Limits { memory: 2 << 20, ..scripts::limits() };
+    let mut lua = Script::with(&LuaRuntime, "return function(event) return #event end", limits);
+    let event = format!("[{}0]", "0,".repeat(1 << 20));
+    let mut ended = None;
+    let counted = measure(|| ended = Some(lua.call(&event)));
+    assert_eq!(ended.unwrap().result.unwrap_err().code, Code::Memory);
+    assert!(counted.bytes_max < 4 << 20, "{} bytes", counted.bytes_max);
 }

@@ -88,6 +88,7 @@ struct Builder<'a, 'js> {
 
 impl<'js> Build<'_> for Builder<'_, 'js> {
     type Value = Value<'js>;
+    type List = (Array<'js>, usize);
     type Error = rquickjs::Error;
 
     fn null(&self) -> Value<'js> {
@@ -110,12 +111,20 @@ impl<'js> Build<'_> for Builder<'_, 'js> {
         text.as_ref().into_js(self.ctx)
     }
 
-    fn list(&self, values: Vec<Value<'js>>) -> rquickjs::Result<Value<'js>> {
-        let list = Array::new(self.ctx.clone())?;
-        for (index, value) in values.into_iter().enumerate() {
-            list.set(index, value)?;
-        }
-        Ok(list.into_value())
+    fn list(&self, values: Vec<Value<'js>>) -> rquickjs::Result<Self::List> {
+        let mut list = (Array::new(self.ctx.clone())?, 0);
+        values.into_iter().try_for_each(|value| self.push(&mut list, value))?;
+        Ok(list)
+    }
+
+    fn push(&self, list: &mut Self::List, value: Value<'js>) -> rquickjs::Result<()> {
+        list.0.set(list.1, value)?;
+        list.1 += 1;
+        Ok(())
+    }
+
+    fn end_list(&self, list: Self::List) -> Value<'js> {
+        list.0.into_value()
     }
 
     fn map(&self, members: Vec<(Cow<'_, str>, Value<'js>)>) -> rquickjs::Result<Value<'js>> {

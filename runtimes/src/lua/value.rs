@@ -114,6 +114,7 @@ fn made<'t>(value: Value) -> Piece<'t> {
 
 impl<'t> Build<'t> for Builder<'_> {
     type Value = Piece<'t>;
+    type List = Table;
     type Error = mlua::Error;
 
     fn null(&self) -> Piece<'t> {
@@ -136,10 +137,18 @@ impl<'t> Build<'t> for Builder<'_> {
         Ok(piece(text))
     }
 
-    fn list(&self, values: Vec<Piece<'t>>) -> mlua::Result<Piece<'t>> {
+    fn list(&self, values: Vec<Piece<'t>>) -> mlua::Result<Table> {
         let list = self.lua.create_sequence_from(values)?;
         list.set_metatable(Some(self.array.clone()))?;
-        Ok(made(Value::Table(list)))
+        Ok(list)
+    }
+
+    fn push(&self, list: &mut Table, value: Piece<'t>) -> mlua::Result<()> {
+        list.raw_push(value)
+    }
+
+    fn end_list(&self, list: Table) -> Piece<'t> {
+        made(Value::Table(list))
     }
 
     fn map(&self, members: Vec<(Cow<'t, str>, Piece<'t>)>) -> mlua::Result<Piece<'t>> {
