@@ -145,6 +145,11 @@ impl Error {
         self.message.len() <= most && self.stack.as_ref().is_none_or(|stack| stack.len() <= most)
     }
 
+    /// The same within [`Error::LONGEST`], where it was not made here.
+    pub(crate) fn shortened(self) -> Self {
+        Self { message: cut(self.message), stack: self.stack.map(cut), ..self }
+    }
+
     /// With a place.
     pub fn at(mut self, line: u32, column: u32) -> Self {
         self.position = Some(Position { line, column });

@@ -35,8 +35,8 @@ pub use language::{Engine, Language, keep_compiled_in};
 pub use limits::{Grants, Limits, Settings};
 pub use lua::LuaRuntime;
 pub use session::{
-    Host, HostError, HttpRequest, HttpResponse, MAX_TOPIC_NAME, NoHost, OWN_TOPICS, Session, check_topic,
-    is_topic_segment,
+    ENTRY, HEADER, Host, HostError, HttpRequest, HttpResponse, MAX_TOPIC_NAME, NoHost, OWN_TOPICS, Session,
+    check_topic, is_topic_segment,
 };
 
 use std::sync::Arc;

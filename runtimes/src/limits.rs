@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::protocol::MAX_FRAME;
 use crate::session::{MOST_KEY, is_key};
-use crate::{Done, Error};
+use crate::{Done, Error, Usage};
 
 /// Limits and grants of one function.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -125,6 +125,9 @@ impl Settings {
         if done.logs.len() > most || done.logs.iter().map(|line| line.message.len()).sum::<usize>() > limits.logs {
             return Err("more log lines than it may write".to_owned());
         }
+        if !grants.log && !done.logs.is_empty() {
+            return Err("log lines, which it is not granted".to_owned());
+        }
         let output = match &done.result {
             Ok(output) => output,
             Err(error) if error.is_short() => return Ok(()),
@@ -156,14 +159,28 @@ impl Settings {
     }
 }
 
+impl Limits {
+    /// What a call says that it used, no more than it can have: figures that a process that was taken over made up would spoil
+    /// those of all others that they are added to.
+    pub(crate) fn bound(&self, usage: &mut Usage, longest: Duration) {
+        usage.wall = usage.wall.min(longest);
+        usage.cpu = usage.cpu.map(|cpu| cpu.min(longest));
+        usage.fuel = usage.fuel.map(|fuel| fuel.min(self.steps()));
+        usage.peak_memory = usage.peak_memory.map(|bytes| bytes.min(crate::sandbox::space_to_run(self)));
+        usage.host_calls = usage.host_calls.min(self.host_calls);
+        usage.logs_refused = usage.logs_refused.min(self.host_calls);
+        usage.output_bytes = usage.output_bytes.min(self.output as u64);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Code, Emit, Level, Line, Output, Usage, Write};
+    use crate::{Code, Emit, Level, Line, Output, Write};
 
     #[test]
     fn what_a_process_gives_is_held_against_limits_and_grants_once_more() {
-        let grants = Grants { emit: vec!["a.*".into()], kv: vec!["n".into()], ..Grants::default() };
+        let grants = Grants { emit: vec!["a.*".into()], kv: vec!["n".into()], log: true, ..Grants::default() };
         let settings =
             Settings { limits: Limits { output: 10, emits: 2, logs: 3, host_calls: 2, ..Limits::default() }, grants };
         let emit = |topic: &str, data: &str| Emit { topic: topic.into(), key: None, data: data.into() };

@@ -198,7 +198,7 @@ impl Process {
                 Ok(process)
             }
             Ok(Some(frame)) if frame.kind == Kind::Failed => {
-                Err(Unready::Failed(frame.head().unwrap_or_else(|e| failed("failed", &e))))
+                Err(Unready::Failed(frame.head().map_or_else(|e| failed("failed", &e), Error::shortened)))
             }
             Ok(_) => {
                 let (status, how) = process.end();
@@ -333,9 +333,7 @@ impl Process {
                     let mut done = frame.head::<DoneHead>()?.done(frame.tail);
                     self.settings.hold(&done).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
                     // It is killed when it takes longer.
-                    let most = self.settings.limits.wall + KILL_AFTER;
-                    done.usage.wall = done.usage.wall.min(most);
-                    done.usage.cpu = done.usage.cpu.map(|cpu| cpu.min(most));
+                    self.settings.limits.bound(&mut done.usage, self.settings.limits.wall + KILL_AFTER);
                     self.calls.pop_front();
                     self.stand_aside(false);
                     (self.began, self.cpu) = (Instant::now(), None);

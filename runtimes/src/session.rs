@@ -10,10 +10,10 @@ use crate::{Code, Ctx, Emit, Error, Level, Line, Settings, Write};
 
 /// The longest ordering key of an emitted event, in bytes.
 pub(crate) const MOST_KEY: usize = 4 << 10;
-/// What an emitted event or a stored value takes beside its texts, in bytes, about.
-const ENTRY: usize = 128;
-/// What a header takes beside name and value: `: ` and the end of its line.
-const HEADER: usize = 4;
+/// What an emitted event or a stored value takes beside its texts, in bytes, about: so that many small ones have an end, too.
+pub const ENTRY: usize = 128;
+/// What a header takes beside name and value, in bytes: `: ` and the end of its line.
+pub const HEADER: usize = 4;
 
 /// What the host does for functions: the store and the network. Blocks; called on the thread of the call.
 pub trait Host: Send + Sync {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hexafn_runtimes::process::{Launcher, Lost, Process};
 use hexafn_runtimes::protocol::{DoneHead, Kind, Ready, write};
-use hexafn_runtimes::{Code, Ctx, Error, Level, Limits, Line, NoHost, Settings, Source};
+use hexafn_runtimes::{Code, Ctx, Error, Grants, Level, Limits, Line, NoHost, Settings, Source, Usage};
 
 /// Bytes as `printf` of a shell writes them.
 fn octal(bytes: &[u8]) -> String {
@@ -23,11 +23,17 @@ fn frame(kind: Kind, head: &impl serde::Serialize) -> Vec<u8> {
 
 /// A process that says that it is ready, and then runs this.
 fn process(then: &str) -> Process {
+    granted(then, true)
+}
+
+/// The same, that may log or not.
+fn granted(then: &str, log: bool) -> Process {
     let ready = octal(&frame(Kind::Ready, &Ready { sandbox: String::new() }));
     let script = format!("printf '{ready}' >&0; {then}");
     let launcher = Launcher { program: "/bin/sh".into(), args: vec!["-c".into(), script] };
     let limits = Limits { wall: Duration::from_millis(500), logs: 100, host_calls: 3, ..Limits::default() };
-    let settings = Arc::new(Settings { limits, ..Settings::default() });
+    let grants = Grants { log, ..Grants::default() };
+    let settings = Arc::new(Settings { limits, grants });
     let source = Source { name: "test".into(), file: "test".into(), code: Arc::from(&b""[..]) };
     Process::start(&launcher, "js", &source, &settings).unwrap()
 }
@@ -76,22 +82,34 @@ fn what_one_says_is_held_against_limits_however_it_is_said() {
     let line = |message: &str| Line { level: Level::Info, message: message.to_owned() };
     let logs = |logs| DoneHead { dropped: true, logs, ..DoneHead::default() };
     let long = Error { message: "x".repeat(2 * Error::LONGEST), ..Error::new(Code::Thrown, "") };
-    let said = |head: &DoneHead| {
+    let said = |head: &DoneHead, log: bool| {
         let done = octal(&frame(Kind::Done, head));
-        process(&format!("printf '{done}' >&0; exec /bin/sleep 1000")).call(b"{}", &Ctx::default(), &NoHost)
+        granted(&format!("printf '{done}' >&0; exec /bin/sleep 1000"), log).call(b"{}", &Ctx::default(), &NoHost)
     };
     for wrong in [
         logs(vec![line(&"x".repeat(101))]),
         logs(vec![line(""); 4]),
         DoneHead { error: Some(long), ..DoneHead::default() },
     ] {
-        let error = said(&wrong).expect_err("it breaks a limit").done.result.unwrap_err();
+        let error = said(&wrong, true).expect_err("it breaks a limit").done.result.unwrap_err();
         assert!(error.code == Code::Crashed && error.message.contains("protocol"), "{error}");
     }
     let mut right = logs(vec![line("one"), line("two")]);
-    right.usage.wall = Duration::MAX;
-    right.usage.cpu = Some(Duration::MAX);
-    let done = said(&right).unwrap();
+    right.usage = Usage {
+        wall: Duration::MAX,
+        cpu: Some(Duration::MAX),
+        fuel: Some(u64::MAX),
+        peak_memory: Some(u64::MAX),
+        host_calls: u64::MAX,
+        output_bytes: u64::MAX,
+        logs_refused: u64::MAX,
+    };
+    let ungranted = said(&right, false).expect_err("it may not log").done.result.unwrap_err();
+    assert!(ungranted.message.contains("not granted"), "{ungranted}");
+    let done = said(&right, true).unwrap();
+    let Usage { peak_memory, host_calls, output_bytes, logs_refused, .. } = done.usage;
+    assert!(peak_memory < Some(1 << 30) && output_bytes < 1 << 20, "{:?}", done.usage);
+    assert_eq!((host_calls, logs_refused), (3, 3));
     assert_eq!(done.logs, [line("one"), line("two")]);
     assert!(done.usage.wall < Duration::from_secs(1) && done.usage.cpu < Some(Duration::from_secs(1)));
     // What is announced and is longer than anything it may say is not waited for.

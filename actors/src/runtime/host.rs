@@ -1,6 +1,6 @@
 //! What the service does for functions: the key-value store and requests out.
 
-use hexafn_runtimes::{Host, HostError, HttpRequest, HttpResponse, Write};
+use hexafn_runtimes::{ENTRY, HEADER, Host, HostError, HttpRequest, HttpResponse, Write};
 use reqwest::{Client, Method};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,9 +13,6 @@ use crate::target::http::settings::outgoing_client;
 
 /// The most bytes that keys and values take together.
 const MAX_STORE: usize = 64 << 20;
-
-/// What an entry takes beside its texts, in bytes, about: so that many small ones have an end, too.
-const ENTRY: usize = 128;
 
 /// Keys and values by namespace, in memory: gone with the process.
 #[derive(Debug, Default)]
@@ -43,16 +40,8 @@ impl Store {
             return Ok(());
         }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // What is there once all is done: of several writes to one key the last one counts.
-        let last: HashMap<(&str, &str), &Write> =
-            writes.iter().map(|write| ((&*write.namespace, &*write.key), write)).collect();
-        let (mut more, mut less) = (0, 0);
-        for write in last.into_values() {
-            more += write.value.as_ref().map_or(0, |value| size(write, value));
-            let old = entries.values.get(&(write.namespace.clone(), write.key.clone()));
-            less += old.map_or(0, |old| size(write, old));
-        }
-        if more > less && entries.bytes - less + more > MAX_STORE {
+        let more: usize = writes.iter().map(|write| write.value.as_ref().map_or(0, |value| size(write, value))).sum();
+        if entries.bytes + more > MAX_STORE && !entries.fit(writes) {
             return Err(format!("the key-value store in memory holds {MAX_STORE} bytes at most; delete keys"));
         }
         for write in writes {
@@ -67,6 +56,21 @@ impl Store {
             entries.bytes -= old.map_or(0, |old| size(write, &old));
         }
         Ok(())
+    }
+}
+
+impl Entries {
+    /// Whether there is room for what is there once all is done: of several writes to one key the last one counts.
+    fn fit(&self, writes: &[Write]) -> bool {
+        let last: HashMap<(&str, &str), &Write> =
+            writes.iter().map(|write| ((&*write.namespace, &*write.key), write)).collect();
+        let (mut more, mut less) = (0, 0);
+        for write in last.into_values() {
+            more += write.value.as_ref().map_or(0, |value| size(write, value));
+            let old = self.values.get(&(write.namespace.clone(), write.key.clone()));
+            less += old.map_or(0, |old| size(write, old));
+        }
+        more <= less || self.bytes - less + more <= MAX_STORE
     }
 }
 
@@ -122,8 +126,7 @@ impl ServiceHost {
         let headers = response.headers().iter();
         let headers: Vec<(String, String)> =
             headers.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
-        // With `: ` and the end of its line each, as they came.
-        let of_headers: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let of_headers: usize = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER).sum();
         let too_large =
             || Err(format!("the answer is larger than {} bytes, headers and body (`limits.output`)", self.max_reply));
         if of_headers > self.max_reply {
@@ -180,6 +183,19 @@ mod tests {
         store.apply(&[put("c", Some("3".into())), put("d", Some(large))]).unwrap_err();
         assert_eq!(store.get("n", "c"), None);
         store.apply(&[put("b", None)]).unwrap();
+        assert_eq!(store.0.read().unwrap().bytes, 0);
+
+        // One that takes more than half can be replaced, also in several steps, and by less when there is too much.
+        let most = |letter: &str| Some(letter.repeat(MAX_STORE - 3 * ENTRY));
+        store.apply(&[put("e", most("a"))]).unwrap();
+        store.apply(&[put("e", most("b")), put("e", most("c"))]).unwrap();
+        store.apply(&[put("e", most("d")), put("f", most("d"))]).unwrap_err();
+        assert_eq!(store.get("n", "e").unwrap().as_bytes()[0], b'c');
+        store.apply(&[put("f", Some("1".into()))]).unwrap();
+        // Small ones have an end, too.
+        store.apply(&[put("g", Some("1".into())), put("h", Some("1".into()))]).unwrap_err();
+        store.apply(&[put("e", None), put("g", Some("1".into())), put("h", Some("1".into()))]).unwrap();
+        store.apply(&[put("f", None), put("g", None), put("h", None)]).unwrap();
         assert_eq!(store.0.read().unwrap().bytes, 0);
     }
 }
