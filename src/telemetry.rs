@@ -40,7 +40,7 @@ pub fn start(settings: &LogSettings) {
             .with_writer(std::io::stderr)
             .with_ansi(terminal)
             .event_format(Text::new(terminal))
-            .fmt_fields(lines::escaped());
+            .fmt_fields(lines::Escaped);
         registry.with(layer).try_init()
     } else {
         registry.try_init()

@@ -1,7 +1,7 @@
 //! A log line: a JSON object of the fields of an event of `tracing`, with its time, level, module (`target`) and the actor whose work
 //! it was. Spans of libraries are left out.
 
-use crate::cli::table::plain;
+use crate::cli::table::{plain, plain_lines};
 use hexafn_actors::clock::Wall;
 use hexafn_actors::supervision::running;
 use serde_json::{Map, Value};
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::format::{Format, Full, Writer, debug_fn};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -127,16 +127,38 @@ impl Visit for Fields<'_> {
 }
 
 /// How fields are written for people: what they say comes from outside as often as not, and makes no lines of its own and gives
-/// the terminal no orders.
-pub fn escaped() -> impl for<'a> FormatFields<'a> + 'static {
-    let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
-        let value = plain(&format!("{value:?}"));
-        match field.name() {
-            "message" => write!(writer, "{value}"),
-            name => write!(writer, "{}={value}", name.strip_prefix("r#").unwrap_or(name)),
+/// the terminal no orders. A message may have several lines (a diagnostic with its place has); those after the first are indented, as no
+/// line of the log begins.
+pub struct Escaped;
+
+impl<'w> FormatFields<'w> for Escaped {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> std::fmt::Result {
+        let mut text = EscapedText { writer, begun: false, result: Ok(()) };
+        fields.record(&mut text);
+        text.result
+    }
+}
+
+struct EscapedText<'w> {
+    writer: Writer<'w>,
+    begun: bool,
+    result: std::fmt::Result,
+}
+
+impl Visit for EscapedText<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let name = field.name();
+        // Where a line of the crate `log` comes from is at its beginning.
+        if self.result.is_err() || name.starts_with("log.") {
+            return;
         }
-    };
-    debug_fn(field).delimited(" ")
+        let (gap, value) = (if self.begun { " " } else { "" }, format!("{value:?}"));
+        self.begun = true;
+        self.result = match name {
+            "message" => write!(self.writer, "{gap}{}", plain_lines(value.trim_end()).replace('\n', "\n    ")),
+            name => write!(self.writer, "{gap}{}={}", name.strip_prefix("r#").unwrap_or(name), plain(&value)),
+        };
+    }
 }
 
 /// Lines for people: as `tracing` writes them, with the actor at the end.
@@ -193,5 +215,37 @@ mod tests {
         });
         assert_eq!(Value::Object(fields), expected);
         assert_eq!(seen.try_recv().unwrap().fields.get("actor"), None);
+    }
+
+    /// What is written for people.
+    #[derive(Clone, Default)]
+    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_told_to_people_makes_no_lines_of_its_own() {
+        let written = Written::default();
+        let to = written.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || to.clone()).event_format(Text::new(false));
+        let subscriber = tracing_subscriber::registry().with(layer.fmt_fields(Escaped));
+        tracing::subscriber::with_default(subscriber, || {
+            let named = running::Named::new(&"/triggers/a".into());
+            tracing::warn!(target: "a::b", error = %"x\n\u{1b}[31my", n = 7u64, r#type = "t", "said {}", "one\n2026 \u{1b}two\n");
+            drop(named);
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let rest =
+            "WARN a::b: said one\n    2026 \\u{1b}two error=x\\u{a}\\u{1b}[31my n=7 type=\"t\" actor=/triggers/a\n";
+        assert!(text.ends_with(rest) && text.matches('\n').count() == 2, "{text}");
     }
 }
