@@ -9,6 +9,7 @@ use hexafn_actors::definitions::{Definitions, TargetKind};
 use hexafn_actors::event::{Event, is_json_type};
 use hexafn_actors::log::{Record, TopicId};
 use hexafn_actors::system::dead::unmarked;
+use hexafn_actors::target::redact::Redactor;
 use hexafn_actors::target::{Delivery, Target};
 use hexafn_actors::trigger::dry::dry_run;
 use serde_json::value::RawValue;
@@ -345,7 +346,7 @@ fn check(client: &Client, subscription: &str, dir: &std::path::Path, limit: usiz
     match client.output {
         Output::Json => say(json!({ "letters": results, "tried": tried, "failed": failed }).to_string()),
         Output::Table => {
-            let sent = matches!(candidate, Candidate::Target(_));
+            let sent = matches!(candidate, Candidate::Target(..));
             let columns = [("SEQ", "seq"), ("OUTCOME", "outcome"), ("TO", "destination"), ("ERROR", "error")];
             let columns: Vec<_> = columns.into_iter().filter(|(_, field)| sent || *field != "destination").collect();
             rows(client, &json!(results), &columns)?;
@@ -361,7 +362,7 @@ fn check(client: &Client, subscription: &str, dir: &std::path::Path, limit: usiz
 /// What of a configuration that is not deployed yet would get the letters.
 enum Candidate<'d> {
     Trigger(&'d str),
-    Target(&'d dyn Target),
+    Target(&'d dyn Target, Option<&'d Redactor>),
 }
 
 impl<'d> Candidate<'d> {
@@ -374,8 +375,11 @@ impl<'d> Candidate<'d> {
                 format!("`{subscription}` is neither of a trigger nor of a target: no configuration says what it does");
             return Err(Failure::new(2, message));
         };
-        match all.targets.get(name).map(|target| &target.kind) {
-            Some(TargetKind::Outside(target)) => Ok(Self::Target(&**target)),
+        let target = all.targets.get(name);
+        match target.map(|target| &target.kind) {
+            Some(TargetKind::Outside(kind)) => {
+                Ok(Self::Target(&**kind, target.and_then(|target| target.redact.as_deref())))
+            }
             Some(TargetKind::Topic(_)) => Err(Failure::new(
                 1,
                 format!("target `{name}` of that configuration is a topic: there is no attempt to check"),
@@ -395,8 +399,12 @@ impl<'d> Candidate<'d> {
                 let outcome = run.as_ref().map_or("not reached", |run| run.outcome);
                 json!({ "outcome": outcome, "error": run.and_then(|run| run.error) })
             }
-            // As a replay delivers it: what was redacted is redacted already, and `when` is not asked again.
-            Self::Target(target) => {
+            // As a replay delivers it, for which `when` is not asked again.
+            Self::Target(target, redactor) => {
+                let mut record = record;
+                if let Some(redactor) = redactor {
+                    record.event = redactor.redact(&record.event);
+                }
                 match target.preview(Delivery { record: &Arc::new(record), attempt: 1, now: Wall::now() }) {
                     Ok(preview) => json!({ "outcome": "sendable", "destination": preview.destination, "error": null }),
                     Err(failure) => json!({ "outcome": "failed", "error": failure.message.to_string() }),

@@ -474,4 +474,23 @@ async fn a_configuration_that_is_not_deployed_is_tried_on_letters_that_a_target_
         "{people:?}"
     );
     assert_eq!(letters(&service, "target.shout").len(), 2, "nothing was settled");
+
+    // As a replay sends it: bytes as they are, without data where there is none, and without what the candidate redacts.
+    let bytes = service.path("bytes");
+    std::fs::write(&bytes, [0xff; 30]).unwrap();
+    for data in [format!("@{}", bytes.display()), String::new()] {
+        service.ask(&["publish", "in", "--data", &data, "--content-type", "application/octet-stream"]);
+    }
+    letters_when(&service, "target.shout", 4).await;
+    let told: Value = serde_json::from_str(&check("${len(event.data)}").out).unwrap();
+    let ends: Vec<&str> = (0..4).map(|at| told["letters"][at]["destination"].as_str().unwrap_or_default()).collect();
+    assert_eq!(ends[2], "POST http://127.0.0.1:9/40", "thirty bytes are forty characters of Base64: {told}");
+    assert_ne!(ends[3], "POST http://127.0.0.1:9/4", "no data is not `null`: {told}");
+    let veiled = target
+        .replace("${event.data.n + 0}", "${event.data.n}")
+        .replace("kind = \"http\"", "kind = \"http\"\nredact = { paths = [\"n\"], with = \"veil\" }");
+    std::fs::write(candidate.join("shout.toml"), veiled).unwrap();
+    let told = service.hexafn(&["-o", "json", "dlq", "check", "target.shout", "--config", "candidate"]).out;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["letters"][0]["destination"], "POST http://127.0.0.1:9/veil", "{told}");
 }
