@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
+use support::until;
 use tokio::sync::{Semaphore, oneshot};
 
 /// Counts what it is given and how often it is closed. Asked where it goes, it holds up its thread once.
@@ -63,15 +64,6 @@ impl Target for Door {
     fn close(&self) -> BoxFuture<'_, ()> {
         self.closed.fetch_add(1, Ordering::SeqCst);
         std::future::ready(()).boxed()
-    }
-}
-
-/// Lets others run until it holds.
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::task::yield_now().await;
     }
 }
 

@@ -16,6 +16,7 @@ use hexafn_actors::target::{Common, Delivery, Detail, Failure, Mode, Outcome, Pr
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use support::until;
 use tokio::sync::Semaphore;
 
 const SLOTS: usize = 2;
@@ -51,14 +52,6 @@ impl Target for Gate {
             Outcome::Delivered { detail: Detail::default() }
         }
         .boxed()
-    }
-}
-
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::task::yield_now().await;
     }
 }
 

@@ -11,7 +11,8 @@ use hexafn_actors::supervision::RestartStrategy;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use support::until;
 
 const EVENTS: u64 = 20;
 
@@ -21,14 +22,6 @@ fn definitions() -> Definitions {
     let topic = TopicDefinition { name: "in".into(), durability: TopicDurability::Disk, retention };
     all.topics.insert("in".into(), Arc::new(topic));
     all
-}
-
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await.ok();
-    }
 }
 
 /// As the service starts: its topics, and then whoever listens to them, whose places alone say what is needed.
@@ -49,10 +42,10 @@ async fn nothing_is_removed_before_all_that_may_need_it_is_there() {
     fail::cfg_callback("topic-looked", move || drop(counted.fetch_add(1, SeqCst))).unwrap();
     // One of two looks at least had all of them before it.
     let enough = 2 * system.cast().all().len();
-    until("topics look at what they may remove", || looks.load(SeqCst) >= enough).await;
+    until("topics look at what they may remove", async || looks.load(SeqCst) >= enough).await;
     assert_eq!(first(), 1, "who may need them is not there yet");
     system.apply(definitions()).await.unwrap();
-    until("what nobody needs is removed", || first() == EVENTS - 4).await;
+    until("what nobody needs is removed", async || first() == EVENTS - 4).await;
     system.shutdown(Duration::from_secs(5)).await;
     scenario.teardown();
 }

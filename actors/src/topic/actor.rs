@@ -20,7 +20,7 @@ use super::cursor::Cursor;
 use super::keys;
 use super::subscription::{Subscription, Waiting};
 use super::tail::{Room, Tail};
-use super::{Act, DeliverFrom, Round, Subscriber, TopicHandle, TopicMessage, Viewer};
+use super::{DeliverFrom, Round, Subscriber, TopicHandle, TopicMessage, Viewer};
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
 use crate::event::{Event, Str};
@@ -111,7 +111,10 @@ pub struct Topic {
     later: bool,
     /// Commits behind one that waits for room in the journal's mailbox.
     unsent: VecDeque<Commit>,
+    /// Whether one waits.
     waits_for_room: bool,
+    /// Up to where letters that retention removes are counted: it says so until the log has removed them.
+    counted_below: Seq,
     /// What handing out led to, for the next commit.
     owed: Ops,
     wake: Option<(Tick, SpawnHandle)>,
@@ -140,6 +143,7 @@ impl Topic {
             later: false,
             unsent: VecDeque::new(),
             waits_for_room: false,
+            counted_below: 0,
             owed: Ops::new(),
             wake: None,
             label: spec.metrics.topic_label(&spec.handle.name).to_owned(),
@@ -376,7 +380,8 @@ impl Topic {
             below = below.min(needed.unwrap_or(Seq::MAX));
         }
         if below > bounds.first {
-            let open = self.open_letters(bounds.first, below);
+            let open = self.open_letters(bounds.first.max(self.counted_below), below);
+            self.counted_below = self.counted_below.max(below);
             if open > 0 {
                 self.spec.cast.letters_removed(&self.spec.handle.name, open);
             }
@@ -553,13 +558,7 @@ impl Handler<TopicMessage> for Topic {
             }
             TopicMessage::Look => {}
             TopicMessage::Act { subscription, act, reply } => {
-                let done = match act {
-                    Act::Seek(from) => self.seek(&subscription, from, ctx),
-                    act => {
-                        self.act(&subscription, act);
-                        Ok(())
-                    }
-                };
+                let done = self.act(&subscription, act, ctx);
                 if let Err(error) = &done {
                     tracing::error!(topic = %self.spec.handle.name, %subscription, %error, "it is not moved");
                 }

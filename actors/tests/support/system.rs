@@ -6,6 +6,17 @@ use hexafn_actors::supervision::RestartStrategy;
 use hexafn_actors::system::{System, SystemOptions};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Waits until something is so. Other actors run meanwhile.
+#[allow(dead_code, reason = "not every test waits")]
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::task::yield_now().await;
+    }
+}
 
 /// A running system on one thread whose actors have this strategy.
 pub async fn start(dir: &Path, actor: RestartStrategy) -> System {

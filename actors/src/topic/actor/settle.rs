@@ -7,7 +7,7 @@ use actix::{ActorFutureExt, Context, ContextFutureSpawner, WrapFuture};
 use super::super::letter::{self, Given, Made, Outcome};
 use super::super::subscription::{Effect, Subscription, Verdict};
 use super::super::{Act, DeliverFrom, Overdue, Progress, Round, Settlement, Subscriber, TopicHandle, keys};
-use super::{READ_BYTES, TICK, Topic};
+use super::{READ_BYTES, Served, TICK, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
 use crate::log::{self, Back, Commit, Durability, Op, Ops, Record, Seq, Table};
@@ -252,34 +252,31 @@ impl Topic {
     }
 
     /// Changes a subscription, where it is served.
-    pub(super) fn act(&mut self, subscription: &str, act: Act) {
-        let Some(served) = self.served.iter_mut().find(|s| &*s.spec.name == subscription) else { return };
+    pub(super) fn act(&mut self, subscription: &str, act: Act, ctx: &mut Context<Self>) -> Result<(), log::Error> {
+        let Some(at) = self.served.iter().position(|s| &*s.spec.name == subscription) else { return Ok(()) };
+        let state = &mut self.served[at].state;
         match act {
-            Act::Pause => served.state.pause(true),
-            Act::Resume => served.state.pause(false),
-            Act::RetryNow => served.state.retry_now(Tick::now()),
-            Act::Seek(_) => {}
+            Act::Pause => state.pause(true),
+            Act::Resume => state.pause(false),
+            Act::RetryNow => state.retry_now(Tick::now()),
+            Act::Seek(from) => self.seek(at, from, ctx)?,
         }
+        Ok(())
     }
 
-    /// Moves a subscription, where it is served: its new place and the end of what waited are one write, or it stays as it is.
-    pub(super) fn seek(
-        &mut self,
-        subscription: &str,
-        from: DeliverFrom,
-        ctx: &mut Context<Self>,
-    ) -> Result<(), log::Error> {
-        let Some(at) = self.served.iter().position(|s| &*s.spec.name == subscription) else { return Ok(()) };
+    /// Moves a subscription: its new place and the end of what waited are one write, or it stays as it is.
+    fn seek(&mut self, at: usize, from: DeliverFrom, ctx: &mut Context<Self>) -> Result<(), log::Error> {
         let place = self.place(from)?;
-        let mut ops = self.forget(subscription, Some(&self.served[at].state))?;
-        let (stored, topic) = (self.on_disk() && self.served[at].spec.durable, self.spec.handle.id);
+        let Served { spec, state, .. } = &self.served[at];
+        let mut ops = self.forget(&spec.name, Some(state))?;
+        let (stored, topic) = (self.on_disk() && spec.durable, self.spec.handle.id);
         let served = &mut self.served[at];
         served.state.seek(place);
         served.ahead.clear();
         served.young_until = None;
         if stored {
             let value = served.state.cursor().encode();
-            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(subscription, topic), value });
+            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic), value });
             served.dirty = false;
             self.commit(self.synced(ops), ctx);
         }
