@@ -189,17 +189,24 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Lets these tokens in, and no others.
+    /// Lets these tokens in, and no others. What a token has used up of its rate it has used up still.
     pub fn replace(&self, tokens: &[TokenSettings], rate: u32) {
         let limit = Limit { per_second: rate, burst: None };
+        let mut now = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        let bucket = |sha256: [u8; 32]| {
+            let fresh = Bucket::new(limit);
+            let before = now.iter().find(|token| token.sha256 == sha256);
+            before
+                .map_or(fresh.clone(), |b| fresh.in_place_of(&b.bucket.lock().unwrap_or_else(PoisonError::into_inner)))
+        };
         let tokens = tokens.iter().map(|t| Token {
             name: t.name.clone(),
             sha256: t.sha256,
             scopes: t.scopes.clone(),
             expires: t.expires,
-            bucket: Mutex::new(Bucket::new(limit)),
+            bucket: Mutex::new(bucket(t.sha256)),
         });
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.collect();
+        *now = tokens.collect();
     }
 
     /// May the holder of this bearer token do this? `Ok` names the token, or is `None` where none is needed.

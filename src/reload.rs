@@ -188,13 +188,15 @@ impl Reloader {
         Ok(reloaded)
     }
 
-    /// Puts a checked configuration in place: triggers and targets before the sources that feed them.
+    /// Puts a checked configuration in place: triggers and targets before the sources that feed them. Before all that who may
+    /// enter: a token that was taken out is refused, whatever becomes of the rest.
     pub async fn apply(&self, app: &App, loaded: &Loaded) -> Result<Applied, Problem> {
-        let applied = app.system.apply(loaded.definitions.clone()).await?;
-        let sources = Arc::new(Sources::build(&app.system, &loaded.definitions).await?);
-        *app.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
         app.auth.replace(&loaded.tokens, loaded.server.limits.token_rate);
         crate::telemetry::levels::configure(&loaded.log.level);
+        let applied = app.system.apply(loaded.definitions.clone()).await?;
+        let before = app.sources.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let sources = Arc::new(Sources::build(&app.system, &loaded.definitions, Some(&before)).await?);
+        *app.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
         Ok(applied)
     }
 }

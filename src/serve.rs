@@ -77,7 +77,6 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
     let metrics = Arc::new(Metrics::new());
     let spans = Spans::start(&loaded.telemetry, &metrics).map_err(|why| Failed::new(70, why))?;
     let system = System::start(SystemOptions {
-        data: loaded.storage.path.clone(),
         rocks: rocks(&loaded),
         threads: (cores / 2).max(1),
         traces: TRACES,
@@ -100,7 +99,7 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
     system.cast().configure(loaded.definitions.topics.values().cloned());
     system.cast().open_all().await.map_err(|e| failed(&e))?;
     system.open_registered().await.map_err(|e| failed(&e))?;
-    let no_sources = Sources::build(&system, &Default::default()).await.map_err(|e| failed(&e))?;
+    let no_sources = Sources::build(&system, &Default::default(), None).await.map_err(|e| failed(&e))?;
     let app = web::Data::new(App {
         auth: Auth::default(),
         // Port 0 asks for any free one; what is announced is the one that was given.

@@ -13,7 +13,6 @@
 
 use actix::{Actor, Addr};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -67,8 +66,6 @@ pub type OnFatal = Arc<dyn Fn(i32, &str) + Send + Sync>;
 
 /// How a system is set up.
 pub struct SystemOptions {
-    /// The data folder.
-    pub data: PathBuf,
     /// The engine's settings.
     pub rocks: RocksOptions,
     /// Threads for topics, triggers and forwarders.
@@ -177,6 +174,8 @@ struct TargetEntry {
 #[derive(Default)]
 struct Running {
     definitions: Definitions,
+    /// A change of them has begun, and did not end well.
+    torn: bool,
     triggers: BTreeMap<Str, TriggerEntry>,
     targets: BTreeMap<Str, TargetEntry>,
     timers: BTreeMap<Str, u64>,

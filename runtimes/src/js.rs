@@ -207,7 +207,7 @@ impl Instance for JsInstance {
         engine.call.thrown.borrow_mut().take();
         engine.call.tools.borrow_mut().take();
         let session = engine.call.session.borrow_mut().take();
-        let (fuel, offers) = (Some(engine.call.watch.steps()), engine.call.watch.offers());
+        let (fuel, offers) = (Some(engine.call.watch.steps()), engine.call.watch.end());
         let peak_memory = u64::try_from(engine.memory.peak().saturating_sub(empty)).ok();
         drop(context);
         if result.is_ok() && !engine.runtime.is_job_pending() {

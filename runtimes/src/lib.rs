@@ -20,6 +20,7 @@ mod limits;
 mod lua;
 mod pace;
 pub mod process;
+mod processors;
 pub mod protocol;
 mod proved;
 mod sandbox;

@@ -173,7 +173,7 @@ impl Instance for LuaInstance {
     fn call(&mut self, event: &[u8], session: Session) -> Ended {
         let ended = |result, session, call: Option<(&Watch, usize)>| {
             let peak_memory = call.and_then(|(_, bytes)| u64::try_from(bytes).ok());
-            let offers = call.map_or(0, |(watch, _)| watch.offers());
+            let offers = call.map_or(0, |(watch, _)| watch.end());
             Ended { result, session, fuel: call.map(|(watch, _)| watch.steps()), peak_memory, offers }
         };
         let engine = match self.engine.take().map_or_else(|| self.start(), Ok) {

@@ -1,10 +1,13 @@
 //! How a call that keeps its processor shares it: at the polls of its engine it offers the processor to others.
 //!
 //! A kernel without preemption lets whoever runs go on to the end of a slice of 3 to 4 ms, and what takes 0.1 ms waits
-//! behind it. Nothing is lost where nobody waits: an offer then takes less than a microsecond.
+//! behind it. Nothing is lost where nobody waits: an offer then takes less than a microsecond. A call that goes on for longer still
+//! leaves the first processor altogether.
 
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::processors::{self, LONG};
 
 /// How long a call has the processor for itself: longer than most calls run.
 const OWN: Duration = Duration::from_millis(1);
@@ -14,32 +17,49 @@ const OWN: Duration = Duration::from_millis(1);
 const EVERY: Duration = Duration::from_micros(100);
 
 /// Of one call. What decides takes the time, so that a test can move it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Pace {
     next: Instant,
     offers: u64,
+    /// When it leaves the first processor.
+    leaves: Instant,
+    /// The thread that has left it.
+    away: Option<u32>,
 }
 
 impl Pace {
     /// Of a call that began at this time.
     pub fn new(began: Instant) -> Self {
-        Self { next: began + OWN, offers: 0 }
+        Self { next: began + OWN, offers: 0, leaves: began + LONG, away: None }
     }
 
     /// Offers the processor if it is time to.
     pub fn offer(&mut self, now: Instant) {
-        if self.is_due(now) {
-            thread::yield_now();
-            self.is_back(now, Instant::now());
+        if !self.is_due(now) {
+            return;
         }
+        if now >= self.leaves && self.away.is_none() {
+            let this = processors::this_thread();
+            processors::leave_one(this, true);
+            self.away = Some(this);
+        }
+        thread::yield_now();
+        self.is_back(now, Instant::now());
     }
 
     /// How often it was offered.
-    pub fn offers(self) -> u64 {
+    pub fn offers(&self) -> u64 {
         self.offers
     }
 
-    fn is_due(self, now: Instant) -> bool {
+    /// The call is over: its thread runs on all processors again.
+    pub fn end(&mut self) {
+        if let Some(thread) = self.away.take() {
+            processors::leave_one(thread, false);
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
         now >= self.next
     }
 
@@ -53,7 +73,14 @@ impl Pace {
     }
 }
 
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -95,6 +122,33 @@ mod tests {
             assert!(pace.is_due(now + kept), "{away:?}");
         }
         assert_eq!(pace.offers(), 4);
+    }
+
+    /// The processors that this thread may run on.
+    #[cfg(target_os = "linux")]
+    fn processors() -> Vec<usize> {
+        let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+        (0..nix::sched::CpuSet::count()).filter(|place| set.is_set(*place).unwrap()).collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn one_that_goes_on_leaves_the_first_processor_until_it_ends() {
+        let all = processors();
+        let began = Instant::now();
+        let mut pace = Pace::new(began);
+        pace.offer(began + LONG - MICRO);
+        assert_eq!(processors(), all);
+        pace.offer(began + 2 * LONG);
+        // Where there is one only, it stays.
+        let left = if all.len() > 1 { &all[1..] } else { &all };
+        assert_eq!(processors(), left);
+        pace.end();
+        assert_eq!(processors(), all);
+        let mut pace = Pace::new(began);
+        pace.offer(began + 2 * LONG);
+        drop(pace);
+        assert_eq!(processors(), all);
     }
 
     #[test]

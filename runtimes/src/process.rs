@@ -1,6 +1,5 @@
 //! A worker process as the service sees it: started, given its function, called, and killed when it is late.
 
-mod processors;
 mod socket;
 
 use std::collections::VecDeque;
@@ -13,16 +12,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::processors::{self, LONG};
 use crate::protocol::{Answer, Ask, DoneHead, Kind, Load, Ready};
 use crate::{Code, Ctx, Done, Error, Host, Settings, Source, Usage, sandbox};
-use socket::Socket;
+use socket::{LISTEN, Socket};
 
 /// How long after its deadline a call is waited for: within it the engine stops the function by itself. Then SIGKILL.
 const KILL_AFTER: Duration = Duration::from_millis(90);
 /// How long a process may take until it is ready.
 const START_WITHIN: Duration = Duration::from_secs(10);
-/// How long a call has all processors, in ms, beside the millisecond in which it is listened for: longer than nearly all run.
-const LONG: u8 = 9;
 /// Calls that a process is given at once: it begins the next while the service hands on the last result.
 const AHEAD: usize = 8;
 /// The bytes of those that wait, together: they fit into the socket, so that neither side ever waits for the other to read.
@@ -323,7 +321,7 @@ impl Process {
             if !self.socket.has_more() {
                 let rang = self.socket.listen();
                 self.cpu = self.cpu.or_else(|| self.processor_time());
-                if !rang && !self.socket.has_word_within(LONG) {
+                if !rang && !self.socket.has_word_within(LONG.saturating_sub(LISTEN)) {
                     self.stand_aside(true);
                 }
             }

@@ -15,7 +15,7 @@ pub(crate) struct Watch {
     /// The limit that the call broke. Once there is one, the engine stops whatever still runs, and whatever the function
     /// caught, the call ends with it.
     broken: RefCell<Option<Error>>,
-    pace: Cell<Pace>,
+    pace: RefCell<Pace>,
 }
 
 impl Watch {
@@ -27,7 +27,7 @@ impl Watch {
             deadline: Cell::new(now),
             steps: Cell::new(0),
             broken: RefCell::new(None),
-            pace: Cell::new(Pace::new(now)),
+            pace: RefCell::new(Pace::new(now)),
         }
     }
 
@@ -36,7 +36,7 @@ impl Watch {
         self.deadline.set(session.deadline());
         self.steps.set(0);
         self.broken.borrow_mut().take();
-        self.pace.set(Pace::new(session.began()));
+        *self.pace.borrow_mut() = Pace::new(session.began());
     }
 
     /// Counts loops and calls; gives how many there were so far.
@@ -70,9 +70,7 @@ impl Watch {
             self.broke(Error::timeout(self.limits.wall));
             return true;
         }
-        let mut pace = self.pace.get();
-        pace.offer(now);
-        self.pace.set(pace);
+        self.pace.borrow_mut().offer(now);
         false
     }
 
@@ -91,9 +89,11 @@ impl Watch {
         self.broken.borrow().clone()
     }
 
-    /// How often the call offered its processor to others.
-    pub fn offers(&self) -> u64 {
-        self.pace.get().offers()
+    /// The call is over. Gives how often it offered its processor to others.
+    pub fn end(&self) -> u64 {
+        let mut pace = self.pace.borrow_mut();
+        pace.end();
+        pace.offers()
     }
 }
 
@@ -139,9 +139,9 @@ mod tests {
     fn it_offers_the_processor_when_it_has_run_for_long() {
         let (watch, now) = after(Duration::from_micros(500), None);
         watch.is_late(now);
-        assert_eq!(watch.offers(), 0);
+        assert_eq!(watch.end(), 0);
         watch.is_late(now + Duration::from_millis(10));
-        assert_eq!(watch.offers(), 1);
+        assert_eq!(watch.end(), 1);
     }
 
     #[test]
@@ -152,6 +152,6 @@ mod tests {
         watch.must_stop();
         let settings = Arc::new(Settings::default());
         watch.begin(&Session::new(settings, Arc::default(), Arc::new(NoHost)));
-        assert_eq!((watch.steps(), watch.offers(), watch.is_broken()), (0, 0, false));
+        assert_eq!((watch.steps(), watch.end(), watch.is_broken()), (0, 0, false));
     }
 }

@@ -249,6 +249,8 @@ fn what_json_does_not_have_is_no_output() {
             "`$.a` is a Map, which JSON does not have; return `Object.fromEntries(map)`",
         ),
         ("return [new Set()]", "`$[0]` is a Set"),
+        ("return new String('ab')", "`$` is a String, which JSON does not have; return a plain value"),
+        ("return { a: new Uint8Array(2) }", "`$.a` is a Uint8Array, which JSON does not have; return an array"),
         ("return [Promise.resolve(1)]", "`$[0]` is a Promise, which JSON does not have; `await` it"),
         ("return '\\ud800'", "`$` is a text with half of a surrogate pair"),
         ("return { '\\udfff': 1 }", "`$` is a text with half of a surrogate pair"),
@@ -518,6 +520,12 @@ fn what_is_thrown_is_told_in_brief() {
         script.error(r#"{"data":3}"#).message,
         "AggregateError: many [\"x\", RangeError: y, {\"z\":1} (throw an Error: it has a message and a place)] (cause: \"why\")"
     );
+}
+
+#[test]
+fn an_error_that_hides_another_shows_both() {
+    let error = function("throw new SuppressedError(new TypeError('a'), new Error('b'), 'both')").error("{}");
+    assert_eq!(error.message, "SuppressedError: both (error: TypeError: a) (suppressed: Error: b)");
 }
 
 #[test]

@@ -162,6 +162,13 @@ fn what_is_not_granted_is_refused_and_can_be_caught() {
 }
 
 #[test]
+fn an_error_object_that_it_caught_hides_no_limit() {
+    let caught = "pcall(error, setmetatable({}, {__tostring = function() return 'mine' end}))";
+    fails(&format!("{caught} local function f() return 1 + f() end f()"), Code::Stack);
+    fails(&format!("{caught} local t = {{}} while true do t[#t + 1] = {{}} end"), Code::Memory);
+}
+
+#[test]
 fn an_error_is_what_it_is_whatever_it_says() {
     for (body, shown) in [
         ("error('stack overflow')", "thrown: stack overflow (line 2)"),

@@ -61,7 +61,11 @@ pub struct Source {
 
 impl Sources {
     /// Makes the sources of a set of definitions.
-    pub async fn build(system: &hexafn_actors::system::System, definitions: &Definitions) -> Result<Self, Problem> {
+    pub async fn build(
+        system: &hexafn_actors::system::System,
+        definitions: &Definitions,
+        before: Option<&Self>,
+    ) -> Result<Self, Problem> {
         let read = definitions.triggers.values().any(|t| {
             let functions = hexafn_actors::system::functions_of(t, definitions);
             t.when.iter().chain(&t.run.by).any(|program| program.reads_data())
@@ -76,7 +80,11 @@ impl Sources {
             };
             let name = definition.name.clone();
             let read = read || topic_expr.as_ref().is_some_and(|p| p.reads_data());
-            by_name.insert(name, Arc::new(Source::new(system, definition.clone(), topic, read)));
+            let mut source = Source::new(system, definition.clone(), topic, read);
+            if let Some(before) = before.and_then(|before| before.by_name.get(&name)) {
+                source.in_place_of(before);
+            }
+            by_name.insert(name, Arc::new(source));
         }
         let settings = serde_json::json!({ "name": "none", "topic": "none", "verify": { "scheme": "none" } });
         let wrong = |e: &dyn std::fmt::Display| Problem::new(500, "decoy", e.to_string());
@@ -233,6 +241,14 @@ impl Source {
             seconds: system.metrics().source_seconds.with_label_values(&[&*name]),
             name,
             definition,
+        }
+    }
+
+    /// What the one of this name has used up of its rate is used up still.
+    fn in_place_of(&mut self, before: &Self) {
+        if let (Some(bucket), Some(before)) = (&mut self.bucket, &before.bucket) {
+            let bucket = bucket.get_mut().unwrap_or_else(PoisonError::into_inner);
+            *bucket = bucket.clone().in_place_of(&before.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 

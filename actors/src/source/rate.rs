@@ -62,6 +62,12 @@ impl Bucket {
         Self { cost, credit: cost.max(10_000_000), full_at: 0 }
     }
 
+    /// The same, with as much taken out as of the one before it: a reload lets nobody in who would have had to wait.
+    #[must_use]
+    pub fn in_place_of(self, before: &Self) -> Self {
+        Self { full_at: before.full_at, ..self }
+    }
+
     /// Takes `events` out, all or none.
     ///
     /// # Errors

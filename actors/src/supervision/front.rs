@@ -125,11 +125,6 @@ where
         Self::default()
     }
 
-    /// Whether both are clones of one.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.slot, &other.slot)
-    }
-
     /// Puts a message into the mailbox, if there is room.
     ///
     /// # Errors

@@ -54,7 +54,8 @@ impl System {
     /// or too many topics can refuse is asked for before anything is changed.
     ///
     /// # Errors
-    /// Nothing was changed; or the supervisor has ended, which ends the process.
+    /// Nothing was changed; or the log cannot be read, and the next call puts all in place again; or the supervisor has ended,
+    /// which ends the process.
     pub async fn apply(&self, definitions: Definitions) -> Result<Applied, Error> {
         let _one_at_a_time = self.0.applying.lock().await;
         let mut applied = Applied::default();
@@ -67,17 +68,20 @@ impl System {
                 return Err(error.into());
             }
         }
+        // After an attempt that ended half way nobody knows what of it runs: all of it is put in place again.
+        let torn = std::mem::replace(&mut write(&inner.running).torn, true);
         // Targets first, so that no trigger produces for one that is not there.
         for (name, target) in &definitions.targets {
             match old.targets.get(name) {
                 Some(known)
-                    if target_fingerprint(known, &old) == target_fingerprint(target, &definitions)
+                    if !torn
+                        && target_fingerprint(known, &old) == target_fingerprint(target, &definitions)
                         && old.outcomes == definitions.outcomes =>
                 {
                     applied.unchanged += 1
                 }
                 known => {
-                    self.start_target(target.clone(), &definitions, known.is_some()).await?;
+                    self.start_target(target.clone(), &definitions, torn || known.is_some()).await?;
                     let list = if known.is_some() { &mut applied.changed } else { &mut applied.added };
                     list.push(format!("target {name}"));
                 }
@@ -87,11 +91,11 @@ impl System {
         for (name, definition) in &definitions.triggers {
             let fingerprint = whole_fingerprint(definition, &definitions);
             let known = read(&inner.running).triggers.get(name).map(|t| t.fingerprint);
-            if known == Some(fingerprint) {
+            if !torn && known == Some(fingerprint) {
                 applied.unchanged += 1;
                 continue;
             }
-            self.start_trigger(definition.clone(), &definitions, fingerprint, known.is_some()).await?;
+            self.start_trigger(definition.clone(), &definitions, fingerprint, torn || known.is_some()).await?;
             let list = if known.is_some() { &mut applied.changed } else { &mut applied.added };
             list.push(format!("trigger {name}"));
         }
@@ -107,8 +111,8 @@ impl System {
         for path in outdated {
             self.remove(&path).await?;
         }
-        let gone: Vec<Str> = old.targets.keys().filter(|n| !definitions.targets.contains_key(*n)).cloned().collect();
-        for name in gone {
+        let known: BTreeSet<Str> = old.targets.keys().chain(read(&inner.running).targets.keys()).cloned().collect();
+        for name in known.into_iter().filter(|name| !definitions.targets.contains_key(name)) {
             if write(&inner.running).targets.remove(&name).is_some() {
                 self.remove(&format!("/forwarders/{name}")).await?;
                 inner.cast.unsubscribe(&forwarder::subscription_name(&name), false).await;
@@ -126,7 +130,8 @@ impl System {
         for told in applied.left.iter().chain(&applied.disabled) {
             tracing::warn!("{told}");
         }
-        write(&inner.running).definitions = definitions;
+        let mut running = write(&inner.running);
+        (running.definitions, running.torn) = (definitions, false);
         Ok(applied)
     }
 

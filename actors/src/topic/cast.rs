@@ -247,7 +247,10 @@ impl Cast {
         }
         Pattern::new(name)?;
         let durability = read(&self.0.settings).get(name).map_or(TopicDurability::Disk, |t| t.durability);
-        let id = self.0.log.topic(name)?;
+        // A new one waits for the disk, and this thread serves others.
+        let (log, of) = (self.0.log.clone(), name.to_owned());
+        let id = tokio::task::spawn_blocking(move || log.topic(&of)).await;
+        let id = id.map_err(|_| Error::Start(name.into()))??;
         let handle = TopicHandle {
             name: name.into(),
             id,

@@ -21,7 +21,6 @@ pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 /// A running system on one thread whose actors have this strategy.
 pub async fn start(dir: &Path, actor: RestartStrategy) -> System {
     let system = System::start(SystemOptions {
-        data: dir.join("data"),
         rocks: RocksOptions::new(dir.join("data")),
         threads: 1,
         traces: 100,

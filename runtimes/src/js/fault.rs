@@ -103,7 +103,7 @@ impl<'js> Fault<'_, 'js> {
         text.unwrap_or_else(|| value.type_name().to_owned())
     }
 
-    /// What else an error says: the errors that it is made of, and its cause.
+    /// What else an error says: the errors that it is made of or that met in it, and its cause.
     fn more(&self, object: &Object<'js>, depth: usize, into: &mut Brief) {
         const MOST: usize = 5;
         let say = |value: &Value<'js>, into: &mut Brief| match value.as_object().filter(|_| value.is_error()) {
@@ -135,10 +135,15 @@ impl<'js> Fault<'_, 'js> {
             }
             into.push(if errors.len() > MOST { ", …]" } else { "]" });
         }
-        if let Some(cause) = held("cause") {
-            into.push(" (cause: ");
-            say(&cause, into);
-            into.push(")");
+        // A `SuppressedError` has the two that met.
+        let suppressed = held("suppressed");
+        let parts = [("cause", held("cause")), ("error", suppressed.as_ref().and_then(|_| held("error")))];
+        for (what, part) in parts.into_iter().chain([("suppressed", suppressed)]) {
+            if let Some(part) = part {
+                into.push(&format!(" ({what}: "));
+                say(&part, into);
+                into.push(")");
+            }
         }
     }
 

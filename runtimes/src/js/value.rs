@@ -235,6 +235,10 @@ impl<'a, 'js> Output<'a, 'js> {
             let (key, value) = property.map_err(|e| self.engine(e))?;
             self.look()?;
             let key = self.text(&key)?;
+            // An object with a first character may be a text, whose characters are not what was meant.
+            if first && key == "0" {
+                self.plain(object.clone())?;
+            }
             let value = self.asked(value, &key)?;
             // As `JSON.stringify` does: a property that is undefined is one that is not there.
             if value.is_undefined() {
@@ -251,13 +255,13 @@ impl<'a, 'js> Output<'a, 'js> {
             self.writer.leave();
         }
         if first {
-            self.empty(object)?;
+            self.plain(object)?;
         }
         self.writer.raw("}")
     }
 
     /// What has no properties may hold its content elsewhere, which would be lost.
-    fn empty(&self, object: Object<'js>) -> Result<(), Error> {
+    fn plain(&self, object: Object<'js>) -> Result<(), Error> {
         let kind = self.tools.kind(object).map_err(|e| self.engine(e))?;
         let kind = kind.trim_start_matches("[object ").trim_end_matches(']');
         let instead = match kind {
@@ -268,6 +272,7 @@ impl<'a, 'js> Output<'a, 'js> {
             "RegExp" | "Number" | "String" | "Boolean" | "BigInt" | "ArrayBuffer" | "DataView" | "WeakMap"
             | "WeakSet" => "return a plain value",
             "Generator" | "AsyncGenerator" => "return an array: `[...generator]`",
+            _ if kind.ends_with("Array") => "return an array: `[...values]`",
             _ if kind.ends_with("Iterator") || kind == "Iterator Helper" => "return an array: `[...iterator]`",
             _ => return Ok(()),
         };

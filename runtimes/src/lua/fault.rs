@@ -71,7 +71,8 @@ impl Fault<'_> {
     fn raised(&self, message: &str) -> bool {
         match &*self.call.raised.borrow() {
             Some(Value::String(text)) => text.to_string_lossy().ends_with(message),
-            Some(Value::Table(table)) => table.metatable().is_some(),
+            // What it raised and caught before may be another one: its text tells them apart.
+            Some(table @ Value::Table(_)) => table.to_string().is_ok_and(|text| text.ends_with(message)),
             _ => false,
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use crate::protocol::{self, Frame, Kind};
@@ -13,9 +13,9 @@ use crate::protocol::{self, Frame, Kind};
 /// How often whoever waits for a process looks at the time. Set once: a system call that sets what is left for each read
 /// would cost more than the read.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long the bell is waited for before frames are, in ms: what a process has said before a call that keeps it from ringing is
+/// How long the bell is waited for before frames are: what a process has said before a call that keeps it from ringing is
 /// then read without.
-const LISTEN: u8 = 1;
+pub(super) const LISTEN: Duration = Duration::from_millis(1);
 
 /// How many reads find what lies there already when the deadline is over: the service may have stood still meanwhile (a container
 /// that was paused, a machine that is too busy), and that is not the function's fault. Bounded, or a side that goes on writing would
@@ -84,8 +84,7 @@ impl Socket {
             drop(self.bell.read(&mut [0; 64]));
         }
         // Not by a time-out of the socket, which is rounded up to a tick of the kernel.
-        let mut bell = [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
-        let rang = poll(&mut bell, LISTEN).is_ok_and(|rang| rang > 0);
+        let rang = is_readable(&self.bell, LISTEN);
         if rang {
             drop(self.bell.read(&mut [0; 64]));
         }
@@ -93,9 +92,9 @@ impl Socket {
         rang
     }
 
-    /// Whether there is something to read within so many milliseconds.
-    pub(super) fn has_word_within(&self, millis: u8) -> bool {
-        is_readable(&self.from.get_ref().stream, millis)
+    /// Whether there is something to read within this time.
+    pub(super) fn has_word_within(&self, time: Duration) -> bool {
+        is_readable(&self.from.get_ref().stream, time)
     }
 
     /// The next frame; `None` at an orderly end.
@@ -104,10 +103,11 @@ impl Socket {
     }
 }
 
-/// Whether there is something to read within so many milliseconds.
-fn is_readable(stream: &UnixStream, millis: u8) -> bool {
+/// Whether there is something to read within this time, in whole milliseconds.
+fn is_readable(stream: &UnixStream, within: Duration) -> bool {
     let mut stream = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
-    poll(&mut stream, millis).is_ok_and(|ready| ready > 0)
+    let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    poll(&mut stream, within).is_ok_and(|ready| ready > 0)
 }
 
 /// The stream until a time.
@@ -137,7 +137,7 @@ impl Timed {
 
 impl Read for Timed {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.overdue > 0 && Instant::now() >= self.deadline && is_readable(&self.stream, 0) {
+        if self.overdue > 0 && Instant::now() >= self.deadline && is_readable(&self.stream, Duration::ZERO) {
             self.overdue -= 1;
             return self.stream.read(bytes);
         }

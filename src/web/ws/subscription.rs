@@ -147,7 +147,7 @@ impl Handler<Deliveries> for Intake {
         // One that was removed and made anew counts from 1 again: the client's word on an event of the first must not settle
         // one of the second, so the second is for the next connection.
         let to = deliveries.reply_to;
-        if !self.open.borrow_mut().entry(deliveries.topic).or_insert_with(|| to.clone()).is(&to) {
+        if !self.open.borrow_mut().entry(deliveries.topic).or_insert_with(|| to.clone()).leads_where(&to) {
             return self.anew.set(true);
         }
         let mut outbox = self.outbox.borrow_mut();
