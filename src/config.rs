@@ -119,6 +119,19 @@ pub struct Loaded {
     pub counted: Vec<Counted>,
 }
 
+impl Loaded {
+    /// Tells it from another one that was loaded by this process: its files, and what they name that is none of them (secrets,
+    /// certificates).
+    pub fn mark(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut mark = DefaultHasher::new();
+        self.files.hash(&mut mark);
+        self.definitions.sources.values().for_each(|source| source.fingerprint.hash(&mut mark));
+        self.definitions.targets.values().for_each(|target| target.fingerprint.hash(&mut mark));
+        mark.finish()
+    }
+}
+
 /// Reads and checks a configuration.
 ///
 /// # Errors

@@ -20,6 +20,8 @@ pub struct Reloader {
     /// What only a restart can change, as it was at the start.
     fixed: Fixed,
     state: Mutex<Status>,
+    /// What runs, as [`Loaded::mark`]; none after a reload that ended half way, so that whatever comes next is applied.
+    mark: Mutex<Option<u64>>,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
@@ -118,6 +120,7 @@ impl Reloader {
             options,
             fixed: Fixed::of(loaded),
             state: Mutex::new(status),
+            mark: Mutex::new(Some(loaded.mark())),
             one_at_a_time: tokio::sync::Mutex::default(),
         }
     }
@@ -141,12 +144,16 @@ impl Reloader {
         state.last = Some(LastReload { at: Wall::now().rfc3339(), by: by.to_owned(), applied, errors });
     }
 
-    /// Whether a file differs from what is loaded.
-    fn has_changed(&self, loaded: &Loaded) -> bool {
-        self.status().files != files_of(loaded)
+    fn runs(&self, mark: Option<u64>) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
     }
 
-    /// All or nothing.
+    /// Whether a file, a secret or a certificate differs from what runs.
+    fn has_changed(&self, loaded: &Loaded) -> bool {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) != Some(loaded.mark())
+    }
+
+    /// All or nothing, as far as anything of it can be refused: see [`System::apply`](hexafn_actors::system::System::apply).
     pub async fn reload(&self, app: &App, by: &str) -> Result<Reloaded, Problem> {
         let _guard = self.one_at_a_time.lock().await;
         let options = self.options.clone();
@@ -165,8 +172,10 @@ impl Reloader {
         let applied = self.apply(app, &loaded).await.inspect_err(|problem| {
             tracing::error!(by, %problem, "reload failed");
             self.note(by, false, Some(serde_json::json!(problem)), None);
+            self.runs(None);
         })?;
         self.note(by, true, None, Some(files_of(&loaded)));
+        self.runs(Some(loaded.mark()));
         tracing::info!(
             by,
             added = applied.added.len(),

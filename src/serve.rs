@@ -1,5 +1,6 @@
 //! `hexafn serve`: opens the log, starts the tree, applies the definitions, listens, and drains at SIGTERM.
 
+use actix_web::middleware::from_fn;
 use actix_web::{App as WebApp, HttpServer, web};
 use hexafn_actors::definitions::TargetKind;
 use hexafn_actors::log::Durability;
@@ -21,7 +22,7 @@ use crate::reload::Reloader;
 use crate::telemetry::spans::Spans;
 use crate::web::body::Bodies;
 use crate::web::hooks::Sources;
-use crate::web::{self as surface, App};
+use crate::web::{self as surface, App, link};
 
 /// Why the service ended, as an exit code of `sysexits.h` and a sentence.
 #[derive(Debug)]
@@ -167,6 +168,10 @@ fn rocks(loaded: &Loaded) -> RocksOptions {
     }
 }
 
+/// How long a connection is kept on which nothing is said after an answer: longer than the minute after which most balancers close
+/// theirs, so that a request rarely meets a connection that is being closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
 fn listen(app: &web::Data<App>, loaded: &Loaded, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
     let shared = app.clone();
     let server = &loaded.server;
@@ -174,21 +179,15 @@ fn listen(app: &web::Data<App>, loaded: &Loaded, listener: TcpListener) -> std::
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
-    let http = HttpServer::new(move || WebApp::new().configure(|c| surface::configure(c, shared.clone())))
+    let app = move || WebApp::new().wrap(from_fn(link::follow)).configure(|c| surface::configure(c, shared.clone()));
+    let http = HttpServer::new(app)
         .workers(workers)
         .max_connections(server.limits.max_connections.div_ceil(workers))
         .client_request_timeout(server.limits.head)
-        .keep_alive(Duration::from_secs(75))
+        .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(server.drain.as_secs())
         .disable_signals()
-        // Without this a push over WebSocket waits 20 to 40 ms for the peer's delayed ack.
-        .on_connect(|connection, _| {
-            if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
-                && let Err(error) = stream.set_nodelay(true)
-            {
-                tracing::debug!(%error, "TCP_NODELAY");
-            }
-        })
+        .on_connect(link::connected(KEEP_ALIVE + server.limits.head))
         .listen(listener)?;
     Ok(http.run())
 }

@@ -20,6 +20,7 @@ pub mod body;
 mod console;
 pub mod gate;
 pub mod hooks;
+pub mod link;
 pub mod openapi;
 pub mod problem;
 pub mod simulate;

@@ -143,6 +143,7 @@ mod targets;
 #[path = "it/testing.rs"]
 mod testing;
 #[path = "it/topics.rs"]
+mod timers;
 mod topics;
 #[path = "it/triggers.rs"]
 mod triggers;

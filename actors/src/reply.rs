@@ -22,10 +22,11 @@ pub enum Answer {
 
 /// Who waits: for which trigger, and where to answer.
 type Entry = (Str, oneshot::Sender<Answer>);
-/// Who waits, by event id.
+/// Who waits, by the span of the event.
 type Shard = Mutex<HashMap<Str, Entry>>;
 
-/// The waiting requests, by event id. Many small locks, so that workers seldom meet; nobody waits while holding one.
+/// The waiting requests, by the span of their event's trace, which is made here for each arrival. An event's id may be its sender's,
+/// and then another sender's event can have the same. Many small locks, so that workers seldom meet; nobody waits while holding one.
 pub struct Replies {
     shards: [Shard; 16],
     waiting: AtomicUsize,
@@ -38,43 +39,40 @@ impl Default for Replies {
 }
 
 impl Replies {
-    fn shard(&self, id: &str) -> &Shard {
-        // The last characters of an id are its random part.
-        let at = id.bytes().rev().take(4).fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(b as usize));
+    fn shard(&self, span: &str) -> &Shard {
+        let at = span.bytes().rev().take(4).fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(b as usize));
         &self.shards[at % self.shards.len()]
     }
 
     /// Waits for the answer of a trigger to an event, until the guard is dropped. Register before the event is published.
-    /// `None` while another request waits for the same event: that one is answered.
-    pub fn wait(self: &Arc<Self>, id: Str, trigger: Str) -> Option<Waiting> {
+    pub fn wait(self: &Arc<Self>, span: Str, trigger: Str) -> Waiting {
         let (tx, answer) = oneshot::channel();
-        let mut shard = self.shard(&id).lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.contains_key(&id) {
-            return None;
+        let mut shard = self.shard(&span).lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.insert(span.clone(), (trigger, tx)).is_none() {
+            self.waiting.fetch_add(1, Ordering::Release);
         }
-        shard.insert(id.clone(), (trigger, tx));
-        self.waiting.fetch_add(1, Ordering::Release);
-        Some(Waiting { replies: Arc::clone(self), id, answer })
+        drop(shard);
+        Waiting { replies: Arc::clone(self), span, answer }
     }
 
     /// Answers, if somebody waits. Cheap when nobody does.
-    pub fn answer(&self, id: &str, trigger: &str, answer: impl FnOnce() -> Answer) {
+    pub fn answer(&self, span: &str, trigger: &str, answer: impl FnOnce() -> Answer) {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return;
         }
-        if let Some(tx) = self.take(id, |(who, _)| &**who == trigger)
+        if let Some(tx) = self.take(span, |(who, _)| &**who == trigger)
             && tx.send(answer()).is_err()
         {
-            tracing::debug!(id, "the request ended before its answer");
+            tracing::debug!(span, "the request ended before its answer");
         }
     }
 
-    fn take(&self, id: &str, by: impl Fn(&Entry) -> bool) -> Option<oneshot::Sender<Answer>> {
-        let mut shard = self.shard(id).lock().unwrap_or_else(PoisonError::into_inner);
-        if !shard.get(id).is_some_and(by) {
+    fn take(&self, span: &str, by: impl Fn(&Entry) -> bool) -> Option<oneshot::Sender<Answer>> {
+        let mut shard = self.shard(span).lock().unwrap_or_else(PoisonError::into_inner);
+        if !shard.get(span).is_some_and(by) {
             return None;
         }
-        let (_, sender) = shard.remove(id)?;
+        let (_, sender) = shard.remove(span)?;
         self.waiting.fetch_sub(1, Ordering::Release);
         Some(sender)
     }
@@ -83,7 +81,7 @@ impl Replies {
 /// A request that waits. Dropped, however the request ends, it is forgotten.
 pub struct Waiting {
     replies: Arc<Replies>,
-    id: Str,
+    span: Str,
     answer: oneshot::Receiver<Answer>,
 }
 
@@ -98,21 +96,19 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         // After an answer the place may be another request's: only one that nobody listens to is taken away.
         self.answer.close();
-        drop(self.replies.take(&self.id, |(_, tx)| tx.is_closed()));
+        drop(self.replies.take(&self.span, |(_, tx)| tx.is_closed()));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[tokio::test]
     async fn answers_once_and_only_who_waits() {
         let replies = Arc::new(Replies::default());
         replies.answer("x", "t", || unreachable!("nobody waits"));
-        let waiting = replies.wait("a".into(), "t".into()).unwrap();
-        assert!(replies.wait("a".into(), "t".into()).is_none(), "the first one waits on");
+        let waiting = replies.wait("a".into(), "t".into());
         replies.answer("b", "t", || unreachable!("b does not wait"));
         replies.answer("a", "other", || unreachable!("another trigger"));
         replies.answer("a", "t", || Answer::Nothing);
@@ -123,16 +119,16 @@ mod tests {
     #[tokio::test]
     async fn whoever_ends_is_forgotten_and_nobody_else() {
         let replies = Arc::new(Replies::default());
-        let gone = replies.wait("c".into(), "t".into()).unwrap();
+        let gone = replies.wait("c".into(), "t".into());
         drop(gone);
         assert_eq!(replies.waiting.load(Ordering::Acquire), 0);
         replies.answer("c", "t", || unreachable!("forgotten"));
-        let late = replies.wait("c".into(), "t".into()).unwrap();
+        let late = replies.wait("c".into(), "t".into());
         assert_eq!(late.within(Duration::ZERO).await, None);
         assert_eq!(replies.waiting.load(Ordering::Acquire), 0);
-        let answered = replies.wait("d".into(), "t".into()).unwrap();
+        let answered = replies.wait("d".into(), "t".into());
         replies.answer("d", "t", || Answer::Nothing);
-        let next = replies.wait("d".into(), "t".into()).unwrap();
+        let next = replies.wait("d".into(), "t".into());
         drop(answered);
         replies.answer("d", "t", || Answer::Nothing);
         assert_eq!(next.within(Duration::MAX).await, Some(Answer::Nothing), "the place was taken by another request");

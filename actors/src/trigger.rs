@@ -195,7 +195,7 @@ impl Trigger {
         }
         let answer = |answer: &dyn Fn() -> Answer| {
             if self.spec.answers {
-                self.spec.replies.answer(&event.id, name, answer);
+                self.spec.replies.answer(&event.trace.span_id, name, answer);
             }
         };
         let (verdict, ops) = match ran.end {

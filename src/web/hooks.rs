@@ -343,8 +343,8 @@ async fn accept(
             }
         };
         if single && let Some((trigger, timeout)) = &source.reply {
-            let id = arrival.event.id.clone();
-            waiting = app.system.replies().wait(id.clone(), trigger.clone()).map(|waiting| (waiting, id, *timeout));
+            let waits = app.system.replies().wait(arrival.event.trace.span_id.clone(), trigger.clone());
+            waiting = Some((waits, arrival.event.id.clone(), *timeout));
         }
         if topic.durability == TopicDurability::Memory {
             to_memory.push((topic, arrival.event));

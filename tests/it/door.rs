@@ -204,3 +204,28 @@ async fn what_all_open_requests_hold_is_bounded_and_given_back_when_they_end() {
     let big = sources.as_array().unwrap().iter().find(|s| s["name"] == "big").unwrap();
     assert_eq!((&big["accepted"], &big["overloaded"]), (&1.into(), &1.into()), "{big}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_is_answered_with_the_result_of_its_own_event_and_of_no_other_of_the_same_id() {
+    let text = "[[source]]\nname = 'ask'\nkind = 'webhook'\ntopic = 'asked'\nverify = { scheme = 'none' }\nreply = { trigger = 'price', timeout = '10s' }\n\
+                [[topic]]\nname = 'asked'\n[[trigger]]\nname = 'price'\non = 'asked'\nrun = 'echo'\nto = []\n\
+                [[function]]\nname = 'echo'\nruntime = 'dsl'\ncode = '{ of: event.data.n }'\n";
+    let service = Scenario::empty_config().file("hexafn.toml", text).start();
+    service.ask(&["sub", "pause", "trigger.price"]);
+    let asked = |source: &'static str| {
+        let body = json!({ "specversion": "1.0", "id": "1", "source": source, "type": "t", "data": { "n": source } });
+        let request = client().post(service.url("/hooks/ask")).header("content-type", "application/cloudevents+json");
+        tokio::spawn(answer(request.body(body.to_string())))
+    };
+    let (alice, bob) = (asked("/alice"), asked("/bob"));
+    eventually("both are stored", async || {
+        let (_, topic) = get(&service.url("/admin/topics/asked")).await;
+        (topic["records"] == 2, topic)
+    })
+    .await;
+    service.ask(&["sub", "resume", "trigger.price"]);
+    for (asked, of) in [(alice, "/alice"), (bob, "/bob")] {
+        let answered = asked.await.unwrap();
+        assert_eq!((answered.status, &answered.json["of"]), (200, &json!(of)), "{answered:?}");
+    }
+}

@@ -260,3 +260,49 @@ async fn a_trigger_that_comes_and_goes_under_traffic_makes_each_output_once() {
     assert_eq!(outputs.len(), count, "of {} events", sent.len());
     assert!(count > 20, "{count}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_rotated_in_its_file_is_taken_over_without_being_asked_to() {
+    let text = "[[source]]\nname = 'in'\nkind = 'webhook'\ntopic = 'in'\nverify = { scheme = 'token', secrets = ['file:secret'] }\n";
+    let (old, new) = ("a".repeat(40), "b".repeat(40));
+    let service = Scenario::empty_config().file("hexafn.toml", text).file("secret", &old);
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(service.path("cfg/secret"), private).unwrap();
+    let service = service.start();
+    let status = async |token: &str| {
+        let token = format!("Bearer {token}");
+        post(&service.url("/hooks/in"), &[("authorization", &token)], "{}").await.0
+    };
+    assert_eq!((status(&old).await, status(&new).await), (202, 401));
+    std::fs::write(service.path("cfg/secret"), &new).unwrap();
+    eventually("the new secret", async || {
+        let told = (status(&old).await, status(&new).await);
+        (told == (401, 202), told)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_comes_is_told_and_touches_no_trigger_and_no_rate() {
+    let (_receiver, service) = start().await;
+    let limited = "[[source]]\nname = 'limited'\nkind = 'webhook'\ntopic = 'in'\nverify = { scheme = 'none' }\nrate = { per_second = 1, burst = 1 }\n";
+    service.configure("limited.toml", limited);
+    service.ask(&["reload"]);
+    let before = get(&service.url("/admin/triggers")).await.1;
+    assert_eq!(post(&service.url("/hooks/limited"), &[], "{}").await.0, 202);
+    let other = limited.replace("limited", "other");
+    service.configure("other.toml", &other);
+    let reloaded = service.ask(&["reload"]);
+    let listed = |what: &str| reloaded[what].as_array().unwrap().clone();
+    assert!(listed("changed").is_empty(), "{reloaded}");
+    // By the watcher of files it may have been done already.
+    assert!(listed("added").is_empty() || listed("added") == ["source other"], "{reloaded}");
+    assert_eq!(post(&service.url("/hooks/other"), &[], "{}").await.0, 202);
+    let placed = |rows: &Value| rows.as_array().unwrap().iter().map(|row| row["placed"].clone()).collect::<Vec<_>>();
+    assert_eq!(placed(&before), placed(&get(&service.url("/admin/triggers")).await.1));
+    let (first, second) = (
+        post(&service.url("/hooks/limited"), &[], "{}").await.0,
+        post(&service.url("/hooks/limited"), &[], "{}").await.0,
+    );
+    assert!([first, second].contains(&429), "a reload fills no bucket: {first}, {second}");
+}

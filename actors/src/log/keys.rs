@@ -115,6 +115,31 @@ pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
+/// The prefix of the keys in [`Table::State`] that say where timers stand.
+pub const TIMERS: &str = "timer/";
+
+/// The key of a timer in [`Table::State`].
+pub fn timer(name: &str) -> Vec<u8> {
+    format!("{TIMERS}{name}").into_bytes()
+}
+
+/// Where a timer stands: the time of its last tick, and the mark of the schedule that it belongs to.
+pub fn encode_tick(last: Wall, mark: [u8; 8]) -> Vec<u8> {
+    [last.0.to_be_bytes(), mark].concat()
+}
+
+/// The last tick of a timer with this schedule; none of another schedule. Written before marks were, it is anybody's.
+pub fn decode_tick(value: &[u8], mark: [u8; 8]) -> Option<Wall> {
+    let (last, of) = value.split_first_chunk()?;
+    (of.is_empty() || of == mark).then_some(Wall(i64::from_be_bytes(*last)))
+}
+
+/// Eight bytes that tell texts apart: the beginning of their SHA-256.
+pub fn mark(text: &str) -> [u8; 8] {
+    let digest: [u8; 32] = Sha256::digest(text).into();
+    std::array::from_fn(|at| digest[at])
+}
+
 /// The stored key of a dedupe key.
 pub fn seen(key: &DedupeKey) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 + key.scope.len() + key.id.len());

@@ -27,8 +27,8 @@ use crate::supervision::strategy::{Backoff, OnExhausted, RestartStrategy};
 use crate::topic::{TopicHandle, TopicMessage};
 use crate::trace::{Detail, Stage, Step, Steps};
 
-/// How often it is tried again to store a batch that has no room.
-const NO_ROOM: Duration = Duration::from_secs(1);
+/// How often it is tried again to store what has no room.
+pub(super) const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// What the actor is made of; the same at every restart.
 #[derive(Clone)]

@@ -129,7 +129,11 @@ impl ScheduleConfig {
             }
             (Some(text), None) => Rule::Cron(Box::new(cron::Cron::parse(text, self.tz.as_deref())?)),
         };
-        Ok(Schedule { rule, missed: self.missed })
+        let told = match &rule {
+            Rule::Every(micros) => format!("every {micros}"),
+            Rule::Cron(_) => format!("cron {:?} {:?}", self.cron, self.tz),
+        };
+        Ok(Schedule { rule, missed: self.missed, mark: crate::log::keys::mark(&told) })
     }
 }
 
@@ -145,6 +149,7 @@ enum Rule {
 pub struct Schedule {
     rule: Rule,
     missed: Missed,
+    mark: [u8; 8],
 }
 
 /// What is due.
@@ -154,13 +159,18 @@ pub struct Due {
     pub ticks: Vec<Wall>,
     /// When to ask again. `None`: never.
     pub next: Option<Wall>,
-    /// Whether the `missed` policy (or its cap) left ticks out: worth a line in the log.
+    /// Whether the `missed` policy (or its cap) left ticks out.
     pub skipped: bool,
     /// What to remember as `last_fired`, also when nothing fires.
     pub last: Option<Wall>,
 }
 
 impl Schedule {
+    /// What tells it from others: when it ticks, not what it does about missed ticks. Stored with the last tick.
+    pub fn mark(&self) -> [u8; 8] {
+        self.mark
+    }
+
     /// The first tick after a time.
     pub fn next(&self, after: Wall) -> Option<Wall> {
         match &self.rule {

@@ -1,18 +1,21 @@
 //! The timer actor.
 //!
 //! Owns: one schedule. Sends: a commit for each tick, which holds the event, its dedupe key and the time of the tick, so
-//! that after a crash no tick is doubled and the policy for missed ones knows where it stands. Strategy:
-//! `RestartStrategy::actor`; a restart reads the last tick back.
+//! that after a crash no tick is doubled and the policy for missed ones knows where it stands. With it is stored what schedule it was
+//! of: a timer owes nothing for a time in which it did not tick like that. Strategy: `RestartStrategy::actor`; a restart reads the
+//! last tick back.
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+use super::pull_actor::NO_ROOM;
 use super::timer::{Schedule, tick_event};
 use crate::clock::Wall;
 use crate::event::Str;
-use crate::log::{Appended, Back, Commit, DedupeKey, Durability, EventLog, Op, Receipt, Table, TopicId};
+use crate::log::{Appended, Back, Commit, DedupeKey, Durability, Error, EventLog, Op, Receipt, Table, TopicId, keys};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
@@ -38,6 +41,8 @@ pub struct TimerSpec {
     pub log: Arc<dyn EventLog>,
     /// The journal.
     pub journal: Front<Commit>,
+    /// Whether records together take more than they may.
+    pub over_size: Arc<AtomicBool>,
     /// The recorder.
     pub traces: Front<Steps>,
     /// Counts steps that the recorder could not take.
@@ -51,16 +56,14 @@ pub struct Timer {
     spec: TimerSpec,
     life: Lifeline,
     last: Option<Wall>,
+    /// There is no room for what is due, which was said.
+    waits: bool,
 }
 
 impl Timer {
     /// A timer that has not ticked yet.
     pub fn new(spec: TimerSpec, life: Lifeline) -> Self {
-        Self { spec, life, last: None }
-    }
-
-    fn key(&self) -> Vec<u8> {
-        format!("timer/{}", self.spec.name).into_bytes()
+        Self { spec, life, last: None, waits: false }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
@@ -72,6 +75,9 @@ impl Timer {
         // Without a last tick the schedule starts now: stored, so that a restart knows what was missed.
         let last = due.last.or_else(|| self.last.is_none().then_some(now)).filter(|last| self.last != Some(*last));
         let Some(last) = last else { return self.sleep(next, ctx) };
+        if !due.ticks.is_empty() && self.spec.over_size.load(Ordering::Relaxed) {
+            return self.wait_for_room("records take more than `storage.max_size`", ctx);
+        }
         let mut ops = crate::log::Ops::new();
         for at in &due.ticks {
             let mut event = tick_event(&self.spec.name, *at);
@@ -81,25 +87,39 @@ impl Timer {
             let dedupe = DedupeKey { scope: self.spec.name.clone(), id: event.id.clone(), window: WINDOW };
             ops.push(Op::Append { topic: self.spec.topic, event: Box::new(event), dedupe: Some(dedupe) });
         }
-        ops.push(Op::Put { table: Table::State, key: self.key(), value: last.0.to_be_bytes().to_vec() });
+        let (key, value) = (keys::timer(&self.spec.name), keys::encode_tick(last, self.spec.schedule.mark()));
+        ops.push(Op::Put { table: Table::State, key, value });
         let (reply, answer) = oneshot::channel();
         let sent = self.spec.journal.send(Commit { ops, durability: Durability::Synced, back: Back::Reply(reply) });
         let began = Instant::now();
         let written = async move {
-            sent.await.ok()?;
-            answer.await.ok()?.ok()
+            sent.await.map_err(|_| Error::Stopped)?;
+            answer.await.unwrap_or(Err(Error::Stopped))
         };
-        ctx.spawn(written.into_actor(self).map(move |written, this, ctx| {
-            if let Some(receipt) = written {
+        ctx.spawn(written.into_actor(self).map(move |written, this, ctx| match written {
+            Ok(receipt) => {
+                if due.skipped {
+                    tracing::info!(timer = %this.spec.name, "ticks that were missed are left out, as its `missed` says");
+                }
                 this.told(&receipt, began.elapsed());
-                this.last = Some(last);
+                (this.last, this.waits) = (Some(last), false);
                 this.sleep(next, ctx);
-            } else {
+            }
+            Err(error @ Error::Full) => this.wait_for_room(&error.to_string(), ctx),
+            Err(error) => {
                 // The tick is not lost: the next incarnation finds it missed. Nor is it this one's fault.
-                let failure = Failure::new(FailureKind::Reported, "a tick could not be stored", Wall::now());
-                this.life.fail(ctx, failure.uncounted());
+                let why = format!("a tick could not be stored: {error}");
+                this.life.fail(ctx, Failure::new(FailureKind::Reported, why, Wall::now()).uncounted());
             }
         }));
+    }
+
+    /// No failure of this timer: what is due is due still when there is room.
+    fn wait_for_room(&mut self, why: &str, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.waits, true) {
+            tracing::warn!(timer = %self.spec.name, why, "ticks wait for room");
+        }
+        ctx.run_later(NO_ROOM, Self::tick);
     }
 
     /// Tells the recorder of the ticks that were stored.
@@ -126,9 +146,9 @@ impl Actor for Timer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        match self.spec.log.get(Table::State, &self.key()) {
+        match self.spec.log.get(Table::State, &keys::timer(&self.spec.name)) {
             Ok(stored) => {
-                self.last = stored.and_then(|b| b.try_into().ok()).map(|b| Wall(i64::from_be_bytes(b)));
+                self.last = stored.and_then(|value| keys::decode_tick(&value, self.spec.schedule.mark()));
                 self.tick(ctx);
             }
             Err(error) => self.life.fail(ctx, Failure::new(FailureKind::Reported, error.to_string(), Wall::now())),

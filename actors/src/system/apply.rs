@@ -15,6 +15,7 @@ use crate::definitions::{
 };
 use crate::event::Str;
 use crate::function::Function;
+use crate::log::{Op, Ops, Table, keys};
 use crate::source::timer::Schedule;
 use crate::source::timer_actor::{Timer, TimerSpec};
 use crate::supervision::front::Front;
@@ -120,6 +121,7 @@ impl System {
             }
             applied.removed.push(format!("target {name}"));
         }
+        count_webhooks(&old, &definitions, &mut applied);
         self.apply_timers(&definitions, &mut applied).await?;
         self.apply_pulls(&definitions, &mut applied).await?;
         inner.cast.complete();
@@ -314,14 +316,10 @@ impl System {
         let subscription = trigger::subscription_name(&name);
         let dead = inner.cast.ensure(&dead_topic_of(&subscription)).await?;
         let deliveries = Front::new();
-        let answers = all.sources.values().any(|source| match &source.kind {
-            SourceKind::Webhook { settings, .. } => settings.reply.as_ref().is_some_and(|r| *r.trigger == *name),
-            SourceKind::Timer { .. } | SourceKind::Pull { .. } => false,
-        });
         let spec = TriggerSpec {
             runner,
             enabled: enabled.clone(),
-            answers,
+            answers: is_answer(&name, all),
             replies: inner.replies.clone(),
             cast: inner.cast.clone(),
             traces: inner.traces.clone(),
@@ -434,14 +432,20 @@ impl System {
             if wanted.get(name).is_none_or(|w| w.0 != *fingerprint) {
                 self.remove(&format!("/timers/{name}")).await?;
                 write(&self.0.running).timers.remove(name);
-                if !wanted.contains_key(name) {
-                    applied.removed.push(format!("timer {name}"));
-                }
+                let list = if wanted.contains_key(name) { &mut applied.changed } else { &mut applied.removed };
+                list.push(format!("timer {name}"));
             }
+        }
+        if let Err(error) = self.forget_timers(|name| wanted.contains_key(name)).await {
+            tracing::warn!(%error, "where timers stood that are gone could not be forgotten");
         }
         for (name, (fingerprint, schedule, topic, data)) in wanted {
             if running.get(&name) == Some(&fingerprint) {
+                applied.unchanged += 1;
                 continue;
+            }
+            if !running.contains_key(&name) {
+                applied.added.push(format!("timer {name}"));
             }
             let topic = self.0.cast.ensure(&topic).await?;
             let spec = TimerSpec {
@@ -451,6 +455,7 @@ impl System {
                 data,
                 log: self.0.log.clone(),
                 journal: self.0.journal.clone(),
+                over_size: self.0.over_size.clone(),
                 traces: self.0.traces.clone(),
                 steps_dropped: self.0.metrics.trace_steps_dropped.clone(),
                 ticks: self.0.metrics.source_requests.with_label_values(&[&*name, "accepted"]),
@@ -464,6 +469,38 @@ impl System {
         }
         Ok(())
     }
+
+    /// Forgets where timers stood that are gone, now or since the process ran last: one of the same name that comes later owes
+    /// nothing for the time between.
+    async fn forget_timers(&self, stays: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let stored = self.0.log.scan(Table::State, keys::TIMERS.as_bytes(), usize::MAX)?;
+        let gone = stored.into_iter().map(|(key, _)| key).filter(|key| {
+            let name = key.get(keys::TIMERS.len()..).and_then(|name| std::str::from_utf8(name).ok());
+            name.is_none_or(|name| !stays(name))
+        });
+        let ops: Ops = gone.map(|key| Op::Delete { table: Table::State, key }).collect();
+        if !ops.is_empty() {
+            self.commit(ops).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a reload does to webhooks, which are no actors: they are put in place all together, behind the rest.
+fn count_webhooks(old: &Definitions, new: &Definitions, applied: &mut Applied) {
+    let webhooks = |all: &Definitions| -> BTreeMap<Str, u64> {
+        let webhooks = all.sources.values().filter(|source| matches!(source.kind, SourceKind::Webhook { .. }));
+        webhooks.map(|source| (source.name.clone(), source.fingerprint)).collect()
+    };
+    let (mut old, new) = (webhooks(old), webhooks(new));
+    for (name, fingerprint) in new {
+        match old.remove(&name) {
+            Some(known) if known == fingerprint => applied.unchanged += 1,
+            Some(_) => applied.changed.push(format!("source {name}")),
+            None => applied.added.push(format!("source {name}")),
+        }
+    }
+    applied.removed.extend(old.into_keys().map(|name| format!("source {name}")));
 }
 
 /// Every topic that a set of definitions needs to be there.
@@ -598,10 +635,14 @@ fn whole_fingerprint(trigger: &TriggerDefinition, all: &Definitions) -> u64 {
         // The fallback gets what a condition fails on.
         target_fingerprint(target, all).hash(&mut hasher);
     }
-    for source in all.sources.values() {
-        if let SourceKind::Webhook { settings, .. } = &source.kind {
-            settings.reply.as_ref().is_some_and(|r| *r.trigger == *trigger.name).hash(&mut hasher);
-        }
-    }
+    is_answer(&trigger.name, all).hash(&mut hasher);
     hasher.finish()
+}
+
+/// Whether a source answers with what this trigger makes.
+fn is_answer(trigger: &str, all: &Definitions) -> bool {
+    all.sources.values().any(|source| match &source.kind {
+        SourceKind::Webhook { settings, .. } => settings.reply.as_ref().is_some_and(|r| *r.trigger == *trigger),
+        SourceKind::Timer { .. } | SourceKind::Pull { .. } => false,
+    })
 }
