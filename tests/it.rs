@@ -142,8 +142,9 @@ mod supervision;
 mod targets;
 #[path = "it/testing.rs"]
 mod testing;
-#[path = "it/topics.rs"]
+#[path = "it/timers.rs"]
 mod timers;
+#[path = "it/topics.rs"]
 mod topics;
 #[path = "it/triggers.rs"]
 mod triggers;

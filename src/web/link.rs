@@ -125,32 +125,53 @@ pub async fn follow(
     if let Some(link) = link.as_ref().filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
         link.upgraded.set(true);
     }
-    Ok(response.map_body(|_, body| Followed { body, link }))
+    Ok(response.map_body(|_, body| Followed::of(body, link)))
 }
+
+/// The bytes of an answer that are handed over at once.
+const PART: usize = 32 << 10;
 
 /// An answer whose parts are asked for as the client takes them.
 pub struct Followed {
-    body: BoxBody,
+    size: BodySize,
+    /// What there is of it.
+    whole: Bytes,
+    /// What is made as it is asked for.
+    made: Option<BoxBody>,
     link: Option<Rc<Link>>,
+}
+
+impl Followed {
+    fn of(body: BoxBody, link: Option<Rc<Link>>) -> Self {
+        let size = body.size();
+        match body.try_into_bytes() {
+            Ok(whole) => Self { size, whole, made: None, link },
+            Err(made) => Self { size, whole: Bytes::new(), made: Some(made), link },
+        }
+    }
 }
 
 impl MessageBody for Followed {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        self.size
     }
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         if let Some(link) = &self.link {
             link.touch();
         }
-        Pin::new(&mut self.body).poll_next(context)
+        if let Some(made) = &mut self.made {
+            return Pin::new(made).poll_next(context);
+        }
+        let most = self.whole.len().min(PART);
+        let part = self.whole.split_to(most);
+        Poll::Ready((most > 0).then_some(Ok(part)))
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
-        let Self { body, link } = self;
-        body.try_into_bytes().map_err(|body| Self { body, link })
+        if self.made.is_some() { Err(self) } else { Ok(self.whole) }
     }
 }
 

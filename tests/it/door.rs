@@ -1,8 +1,9 @@
 //! The door of webhooks: which bodies are taken, how often, how slowly, and what is refused before it is read.
 
-use super::sender::{answer, client, post};
+use super::sender::{answer, client, get, post};
 use super::service::{Scenario, Service};
 use super::watch::{PATIENCE, events, eventually};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -5,7 +5,9 @@ use super::watch::{events, events_when, eventually};
 use serde_json::Value;
 
 fn timer(every: &str) -> String {
-    format!("[[source]]\nname = 'tick'\nkind = 'timer'\ntopic = 'ticks'\nevery = '{every}'\nmissed = 'all'\n[[topic]]\nname = 'ticks'\n")
+    format!(
+        "[[source]]\nname = 'tick'\nkind = 'timer'\ntopic = 'ticks'\nevery = '{every}'\nmissed = 'all'\n[[topic]]\nname = 'ticks'\n"
+    )
 }
 
 fn start(every: &str) -> Service {
