@@ -22,7 +22,7 @@ use super::client::{Client, part};
 use super::exact::FilterFailed;
 use super::online::{fields, page, rows};
 use super::table::{cell, plain};
-use super::{Done, Failure, Output, exact, say};
+use super::{Done, Failure, Output, exact, say, tell};
 use crate::config::{self, Options, SecretMode};
 
 /// Letters asked for at a time.
@@ -192,14 +192,13 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
 }
 
 /// Says what a filter failed on; where it failed on all it is wrong, and did not find that there is nothing.
-#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
 fn failed_filter(failed: Option<FilterFailed>, held: u64) -> Done {
     let Some(FilterFailed { letters, error }) = failed else { return Ok(()) };
     let told = format!("the filter failed on {letters} letters, which it does not choose: {}", plain(&error));
     if held == 0 {
         return Err(Failure::new(1, told));
     }
-    eprintln!("{told}");
+    tell(told);
     Ok(())
 }
 

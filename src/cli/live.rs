@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::client::{Client, part};
 use super::table::{cell, plain};
-use super::{Done, Failure, Output, say};
+use super::{Done, Failure, Output, print, say};
 
 /// Watches until the stream ends or enough was seen.
 pub fn tail(client: &Client, pattern: &str, from: &str, filter: Option<String>, count: Option<u64>) -> Done {
@@ -49,6 +49,10 @@ pub async fn watch(client: &Client, url: &str, count: Option<u64>, settle: bool,
         match message.map_err(|e| Failure::new(69, format!("the stream broke: {e}")))? {
             Message::Text(text) => {
                 show(client, &text);
+                // What could not be printed is not settled, and nothing that follows can be printed.
+                if print::is_closed() {
+                    return Ok(());
+                }
                 if settle {
                     let event: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                     if let Some(error) = event["error"].as_str() {

@@ -11,7 +11,7 @@ use hexafn_actors::trigger::dry::dry_run;
 use std::path::Path;
 
 use super::client::Client;
-use super::{Config, Done, Failure, Output, exact, say, table};
+use super::{Config, Done, Failure, Output, exact, say, table, tell};
 use crate::config::{self, Loaded, Options, SecretMode};
 use crate::web::simulate::Trial;
 
@@ -230,7 +230,6 @@ pub enum Token {
 }
 
 /// Makes a token.
-#[expect(clippy::print_stderr, reason = "the token is shown apart from what goes into the configuration")]
 pub fn token(Token::New { name, scope, expires }: Token) -> Done {
     let (text, hash) =
         crate::auth::create().map_err(|e| Failure::new(1, format!("no randomness from the system: {e}")))?;
@@ -242,7 +241,8 @@ pub fn token(Token::New { name, scope, expires }: Token) -> Done {
     if let Some(expires) = expires {
         say(format!("expires = \"{expires}\""));
     }
-    eprintln!("the token, shown this once; give it to HEXAFN_TOKEN or a file of mode 0600:\n{text}");
+    // Apart from what goes into the configuration.
+    tell(format!("the token, shown this once; give it to HEXAFN_TOKEN or a file of mode 0600:\n{text}"));
     Ok(())
 }
 
