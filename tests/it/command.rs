@@ -1,6 +1,7 @@
 //! The command line: exit codes, what it says when something is wrong, what it tries without effect, what it shows.
 
 use super::clients::register;
+use super::receiver::{Answer, Receiver};
 use super::sender::{post, send};
 use super::service::{KEY, Ran, SERVE, Scenario};
 use super::watch::{events_when, subscription};
@@ -113,6 +114,19 @@ fn standard_input_that_is_too_long_is_refused_and_not_cut() {
         std::fs::write(scenario.path("long"), format!("1{}", " ".repeat(longest - 1))).unwrap();
         let ran = scenario.run_with(args, "long");
         assert!(ran.code == Some(0) && !ran.out.is_empty(), "{args:?}: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_not_of_the_service_is_told_as_an_error_like_others() {
+    let (scenario, proxy) = (pipeline(), Receiver::start().await);
+    proxy.answer_others(Answer::Status(502));
+    for command in [&["tail", "in"][..], &["topic", "ls"]] {
+        let args = [&["--server", &*proxy.base, "-o", "json"], command].concat();
+        let ran = block_in_place(|| scenario.run(&args));
+        let json: Value = serde_json::from_str(&ran.err).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+        assert_eq!((ran.code, &json["exit"]), (Some(1), &json!(1)), "{ran:?}");
+        assert!(json["error"].as_str().is_some_and(|error| error.contains("502")), "{json}");
     }
 }
 
