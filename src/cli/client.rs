@@ -1,6 +1,6 @@
 //! The client of the API.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -86,19 +86,20 @@ impl Client {
         self.send(self.http.patch(self.url(path)).json(body))
     }
 
-    /// PUT of bytes.
-    pub fn put_raw(&self, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
-        self.send(self.http.put(self.url(path)).body(body))
-    }
-
     /// PUT with a JSON body.
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.send(self.http.put(self.url(path)).json(body))
     }
 
-    /// POST of bytes with headers.
-    pub fn post_raw(&self, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Result<Value, Failure> {
-        let mut request = self.http.post(self.url(path)).body(body);
+    /// Bytes with headers.
+    pub fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.http.request(method, self.url(path)).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }

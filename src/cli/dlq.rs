@@ -12,6 +12,7 @@ use hexafn_actors::system::dead::unmarked;
 use hexafn_actors::target::redact::Redactor;
 use hexafn_actors::target::{Delivery, Target};
 use hexafn_actors::trigger::dry::dry_run;
+use reqwest::Method;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -177,7 +178,7 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
         }
         Dlq::Show { subscription, seq } => show(client, &subscription, seq),
         Dlq::Edit { subscription, seq, data } => {
-            let answer = client.put_raw(&format!("{}/{seq}", at(&subscription)), super::data(&data)?)?;
+            let answer = client.raw(Method::PUT, &format!("{}/{seq}", at(&subscription)), &[], super::data(&data)?)?;
             fields(client, &answer)
         }
         Dlq::Replay { chosen, target, topic, rate } => {
