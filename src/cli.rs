@@ -1,9 +1,9 @@
 //! The command line: the same API as everybody's (`HEXAFN_SERVER`, `HEXAFN_TOKEN`), and what works without a service:
 //! `check`, `simulate`, `run`, `new`, `demo`, `token`, `schema`, `explain`.
 //!
-//! Exit codes: 0 done; 1 it was refused or failed; 2 wrong usage; 69 the service cannot be reached; 77 not permitted;
-//! 78 the configuration is not valid. `serve` also ends with 70 (a part of it is beyond restarting) and 74 (the disk
-//! failed).
+//! Exit codes: 0 done; 1 it was refused or failed; 2 wrong usage; 69 the service cannot be reached;
+//! 74 the output cannot be written; 77 not permitted; 78 the configuration is not valid. `serve` also ends with 70 (a part of
+//! it is beyond restarting) and 74 (the disk failed).
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -23,12 +23,15 @@ mod logs;
 mod new;
 mod offline;
 mod online;
+mod print;
 mod repl;
 mod run;
 pub(crate) mod table;
 mod target;
 mod test;
 mod trace;
+
+use print::{say, tell};
 
 /// The version, and which engines of WebAssembly this build has.
 const VERSION: &str = match cfg!(feature = "wasmer") {
@@ -200,6 +203,17 @@ impl Failure {
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), json: None }
     }
+
+    fn tell(&self, output: Output) {
+        match output {
+            _ if self.message.is_empty() => {}
+            Output::Table => tell(self.message.trim_end()),
+            Output::Json => {
+                let fallback = || serde_json::json!({ "error": self.message, "exit": self.code });
+                tell(self.json.clone().unwrap_or_else(fallback).to_string());
+            }
+        }
+    }
 }
 
 impl From<std::io::Error> for Failure {
@@ -216,19 +230,23 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|command| command == "worker") {
         return worker();
     }
-    let cli = Cli::parse();
-    let output = cli.output;
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            tell(&failure, output);
-            ExitCode::from(failure.code)
+    let (output, done) = match Cli::try_parse() {
+        Ok(cli) => (cli.output, run(cli)),
+        Err(said) => {
+            print::usage(&said);
+            (Output::Table, if said.use_stderr() { Err(Failure::new(2, "")) } else { Ok(()) })
         }
+    };
+    // What the command came to is the code, also where nobody can be told of it.
+    let mut code = 0;
+    for failure in done.err().into_iter().chain(print::failed()) {
+        failure.tell(output);
+        code = if code == 0 { failure.code } else { code };
     }
+    ExitCode::from(code)
 }
 
 /// Serves the function that comes over standard input, which is a socket, until that closes; standard output is the bell.
-#[expect(clippy::print_stderr, reason = "the service's own output is where its worker's last words belong")]
 fn worker() -> ExitCode {
     use nix::sys::signal::{SigSet, Signal};
     use std::io::ErrorKind;
@@ -237,7 +255,7 @@ fn worker() -> ExitCode {
     // Whoever ends a service as a group (systemd does) means that it finishes what runs. It ends its workers itself, and they end with it.
     let left_to_it = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect::<SigSet>();
     if let Err(error) = left_to_it.thread_block() {
-        eprintln!("hexafn worker: {error}: it ends when others of its group are told to");
+        tell(format!("hexafn worker: {error}: it ends when others of its group are told to"));
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let bell = std::io::stdout().as_fd().try_clone_to_owned().map(UnixStream::from);
@@ -247,22 +265,8 @@ fn worker() -> ExitCode {
         // The service has ended with calls that this process had not come to.
         Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hexafn worker: {error}; it is started by `hexafn serve`, not by hand");
+            tell(format!("hexafn worker: {error}; it is started by `hexafn serve`, not by hand"));
             ExitCode::from(70)
-        }
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
-fn tell(failure: &Failure, output: Output) {
-    if failure.message.is_empty() {
-        return;
-    }
-    match output {
-        Output::Table => eprintln!("{}", failure.message.trim_end()),
-        Output::Json => {
-            let fallback = || serde_json::json!({ "error": failure.message, "exit": failure.code });
-            eprintln!("{}", failure.json.clone().unwrap_or_else(fallback));
         }
     }
 }
@@ -309,22 +313,24 @@ fn run(cli: Cli) -> Done {
     }
 }
 
-/// Prints a line of output. A reader that has gone (`| head`) is no error.
-fn say(text: impl AsRef<str>) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{}", text.as_ref()).is_err() {
-        std::process::exit(0);
+/// The longest data that is read from standard input, in bytes: more than the largest body of an event.
+const LONGEST: u64 = 26 << 20;
+
+/// What standard input holds. A part of it would look like the whole.
+fn input(longest: u64) -> Result<Vec<u8>, Failure> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().take(longest + 1).read_to_end(&mut bytes)?;
+    if read as u64 > longest {
+        return Err(Failure::new(1, format!("standard input is longer than {longest} bytes")));
     }
+    Ok(bytes)
 }
 
 /// Data as given: text, `@FILE`, or `-` for standard input.
 fn data(given: &str) -> Result<Vec<u8>, Failure> {
-    use std::io::Read;
     if given == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().take(26 << 20).read_to_end(&mut bytes)?;
-        return Ok(bytes);
+        return input(LONGEST);
     }
     match given.strip_prefix('@') {
         None => Ok(given.as_bytes().to_vec()),

@@ -1,5 +1,6 @@
 //! The client of the API.
 
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -85,19 +86,20 @@ impl Client {
         self.send(self.http.patch(self.url(path)).json(body))
     }
 
-    /// PUT of bytes.
-    pub fn put_raw(&self, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
-        self.send(self.http.put(self.url(path)).body(body))
-    }
-
     /// PUT with a JSON body.
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.send(self.http.put(self.url(path)).json(body))
     }
 
-    /// POST of bytes with headers.
-    pub fn post_raw(&self, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Result<Value, Failure> {
-        let mut request = self.http.post(self.url(path)).body(body);
+    /// Bytes with headers.
+    pub fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.http.request(method, self.url(path)).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -130,22 +132,25 @@ impl Client {
             })?;
             let status = response.status();
             let bytes = response.bytes().await.map_err(|e| Failure::new(69, e.to_string()))?;
-            if status.is_success() {
-                return Ok(bytes);
-            }
-            let value = value(&bytes);
-            let code = match status.as_u16() {
-                401 | 403 => 77,
-                422 if value["code"] == "config-invalid" => 78,
-                _ => 1,
-            };
-            let message = match (value["code"].as_str(), value["detail"].as_str()) {
-                (Some(code), Some(detail)) => super::table::plain_lines(&format!("{code}: {detail}")),
-                _ => format!("{status}: {}", super::table::cell(&value)),
-            };
-            Err(Failure { code, message, json: Some(value) })
+            if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) }
         })
     }
+}
+
+/// What an answer other than a success says: a problem document, or what somebody in the place of the service says.
+pub fn refused(status: StatusCode, body: &[u8]) -> Failure {
+    let said = value(body);
+    let code = match (status.as_u16(), said["code"].as_str()) {
+        (401 | 403, _) | (429, Some("too-many-failures")) => 77,
+        (422, Some("config-invalid")) => 78,
+        _ => 1,
+    };
+    let message = match (said["code"].as_str(), said["detail"].as_str()) {
+        (Some(code), Some(detail)) => super::table::plain_lines(&format!("{code}: {detail}")),
+        _ if body.is_empty() => status.to_string(),
+        _ => format!("{status}: {}", super::table::cell(&said)),
+    };
+    Failure { code, message, json: Some(said).filter(Value::is_object) }
 }
 
 /// An answer, which may be no JSON where somebody else answers.
@@ -165,4 +170,28 @@ pub fn part(text: &str) -> String {
         })
         .collect::<String>()
         .replace('>', "%3E")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_told_with_a_code_whoever_answers() {
+        let problem = |code: &str| format!(r#"{{"code":"{code}","detail":"no"}}"#);
+        for (status, body, code, message) in [
+            (401, problem("token-required"), 77, "token-required: no"),
+            (403, problem("scope-missing"), 77, "scope-missing: no"),
+            (429, problem("too-many-failures"), 77, "too-many-failures: no"),
+            (429, problem("token-rate"), 1, "token-rate: no"),
+            (422, problem("config-invalid"), 78, "config-invalid: no"),
+            (404, problem("topic-unknown"), 1, "topic-unknown: no"),
+            (502, "<p>".to_owned(), 1, "502 Bad Gateway: <p>"),
+            (502, String::new(), 1, "502 Bad Gateway"),
+        ] {
+            let failure = refused(StatusCode::from_u16(status).unwrap_or_default(), body.as_bytes());
+            assert_eq!((failure.code, &*failure.message), (code, message));
+            assert_eq!(failure.json.is_some(), status != 502, "only an object is told as it came: {message}");
+        }
+    }
 }

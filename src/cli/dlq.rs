@@ -12,6 +12,7 @@ use hexafn_actors::system::dead::unmarked;
 use hexafn_actors::target::redact::Redactor;
 use hexafn_actors::target::{Delivery, Target};
 use hexafn_actors::trigger::dry::dry_run;
+use reqwest::Method;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use super::client::{Client, part};
 use super::exact::FilterFailed;
 use super::online::{fields, page, rows};
 use super::table::{cell, plain};
-use super::{Done, Failure, Output, exact, say};
+use super::{Done, Failure, Output, exact, say, tell};
 use crate::config::{self, Options, SecretMode};
 
 /// Letters asked for at a time.
@@ -177,7 +178,7 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
         }
         Dlq::Show { subscription, seq } => show(client, &subscription, seq),
         Dlq::Edit { subscription, seq, data } => {
-            let answer = client.put_raw(&format!("{}/{seq}", at(&subscription)), super::data(&data)?)?;
+            let answer = client.raw(Method::PUT, &format!("{}/{seq}", at(&subscription)), &[], super::data(&data)?)?;
             fields(client, &answer)
         }
         Dlq::Replay { chosen, target, topic, rate } => {
@@ -192,14 +193,13 @@ pub fn dlq(client: &Client, dlq: Dlq) -> Done {
 }
 
 /// Says what a filter failed on; where it failed on all it is wrong, and did not find that there is nothing.
-#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
 fn failed_filter(failed: Option<FilterFailed>, held: u64) -> Done {
     let Some(FilterFailed { letters, error }) = failed else { return Ok(()) };
     let told = format!("the filter failed on {letters} letters, which it does not choose: {}", plain(&error));
     if held == 0 {
         return Err(Failure::new(1, told));
     }
-    eprintln!("{told}");
+    tell(told);
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! `hexafn fmt`: lays out `*.hexa` files. What does not parse is never changed.
 
 use clap::Args;
-use std::io::{IsTerminal, Read, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use super::{Done, Failure, say};
+use super::{Done, Failure, print, say};
 
 /// The longest file, as the language has it.
 const LONGEST: u64 = 256 << 10;
@@ -23,10 +23,9 @@ pub struct Fmt {
 /// Lays out files.
 pub fn fmt(args: &Fmt) -> Done {
     if args.paths == [Path::new("-")] {
-        let mut text = String::new();
-        std::io::stdin().lock().take(LONGEST).read_to_string(&mut text)?;
-        let text = hexafn_dsl::format(&text).map_err(|e| Failure::new(1, e.render(false)))?;
-        std::io::stdout().lock().write_all(text.as_bytes())?;
+        let text = String::from_utf8(super::input(LONGEST)?);
+        let text = text.map_err(|e| Failure::new(1, format!("standard input is not UTF-8: {e}")))?;
+        print::exactly(&hexafn_dsl::format(&text).map_err(|e| Failure::new(1, e.render(false)))?);
         return Ok(());
     }
     let mut files = Vec::new();

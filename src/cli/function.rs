@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, part};
 use super::online::{Columns, fields, rows};
-use super::{Done, Failure, Output, say, table};
+use super::{Done, Failure, Output, print, say, table};
 
 /// `hexafn function`
 #[derive(Debug, Subcommand)]
@@ -121,7 +121,7 @@ fn top(client: &Client, args: &Top) -> Done {
     let live = std::io::stdout().is_terminal() && client.output == Output::Table;
     let mut left = args.count.unwrap_or(if live { u64::MAX } else { 1 });
     let (mut before, mut at) = (client.get("/admin/functions")?, Instant::now());
-    while left > 0 {
+    while left > 0 && !print::is_closed() {
         std::thread::sleep(Duration::from_secs_f64(args.interval));
         let (after, now) = (client.get("/admin/functions")?, Instant::now());
         let list = between(&before, &after, now.duration_since(at).as_secs_f64(), args.by)?;

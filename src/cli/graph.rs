@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::client::Client;
-use super::{Done, say};
+use super::{Done, say, tell};
 
 /// `hexafn graph`
 #[derive(Debug, Args)]
@@ -36,7 +36,6 @@ enum Format {
 }
 
 /// Draws what runs.
-#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
 pub fn graph(client: &Client, args: &Graph) -> Done {
     let mut before = None;
     if args.seconds > 0.0 {
@@ -51,7 +50,7 @@ pub fn graph(client: &Client, args: &Graph) -> Done {
     });
     let hidden: Vec<&str> = list(&now["partly_hidden"]).filter_map(Value::as_str).collect();
     if !hidden.is_empty() {
-        eprintln!("the token may not read all {}; what it may not is left out", hidden.join(", "));
+        tell(format!("the token may not read all {}; what it may not is left out", hidden.join(", ")));
     }
     Ok(())
 }

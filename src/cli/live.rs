@@ -1,13 +1,14 @@
 //! `hexafn tail`, `hexafn sub read` and `hexafn logs`: streams, a line for each message.
 
 use futures_util::{SinkExt, StreamExt};
+use serde_json::{Map, Value, json};
 use tokio_tungstenite::Connector;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::client::{Client, part};
+use super::client::{self, Client, part};
 use super::table::{cell, plain};
-use super::{Done, Failure, Output, say};
+use super::{Done, Failure, Output, print, say};
 
 /// Watches until the stream ends or enough was seen.
 pub fn tail(client: &Client, pattern: &str, from: &str, filter: Option<String>, count: Option<u64>) -> Done {
@@ -48,13 +49,20 @@ pub async fn watch(client: &Client, url: &str, count: Option<u64>, settle: bool,
     while let Some(message) = stream.next().await {
         match message.map_err(|e| Failure::new(69, format!("the stream broke: {e}")))? {
             Message::Text(text) => {
+                let said: Value = serde_json::from_str(&text).unwrap_or_default();
+                if let (Some(why), Some(resume)) = (said["closed"].as_str(), said["resume_from"].as_object()) {
+                    return Err(closed(why, resume));
+                }
+                if settle && let Some(error) = said["error"].as_str() {
+                    return Err(Failure::new(1, plain(error)));
+                }
                 show(client, &text);
+                // What could not be printed is not settled, and nothing that follows can be printed.
+                if print::is_closed() {
+                    return Ok(());
+                }
                 if settle {
-                    let event: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-                    if let Some(error) = event["error"].as_str() {
-                        return Err(Failure::new(1, plain(error)));
-                    }
-                    let ack = serde_json::json!({ "ack": event["ack_id"] }).to_string();
+                    let ack = json!({ "ack": said["ack_id"] }).to_string();
                     let sent = stream.send(Message::text(ack)).await;
                     sent.map_err(|e| Failure::new(69, format!("the stream broke: {e}")))?;
                 }
@@ -77,22 +85,25 @@ pub async fn watch(client: &Client, url: &str, count: Option<u64>, settle: bool,
     Err(Failure::new(69, "the stream ended"))
 }
 
+/// The last message of a stream that the service closes: where to go on, in each topic.
+fn closed(why: &str, resume: &Map<String, Value>) -> Failure {
+    let places: Vec<String> = resume.iter().map(|(topic, seq)| format!("{}#{seq}", plain(topic))).collect();
+    let go_on = if places.is_empty() { String::new() } else { format!("; resume at {}", places.join(", ")) };
+    let message = format!("the service closed the stream: {}{go_on}", plain(why));
+    let json = json!({ "error": message, "exit": 1, "resume_from": resume });
+    Failure { code: 1, message, json: Some(json) }
+}
+
 fn refused(client: &Client, error: tokio_tungstenite::tungstenite::Error) -> Failure {
     use tokio_tungstenite::tungstenite::Error;
     match error {
-        Error::Http(response) => {
-            let code = if matches!(response.status().as_u16(), 401 | 403) { 77 } else { 1 };
-            let body = response.body().as_deref().unwrap_or_default();
-            let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-            let detail = value["detail"].as_str().map_or_else(|| response.status().to_string(), ToOwned::to_owned);
-            Failure { code, message: detail, json: Some(value) }
-        }
+        Error::Http(response) => client::refused(response.status(), response.body().as_deref().unwrap_or_default()),
         other => Failure::new(69, format!("the service at {} cannot be reached ({other})", client.base())),
     }
 }
 
 fn show(client: &Client, text: &str) {
-    let value: serde_json::Value = match client.output {
+    let value: Value = match client.output {
         // A line for each event: a raw line end in JSON is white space, never part of a string.
         Output::Json => return say(text.replace(['\n', '\r'], " ")),
         Output::Table => serde_json::from_str(text).unwrap_or_default(),

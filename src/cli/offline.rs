@@ -8,10 +8,11 @@ use hexafn_actors::source::RequestParts;
 use hexafn_actors::source::secret::Environment;
 use hexafn_actors::source::verify::Delivery;
 use hexafn_actors::trigger::dry::dry_run;
+use reqwest::Method;
 use std::path::Path;
 
 use super::client::Client;
-use super::{Config, Done, Failure, Output, exact, say, table};
+use super::{Config, Done, Failure, Output, exact, say, table, tell};
 use crate::config::{self, Loaded, Options, SecretMode};
 use crate::web::simulate::Trial;
 
@@ -165,6 +166,9 @@ pub struct Send {
     /// The body: text, `@FILE`, or `-` for standard input.
     #[arg(long, short)]
     data: String,
+    /// The method, one of the source's; POST when absent, or the first where that is none of them.
+    #[arg(long)]
+    method: Option<String>,
     /// The event type, where the scheme has a header for it.
     #[arg(long)]
     event: Option<String>,
@@ -180,8 +184,8 @@ pub struct Send {
 pub fn hook(Hook::Send(send): Hook, client: &Client) -> Done {
     let loaded = load(&send.config.config)?;
     let body = super::data(&send.data)?;
-    let headers = signed(&loaded.definitions, &send, &body)?;
-    let answer = client.post_raw(&format!("/hooks/{}", super::client::part(&send.source)), &headers, body)?;
+    let (method, headers) = signed(&loaded.definitions, &send, &body)?;
+    let answer = client.raw(method, &format!("/hooks/{}", super::client::part(&send.source)), &headers, body)?;
     match (client.output, answer.as_object()) {
         (Output::Table, Some(object)) => {
             object.iter().for_each(|(name, value)| say(format!("{name:11} {}", table::cell(value))));
@@ -191,7 +195,8 @@ pub fn hook(Hook::Send(send): Hook, client: &Client) -> Done {
     Ok(())
 }
 
-fn signed(definitions: &Definitions, send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
+/// The method and the headers of a request that the source takes.
+fn signed(definitions: &Definitions, send: &Send, body: &[u8]) -> Result<(Method, Vec<(String, String)>), Failure> {
     let webhooks = definitions.sources.values().filter_map(|s| match &s.kind {
         SourceKind::Webhook { settings, .. } => Some((&*s.name, settings)),
         SourceKind::Timer { .. } | SourceKind::Pull { .. } => None,
@@ -201,15 +206,30 @@ fn signed(definitions: &Definitions, send: &Send, body: &[u8]) -> Result<Vec<(St
         let near = hexafn_actors::names::near(&send.source, all.iter().map(|(name, _)| *name));
         return Err(Failure::new(1, format!("there is no webhook source `{}`; {near}", send.source)));
     };
+    let method = method(&settings.methods, send)?;
     let secrets = Environment { folder: send.config.config.clone() };
     let signer = settings.verify.build_signer(&secrets).map_err(|e| Failure::new(1, e.to_string()))?;
     let id = send.id.clone().unwrap_or_else(|| new_id().to_string());
     let mut headers = vec![("content-type".to_owned(), send.content_type.clone())];
     let before = headers.clone();
-    let request = RequestParts::post(&before);
+    let request = RequestParts { method: method.as_str(), query: "", headers: &before };
     let delivery = Delivery { id: &id, kind: send.event.as_deref(), now: Wall::now(), request, body };
     headers.extend(signer.sign(&delivery));
-    Ok(headers)
+    Ok((method, headers))
+}
+
+/// The method that is asked for, or the one that a sender would most likely use.
+fn method(taken: &[String], send: &Send) -> Result<Method, Failure> {
+    let has = |method: &str| taken.iter().any(|one| one == method);
+    let chosen = match send.method.as_ref().map(|method| method.to_ascii_uppercase()) {
+        Some(method) => method,
+        None => taken.first().filter(|_| !has("POST")).cloned().unwrap_or_else(|| "POST".to_owned()),
+    };
+    let known = Method::from_bytes(chosen.as_bytes()).ok().filter(|_| has(&chosen));
+    known.ok_or_else(|| {
+        let (chosen, taken) = (table::plain(&chosen), taken.join(", "));
+        Failure::new(2, format!("--method: the source `{}` takes {taken}, not {chosen}", send.source))
+    })
 }
 
 /// `hexafn token`
@@ -230,7 +250,6 @@ pub enum Token {
 }
 
 /// Makes a token.
-#[expect(clippy::print_stderr, reason = "the token is shown apart from what goes into the configuration")]
 pub fn token(Token::New { name, scope, expires }: Token) -> Done {
     let (text, hash) =
         crate::auth::create().map_err(|e| Failure::new(1, format!("no randomness from the system: {e}")))?;
@@ -242,7 +261,8 @@ pub fn token(Token::New { name, scope, expires }: Token) -> Done {
     if let Some(expires) = expires {
         say(format!("expires = \"{expires}\""));
     }
-    eprintln!("the token, shown this once; give it to HEXAFN_TOKEN or a file of mode 0600:\n{text}");
+    // Apart from what goes into the configuration.
+    tell(format!("the token, shown this once; give it to HEXAFN_TOKEN or a file of mode 0600:\n{text}"));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The commands that ask a running service.
 
 use clap::Subcommand;
+use reqwest::Method;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -113,7 +114,7 @@ pub fn publish(
         }
     }
     let headers = [("content-type".to_owned(), content_type.to_owned())];
-    let answer = client.post_raw(path.trim_end_matches(['&', '?']), &headers, super::data(data)?)?;
+    let answer = client.raw(Method::POST, path.trim_end_matches(['&', '?']), &headers, super::data(data)?)?;
     fields(client, &answer)
 }
 

@@ -12,7 +12,7 @@ use rustyline::error::ReadlineError;
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
-use super::{Done, Failure, say, table};
+use super::{Done, Failure, print, say, table};
 use crate::config::modules::Folder;
 
 /// The largest value that is printed, in bytes.
@@ -93,7 +93,7 @@ impl Session {
             None if line.is_empty() => {}
             None => self.program(line),
         }
-        true
+        !print::is_closed()
     }
 
     fn command(&mut self, command: &str) -> bool {

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::adhoc::{self, Given};
 use super::offline::{json_data, load, unaccepted};
-use super::{Config, Done, Failure, Output, event, exact, say, table, tell};
+use super::{Config, Done, Failure, Output, event, exact, print, say, table, tell};
 use crate::changes;
 use crate::web::simulate::Trial;
 
@@ -184,16 +184,15 @@ fn once(args: &Run, output: Output) -> Done {
 }
 
 /// What it logged, on the standard error, which is not what it gave.
-#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
 fn lines(execution: &Execution) {
     for line in &execution.logs {
         let level = format!("{:?}", line.level).to_lowercase();
         for text in line.message.lines().chain(line.message.is_empty().then_some("")) {
-            eprintln!("{level:<5}  {}", table::plain(text));
+            tell(format!("{level:<5}  {}", table::plain(text)));
         }
     }
     if execution.logs_cut {
-        eprintln!("warn   it logged more than `limits.logs` allows; the rest is cut");
+        tell("warn   it logged more than `limits.logs` allows; the rest is cut");
     }
 }
 
@@ -212,7 +211,6 @@ fn used(execution: &Execution) -> serde_json::Value {
 }
 
 /// Runs, and runs again at each change. What fails is told and waits for the next change, too.
-#[expect(clippy::print_stderr, reason = "the command line speaks to its person")]
 fn watch(args: &Run, output: Output) -> Done {
     let (files, folder) = args.reads()?;
     let names: BTreeSet<String> = folder.iter().chain(&files).map(|path| path.display().to_string()).collect();
@@ -221,9 +219,12 @@ fn watch(args: &Run, output: Output) -> Done {
     let (_watcher, changed) = follow(files, folder).map_err(|e| Failure::new(1, format!("--watch: {e}")))?;
     loop {
         if let Err(failure) = once(args, output) {
-            tell(&failure, output);
+            failure.tell(output);
         }
-        eprintln!("-- waiting for a change of {} (Ctrl-C ends)", names.join(", "));
+        if print::is_closed() {
+            return Ok(());
+        }
+        tell(format!("-- waiting for a change of {} (Ctrl-C ends)", names.join(", ")));
         changed.recv().map_err(|_| Failure::new(1, "--watch: the system reports no more changes"))?;
         while changed.recv_timeout(changes::SETTLE).is_ok() {}
     }

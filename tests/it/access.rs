@@ -111,6 +111,10 @@ async fn whoever_guesses_tokens_is_stopped_after_ten() {
     // Others share the address with whoever guesses, behind a proxy for one: the right token is no guess, and neither is none.
     assert_eq!(ask(&service, Some(&right), "GET", "/admin/topics").await.0, 200);
     assert_eq!(ask(&service, None, "GET", "/admin/topics").await, (401, "token-required".to_owned()));
+    for command in [&["topic", "ls"][..], &["tail", "open"]] {
+        let ran = service.hexafn_with(&[("HEXAFN_TOKEN", "hxf_10")], command);
+        assert!(ran.code == Some(77) && ran.err.contains("too-many-failures"), "{command:?}: {ran:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

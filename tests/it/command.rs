@@ -1,9 +1,14 @@
 //! The command line: exit codes, what it says when something is wrong, what it tries without effect, what it shows.
 
+use super::clients::register;
+use super::receiver::{Answer, Receiver};
 use super::sender::{post, send};
 use super::service::{KEY, Ran, SERVE, Scenario};
-use super::watch::events_when;
+use super::watch::{events_when, subscription};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::process::Stdio;
+use tokio::task::block_in_place;
 
 /// A scenario whose receiver nobody is.
 fn pipeline() -> Scenario {
@@ -40,6 +45,89 @@ fn exit_codes_are_those_of_the_documentation() {
     assert_eq!((ran.code, ran.out.contains("hexafn")), (Some(0), true));
     let ran = scenario.run(&["hook", "send", "inn", "--config", "cfg", "--data", "{}"]);
     assert!(ran.code == Some(1) && ran.err.contains("`in`"), "what was probably meant is named: {ran:?}");
+}
+
+/// Where nothing can be written.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+/// What nobody reads any more.
+fn unread() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_output_that_nobody_reads_is_none() {
+    let scenario = Scenario::new("tested");
+    for args in [&["schema"][..], &["token", "new", "ci"], &["check", "--config", "cfg"], &["--help"]] {
+        let ran = scenario.run_to(args, full(), Stdio::piped());
+        assert!(ran.code == Some(74) && ran.err.contains("output cannot be written"), "{args:?}: {ran:?}");
+        let ran = scenario.run_to(args, unread(), Stdio::piped());
+        assert!(ran.code == Some(0) && !ran.err.contains("output"), "{args:?}: {ran:?}");
+    }
+    let ran = scenario.run_to(&["-o", "json", "schema"], full(), Stdio::piped());
+    let json: Value = serde_json::from_str(&ran.err).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    assert_eq!(json["exit"], 74, "{json}");
+    // A token that nobody has seen is none.
+    assert_eq!(scenario.run_to(&["token", "new", "ci"], Stdio::piped(), full()).code, Some(74));
+
+    // What a command came to by itself is its code.
+    let tests = std::fs::read_to_string(scenario.path("cfg/tests.toml")).unwrap();
+    let scenario = scenario.file("tests.toml", &tests.replace("attempts = 3", "attempts = 2"));
+    for (args, code) in [(&["test", "--config", "cfg"][..], 1), (&["topic", "ls"], 69), (&["nothing"], 2)] {
+        assert_eq!(scenario.run(args).code, Some(code), "{args:?}");
+        for (out, err) in [(full(), full()), (full(), File::create(scenario.path("err")).unwrap())] {
+            assert_eq!(scenario.run_to(args, out, err).code, Some(code), "{args:?}");
+        }
+        assert_eq!(scenario.run_to(args, unread(), unread()).code, Some(code), "{args:?}");
+    }
+    let told = std::fs::read_to_string(scenario.path("err")).unwrap();
+    assert!(told.contains("nothing"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_printed_is_not_settled() {
+    let service = pipeline().start();
+    register(&service, "billing", json!({ "pattern": "in", "from": "all" })).await;
+    send(&service, r#"{"n":1}"#).await;
+    let args = ["--server", &service.base, "sub", "read", "billing", "-n", "1"];
+    for (out, code) in [(Stdio::from(full()), 74), (Stdio::from(unread()), 0)] {
+        let ran = block_in_place(|| service.scenario.run_to(&args, out, Stdio::piped()));
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert_eq!(subscription(&service, "billing").await["ack_floor"], 0);
+    }
+    let ran = service.hexafn(&["-o", "json", "sub", "read", "billing", "-n", "1"]);
+    assert!(ran.code == Some(0) && ran.out.contains("\"n\":1"), "it comes again: {ran:?}");
+}
+
+#[test]
+fn standard_input_that_is_too_long_is_refused_and_not_cut() {
+    let scenario = pipeline();
+    for (args, longest) in
+        [(&["fmt", "-"][..], 256 << 10), (&["simulate", "--config", "cfg", "--topic", "in", "-d", "-"], 26 << 20)]
+    {
+        std::fs::write(scenario.path("long"), format!("1{}", " ".repeat(longest))).unwrap();
+        let ran = scenario.run_with(args, "long");
+        assert!(ran.err.contains(&format!("longer than {longest} bytes")), "{args:?}: {ran:?}");
+        assert_eq!((ran.code, &*ran.out), (Some(1), ""), "{args:?}");
+        std::fs::write(scenario.path("long"), format!("1{}", " ".repeat(longest - 1))).unwrap();
+        let ran = scenario.run_with(args, "long");
+        assert!(ran.code == Some(0) && !ran.out.is_empty(), "{args:?}: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_not_of_the_service_is_told_as_an_error_like_others() {
+    let (scenario, proxy) = (pipeline(), Receiver::start().await);
+    proxy.answer_others(Answer::Status(502));
+    for command in [&["tail", "in"][..], &["topic", "ls"]] {
+        let args = [&["--server", &*proxy.base, "-o", "json"], command].concat();
+        let ran = block_in_place(|| scenario.run(&args));
+        let json: Value = serde_json::from_str(&ran.err).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+        assert_eq!((ran.code, &json["exit"]), (Some(1), &json!(1)), "{ran:?}");
+        assert!(json["error"].as_str().is_some_and(|error| error.contains("502")), "{json}");
+    }
 }
 
 #[test]

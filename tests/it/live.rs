@@ -6,6 +6,7 @@ use super::service::{Scenario, Service};
 use super::watch::{Live, PATIENCE, events_when, eventually};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -210,6 +211,32 @@ async fn a_stop_ends_streams_with_the_place_to_resume_and_does_not_wait_for_them
     assert_eq!((&last["closed"], &last["resume_from"]), (&json!("draining"), &json!({ "in": 2 })), "{last}");
     assert_eq!((topic.closed().await, actors.closed().await), (1012, 1012));
     assert_eq!(service.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_takes_the_end_of_a_stream_for_no_event() {
+    let mut service = Scenario::new("topics").start();
+    send(&service, r#"{"n":1}"#).await;
+    let tails = ["json", "table"].map(|output| {
+        let args = ["--server", &service.base, "-o", output, "tail", "in", "--from", "all", "-n", "2"];
+        let mut child = service.scenario.spawn(&args);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert!(line.contains("\"n\":1"), "{line}");
+        (child, out)
+    });
+    assert_eq!(service.terminate(), Some(0));
+    let errors = tails.map(|(child, mut out)| {
+        let mut rest = String::new();
+        out.read_to_string(&mut rest).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), &*rest), (Some(1), ""), "{ended:?}");
+        String::from_utf8(ended.stderr).unwrap()
+    });
+    let json: Value = serde_json::from_str(&errors[0]).unwrap_or_else(|e| panic!("{e}: {errors:?}"));
+    assert_eq!((&json["resume_from"], &json["exit"]), (&json!({ "in": 2 }), &json!(1)), "{json}");
+    assert!(errors[1].contains("draining") && errors[1].contains("resume at in#2"), "{errors:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -131,6 +131,12 @@ impl Scenario {
         Ran::of(command.env("HEXAFN_SERVER", "http://127.0.0.1:9").output().unwrap())
     }
 
+    /// Runs the command line in the folder, with its output and its errors where they are wanted.
+    pub fn run_to(&self, args: &[&str], out: impl Into<Stdio>, err: impl Into<Stdio>) -> Ran {
+        let mut command = binary(self.dir.path(), args);
+        Ran::of(command.env("HEXAFN_SERVER", "http://127.0.0.1:9").stdout(out).stderr(err).output().unwrap())
+    }
+
     /// Starts the command line in the folder, with its output to be read.
     pub fn spawn(&self, args: &[&str]) -> Child {
         binary(self.dir.path(), args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -117,3 +117,21 @@ async fn of_many_signatures_eight_are_looked_at_and_an_old_one_is_no_different_f
     assert_eq!(deliver(&service, "standard", &at, &good).await.0, 200, "the same delivery, once");
     assert_eq!(events(&service, "standard").await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_is_sent_by_hand_with_a_method_that_the_source_takes() {
+    let put = format!(
+        "[[source]]\nname = \"put\"\nkind = \"webhook\"\ntopic = \"put\"\nmethods = [\"PUT\", \"PATCH\"]\nverify = {}\n",
+        r#"{ scheme = "hmac", header = "X-Signature", template = "{method} {body}", secrets = ["file:secrets/key"] }"#
+    );
+    let service = Scenario::new("doors").file("put.toml", &put).start();
+    let sent =
+        |method: &[&str]| service.hexafn(&[&["hook", "send", "put", "--config", "cfg", "-d", "{}"], method].concat());
+    for method in [&[][..], &["--method", "PATCH"], &["--method", "put"]] {
+        let ran = sent(method);
+        assert_eq!(ran.code, Some(0), "{method:?}: {ran:?}");
+    }
+    let ran = sent(&["--method", "POST"]);
+    assert!(ran.code == Some(2) && ran.err.contains("takes PUT, PATCH, not POST"), "what it takes is named: {ran:?}");
+    assert_eq!(events(&service, "put").await.len(), 3);
+}
