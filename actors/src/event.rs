@@ -141,6 +141,8 @@ pub struct Event {
     pub key: Option<Str>,
     /// How many triggers led to this event; 16 is the end (a cycle).
     pub hops: u8,
+    /// Whether its sender gave it its id: such ids are unique for each source only.
+    pub given: bool,
     /// Whether it tells what became of a delivery, or was made from such an event: of its own deliveries nothing is told.
     pub told: bool,
     /// The trace it belongs to.
@@ -171,7 +173,9 @@ pub const DATA_SCHEMA: &str = "dataschema";
 const FORMAT: u8 = 1;
 
 /// The part of the byte of `hops` that counts: what passed [`MAX_HOPS`](crate::trigger::run::MAX_HOPS) goes no further.
-const HOPS: u8 = 0x7f;
+const HOPS: u8 = 0x3f;
+/// The part of that byte that says [`Event::given`].
+const GIVEN: u8 = 0x40;
 /// The part of that byte that says [`Event::told`].
 const TOLD: u8 = 0x80;
 
@@ -192,6 +196,7 @@ impl Event {
             headers: Vec::new(),
             key: None,
             hops: 0,
+            given: false,
             told: false,
             trace: TraceContext::new(),
             data,
@@ -203,7 +208,8 @@ impl Event {
     /// for each source only (CloudEvents 1.0, `id`), and what follows has one source for all of them, so the event's source is
     /// part of it, as a checksum.
     pub fn stem(&self) -> impl std::fmt::Display {
-        let unique = self.source.starts_with("/triggers/") || ulid::Ulid::from_string(&self.id).is_ok();
+        let made_here = self.source.starts_with("/triggers/") || ulid::Ulid::from_string(&self.id).is_ok();
+        let unique = made_here && !self.given;
         std::fmt::from_fn(move |f| {
             f.write_str(&self.id)?;
             if unique { Ok(()) } else { write!(f, "-{:08x}", crc32c::crc32c(self.source.as_bytes())) }
@@ -219,6 +225,7 @@ impl Event {
             time: now,
             content_type,
             hops: self.hops.saturating_add(1),
+            given: false,
             told: self.told,
             trace: self.trace.child(),
             data,
@@ -277,7 +284,8 @@ impl Event {
         for text in [&self.subject, &self.content_type, &self.key] {
             put_option(out, text.as_deref());
         }
-        out.put_u8(self.hops.min(HOPS) | if self.told { TOLD } else { 0 });
+        let marks = [(self.told, TOLD), (self.given, GIVEN)];
+        out.put_u8(marks.into_iter().fold(self.hops.min(HOPS), |byte, (is, mark)| if is { byte | mark } else { byte }));
         put_bytes(out, self.trace.trace_id.as_bytes());
         put_bytes(out, self.trace.span_id.as_bytes());
         out.put_u8(self.trace.flags);
@@ -318,7 +326,7 @@ impl Event {
         let content_type = get_option(b, like.and_then(|e| e.content_type.as_ref()))?;
         let key = get_option(b, like.and_then(|e| e.key.as_ref()))?;
         let passed = get_u8(b)?;
-        let (hops, told) = (passed & HOPS, passed & TOLD != 0);
+        let (hops, given, told) = (passed & HOPS, passed & GIVEN != 0, passed & TOLD != 0);
         let trace = TraceContext {
             trace_id: get_str(b, None)?,
             span_id: get_str(b, None)?,
@@ -340,6 +348,7 @@ impl Event {
             headers,
             key,
             hops,
+            given,
             told,
             trace,
             data,
@@ -470,6 +479,10 @@ mod tests {
         let own = new_id();
         assert_eq!(of(&own, "/hooks/a"), &*own, "an id of hexaFn is unique by itself");
         assert_eq!(of("1-0a-first", "/triggers/first"), "1-0a-first");
+        let given =
+            |source: &str| Event { id: own.clone(), source: source.into(), given: true, ..sample() }.stem().to_string();
+        assert_ne!(given("/orders"), given("/billing"), "whatever a sender gives looks like");
+        assert_ne!(given("/triggers/first"), &*own);
     }
 
     #[test]
@@ -487,6 +500,13 @@ mod tests {
         Event { told: true, ..sample() }.encode(&mut marked);
         let changed: Vec<_> = out.iter().zip(&marked).filter(|(a, b)| a != b).collect();
         assert_eq!(changed, [(&3, &0x83)], "the mark is one bit");
+        let mut marked = Vec::new();
+        Event { given: true, ..sample() }.encode(&mut marked);
+        let changed: Vec<_> = out.iter().zip(&marked).filter(|(a, b)| a != b).collect();
+        assert_eq!(changed, [(&3, &0x43)], "and so is the other");
+        assert!(Event::decode(&marked.into()).unwrap().given);
+        let mut marked = Vec::new();
+        Event { told: true, ..sample() }.encode(&mut marked);
         let back = Event::decode(&marked.into()).unwrap();
         assert_eq!((back.hops, back.told), (3, true));
     }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use hexafn_dsl::json::Doc;
-use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, Program, RuntimeError, Validator, Value};
+use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Limits, Program, RuntimeError, Seed, Validator, Value};
 use hexafn_runtimes::{Code, Ctx, Done, Level, Line, Usage, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -131,9 +131,10 @@ pub fn view(record: &Record, reads_data: bool) -> EventView<'_> {
     }
 }
 
-/// A seed for the random built-ins that is the same when the same record is run again.
-pub fn seed(record: &Record) -> u64 {
-    (u64::from(record.topic_id.0) << 48) ^ record.seq.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// What random numbers follow from: the same when the same record is run again by the same trigger and function, and no other's. The span
+/// of its trace was drawn when it was made or came in, here and at no other installation.
+pub fn seed<'r>(record: &'r Record, trigger: &'r str, function: &'r str) -> Seed<'r> {
+    Seed { texts: [&record.event.trace.span_id, &record.topic, trigger, function], number: record.seq }
 }
 
 impl Function {
@@ -243,7 +244,7 @@ impl Function {
             attempt,
             now_us: now.0,
             env: &definition.env,
-            random_seed: seed(record),
+            seed: seed(record, trigger, &definition.name),
         };
         let input = Input { event: view(record, program.reads_data()), ctx };
         let millis = u64::try_from(definition.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -270,7 +271,7 @@ impl Function {
             now: now.rfc3339(),
             trace_id: record.event.trace.trace_id.to_string(),
             env: definition.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-            seed: seed(record),
+            seed: seed(record, trigger, &definition.name).words()[0],
         });
         let event = event_json(record);
         match &self.workers {
@@ -424,7 +425,8 @@ fn test_within(
     attempt: u32,
     steps: u64,
 ) -> Result<bool, RuntimeError> {
-    let ctx = CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], random_seed: seed(record) };
+    let ctx =
+        CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], seed: seed(record, trigger, "") };
     let part = part(condition, record);
     let mut event = view(record, condition.reads_data() && part.is_none());
     if let Some(part) = &part {
@@ -451,7 +453,8 @@ pub fn topic_of(expr: &hexafn_dsl::Program, event: Event, now: Wall) -> (Event, 
 /// # Errors
 /// It failed, or gave something else.
 pub fn text(expr: &hexafn_dsl::Program, record: &Record, trigger: &str, attempt: u32) -> Result<String, String> {
-    let ctx = CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], random_seed: seed(record) };
+    let ctx =
+        CtxView { trigger, function: "", attempt, now_us: record.stored.0, env: &[], seed: seed(record, trigger, "") };
     let input = Input { event: view(record, expr.reads_data()), ctx };
     let mut budget = Budget::new(Limits { steps: 1_000_000, ..Limits::default() });
     let value = expr.eval(&input, &mut budget).map_err(|e| e.to_string())?;
@@ -465,8 +468,14 @@ pub fn explain(condition: &hexafn_dsl::Program, record: &Record, trigger: &str) 
 
 /// The same as a tree.
 pub fn explanation(condition: &hexafn_dsl::Program, record: &Record, trigger: &str) -> Option<hexafn_dsl::Explanation> {
-    let ctx =
-        CtxView { trigger, function: "", attempt: 1, now_us: record.stored.0, env: &[], random_seed: seed(record) };
+    let ctx = CtxView {
+        trigger,
+        function: "",
+        attempt: 1,
+        now_us: record.stored.0,
+        env: &[],
+        seed: seed(record, trigger, ""),
+    };
     let input = Input { event: view(record, condition.reads_data()), ctx };
     let mut budget = Budget::new(Limits { steps: 1_000_000, ..Limits::default() });
     condition.explain(&input, &mut budget).ok()
@@ -477,6 +486,37 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use hexafn_dsl::{ProgramKind, SourceText};
+
+    #[test]
+    fn random_numbers_are_those_of_one_run_and_of_no_other() {
+        let source = SourceText { name: "f", text: "[uuid(), uuid(), uuid()]" };
+        let program = hexafn_dsl::compile(&source, ProgramKind::Function).unwrap();
+        let run = |record: &Record, trigger: &str, function: &str| {
+            let ctx =
+                CtxView { trigger, function, attempt: 1, now_us: 0, env: &[], seed: seed(record, trigger, function) };
+            let input = Input { event: view(record, false), ctx };
+            let mut json = Vec::new();
+            program
+                .run(&input, &mut Budget::new(Limits::default()))
+                .unwrap()
+                .value
+                .write_json(&mut json, 1 << 10)
+                .unwrap();
+            serde_json::from_slice::<Vec<String>>(&json).unwrap()
+        };
+        let record =
+            |topic: &str, seq| Record::new(topic.into(), TopicId(1), seq, Wall(0), Event::new("s", "t", "{}".into()));
+        let records: Vec<Record> = (1..200).flat_map(|seq| [record("a", seq), record("b", seq)]).collect();
+        let mut seen = std::collections::HashSet::new();
+        for record in &records {
+            for (trigger, function) in [("one", "f"), ("two", "f"), ("one", "g"), ("onef", "")] {
+                let drawn = run(record, trigger, function);
+                assert_eq!(drawn, run(record, trigger, function), "the same again");
+                seen.extend(drawn);
+            }
+        }
+        assert_eq!(seen.len(), records.len() * 4 * 3);
+    }
 
     #[test]
     fn a_condition_on_large_data_reads_its_part_and_decides_the_same() {

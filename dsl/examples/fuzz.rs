@@ -190,7 +190,14 @@ fn eval(text: &str) {
                 extensions: &[],
                 data,
             };
-            let ctx = CtxView { trigger: "", function: "", attempt: 1, now_us: 0, env: &[], random_seed: 7 };
+            let ctx = CtxView {
+                trigger: "",
+                function: "",
+                attempt: 1,
+                now_us: 0,
+                env: &[],
+                seed: hexafn_dsl::Seed { number: 7, ..Default::default() },
+            };
             let limits = Limits { steps: 20_000, bytes: 1 << 20, depth: 64 };
             let mut budget = Budget::new(limits);
             let input = Input { event: view, ctx };

@@ -40,6 +40,8 @@ pub(crate) struct Machine<'p, 'e> {
     base: usize,
     /// How many random numbers were taken.
     pub(crate) drawn: u64,
+    /// What they follow from, once one was drawn.
+    pub(crate) seed: Option<[u64; 2]>,
     /// What was emitted.
     pub(crate) emitted: Vec<Emit<'e>>,
 }
@@ -52,7 +54,7 @@ impl<'p, 'e> Machine<'p, 'e> {
         if code.slots > 0 {
             stack.resize(code.slots, Value::Null);
         }
-        Self { code, input, budget, stack, base: 0, drawn: 0, emitted: Vec::new() }
+        Self { code, input, budget, stack, base: 0, drawn: 0, seed: None, emitted: Vec::new() }
     }
 
     pub(crate) fn local(&self, slot: u16) -> &Value<'e> {

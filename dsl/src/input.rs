@@ -1,5 +1,6 @@
 //! What a program sees: the event and the context, borrowed.
 
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 use crate::json::Doc;
@@ -71,7 +72,31 @@ pub struct CtxView<'e> {
     /// `ctx.env`
     pub env: &'e [(Arc<str>, Arc<str>)],
     /// What `uuid()` and `random()` are computed from.
-    pub random_seed: u64,
+    pub seed: Seed<'e>,
+}
+
+/// What tells a run from all others, and is the same when it is repeated. Read when a program draws its first random number.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seed<'e> {
+    /// Texts, such as the names of the trigger and the function.
+    pub texts: [&'e str; 4],
+    /// A number, such as the place of the record.
+    pub number: u64,
+}
+
+impl Seed<'_> {
+    /// 128 bits of it: the beginning of the SHA-256 of all parts, each text behind its length.
+    pub fn words(&self) -> [u64; 2] {
+        let mut hash = Sha256::new();
+        for text in self.texts {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        hash.update(self.number.to_be_bytes());
+        let digest = hash.finalize();
+        let word = |from: usize| digest.iter().skip(from).take(8).fold(0, |word, byte| word << 8 | u64::from(*byte));
+        [word(0), word(8)]
+    }
 }
 
 impl Input<'_> {
@@ -92,6 +117,13 @@ impl Input<'_> {
             extensions: &[],
             data: Data::None,
         },
-        ctx: CtxView { trigger: "", function: "", attempt: 1, now_us: 0, env: &[], random_seed: 0 },
+        ctx: CtxView {
+            trigger: "",
+            function: "",
+            attempt: 1,
+            now_us: 0,
+            env: &[],
+            seed: Seed { texts: [""; 4], number: 0 },
+        },
     };
 }

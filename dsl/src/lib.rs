@@ -63,7 +63,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use eval::{Emit, Explanation, PartOutcome};
 pub use fault::RuntimeError;
 pub use format::format;
-pub use input::{CtxView, Data, EventView, Input};
+pub use input::{CtxView, Data, EventView, Input, Seed};
 pub use modules::{ModuleError, ModuleText, Modules};
 pub use program::{Outcome, Program, ProgramKind, SourceText};
 pub use reads::Reads;

@@ -89,7 +89,7 @@ fn run(case: &Case) -> Result<(), String> {
             attempt: 1,
             now_us: 1_767_323_105_000_000,
             env: &env,
-            random_seed: 7,
+            seed: hexafn_dsl::Seed { number: 7, ..Default::default() },
         },
     };
     let kind = match case.kind.as_str() {

@@ -6,7 +6,7 @@ use hexafn_actors::event::Event;
 use hexafn_actors::function;
 use hexafn_actors::log::{Record, TopicId};
 use hexafn_dsl::{
-    Budget, CompileOptions, CtxView, Input, Limits, ProgramKind, SourceText, Value, builtins, compile_with,
+    Budget, CompileOptions, CtxView, Input, Limits, ProgramKind, Seed, SourceText, Value, builtins, compile_with,
 };
 use rustyline::error::ReadlineError;
 use std::io::{BufRead, IsTerminal};
@@ -152,7 +152,7 @@ impl Session {
             attempt: 1,
             now_us: now.0,
             env: &[],
-            random_seed: u64::try_from(now.0).unwrap_or(0),
+            seed: Seed { number: u64::try_from(now.0).unwrap_or(0), ..Seed::default() },
         };
         let input = Input { event: function::view(&self.record, true), ctx };
         let outcome = match program.run(&input, &mut Budget::new(Limits::default())) {

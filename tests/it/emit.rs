@@ -24,7 +24,7 @@ fn fresh(prefix: &str, count: usize) -> Vec<String> {
 /// The ids that the pattern trigger gives to what these events emit, when each has so many lines: the first that `split`
 /// emits is for the audit.
 fn seen_of(ids: &[String], lines: usize) -> Vec<String> {
-    let of = |id: &String| (2..lines + 2).map(|n| format!("{id}-split-{n}-orders")).collect::<Vec<_>>();
+    let of = |id: &String| (2..lines + 2).map(|n| format!("{id}-split.{n}-orders")).collect::<Vec<_>>();
     let mut all: Vec<String> = ids.iter().flat_map(of).collect();
     all.sort();
     all
@@ -46,7 +46,7 @@ async fn a_function_sends_events_to_topics_that_it_names_with_their_keys() {
     assert_eq!((audit.len(), &audit[0]["data"], &audit[0]["key"]), (1, &json!({ "id": id }), &Value::Null));
     let eu = events(&service, "orders.eu").await;
     let told: Vec<_> = eu.iter().map(|e| (e["key"].as_str(), e["data"]["sku"].as_str(), e["id"].as_str())).collect();
-    let ids = [2, 3, 4].map(|n| format!("{id}-split-{n}"));
+    let ids = [2, 3, 4].map(|n| format!("{id}-split.{n}"));
     assert_eq!(told, [(Some("c1"), Some("a"), Some(&*ids[0])), (Some("c2"), Some("c"), Some(&*ids[2]))], "in order");
     let us = events(&service, "orders.us").await;
     assert_eq!((us.len(), &us[0]["key"], &us[0]["data"]), (1, &Value::Null, &json!({ "sku": "b", "from": "in" })));
@@ -172,7 +172,7 @@ async fn the_trace_of_an_event_shows_what_was_sent_because_of_it() {
     let mut emitted: Vec<String> = steps.iter().filter(|s| s["name"] == "emit").map(Value::to_string).collect();
     emitted.sort();
     for (at, topic) in ["audit", "orders.eu", "orders.us"].iter().enumerate() {
-        let event = format!("{id}-split-{}", at + 1);
+        let event = format!("{id}-split.{}", at + 1);
         assert!(emitted.iter().any(|s| s.contains(topic) && s.contains(&event)), "{topic} {event}: {steps:?}");
     }
     assert_eq!(emitted.len(), 3);

@@ -24,8 +24,8 @@ use super::{Bounds, DedupeKey, Record, Seq, Str, Table, TopicId};
 use crate::clock::Wall;
 use crate::event::Event;
 
-/// The format of a data directory written by this version.
-pub const FORMAT: u32 = 1;
+/// The format of a data directory written by this version. 2 has cursors as runs; those of 1 are read still.
+pub const FORMAT: u32 = 2;
 
 /// The column family of records.
 pub const CF_LOG: &str = "log";

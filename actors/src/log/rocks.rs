@@ -416,8 +416,9 @@ fn open_engine(options: &RocksOptions, marked: u64, now: Arc<AtomicI64>) -> Resu
     let number = |key: &[u8]| db.get_cf(state, key).map_err(|e| open_error(&e, &options.path));
     match number(&keys::KEY_FORMAT)?.map(|v| <[u8; 4]>::try_from(v.as_slice()).map_or(u32::MAX, u32::from_be_bytes)) {
         Some(found) if found > keys::FORMAT => return Err(Error::Format { found, known: keys::FORMAT }),
-        Some(_) => {}
-        None => {
+        Some(keys::FORMAT) => {}
+        // What is written from now on an older version cannot read.
+        Some(_) | None => {
             let mut synced = WriteOptions::default();
             synced.set_sync(true);
             db.put_cf_opt(state, keys::KEY_FORMAT, keys::FORMAT.to_be_bytes(), &synced)

@@ -218,7 +218,7 @@ impl Attributes {
 
         let own_trace = self.traceparent.and_then(|parent| TraceContext::received(&parent, self.tracestate.as_deref()));
         let mut event = Event::new(source, kind, data.bytes);
-        event.id = id;
+        (event.id, event.given) = (id, true);
         event.subject = self.subject.map(Into::into);
         event.time = self.time.unwrap_or(incoming.now);
         event.content_type = data.content_type;

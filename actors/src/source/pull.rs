@@ -302,7 +302,7 @@ impl Decoder {
         let several = arrivals.len() > 1;
         let own = |(index, Arrival { mut event, .. }): (usize, Arrival)| {
             if !is_cloudevent {
-                event.id = pulled.id.as_str().into();
+                (event.id, event.given) = (pulled.id.as_str().into(), true);
                 event.subject = pulled.subject.clone();
             }
             event.key = event.key.take().or_else(|| pulled.key.clone());
@@ -332,7 +332,7 @@ impl Decoder {
             String::new()
         };
         let mut event = Event::new(self.source.clone(), self.kind.clone(), data);
-        event.id = pulled.id.as_str().into();
+        (event.id, event.given) = (pulled.id.as_str().into(), true);
         event.time = pulled.time.unwrap_or(now);
         event.subject = pulled.subject.clone();
         event.key = pulled.key.clone();

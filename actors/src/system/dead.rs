@@ -232,8 +232,7 @@ impl System {
 
     /// How many letters nobody has settled.
     fn open(&self, topic: &TopicHandle, settled: &Cursor) -> Result<usize, Error> {
-        let open = self.0.log.bounds(topic.id)?.next.saturating_sub(settled.floor() + 1);
-        Ok(usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(settled.above()))
+        Ok(usize::try_from(settled.behind(self.0.log.bounds(topic.id)?.next)).unwrap_or(usize::MAX))
     }
 
     /// Open letters from a sequence on, at most `limit` and 8 MiB, for which the filter holds; and where to read on.

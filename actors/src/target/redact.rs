@@ -4,7 +4,7 @@
 //! dead letter, live streams, traces and logs can only show what is left: there is no second place to forget. Only what
 //! comes from outside of that, the receiver's answer, is looked at where it is shown.
 
-use hexafn_dsl::{Budget, CtxView, Input, Limits, Program, ProgramKind, SourceText};
+use hexafn_dsl::{Budget, CtxView, Input, Limits, Program, ProgramKind, Seed, SourceText};
 use regex::Regex;
 use std::borrow::Cow;
 
@@ -105,12 +105,19 @@ impl Redactor {
     }
 
     fn data(&self, event: &Event) -> Event {
+        if event.data.is_empty() {
+            return event.clone();
+        }
         // JSON that is deeper or wider than the language reads is text to it, which has no paths and keys.
-        let opaque = event.is_json() && !event.data.is_empty() && event.doc().is_none();
+        let opaque = event.is_json() && event.doc().is_none();
         if opaque {
             return left_out(event, "it is no JSON within the limits of the language");
         }
         let program = if event.is_json() { Some(&self.whole) } else { self.text.as_ref() };
+        // To the language such bytes are their base64, in which nobody finds anything.
+        if program.is_some() && !event.is_json() && std::str::from_utf8(&event.data).is_err() {
+            return left_out(event, "it is neither JSON nor a text in UTF-8, so nobody can look for anything in it");
+        }
         match program.map(|program| run(program, event, event.is_json())) {
             Some(Ok(data)) => event.with_data(data.into()),
             Some(Err(why)) => left_out(event, &why),
@@ -204,7 +211,7 @@ fn left_out(event: &Event, why: &str) -> Event {
 
 fn run(program: &Program, event: &Event, json: bool) -> Result<Vec<u8>, String> {
     let record = Record::new(Str::from(""), TopicId(0), 0, event.time, event.clone());
-    let ctx = CtxView { trigger: "", function: "", attempt: 1, now_us: event.time.0, env: &[], random_seed: 0 };
+    let ctx = CtxView { trigger: "", function: "", attempt: 1, now_us: event.time.0, env: &[], seed: Seed::default() };
     let input = Input { event: view(&record, true), ctx };
     let mut budget = Budget::new(Limits { steps: 10_000_000, ..Limits::default() });
     let outcome = program.run(&input, &mut budget).map_err(|e| e.to_string())?;
@@ -259,6 +266,23 @@ mod tests {
         event.subject = Some("from jo@example.org".into());
         let event = Redactor::new("t", &settings(toml)).unwrap().redact(&event);
         format!("{} | {}", String::from_utf8(event.data.to_vec()).unwrap(), event.subject.unwrap())
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_left_out_where_texts_are_looked_through_and_no_data_stays_none() {
+        let of = |toml: &str, content_type: &str, data: &'static [u8]| {
+            let mut event = Event::new("s", "t", bytes::Bytes::from_static(data));
+            event.content_type = Some(content_type.into());
+            Redactor::new("t", &settings(toml)).unwrap().redact(&event).data
+        };
+        let image = b"\x89PNG jo@example.org";
+        assert_eq!(of("emails = true", "image/png", image), "\"[redacted: the data could not be checked]\"");
+        assert_eq!(&of("paths = ['a']", "image/png", image)[..], image, "it has no paths");
+        for content_type in ["image/png", "application/json"] {
+            for toml in ["emails = true", "paths = ['a']"] {
+                assert_eq!(of(toml, content_type, b""), "", "{content_type} {toml}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use hexafn_dsl::{Budget, CtxView, Data, EventView, Input, Program, ProgramKind, 
 use std::borrow::Cow;
 
 use crate::event::Str;
+use crate::function::seed;
 use crate::target::{Delivery, Error};
 
 /// A compiled text.
@@ -79,14 +80,14 @@ fn input(delivery: Delivery<'_>, reads_data: bool) -> Input<'_> {
             extensions: &event.extensions,
             data,
         },
-        // The seed is the place of the record, so that `uuid()` is the same on every attempt.
+        // Of the record and not of the attempt, so that `uuid()` is the same on every one.
         ctx: CtxView {
             trigger: "",
             function: "",
             attempt: delivery.attempt,
             now_us: delivery.now.0,
             env: &[],
-            random_seed: record.seq,
+            seed: seed(record, "", ""),
         },
     }
 }

@@ -219,7 +219,7 @@ impl Subscription {
 
     /// Records before `next` that are not handled; what waits for another attempt counts as handled.
     pub fn lag(&self, next: Seq) -> u64 {
-        next.saturating_sub(self.cursor.floor() + 1).saturating_sub(self.cursor.above() as u64)
+        self.cursor.behind(next)
     }
 
     /// Deliveries that wait for the turn of their key.

@@ -234,7 +234,8 @@ impl Runner {
         let mut emissions = Vec::with_capacity(emitted.len());
         for (at, one) in emitted.into_iter().enumerate() {
             let place = self.topics.place(&one.topic).map_err(|e| format!("emit to `{}`: {e}", one.topic))?;
-            let id = format!("{}-{name}-{}", input.stem(), at + 1).into();
+            // A dot is in no name of a trigger, so no result of another one has this id.
+            let id = format!("{}-{name}.{}", input.stem(), at + 1).into();
             let mut event = input.derive(id, self.source.clone(), Some(self.json.clone()), one.data, now);
             event.key = one.key;
             emissions.push(Emission { topic: one.topic, place, event: Box::new(event.without_schema()) });

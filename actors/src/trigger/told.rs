@@ -113,7 +113,7 @@ fn told_of(
     };
     // Plain texts and numbers: there is nothing in it that JSON does not have.
     let data = serde_json::to_vec(&data).unwrap_or_default();
-    let id = format!("{}-{trigger}-{}-run-{attempt}", input.stem(), run.function).into();
+    let id = format!("{}-{trigger}.{}.run-{attempt}", input.stem(), run.function).into();
     let mut event: Event = input.derive(id, feedback.source.clone(), Some("application/json".into()), data.into(), now);
     event.kind = Str::from(if run.error.is_none() { "hexafn.function.succeeded" } else { "hexafn.function.failed" });
     event.subject = Some(run.function.clone());

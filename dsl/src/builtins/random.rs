@@ -71,10 +71,16 @@ fn below(m: &mut Machine<'_, '_>, bound: usize) -> usize {
     ((u128::from(draw(m)) * bound as u128) >> 64) as usize
 }
 
-/// The next number of the seeded sequence (SplitMix64, by Steele, Lea and Flood, 2014).
+/// The next number of the seeded sequence: two of SplitMix64 (Steele, Lea and Flood, 2014) together, so that what is made of two
+/// numbers, such as a UUID, can have all bits of the seed.
 pub(super) fn draw(m: &mut Machine<'_, '_>) -> u64 {
+    let [one, other] = *m.seed.get_or_insert_with(|| m.input.ctx.seed.words());
     m.drawn = m.drawn.wrapping_add(1);
-    let mut z = m.input.ctx.random_seed.wrapping_add(m.drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let step = m.drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed(one.wrapping_add(step)) ^ mixed(other.wrapping_sub(step))
+}
+
+fn mixed(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

@@ -60,7 +60,7 @@ impl Cast {
             }
             let bounds = self.0.log.bounds(topic.id)?;
             cursor.skip_to(bounds.first);
-            let lag = bounds.next.saturating_sub(cursor.floor() + 1).saturating_sub(cursor.above() as u64);
+            let lag = cursor.behind(bounds.next);
             let waiting = self.0.log.scan(Table::Waiting, &keys::waiting_prefix(name, topic.id), usize::MAX)?.len();
             let (subscription, topic) = (name.into(), topic.name.clone());
             kept.push(KeptPlace { subscription, topic, floor: cursor.floor(), lag, waiting });
