@@ -41,8 +41,6 @@ pub struct App {
     pub draining: AtomicBool,
     /// Tells those who wait for that.
     pub drain: tokio::sync::Notify,
-    /// Raised once definitions are applied.
-    pub ready: AtomicBool,
     /// Open WebSocket streams.
     pub streams: AtomicUsize,
     /// What the bodies of open requests hold.
@@ -293,8 +291,6 @@ fn query_fault(error: &actix_web::error::QueryPayloadError, request: &HttpReques
 async fn ready(app: web::Data<App>) -> HttpResponse {
     let reason = if app.draining.load(Ordering::Acquire) {
         "draining"
-    } else if !app.ready.load(Ordering::Acquire) {
-        "starting"
     } else if !app.system.is_healthy() {
         "the journal does not write"
     } else {
