@@ -118,8 +118,7 @@ impl App {
                 "a token in the query ends up in logs; send it as `Authorization: Bearer …`",
             ));
         }
-        let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        Ok(bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer "))).map(str::trim))
+        Ok(bearer_of(request))
     }
 
     /// A foreign `Host` is the mark of a DNS rebinding attack; a foreign `Origin` that of a page that is not ours.
@@ -148,6 +147,12 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The token of `Authorization: Bearer …`; the case of the scheme does not matter (RFC 9110, section 11.1).
+fn bearer_of(request: &HttpRequest) -> Option<&str> {
+    let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn refused(refusal: Refusal) -> Problem {
