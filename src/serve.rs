@@ -10,10 +10,10 @@ use hexafn_actors::system::{System, SystemOptions};
 use notify::{RecursiveMode, Watcher};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::auth::Auth;
 use crate::changes;
@@ -46,6 +46,10 @@ const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// Runs until it is told to stop. Returns after an orderly drain.
 pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
+    let runtime = actix_web::rt::System::new();
+    // Before what takes its time: one that comes during the start is heard after it, and does not end the process.
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) });
+    let hangup = hangup.map_err(|e| Failed::new(70, e.to_string()))?;
     let options = Options { keeps_compiled: true, ..options };
     let loaded = config::load(&options).map_err(|errors| Failed::new(78, errors.render(false)))?;
     crate::telemetry::start(&loaded.log);
@@ -60,11 +64,16 @@ pub fn run(options: Options, quiet: bool) -> Result<(), Failed> {
             format!("cannot listen on {}: {e}; is another hexaFn running? Set server.listen", loaded.server.listen),
         )
     })?;
-    let runtime = actix_web::rt::System::new();
-    runtime.block_on(serve(options, loaded, listener, quiet))
+    runtime.block_on(serve(options, loaded, listener, hangup, quiet))
 }
 
-async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: bool) -> Result<(), Failed> {
+async fn serve(
+    options: Options,
+    loaded: Loaded,
+    listener: TcpListener,
+    hangup: Signal,
+    quiet: bool,
+) -> Result<(), Failed> {
     let fatal: Arc<Mutex<Option<(i32, String)>>> = Arc::default();
     let (fatal_tx, mut fatal_rx) = tokio::sync::mpsc::unbounded_channel();
     let first = fatal.clone();
@@ -112,27 +121,32 @@ async fn serve(options: Options, loaded: Loaded, listener: TcpListener, quiet: b
         reloader: Reloader::new(options, &loaded),
         draining: AtomicBool::new(false),
         drain: tokio::sync::Notify::new(),
-        ready: AtomicBool::new(false),
         streams: AtomicUsize::new(0),
         bodies: Bodies::new(loaded.server.limits.bodies.0),
         system,
     });
     app.reloader.apply(&app, &loaded).await.map_err(|e| failed(&e))?;
-    app.ready.store(true, Ordering::Release);
 
     let server = listen(&app, &loaded, listener).map_err(|e| Failed::new(69, e.to_string()))?;
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
     let _watcher = watch_files(&app);
-    reload_on_hangup(&app)?;
+    reload_on(hangup, &app);
     if !quiet {
         announce(&app, &loaded);
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| failed(&e))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| failed(&e))?;
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
-        _ = interrupt.recv() => tracing::info!("interrupted: draining"),
+        (told, _) = told_to_end(&mut terminate, &mut interrupt) => {
+            tracing::info!("{told}: draining");
+            actix_web::rt::spawn(async move {
+                let (told, code) = told_to_end(&mut terminate, &mut interrupt).await;
+                // What was promised is on disk; what runs is done again, as after a crash.
+                tracing::warn!("{told} once more: ending without waiting");
+                std::process::exit(code);
+            });
+        }
         _ = fatal_rx.recv() => {}
     }
     app.begin_drain();
@@ -218,15 +232,21 @@ fn watch_files(app: &web::Data<App>) -> Option<notify::RecommendedWatcher> {
     Some(watcher)
 }
 
-fn reload_on_hangup(app: &web::Data<App>) -> Result<(), Failed> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(|e| Failed::new(70, e.to_string()))?;
+fn reload_on(mut hangup: Signal, app: &web::Data<App>) {
     let app = app.clone();
     actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
             drop(app.reloader.reload(&app, "SIGHUP").await);
         }
     });
-    Ok(())
+}
+
+/// Waits for SIGTERM or Ctrl-C: its name, and the exit code of a process that it ends.
+async fn told_to_end(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {
+    tokio::select! {
+        _ = terminate.recv() => ("SIGTERM", 143),
+        _ = interrupt.recv() => ("interrupted", 130),
+    }
 }
 
 /// What to try first. A reader that has gone (a closed pipe) is no reason to end the service.

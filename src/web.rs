@@ -42,8 +42,6 @@ pub struct App {
     pub draining: AtomicBool,
     /// Tells those who wait for that.
     pub drain: tokio::sync::Notify,
-    /// Raised once definitions are applied.
-    pub ready: AtomicBool,
     /// Open WebSocket streams.
     pub streams: AtomicUsize,
     /// What the bodies of open requests hold.
@@ -121,8 +119,7 @@ impl App {
                 "a token in the query ends up in logs; send it as `Authorization: Bearer …`",
             ));
         }
-        let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        Ok(bearer.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer "))).map(str::trim))
+        Ok(bearer_of(request))
     }
 
     /// A foreign `Host` is the mark of a DNS rebinding attack; a foreign `Origin` that of a page that is not ours.
@@ -151,6 +148,12 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The token of `Authorization: Bearer …`; the case of the scheme does not matter (RFC 9110, section 11.1).
+fn bearer_of(request: &HttpRequest) -> Option<&str> {
+    let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn refused(refusal: Refusal) -> Problem {
@@ -294,8 +297,6 @@ fn query_fault(error: &actix_web::error::QueryPayloadError, request: &HttpReques
 async fn ready(app: web::Data<App>) -> HttpResponse {
     let reason = if app.draining.load(Ordering::Acquire) {
         "draining"
-    } else if !app.ready.load(Ordering::Acquire) {
-        "starting"
     } else if !app.system.is_healthy() {
         "the journal does not write"
     } else {

@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::event::Str;
 
+mod gone;
+
 /// Topics with a series of their own.
 pub const MAX_TOPIC_SERIES: usize = 500;
 
@@ -411,16 +413,6 @@ impl Metrics {
             seconds: self.target_seconds.with_label_values(&[name]),
             breaker: self.target_breaker.with_label_values(&[name]),
         }
-    }
-
-    /// A target is not defined any more: its series end, else its breaker would be open for ever. Dead letters stay counted, as
-    /// they stay.
-    pub fn forget_target(&self, name: &str) {
-        for outcome in ["delivered", "failed", "dead-lettered"] {
-            self.target_attempts.remove_label_values(&[name, outcome]).ok();
-        }
-        self.target_seconds.remove_label_values(&[name]).ok();
-        self.target_breaker.remove_label_values(&[name]).ok();
     }
 }
 

@@ -14,10 +14,10 @@ use crate::event::Str;
 pub enum Answer {
     /// The function's output, as JSON.
     Output(Bytes),
-    /// The condition did not hold, or the function dropped the event.
+    /// The condition did not hold, the function dropped the event, or the trigger is switched off.
     Nothing,
     /// It failed; retries go on in the background.
-    Failed(Str),
+    Failed,
 }
 
 /// Who waits: for which trigger, and where to answer.

@@ -1,8 +1,8 @@
 //! Sources: how events come in. Pure logic without an actor, a socket or a clock: who sent it ([`verify`]), what it is
 //! ([`normalise`], [`cloudevents`]), how often ([`rate`]), when a timer fires ([`timer`]), and the settings of each.
 //!
-//! The order at the door is fixed, cheapest and least trusting first: method and size (the web layer), rate, signature
-//! over the raw bytes, and only then anything that parses.
+//! The order at the door is fixed, cheapest and least trusting first: method and size (the web layer), signature over the
+//! raw bytes, rate (so that a stranger cannot use up what the sender may send), and only then anything that parses.
 
 pub mod cloudevents;
 pub mod door;

@@ -45,7 +45,7 @@ pub use failure::{Failure, FailureKind};
 pub use front::{Front, Lent, SendError};
 pub use lifeline::{Busy, Lifeline, StartError, Started, Stop};
 pub use machine::State;
-pub use node::{Change, ControlError, Node, Verb};
+pub use node::{Change, ControlError, Node, Verb, suggestion};
 pub use strategy::{Backoff, Intensity, OnExhausted, Opening, RawStrategy, RestartStrategy};
 pub use supervisor::{
     ChildSpec, Control, DrainStep, Drained, Group, HANG_AFTER, Remove, Settings, Shutdown, Snapshot, Spawn, Supervisor,

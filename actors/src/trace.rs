@@ -238,12 +238,16 @@ impl Recorder {
         self.traces.insert(id, (steps, 0));
     }
 
-    /// Finds a trace by its id or by the id of one of its events.
+    /// Finds a trace by its id or by the id of one of its events. Ids of CloudEvents are the sender's, and more than one trace may
+    /// have an event of this id: it is the newest of them.
     pub fn find(&self, id: &str) -> Option<Trace> {
+        let has_event = |trace_id: &&Str| {
+            self.traces.get(*trace_id).is_some_and(|(steps, _)| steps.iter().any(|s| &*s.event_id == id))
+        };
         let (trace_id, (steps, dropped)) = self
             .traces
             .get_key_value(id)
-            .or_else(|| self.traces.iter().find(|(_, (steps, _))| steps.iter().any(|s| &*s.event_id == id)))?;
+            .or_else(|| self.traces.get_key_value(self.order.iter().rev().find(has_event)?))?;
         let mut steps = steps.clone();
         steps.sort_by_key(|s| s.at);
         Some(Trace { trace_id: trace_id.clone(), steps, dropped: *dropped })
@@ -357,5 +361,18 @@ mod tests {
         assert_eq!(found.steps.len(), 2);
         assert_eq!(recorder.find(&events[2].trace.trace_id).unwrap().steps.len(), 2);
         assert_eq!(recorder.newest(10).len(), 2);
+    }
+
+    #[test]
+    fn of_traces_with_one_event_id_the_newest_is_found() {
+        let mut recorder = Recorder::new(100);
+        let mut newest = None;
+        for _ in 0..50 {
+            let mut event = Event::new("s", "k", Default::default());
+            event.id = "1".into();
+            recorder.add(Step::ended(&event, Stage::Received, "a".into(), Duration::ZERO));
+            newest = Some(event.trace.trace_id);
+        }
+        assert_eq!(recorder.find("1").map(|trace| trace.trace_id), newest);
     }
 }

@@ -101,6 +101,13 @@ pub fn health() -> RestartStrategy {
 }
 
 impl TriggerSpec {
+    /// Tells the request that waits for this event, if one does.
+    fn answer(&self, record: &Record, answer: impl FnOnce() -> Answer) {
+        if self.answers {
+            self.replies.answer(&record.event.trace.span_id, &self.runner.definition.name, answer);
+        }
+    }
+
     /// Notes what is being worked on; what was before.
     fn working_on(&self, record: Option<(TopicId, Seq)>) -> Option<(TopicId, Seq)> {
         std::mem::replace(&mut *self.working.lock().unwrap_or_else(PoisonError::into_inner), record)
@@ -193,11 +200,7 @@ impl Trigger {
             let detail = Detail::Run(execution.version, execution.usage.clone(), why);
             steps.push(if failed { step.failed(detail) } else { step.with(detail) });
         }
-        let answer = |answer: &dyn Fn() -> Answer| {
-            if self.spec.answers {
-                self.spec.replies.answer(&event.trace.span_id, name, answer);
-            }
-        };
+        let answer = |answer: &dyn Fn() -> Answer| self.spec.answer(record, answer);
         let (verdict, ops) = match ran.end {
             End::Skipped => {
                 self.spec.metrics.skipped.inc();
@@ -237,7 +240,7 @@ impl Trigger {
             End::Failed { message, fault } => {
                 self.spec.metrics.failed.inc();
                 self.spec.counts.failed.fetch_add(1, Ordering::Relaxed);
-                answer(&|| Answer::Failed(message.as_str().into()));
+                answer(&|| Answer::Failed);
                 let again = fault == Fault::Passing;
                 let kind = if again { FailureKind::Reported } else { FailureKind::Permanent };
                 let failure = Failure::new(kind, &message, now).ran(versions(&ran.executions));
@@ -365,6 +368,8 @@ impl Trigger {
             items.push(if enabled {
                 self.work(record, delivery.attempt, &mut steps)
             } else {
+                // Nobody is to wait for a result that never comes.
+                self.spec.answer(record, || Answer::Nothing);
                 Settlement::new(record.seq, delivery.attempt, Verdict::Ack)
             });
         }

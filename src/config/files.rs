@@ -27,6 +27,39 @@ pub struct Root<'a> {
     pub shown: &'a Shown,
 }
 
+/// Why a path is not that of a file in a folder.
+#[derive(Debug)]
+pub enum Astray {
+    /// It leads out of the folder: how, as the end of a sentence that begins with the path.
+    Leads(&'static str),
+    /// The system does not find it.
+    Unread(std::io::Error),
+}
+
+/// The path of what `name` is in the folder, with links followed.
+///
+/// # Errors
+/// It is not in the folder, or not there.
+pub fn within(dir: &Path, name: &Path) -> Result<PathBuf, Astray> {
+    lies_below(name).map_err(Astray::Leads)?;
+    let real = dir.join(name).canonicalize().map_err(Astray::Unread)?;
+    if !real.starts_with(dir.canonicalize().map_err(Astray::Unread)?) {
+        return Err(Astray::Leads("is a symbolic link out of the configuration folder"));
+    }
+    Ok(real)
+}
+
+/// What can be said of a path by its text alone.
+fn lies_below(name: &Path) -> Result<(), &'static str> {
+    if name.is_absolute() {
+        return Err("is an absolute path");
+    }
+    if !name.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        return Err("leads out of the configuration folder (`..`)");
+    }
+    Ok(())
+}
+
 /// Reads the text file `name` within the folder. `span` is where it is named, `who` names it to people.
 pub fn read_within(root: Root<'_>, name: &str, span: &Span, who: &str) -> Result<(PathBuf, String), Box<Problem>> {
     let (full, bytes) = bytes_within(root, name, MAX_FUNCTION, span, who)?;
@@ -52,12 +85,7 @@ pub fn bytes_within(
             .help("name a file within the configuration folder, relative to it, e.g. \"functions/summarize.hexa\"")
             .boxed()
     };
-    if path.is_absolute() {
-        return Err(outside("is an absolute path"));
-    }
-    if !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-        return Err(outside("leads out of the configuration folder (`..`)"));
-    }
+    lies_below(path).map_err(outside)?;
     let full = dir.join(path);
     let fail = |why: String| {
         Problem::error(&codes::FUNCTION_FILE, span.clone(), format!("{who}: {} cannot be read: {why}", full.display()))
@@ -65,19 +93,18 @@ pub fn bytes_within(
     if let Some(text) = root.shown.get(&full) {
         return Ok((full, text.as_bytes().to_vec()));
     }
-    let real = std::fs::canonicalize(&full).map_err(|e| {
-        let problem = fail(e.to_string());
-        match beside(&full) {
-            Some(names) if e.kind() == std::io::ErrorKind::NotFound => {
-                problem.help(format!("that folder holds {}", super::de::list(&names)))
+    let real = within(dir, path).map_err(|astray| match astray {
+        Astray::Leads(why) => outside(why),
+        Astray::Unread(e) => {
+            let problem = fail(e.to_string());
+            match beside(&full) {
+                Some(names) if e.kind() == std::io::ErrorKind::NotFound => {
+                    problem.help(format!("that folder holds {}", super::de::list(&names))).boxed()
+                }
+                _ => problem.boxed(),
             }
-            _ => problem,
         }
     })?;
-    let root = std::fs::canonicalize(dir).map_err(|e| fail(e.to_string()))?;
-    if !real.starts_with(&root) {
-        return Err(outside("is a symbolic link out of the configuration folder"));
-    }
     // Looked at before opening: opening a FIFO would wait for its writer.
     let meta = std::fs::metadata(&real).map_err(|e| fail(e.to_string()))?;
     if !meta.is_file() {
@@ -138,6 +165,8 @@ mod tests {
             ("latin.hexa", "HX1016"),
         ] {
             assert_eq!(read(name).unwrap_err().code, code, "{name}");
+            let astray = within(&dir, Path::new(name)).is_err_and(|astray| matches!(astray, Astray::Leads(_)));
+            assert_eq!(astray, code == "HX1015", "{name}");
         }
     }
 }

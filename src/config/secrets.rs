@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::codes;
 use super::de::Skip;
+use super::files::{self, Astray};
 use super::problem::{Problem, Problems, Severity};
 use super::texts::Texts;
 use super::tree::{Node, Value};
@@ -215,7 +216,13 @@ impl SecretSource for Vault {
                 Some(value) if value.is_empty() => return Err(Error::Empty(at.to_string())),
                 Some(value) => Secret::new(value.clone().into_bytes()),
             },
-            SecretRef::File(_) => self.files.read(at)?,
+            SecretRef::File(path) => {
+                files::within(&self.files.folder, path).map_err(|astray| match astray {
+                    Astray::Leads(why) => Error::Outside(path.clone(), why),
+                    Astray::Unread(source) => Error::Io { path: self.files.folder.join(path), source },
+                })?;
+                self.files.read(at)?
+            }
         };
         self.read.lock().unwrap_or_else(PoisonError::into_inner).update(Sha256::digest(secret.expose()));
         Ok(secret)
@@ -236,14 +243,13 @@ impl hexafn_actors::target::Secrets for Vault {
 
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
         use std::io::Read;
-        let relative = std::path::Path::new(path);
-        if path.is_empty() || !relative.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
-            return Err(format!("`{path}` leaves the configuration folder; expected a path inside of it"));
-        }
+        let whole = files::within(&self.files.folder, std::path::Path::new(path)).map_err(|astray| match astray {
+            Astray::Leads(why) => format!("`{path}` {why}; expected a file in it"),
+            Astray::Unread(e) => format!("cannot read `{path}`: {e}"),
+        })?;
         let open = || {
-            let whole = self.files.folder.join(relative).canonicalize()?;
-            if !whole.starts_with(self.files.folder.canonicalize()?) || !whole.is_file() {
-                return Err(std::io::Error::other("not a file of the configuration folder"));
+            if !whole.is_file() {
+                return Err(std::io::Error::other("it is not a regular file"));
             }
             let mut bytes = Vec::new();
             std::fs::File::open(whole)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;

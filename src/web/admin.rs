@@ -62,9 +62,10 @@ async fn control(
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "actors", "write", "*")?;
     let ControlBody { path, verb } = body;
-    tracing::info!(path, verb = verb.name(), "control by hand");
     let node = app.system.supervisor().send(Control { path, verb }).await;
     let node = node.map_err(|_| Problem::new(503, "supervisor-gone", "the supervisor has ended"))??;
+    // Not before there is such an actor: anything could be written as its path.
+    tracing::info!(path = %node.path, verb = verb.name(), "control by hand");
     Ok(HttpResponse::Ok().json(node))
 }
 
@@ -82,8 +83,7 @@ static TICKETS: LazyLock<Mutex<Tickets>> = LazyLock::new(Mutex::default);
 /// what the token may open: the stream asks for its scope when the ticket is used.
 async fn ticket(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.enter(&request)?;
-    let header = request.headers().get(actix_web::http::header::AUTHORIZATION);
-    let bearer = header.and_then(|v| v.to_str().ok()).and_then(|v| v.get(7..)).map(|v| v.trim().to_owned());
+    let bearer = super::bearer_of(&request).map(str::to_owned);
     let mut random = [0u8; 24];
     getrandom::fill(&mut random).map_err(|e| Problem::new(500, "random", e.to_string()))?;
     let ticket = hex::encode(random);

@@ -1,5 +1,7 @@
-//! In front of everything: a handler that panics is answered 500. In front of everything but hooks: who has no token, where one is needed, is refused before anything that he sent is
-//! read; what a path does not do is answered as a problem. Scopes are checked where the thing asked for is known.
+//! In front of everything: a handler that panics is answered 500. In front of everything but hooks: who has no token, where one
+//! is needed, is refused before anything that he sent is read; what a path does not do is answered as a problem; and which names
+//! there are, where one is asked for that is not there, is told to those who may list them. Scopes are checked where the thing
+//! asked for is known.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -39,7 +41,8 @@ pub async fn gate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let path = request.path();
+    // As it is matched: one that is written with `%61` for `a` leads to the same handler.
+    let path = request.match_info().as_str();
     let guarded = path != OPEN && GUARDED.iter().any(|g| path.strip_prefix(g).is_some_and(is_segment_end));
     // A browser cannot give a WebSocket a header: its ticket is looked at by the stream itself.
     let by_ticket = path.starts_with("/ws/") && request.query_string().split('&').any(|p| p.starts_with("ticket="));
@@ -50,6 +53,11 @@ pub async fn gate(
         return Err(Problem::new(400, "query-invalid", format!("this path takes no query; see {OPEN}")).into());
     }
     let response = next.call(request).await?;
+    let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
+    let may_list = |resource: &str| app.may_read(response.request(), resource, "*").is_ok();
+    if let Some(told) = problem.and_then(|problem| problem.with_names(may_list)) {
+        return Ok(response.into_response(told.response()).map_into_right_body());
+    }
     if response.status() != StatusCode::METHOD_NOT_ALLOWED || response.headers().contains_key(CONTENT_TYPE) {
         return Ok(response.map_into_left_body());
     }

@@ -154,15 +154,11 @@ pub async fn receive(
     let headers = Of(request.headers());
     let parts = RequestParts { method: request.method().as_str(), query: request.query_string(), headers: &headers };
     if parts.method == "OPTIONS" {
-        return handshake(source, &parts);
+        return Ok(handshake(source, &parts));
     }
     if !settings.methods.iter().any(|m| m == parts.method) {
         source.invalid.inc();
-        let mut response = Problem::from(DoorError::method(&settings.methods)).response();
-        if let Ok(value) = HeaderValue::from_str(&settings.methods.join(", ")) {
-            response.headers_mut().insert(ALLOW, value);
-        }
-        return Ok(response);
+        return Ok(not_allowed(settings));
     }
     source.normaliser.head(&parts).inspect_err(|_| source.invalid.inc())?;
     if app.draining.load(Ordering::Relaxed) {
@@ -273,16 +269,23 @@ impl Source {
 }
 
 /// The CloudEvents web hook handshake (OPTIONS with `WebHook-Request-Origin`).
-fn handshake(source: &Source, parts: &RequestParts<'_>) -> Result<HttpResponse, Problem> {
+fn handshake(source: &Source, parts: &RequestParts<'_>) -> HttpResponse {
     let per_minute = source.settings().rate.map(|r| u64::from(r.per_second) * 60);
-    let Some(headers) = cloudevents::handshake(parts, per_minute) else {
-        return Err(DoorError::method(&source.settings().methods).into());
-    };
+    let Some(headers) = cloudevents::handshake(parts, per_minute) else { return not_allowed(source.settings()) };
     let mut response = HttpResponse::Ok();
     for header in headers {
         response.insert_header(header);
     }
-    Ok(response.finish())
+    response.finish()
+}
+
+/// 405, with the methods that the source takes.
+fn not_allowed(settings: &WebhookSettings) -> HttpResponse {
+    let mut response = Problem::from(DoorError::method(&settings.methods)).response();
+    if let Ok(value) = HeaderValue::from_str(&settings.methods.join(", ")) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+    response
 }
 
 fn arrivals(
@@ -404,8 +407,9 @@ fn answered(answer: &Answer, id: &str) -> HttpResponse {
     let mut response = match answer {
         Answer::Output(_) => HttpResponse::Ok(),
         Answer::Nothing => HttpResponse::NoContent(),
-        Answer::Failed(why) => {
-            let detail = format!("the event {id} is stored, but its function failed and is tried again: {why}");
+        // Why is in its trace and in the log: it may quote the program, the event and what others said to the function.
+        Answer::Failed => {
+            let detail = format!("the event {id} is stored, but its function failed and is tried again");
             return Problem::new(502, "function-failed", detail).response();
         }
     };

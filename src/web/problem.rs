@@ -5,12 +5,14 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, ResponseError};
 use hexafn_actors::log;
 use hexafn_actors::source::door::DoorError;
-use hexafn_actors::supervision::ControlError;
+use hexafn_actors::supervision::{ControlError, suggestion};
 use hexafn_actors::{system, topic};
 use hexafn_dsl::SchemaFault;
 use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
+
+use super::printable;
 
 /// A problem: what a client is told. Boxed, since errors are rare and results are passed on at every step.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -28,6 +30,9 @@ struct Fields {
     detail: Cow<'static, str>,
     #[serde(skip)]
     retry_after: Option<u64>,
+    /// A resource, and what to say of the names that there are of it.
+    #[serde(skip)]
+    names: Option<(String, String)>,
     /// For a refused reload or event: what is wrong where.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<serde_json::Value>,
@@ -38,7 +43,7 @@ impl Problem {
     pub fn new(status: u16, code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Problem");
         let (code, title, detail) = (code.into(), title.into(), detail.into());
-        Self(Box::new(Fields { status, code, title, detail, retry_after: None, errors: None }))
+        Self(Box::new(Fields { status, code, title, detail, retry_after: None, names: None, errors: None }))
     }
 
     /// With `Retry-After`, in seconds.
@@ -46,6 +51,23 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.0.retry_after = Some(seconds);
         self
+    }
+
+    /// 404 for a name that nothing of its kind has. What there is (`near`) is told only to those who may list the resource, by
+    /// [`gate`](super::gate::gate).
+    pub fn unknown(kind: &str, name: &str, near: impl Into<String>) -> Self {
+        let detail = format!("there is no {kind} `{}`", printable(name));
+        let mut problem = Self::new(404, format!("{kind}-unknown"), detail);
+        problem.0.names = Some((format!("{kind}s"), near.into()));
+        problem
+    }
+
+    /// The same with the names that there are, where it has some and the resource may be listed.
+    pub fn with_names(&self, may_list: impl FnOnce(&str) -> bool) -> Option<Self> {
+        let (_, near) = self.0.names.as_ref().filter(|(resource, _)| may_list(resource))?;
+        let mut told = self.clone();
+        told.0.detail = format!("{}; {near}", self.0.detail).into();
+        Some(told)
     }
 
     /// With a list of what is wrong where.
@@ -128,7 +150,7 @@ impl From<topic::cast::Error> for Problem {
             E::Log(e) => e.into(),
             E::Name(_) => Self::new(400, "topic-name", e.to_string()),
             E::TooMany(_) => Self::new(507, "too-many-topics", e.to_string()),
-            E::Unknown { .. } => Self::new(404, "topic-unknown", e.to_string()),
+            E::Unknown { name, near } => Self::unknown("topic", &name, near),
             E::Needed { .. } => Self::new(409, "topic-needed", e.to_string()),
             E::Start(_) => Self::new(503, "topic-restarting", e.to_string()).retry_after(1),
         }
@@ -142,7 +164,7 @@ impl From<system::Error> for Problem {
             E::Log(e) => e.into(),
             E::Cast(e) => e.into(),
             E::Control(e) => e.into(),
-            E::Unknown { kind, .. } => Self::new(404, format!("{kind}-unknown"), e.to_string()),
+            E::Unknown { kind, name, near } => Self::unknown(kind, &name, near),
             E::NoLetter { .. } => Self::new(404, "letter-unknown", e.to_string()),
             E::Invalid(_) => Self::new(400, "subscription-invalid", e.to_string()),
             E::InUse { .. } => Self::new(409, "topic-in-use", e.to_string()),
@@ -158,7 +180,7 @@ impl From<system::Error> for Problem {
 impl From<ControlError> for Problem {
     fn from(e: ControlError) -> Self {
         match e {
-            ControlError::Unknown { .. } => Self::new(404, "actor-unknown", e.to_string()),
+            ControlError::Unknown { path, near } => Self::unknown("actor", &path, suggestion(&near)),
             _ => Self::new(409, "control-refused", e.to_string()),
         }
     }

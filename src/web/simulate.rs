@@ -5,6 +5,7 @@ use bytes::Bytes;
 use hexafn_actors::clock::Wall;
 use hexafn_actors::event::Event;
 use hexafn_actors::log::{Record, TopicId};
+use hexafn_actors::source::cloudevents;
 use hexafn_actors::trigger::dry::dry_run;
 use hexafn_dsl::json;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,7 @@ pub async fn simulate(
     Json(trial): Json<Trial>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "triggers", "read", "*")?;
+    cloudevents::may_say(trial.kind.as_deref(), trial.subject.as_deref(), trial.key.as_deref())?;
     let record = trial.record().map_err(|e| Problem::new(400, e.code(), e.to_string()))?;
     let system = app.system.clone();
     let runs = web::block(move || {

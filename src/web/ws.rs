@@ -40,6 +40,8 @@ const WRITE: usize = 64 << 10;
 /// How often the token is checked again, and a sign of life is asked for.
 const CHECK: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(20);
+/// How long a client has to take what it is sent before the end of its stream.
+const LAST: Duration = Duration::from_secs(5);
 /// A client that has said nothing for so long is gone.
 const SILENT: Duration = Duration::from_secs(60);
 /// The largest message that a client may send, in one frame or several.
@@ -78,6 +80,10 @@ struct Outbox {
     parts: Option<BytesMut>,
     /// When the client last took something, while there is more for it.
     moved: Option<Instant>,
+    /// What it is told at the end, after all else; kept for one that takes nothing for now.
+    last: Option<Bytes>,
+    /// The place that the stream has.
+    place: Option<Place>,
     ended: bool,
 }
 
@@ -86,9 +92,19 @@ impl Outbox {
         self.moved.get_or_insert_with(Instant::now);
         self.bytes += frame.len();
         self.frames.push_back((frame, place));
+        self.wake();
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Says something at the end.
+    fn say_last(&mut self, frame: Bytes) {
+        self.last = Some(frame);
+        self.wake();
     }
 
     /// Takes a part of a message (RFC 6455, section 5.4); it is heard when it is whole, and no larger than one frame may be.
@@ -119,9 +135,7 @@ impl Outbox {
 
     fn pong(&mut self, ping: &[u8]) {
         self.pong = Some(frame::pong(ping));
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.wake();
     }
 
     /// The next bytes to write: one frame as it is, several small ones together.
@@ -129,7 +143,7 @@ impl Outbox {
         if let Some(pong) = self.pong.take() {
             return Some(pong);
         }
-        let (first, _) = self.frames.pop_front()?;
+        let Some((first, _)) = self.frames.pop_front() else { return self.last.take() };
         let next_fits = self.frames.front().is_some_and(|(f, _)| first.len() + f.len() <= WRITE);
         let taken = if next_fits {
             let mut together = bytes::BytesMut::with_capacity(self.bytes.min(WRITE));
@@ -182,24 +196,44 @@ impl Outbox {
         (self.bytes, self.moved, self.room) = (0, None, None);
         resume
     }
+
+    /// Nothing more is taken: the place is given back, and whoever waits for room is told that there is nothing to wait for.
+    fn end(&mut self) {
+        (self.ended, self.place, self.room) = (true, None, None);
+    }
+}
+
+/// A place among the open streams, given back when it is dropped.
+struct Place(web::Data<App>);
+
+impl Place {
+    fn take(app: &web::Data<App>) -> Result<Self, Problem> {
+        app.system.metrics().viewers.inc();
+        let place = Self(app.clone());
+        if app.streams.fetch_add(1, Ordering::Relaxed) < app.server.limits.max_streams {
+            return Ok(place);
+        }
+        let detail = "as many streams are open as server.limits.max_streams allows";
+        Err(Problem::new(503, "too-many-streams", detail).retry_after(5))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.system.metrics().viewers.dec();
+    }
 }
 
 /// The body of the response: our frames, and those of the library's session (pong, close).
 struct Body {
     session: BoxBody,
     outbox: Rc<RefCell<Outbox>>,
-    app: web::Data<App>,
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let mut outbox = self.outbox.borrow_mut();
-        outbox.ended = true;
-        // Whoever waits for room is told that there is nothing to wait for.
-        outbox.room = None;
-        drop(outbox);
-        self.app.streams.fetch_sub(1, Ordering::Relaxed);
-        self.app.system.metrics().viewers.dec();
+        self.outbox.borrow_mut().end();
     }
 }
 
@@ -227,26 +261,14 @@ type Opened = (HttpResponse, Session, actix_ws::MessageStream, Rc<RefCell<Outbox
 
 /// Takes a place among the open streams and makes the session's pieces.
 fn begin(app: &web::Data<App>, request: &HttpRequest, payload: web::Payload) -> Result<Opened, Problem> {
-    if app.streams.fetch_add(1, Ordering::Relaxed) >= app.server.limits.max_streams {
-        app.streams.fetch_sub(1, Ordering::Relaxed);
-        return Err(Problem::new(
-            503,
-            "too-many-streams",
-            "as many streams are open as server.limits.max_streams allows",
-        )
-        .retry_after(5));
-    }
+    let place = Some(Place::take(app)?);
     let opened = bounded::bounded(request, payload, MAX_FRAME)
         .and_then(|(payload, exceeded)| Ok((actix_ws::handle(request, payload)?, exceeded)));
-    let ((response, session, stream), exceeded) = opened.map_err(|e| {
-        app.streams.fetch_sub(1, Ordering::Relaxed);
-        Problem::new(400, "websocket-expected", format!("this address speaks WebSocket: {e}"))
-    })?;
-    app.system.metrics().viewers.inc();
-    let outbox = Rc::new(RefCell::new(Outbox { exceeded, ..Outbox::default() }));
+    let ((response, session, stream), exceeded) =
+        opened.map_err(|e| Problem::new(400, "websocket-expected", format!("this address speaks WebSocket: {e}")))?;
+    let outbox = Rc::new(RefCell::new(Outbox { exceeded, place, ..Outbox::default() }));
     let shared = outbox.clone();
-    let app = app.clone();
-    let response = response.map_body(|_, session| BoxBody::new(Body { session, outbox: shared, app }));
+    let response = response.map_body(|_, session| BoxBody::new(Body { session, outbox: shared }));
     Ok((response, session, stream.max_frame_size(MAX_FRAME), outbox))
 }
 
@@ -278,9 +300,7 @@ impl Holder {
             }
             None => {
                 let named = app.allow(request, resource, verb, namespace)?.is_some();
-                let header = request.headers().get(actix_web::http::header::AUTHORIZATION);
-                let bearer = header.and_then(|v| v.to_str().ok()).and_then(|v| v.get(7..)).map(|v| v.trim().to_owned());
-                (bearer, named)
+                (super::bearer_of(request).map(str::to_owned), named)
             }
         };
         Ok(Self { bearer, named, resource, verb, namespace: namespace.to_owned() })
@@ -323,14 +343,22 @@ fn heard(message: Result<Message, ProtocolError>, outbox: &RefCell<Outbox>) -> H
 }
 
 /// Ends a session: what is written is written, then the reason goes out. Who may not read any more, or is gone, is sent
-/// nothing else before it.
-fn close(session: &mut Option<Session>, outbox: &RefCell<Outbox>, code: CloseCode, why: &str) {
+/// nothing else before it. Who does not take it in time has a connection still, and no place among the streams.
+fn close(session: &mut Option<Session>, outbox: &Rc<RefCell<Outbox>>, code: CloseCode, why: &str) {
     if matches!(code, CloseCode::Policy | CloseCode::Away) {
         outbox.borrow_mut().cut();
     }
     if let Some(session) = session.take() {
         let reason = CloseReason { code, description: Some(why.to_owned()) };
         actix_web::rt::spawn(async move { drop(session.close(Some(reason)).await) });
+        // The connection asks for nothing while its client reads nothing, so its end cannot be waited for.
+        let outbox = Rc::clone(outbox);
+        actix_web::rt::spawn(async move {
+            tokio::time::sleep(LAST).await;
+            let mut outbox = outbox.borrow_mut();
+            outbox.cut();
+            outbox.end();
+        });
     }
 }
 
@@ -357,5 +385,18 @@ mod tests {
         (0..1000).for_each(|n: u32| outbox.pong(&n.to_be_bytes()));
         assert_eq!(outbox.take().as_deref(), Some(&[0x8a, 4, 0, 0, 3, 231][..]), "to the newest");
         assert_eq!((outbox.take(), outbox.bytes), (None, 0));
+    }
+
+    #[test]
+    fn what_a_client_is_told_at_the_end_comes_last_and_outlives_what_is_cut() {
+        let frame = Bytes::from_static;
+        let mut outbox = Outbox::default();
+        outbox.push(frame(b"a"), Some(("t".into(), 7)));
+        outbox.say_last(frame(b"end"));
+        assert_eq!((outbox.take(), outbox.take(), outbox.take()), (Some(frame(b"a")), Some(frame(b"end")), None));
+        outbox.push(frame(b"b"), Some(("t".into(), 8)));
+        outbox.say_last(frame(b"end"));
+        assert_eq!(outbox.cut(), [("t".into(), 8)].into());
+        assert_eq!((outbox.take(), outbox.bytes), (Some(frame(b"end")), 0));
     }
 }

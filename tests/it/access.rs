@@ -68,6 +68,54 @@ async fn a_token_opens_what_its_scopes_say_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_in_other_letters_and_a_scheme_in_any_case_are_the_same() {
+    let (right, block) = token("right", &[]);
+    let service = Scenario::new("doors").file("tokens.toml", &block).start();
+    for path in ["/%61dmin/simulate", "/admi%6e/topics/open/events?bogus=1", "/%77s/topics/open", "/m%65trics"] {
+        let method = if path.contains("simulate") { "POST" } else { "GET" };
+        assert_eq!(ask(&service, None, method, path).await, (401, "token-required".to_owned()), "{path}");
+    }
+    assert_eq!(ask(&service, Some(&right), "GET", "/%61dmin/topics?x=1").await.1, "query-invalid");
+    let with = async |header: String| {
+        answer(client().get(service.url("/admin/topics")).header("authorization", header)).await.status
+    };
+    for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+        assert_eq!(with(format!("{scheme} {right}")).await, 200, "{scheme}");
+    }
+    for header in [format!("Basic_ {right}"), format!("Bearer{right}"), right.clone()] {
+        assert_eq!(with(header.clone()).await, 401, "{header}");
+    }
+    let made = answer(client().post(service.url("/admin/tickets")).header("authorization", format!("BEARER {right}")));
+    let ticket = made.await.json["ticket"].as_str().unwrap().to_owned();
+    assert!(Live::with(&service, &format!("/ws/actors?ticket={ticket}"), &[]).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_told_to_whoever_may_list_them() {
+    let (narrow, narrow_block) = token("narrow", &["--scope", "*:*:zz.*"]);
+    let (all, all_block) = token("all", &["--scope", "*:read:*"]);
+    let service = Scenario::new("topics").file("tokens.toml", &format!("{narrow_block}{all_block}")).start();
+    for (kind, path) in [
+        ("topic", "/admin/topics/zz.none"),
+        ("topic", "/ws/topics/zz.none"),
+        ("trigger", "/admin/triggers/zz.none"),
+        ("function", "/admin/functions/zz.none"),
+        ("target", "/admin/targets/zz.none"),
+        ("target", "/ws/targets/zz.none"),
+        ("subscription", "/admin/subscriptions/zz.none"),
+        ("subscription", "/admin/dead/zz.none"),
+    ] {
+        let asked = |token: &str| answer(client().get(service.url(path)).bearer_auth(token));
+        let told = asked(&narrow).await;
+        let (detail, code) = (format!("there is no {kind} `zz.none`"), format!("{kind}-unknown"));
+        assert_eq!((told.problem(), &told.json["detail"]), ((404, Some(&*code)), &detail.clone().into()), "{path}");
+        let told = asked(&all).await;
+        let more = told.json["detail"].as_str().unwrap().strip_prefix(&detail).unwrap_or_default();
+        assert!(told.status == 404 && more.starts_with("; there "), "{path}: {told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_a_reload_takes_away_is_refused_and_its_stream_ends() {
     let ((leaves, leaving), (stays, staying)) = (token("leaves", &[]), token("stays", &[]));
     let service = Scenario::new("doors").file("tokens.toml", &format!("{leaving}{staying}")).start();

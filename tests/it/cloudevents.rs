@@ -79,6 +79,8 @@ async fn a_sender_that_shakes_hands_is_told_that_it_may_send_and_how_often() {
     assert_eq!(answered.status, 200);
     assert_eq!(answered.header("webhook-allowed-origin"), Some("events.example"));
     assert_eq!(answered.header("webhook-allowed-rate"), Some("6000000"), "per minute, of 100,000 a second");
+    let other = answer(client().request(reqwest::Method::OPTIONS, service.url("/hooks/open"))).await;
+    assert_eq!((other.status, other.header("allow")), (405, Some("POST")), "no handshake: {other:?}");
 }
 
 /// A CloudEvent of a batch, whose data names a region.

@@ -160,7 +160,12 @@ fn a_service_that_would_be_unsafe_does_not_start() {
     for (from, to, expected) in [
         (none, "{ scheme = \"github\", secrets = [\"env:IT_NOT_SET\"] }", "IT_NOT_SET"),
         (none, "{ scheme = \"github\", secrets = [\"written here, in the open\"] }", "env:"),
-        (none, "{ scheme = \"github\", secrets = [\"file:../../etc/passwd\"] }", ".."),
+        (
+            none,
+            "{ scheme = \"github\", secrets = [\"file:../../etc/passwd\"] }",
+            "leads out of the configuration folder",
+        ),
+        (none, "{ scheme = \"github\", secrets = [\"file:/etc/hostname\"] }", "is an absolute path"),
         ("[targets]", "[server]\nlisten = \"0.0.0.0:0\"\n[targets]", "token"),
     ] {
         let scenario = pipeline().edit(from, to);
@@ -298,7 +303,7 @@ fn run_tries_one_function() {
 async fn what_events_hold_is_shown_without_being_obeyed() {
     let service = pipeline().start();
     send(&service, r#"{"n":1,"x":"a\u001b[2Jb\nc\u202ed"}"#).await;
-    service.ask(&["publish", "in", "-d", "{\"n\":1}", "--type", "t\u{1b}[31m\u{202e}"]);
+    service.ask(&["publish", "in", "-d", "{\"n\":1}", "--type", "t\u{202e}[31m"]);
     for args in [&["tail", "in", "--from", "all", "-n", "2"][..], &["topic", "events", "in"], &["trace", "ls"]] {
         let ran = service.hexafn(args);
         assert!(ran.code == Some(0) && ran.out.contains("in"), "{args:?}: {ran:?}");

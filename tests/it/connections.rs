@@ -41,6 +41,20 @@ async fn a_newer_connection_takes_over_and_the_older_one_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_is_refused_can_be_asked_for_again() {
+    let mut service = start();
+    register(&service, "billing", json!({ "pattern": "plain" })).await;
+    let url = |service: &Service| service.url("/admin/subscriptions/billing");
+    service.ask(&["actors", "stop", "/journal"]);
+    assert_eq!(answer(client().delete(url(&service))).await.status, 503);
+    service.ask(&["actors", "start", "/journal"]);
+    assert_eq!(get(&url(&service)).await.0, 200, "it is as it was");
+    assert_eq!(answer(client().delete(url(&service))).await.status, 204);
+    service.kill_and_restart();
+    assert_eq!(get(&url(&service)).await.0, 404, "also after the next start");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_place_and_what_waits_survive_kill_9_unless_it_was_said_to_be_for_the_process() {
     let mut service = start();
     let mut asked = twice("plain");

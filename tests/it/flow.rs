@@ -6,6 +6,7 @@ use super::sender::{get, post, send, standard};
 use super::service::Scenario;
 use super::watch::{Live, events, events_when, eventually};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/github");
 
@@ -117,13 +118,21 @@ async fn a_request_is_answered_with_the_result_of_its_trigger_and_else_with_what
     assert_eq!(events(&service, "asked").await.len(), 1, "and it is on disk");
     let (status, problem) = ask(r#"{"a":2,"b":"x"}"#).await;
     assert_eq!((status, problem["code"].as_str()), (502, Some("function-failed")), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(!detail.contains("event.data") && !detail.contains("HX"), "the program is not the sender's: {detail}");
     assert_eq!(ask(r#"{"a":-2,"b":40}"#).await.0, 204, "the trigger passes it over: there is no result");
+    // It is switched off: there will be no result, and nobody is waited for.
+    service.ask(&["trigger", "disable", "answer"]);
+    let began = Instant::now();
+    assert_eq!(ask(r#"{"a":2,"b":40}"#).await.0, 204);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    service.ask(&["trigger", "enable", "answer"]);
     // Nobody answers: the event is taken, and is worked on later.
     service.ask(&["actors", "stop", "/triggers/answer"]);
     service.edit("timeout = \"10s\"", "timeout = \"100ms\"");
     service.ask(&["reload"]);
     let (status, told) = ask(r#"{"a":1,"b":1}"#).await;
     assert_eq!((status, told["durability"].as_str()), (202, Some("disk")), "{told}");
-    let (_, stored) = get(&service.url("/admin/topics/asked/events?from=4")).await;
+    let (_, stored) = get(&service.url("/admin/topics/asked/events?from=5")).await;
     assert_eq!(stored["events"][0]["id"], told["id"]);
 }

@@ -112,7 +112,7 @@ async fn trust_is_what_the_target_says_it_is() {
     assert!(refused.err.contains("clint.pem") && refused.err.contains("tls.cert"), "{refused:?}");
     service.edit("cert = \"clint.pem\"", "cert = \"../client.pem\"");
     let refused = service.hexafn(&["reload"]);
-    assert!(refused.err.contains("leaves the configuration folder"), "{refused:?}");
+    assert!(refused.err.contains("leads out of the configuration folder"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -84,6 +84,13 @@ async fn a_viewer_that_reads_nothing_is_closed_and_told_where_to_resume() {
         fill(&service, "large", [format!("{{\"x\":\"{large}\"}}")]).await;
         assert_eq!(quick.json().await["seq"], n, "its neighbour is not held up");
     }
+    // Its place is another's, though it has taken nothing of its end and is there still.
+    eventually("its place to be given back", async || {
+        let text = client().get(service.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let viewers = text.lines().find_map(|l| l.strip_prefix("hexafn_viewers ").map(ToOwned::to_owned));
+        (viewers.as_deref() == Some("1"), viewers)
+    })
+    .await;
     // Only now it reads.
     let (mut last, mut resume) = (0, Value::Null);
     let code: u16 = loop {
@@ -210,7 +217,7 @@ async fn a_stop_ends_streams_with_the_place_to_resume_and_does_not_wait_for_them
     let last = topic.json().await;
     assert_eq!((&last["closed"], &last["resume_from"]), (&json!("draining"), &json!({ "in": 2 })), "{last}");
     assert_eq!((topic.closed().await, actors.closed().await), (1012, 1012));
-    assert_eq!(service.terminate(), Some(0));
+    assert_eq!(service.ended(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

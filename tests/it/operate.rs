@@ -76,6 +76,26 @@ async fn the_trigger_of_higher_priority_runs_first_and_a_changed_priority_surviv
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_a_drain_at_once() {
+    let mut service = start();
+    let address = service.base.trim_start_matches("http://").to_owned();
+    // A request whose body does not come is waited for.
+    let mut slow = std::net::TcpStream::connect(&address).unwrap();
+    let head = format!("POST /hooks/in HTTP/1.1\r\nhost: {address}\r\ncontent-length: 9\r\n\r\n{{");
+    slow.write_all(head.as_bytes()).unwrap();
+    eventually("the request to have begun", async || {
+        let text = client().get(service.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        (text.contains("hexafn_request_body_bytes 1\n"), ())
+    })
+    .await;
+    service.signal("TERM");
+    eventually("the drain to have begun", async || (std::net::TcpStream::connect(&address).is_err(), ())).await;
+    let began = std::time::Instant::now();
+    assert_eq!(service.terminate(), Some(143));
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_are_what_prometheus_reads_and_count_what_happened() {
     let service = start();
     send(&service, "{}").await;

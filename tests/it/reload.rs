@@ -1,7 +1,7 @@
 //! Reload under traffic: by the command line, by a changed file, by SIGHUP; what is refused, and what needs a restart.
 
 use super::receiver::{Answer, Receiver};
-use super::sender::{Load, get, post, send};
+use super::sender::{Load, client, get, post, send};
 use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of};
 use serde_json::Value;
@@ -170,6 +170,8 @@ async fn what_is_removed_and_added_follows_the_configuration() {
     let did = (&applied["added"], &applied["removed"]);
     assert!(did == expected || did == nothing, "{applied}");
     assert_eq!(service.hexafn(&["trigger", "show", "double"]).code, Some(1));
+    let metrics = client().get(service.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("trigger=\"again\"") && !metrics.contains("trigger=\"double\""), "{metrics}");
     let id = send(&service, r#"{"n":2}"#).await;
     let out = events_when(&service, "out", 2).await;
     assert_eq!(out[1]["id"], *format!("{id}-again"));

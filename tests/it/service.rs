@@ -242,6 +242,11 @@ impl Service {
     /// SIGTERM; the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// The exit code of a process that was told to end.
+    pub fn ended(&mut self) -> Option<i32> {
         block_in_place(|| self.child.wait().unwrap().code())
     }
 

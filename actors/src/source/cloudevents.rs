@@ -96,6 +96,31 @@ fn parse(normaliser: &Normaliser, body: &Bytes) -> Result<Doc, DoorError> {
     Doc::parse(body.clone(), &normaliser.limits).map_err(|e| DoorError::json(&e))
 }
 
+/// Checks what an attribute says.
+fn check(name: &str, value: &str) -> Result<(), DoorError> {
+    let identity = matches!(name, "id" | "source" | "type" | "subject");
+    let most = if identity { MAX_IDENTITY } else { MAX_VALUE };
+    if value.len() > most {
+        return Err(DoorError::cloudevent(format!("the attribute `{name}` is longer than {most} bytes")));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(DoorError::cloudevent(format!("the attribute `{name}` holds control characters")));
+    }
+    if value.is_empty() && (identity || matches!(name, "time" | "dataschema" | "specversion")) {
+        return Err(DoorError::cloudevent(format!("the attribute `{name}` is empty")));
+    }
+    Ok(())
+}
+
+/// Whether an event that somebody makes by hand may say this of itself: what is refused at the door is refused there, too.
+///
+/// # Errors
+/// 400, with what is wrong.
+pub fn may_say(kind: Option<&str>, subject: Option<&str>, key: Option<&str>) -> Result<(), DoorError> {
+    let said = [("type", kind), ("subject", subject), ("key", key)];
+    said.into_iter().try_for_each(|(name, value)| value.map_or(Ok(()), |value| check(name, value)))
+}
+
 /// The attributes of one event, as they come in.
 #[derive(Default)]
 struct Attributes {
@@ -150,17 +175,7 @@ impl Attributes {
                 shown(name)
             )));
         }
-        let identity = matches!(name, "id" | "source" | "type" | "subject");
-        let most = if identity { MAX_IDENTITY } else { MAX_VALUE };
-        if value.len() > most {
-            return Err(DoorError::cloudevent(format!("the attribute `{name}` is longer than {most} bytes")));
-        }
-        if value.chars().any(char::is_control) {
-            return Err(DoorError::cloudevent(format!("the attribute `{name}` holds control characters")));
-        }
-        if value.is_empty() && (identity || matches!(name, "time" | "dataschema" | "specversion")) {
-            return Err(DoorError::cloudevent(format!("the attribute `{name}` is empty")));
-        }
+        check(name, &value)?;
         match name {
             "specversion" => self.specversion = Some(value),
             "id" => self.id = Some(value),
@@ -223,7 +238,11 @@ impl Attributes {
         event.time = self.time.unwrap_or(incoming.now);
         event.content_type = data.content_type;
         event.extensions = self.extensions;
-        event.extensions.extend(data.original.map(|original| ("originalcontenttype".into(), original)));
+        if let Some(original) = data.original {
+            // What was read here, and not what the sender says of it: each name once.
+            event.extensions.retain(|(name, _)| &**name != "originalcontenttype");
+            event.extensions.push(("originalcontenttype".into(), original));
+        }
         event.headers = envelope.headers.clone();
         event.key = self.key.map(Into::into);
         event.trace = own_trace.unwrap_or_else(|| envelope.trace.sibling());

@@ -109,6 +109,9 @@ pub enum Error {
     /// Not a regular file, or too long for a secret.
     #[error("{path} is not a secret: {why}", path = .0.display(), why = .1)]
     NotASecret(PathBuf, &'static str),
+    /// Not a file of the configuration folder: how, as the end of a sentence.
+    #[error("{path} {why}; name a file in it", path = .0.display(), why = .1)]
+    Outside(PathBuf, &'static str),
     /// It cannot be read.
     #[error("cannot read {path}: {source}", path = .path.display())]
     Io {

@@ -120,7 +120,7 @@ impl Verb {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// There is no such node.
-    #[error("there is no actor {path}{}", suggestion(near))]
+    #[error("there is no actor {path}; {}", suggestion(near))]
     Unknown {
         /// What was asked for.
         path: String,
@@ -156,11 +156,12 @@ pub enum ControlError {
     ShuttingDown,
 }
 
-fn suggestion(near: &[Arc<str>]) -> String {
+/// What to say of the names that are near one which no node has.
+pub fn suggestion(near: &[Arc<str>]) -> String {
     match near {
-        [] => "; `hexafn actors` lists them".to_owned(),
-        [one] => format!("; did you mean {one}?"),
-        many => format!("; did you mean one of {}?", many.join(", ")),
+        [] => "`hexafn actors` lists them".to_owned(),
+        [one] => format!("did you mean {one}?"),
+        many => format!("did you mean one of {}?", many.join(", ")),
     }
 }
 

@@ -132,6 +132,7 @@ impl System {
         for told in applied.left.iter().chain(&applied.disabled) {
             tracing::warn!("{told}");
         }
+        inner.metrics.forget_gone(&old, &definitions);
         let mut running = write(&inner.running);
         (running.definitions, running.torn) = (definitions, false);
         Ok(applied)

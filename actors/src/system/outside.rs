@@ -233,9 +233,14 @@ impl System {
     /// Removes a registered subscription with its place; its dead letters stay. `false` when there is none.
     pub async fn unregister(&self, name: &str) -> Result<bool, Error> {
         let _one_at_a_time = self.0.applying.lock().await;
-        let Some(registered) = write(&self.0.registered).remove(name) else { return Ok(false) };
-        registered.front.shut();
+        if !read(&self.0.registered).contains_key(name) {
+            return Ok(false);
+        }
+        // On disk first: a refusal leaves it as it is, and it is not there again after the next start.
         self.commit([Op::Delete { table: Table::State, key: key(name) }].into_iter().collect()).await?;
+        if let Some(registered) = write(&self.0.registered).remove(name) {
+            registered.front.shut();
+        }
         self.0.cast.unsubscribe(name, true).await;
         Ok(true)
     }

@@ -3,9 +3,11 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::definitions::{SourceDefinition, SourceKind, TargetDefinition, TargetKind};
 use hexafn_actors::event::{Event, Str};
+use hexafn_actors::source::cloudevents;
 use hexafn_actors::system::explained::Explained;
 use hexafn_actors::target::forwarder::TargetStatus;
 use hexafn_actors::trace::{Ask, Step, Trace};
+use hexafn_dsl::json;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -328,8 +330,12 @@ async fn test_target(
     Json(probe): Json<Probe>,
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "targets", "write", &name)?;
+    cloudevents::may_say(probe.kind.as_deref(), probe.subject.as_deref(), probe.key.as_deref())?;
     let data = probe.data.map_or_else(|| r#"{"test":true}"#.to_owned(), |data| data.get().to_owned());
-    let mut event = Event::new("/targets/test", probe.kind.as_deref().unwrap_or("hexafn.test"), data.into());
+    let doc = json::Doc::parse(data.clone().into(), &json::Limits::default());
+    let doc = doc.map_err(|e| Problem::new(400, e.code(), e.to_string()))?;
+    let event = Event::new("/targets/test", probe.kind.as_deref().unwrap_or("hexafn.test"), data.into());
+    let mut event = event.with_doc(doc);
     event.subject = probe.subject.map(Into::into);
     event.key = probe.key.map(Into::into);
     not_removed(&app, &name).await?;

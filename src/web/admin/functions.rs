@@ -28,7 +28,7 @@ pub(super) async fn function(
     let definitions = app.system.definitions();
     let Some(f) = definitions.functions.get(name.as_str()) else {
         let near = hexafn_actors::names::near(&name, definitions.functions.keys().map(|known| &**known));
-        return Err(Problem::new(404, "function-unknown", format!("there is no function `{name}`; {near}")));
+        return Err(Problem::unknown("function", &name, near));
     };
     let runs = |t: &&Arc<TriggerDefinition>| t.run.of.contains(&f.name);
     Ok(HttpResponse::Ok().json(Shown {

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::definitions::TopicDurability;
 use hexafn_actors::event::{Event, Str, is_json_type};
+use hexafn_actors::source::cloudevents;
 use hexafn_actors::system::outside;
 use hexafn_actors::topic::{Act, DeliverFrom, TopicMessage, pattern};
 use hexafn_actors::trace::{Detail, Stage, Step};
@@ -120,6 +121,7 @@ async fn publish(
     let content_type = request.headers().get(actix_web::http::header::CONTENT_TYPE);
     let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or("application/json").to_owned();
     let attributes = attributes.into_inner();
+    cloudevents::may_say(attributes.kind.as_deref(), attributes.subject.as_deref(), attributes.key.as_deref())?;
     let mut event = Event::new("/admin", attributes.kind.as_deref().unwrap_or("published"), body);
     if is_json_type(&content_type) {
         let doc = json::Doc::parse(event.data.clone(), &json::Limits::default());
@@ -212,7 +214,7 @@ fn unknown(app: &App, name: &str) -> Problem {
         return Problem::new(404, "subscription-unknown", message);
     }
     let near = hexafn_actors::names::near(name, known.iter().map(|s| &**s));
-    Problem::new(404, "subscription-unknown", format!("there is no subscription `{}`; {near}", printable(name)))
+    Problem::unknown("subscription", name, near)
 }
 
 async fn subscription(

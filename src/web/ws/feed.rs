@@ -61,6 +61,15 @@ impl Feed {
         close(&mut self.session, &self.outbox, code, why);
         ctx.stop();
     }
+
+    /// Closes on a client that has fallen behind: what it was not sent is not kept for it. One that is gone was not slow.
+    fn close_slow(&mut self, ctx: &mut Context<Self>) {
+        if !self.outbox.borrow().ended {
+            self.app.system.metrics().viewers_slow.inc();
+        }
+        self.outbox.borrow_mut().cut();
+        self.close(CloseCode::Again, "too slow; connect again", ctx);
+    }
 }
 
 impl Actor for Feed {
@@ -68,9 +77,7 @@ impl Actor for Feed {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(watch) = self.watch.take() else { return ctx.stop() };
-        ctx.spawn(
-            watch.into_actor(self).map(|(), this, ctx| this.close(CloseCode::Again, "too slow; connect again", ctx)),
-        );
+        ctx.spawn(watch.into_actor(self).map(|(), this, ctx| this.close_slow(ctx)));
         let app = self.app.clone();
         let drain = async move { app.until_draining().await };
         ctx.spawn(drain.into_actor(self).map(|(), this, ctx| this.close(CloseCode::Restart, STOPPING, ctx)));

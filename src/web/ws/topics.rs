@@ -169,7 +169,7 @@ impl TopicSession {
         }
         let resume: HashMap<&str, Seq> = resume.iter().map(|(t, s)| (&**t, *s)).collect();
         let text = serde_json::json!({ "closed": closed, "resume_from": resume }).to_string();
-        self.outbox.borrow_mut().push(frame::text(text.as_bytes()), None);
+        self.outbox.borrow_mut().say_last(frame::text(text.as_bytes()));
         self.close(code, why, ctx);
     }
 

@@ -57,6 +57,30 @@ fn binary_mode() {
 }
 
 #[test]
+fn what_a_form_was_is_said_once() {
+    let mut headers = BINARY.to_vec();
+    headers[0] = ("Content-Type", "application/x-www-form-urlencoded");
+    headers.push(("ce-originalcontenttype", "text/html"));
+    let event = one(&headers, "a=1").unwrap().event;
+    let said: Vec<_> = event.extensions.iter().filter(|(name, _)| &**name == "originalcontenttype").collect();
+    assert_eq!(said, [&("originalcontenttype".into(), "application/x-www-form-urlencoded".into())]);
+}
+
+#[test]
+fn what_is_said_by_hand_is_checked_as_at_the_door() {
+    assert!(may_say(None, None, None).is_ok() && may_say(Some("t"), Some("s"), Some("")).is_ok());
+    for (kind, subject, key, named) in [
+        (Some(""), None, None, "`type` is empty"),
+        (Some("a\nb"), None, None, "`type` holds control characters"),
+        (None, Some(""), None, "`subject` is empty"),
+        (None, None, Some("\u{1}"), "`key` holds control characters"),
+    ] {
+        let refused = may_say(kind, subject, key).unwrap_err();
+        assert!(refused.status == 400 && refused.detail.contains(named), "{refused:?}");
+    }
+}
+
+#[test]
 fn header_values_are_percent_decoded_once() {
     let value = |text: &str| binary(&[("ce-x", text)]).map(|a| extension(&a.event, "x").unwrap().to_owned());
     assert_eq!(value("Euro%20%E2%82%AC%20%F0%9F%98%80").unwrap(), "Euro € 😀");
