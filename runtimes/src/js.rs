@@ -201,7 +201,7 @@ impl Instance for JsInstance {
         engine.memory.begin();
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, &context, event)));
-        let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
+        let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside")));
         // A function can have caught what its limit threw.
         let result = engine.call.watch.broken().map_or(result, Err);
         engine.call.thrown.borrow_mut().take();

@@ -191,7 +191,7 @@ impl Instance for LuaInstance {
         engine.call.peak.set(0);
         *engine.call.session.borrow_mut() = Some(session);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(&engine, event)));
-        let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside; see the log")));
+        let result = result.unwrap_or_else(|_| Err(Error::new(Code::Trap, "the engine failed inside")));
         engine.call.look(&engine.lua);
         let (call, peak) = (engine.call.clone(), engine.call.peak.get().saturating_sub(engine.empty));
         // A function can have caught what its limit threw.

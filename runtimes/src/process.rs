@@ -3,7 +3,7 @@
 mod socket;
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -23,6 +23,8 @@ const KILL_AFTER: Duration = Duration::from_millis(90);
 const START_WITHIN: Duration = Duration::from_secs(10);
 /// Calls that a process is given at once: it begins the next while the service hands on the last result.
 const AHEAD: usize = 8;
+/// What is told of its standard error at a time, in bytes.
+const TOLD: usize = 1 << 10;
 /// The bytes of those that wait, together: they fit into the socket, so that neither side ever waits for the other to read.
 const AHEAD_BYTES: usize = 64 << 10;
 
@@ -40,6 +42,8 @@ pub struct Launcher {
 pub struct Process {
     child: Child,
     socket: Socket,
+    /// Its standard error.
+    errors: UnixStream,
     /// The bytes of each call that it has not answered; it runs the first.
     calls: VecDeque<usize>,
     /// Of those the last ones that were not sent yet.
@@ -143,9 +147,17 @@ impl Process {
     ) -> Result<Self, Unready> {
         let failed =
             |what: &str, error: &io::Error| Error::new(Code::Crashed, format!("a worker process {what}: {error}"));
-        let pairs = || io::Result::Ok((UnixStream::pair()?, UnixStream::pair()?));
+        // Its standard error is its own: in the log of the service it could say anything, and as much as it likes. Nobody waits for
+        // it, on either side.
+        let pairs = || {
+            let (errors, theirs) = UnixStream::pair()?;
+            errors.set_nonblocking(true)?;
+            theirs.set_nonblocking(true)?;
+            io::Result::Ok((UnixStream::pair()?, UnixStream::pair()?, (errors, theirs)))
+        };
         let unready = |what: &str, error: &io::Error| Unready::Failed(failed(what, error));
-        let ((socket, theirs), (bell, rope)) = pairs().map_err(|e| unready("has no socket", &e))?;
+        let ((socket, theirs), (bell, rope), (errors, their_errors)) =
+            pairs().map_err(|e| unready("has no socket", &e))?;
         let socket = Socket::new(socket, bell, settings.most_said()).map_err(|e| unready("has no socket", &e))?;
         let child = Command::new(&launcher.program)
             // What `ps` shows.
@@ -157,12 +169,14 @@ impl Process {
             .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(OwnedFd::from(rope)))
+            .stderr(Stdio::from(OwnedFd::from(their_errors)))
             .spawn()
             .map_err(|e| unready("could not be started", &e))?;
         let (sandbox, settings) = (String::new(), settings.clone());
         let mut process = Self {
             child,
             socket,
+            errors,
             calls: VecDeque::new(),
             unsent: 0,
             began: Instant::now(),
@@ -332,6 +346,12 @@ impl Process {
                     self.settings.hold(&done).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
                     // It is killed when it takes longer.
                     self.settings.limits.bound(&mut done.usage, self.settings.limits.wall + KILL_AFTER);
+                    if let Err(error) = &mut done.result
+                        && error.code == Code::Trap
+                    {
+                        // An engine that failed inside has said there how.
+                        *error = Error { message: self.with_errors(&error.message), ..error.clone() }.shortened();
+                    }
                     self.calls.pop_front();
                     self.stand_aside(false);
                     (self.began, self.cpu) = (Instant::now(), None);
@@ -365,13 +385,22 @@ impl Process {
         }
     }
 
+    /// This, and the beginning of what it has written on its standard error.
+    fn with_errors(&mut self, what: &str) -> String {
+        let mut bytes = [0; TOLD];
+        let count = self.errors.read(&mut bytes).unwrap_or(0);
+        let errors = String::from_utf8_lossy(&bytes[..count]);
+        let errors = errors.trim();
+        if errors.is_empty() { what.to_owned() } else { format!("{what}: {errors}") }
+    }
+
     /// Ends the process and says how it ended.
     fn end(&mut self) -> (Option<ExitStatus>, String) {
         // One that ends by itself has closed its socket a moment before it is gone, and its own end is what is told then: the kernel keeps
         // what a process ends with from when it begins to. One that only closed its socket is killed.
         self.child.kill().ok();
         match self.child.wait() {
-            Ok(status) => (Some(status), describe(status)),
+            Ok(status) => (Some(status), self.with_errors(&describe(status))),
             Err(error) => (None, format!("its worker process is gone: {error}")),
         }
     }

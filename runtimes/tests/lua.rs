@@ -93,6 +93,9 @@ fn a_function_gives_a_value_or_drops() {
         ("local t = {} for i = 1, 3 do table.insert(t, i) end return t", "[1,2,3]"),
         ("local co = coroutine.wrap(function() coroutine.yield(1) end) return co()", "1"),
         ("return getmetatable(array({1}))", "\"array\""),
+        ("local t = table.clone(event.data.list) t[1] = 1 return {t, event.data.list}", "[[1],[]]"),
+        ("local t = table.clone(array({1, 2})) table.insert(t, 3) return t", "[1,2,3]"),
+        ("return {table.clone(array({})), table.clone({a = 1}), table.clone({1})}", r#"[[],{"a":1},[1]]"#),
         ("return os.date('!%Y', 0) .. os.time({year = 2000, month = 1, day = 1, hour = 0})", "\"1970946684800\""),
     ] {
         assert_eq!(eval(body, r#"{"data":{"n":7,"list":[],"map":{},"none":null}}"#), output, "{body}");

@@ -65,6 +65,26 @@ fn what_one_ends_with_by_itself_is_told() {
 }
 
 #[test]
+fn what_one_writes_on_its_standard_error_is_told_with_its_end_and_bounded() {
+    let script = "echo no room >&2; exit 7";
+    let launcher = Launcher { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+    let source = Source { name: "test".into(), file: "test".into(), code: Arc::from(&b""[..]) };
+    let settings = Arc::new(Settings::default());
+    let error = Process::start(&launcher, "js", &source, &settings).expect_err("it has ended");
+    assert!(error.code == Code::Crashed && error.message.ends_with("status 7: no room"), "{error}");
+    // More than anybody reads holds it up as little as it fills the log of the service.
+    let much = "/usr/bin/head -c 1 >/dev/null <&0; echo first >&2; /usr/bin/yes >&2; exit 7";
+    let error = lost(process(much)).done.result.unwrap_err();
+    assert!(error.message.contains("status 7: first") && error.message.len() < 1_100, "{error}");
+    // What an engine fails on is in its own words.
+    let head = DoneHead { error: Some(Error::new(Code::Trap, "it failed")), ..DoneHead::default() };
+    let done = octal(&frame(Kind::Done, &head));
+    let mut trapped = process(&format!("echo why >&2; printf '{done}' >&0; exec /bin/sleep 1000"));
+    let error = trapped.call(b"{}", &Ctx::default(), &NoHost).unwrap().result.unwrap_err();
+    assert_eq!((error.code, &*error.message), (Code::Trap, "it failed: why"));
+}
+
+#[test]
 fn a_call_that_reached_nobody_had_not_begun() {
     let mut gone = process("exit 0");
     // Its socket is closed when it is a zombie.

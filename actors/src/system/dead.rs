@@ -199,8 +199,13 @@ fn revived(letter: &Record) -> Event {
 
 /// The event of a letter without what a letter says of it.
 pub fn unmarked(mut event: Event) -> Event {
-    event.extensions.retain(|(name, _)| !MARKS.contains(&&**name) && &**name != REPLAY_OF);
+    event.extensions.retain(|(name, _)| !is_own(name));
     event
+}
+
+/// Whether an extension attribute is one that hexaFn sets itself, of letters and of what is replayed. No sender can set it.
+pub fn is_own(name: &str) -> bool {
+    MARKS.contains(&name) || name == REPLAY_OF
 }
 
 /// Whether a letter is one that a filter chooses; where the filter fails it chooses nothing, and that is noted.

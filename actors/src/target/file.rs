@@ -261,7 +261,12 @@ impl Inner {
     /// The file of a record.
     fn path_for(&self, delivery: Delivery<'_>) -> Result<Cow<'_, str>, Failure> {
         let text = self.path.render(delivery).map_err(|e| super::unusable("path", &e))?;
-        path::check(&text).map(drop).map_err(|e| path::refused_path(&e))?;
+        let steps = path::check(&text).map_err(|e| path::refused_path(&e))?;
+        // A folder of such a name would be counted, too.
+        if self.path.constant().is_none() && steps.into_iter().any(aside::is_like_one) {
+            let shown = text.escape_debug();
+            return Err(path::refused_path(&format!("`{shown}` holds the name of a file that was put aside")));
+        }
         Ok(text)
     }
 

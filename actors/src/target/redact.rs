@@ -130,7 +130,7 @@ impl Redactor {
         let hidden = |name: &str| self.keys.as_ref().is_some_and(|keys| keys.is_match(name));
         let (mut extensions, mut headers) = (std::mem::take(&mut event.extensions), std::mem::take(&mut event.headers));
         for (name, value) in extensions.iter_mut().chain(&mut headers) {
-            // What hexaFn itself notes says nothing of the event.
+            // What hexaFn itself notes says nothing of the event, and no sender can set it.
             if hidden(name) && &**name != REPLAY_OF {
                 *value = self.with.as_str().into();
             }

@@ -1,9 +1,9 @@
 //! The target of kind `s3`: a batch of events as one object in a bucket, for everything that speaks Amazon's S3.
 //!
 //! Events whose `prefix` is the same go into one object, so that each object lies where all of its events belong. Its
-//! name is computed from those events: the same batch tried again, after a crash too, overwrites its object instead of
-//! adding another. The library signs and speaks S3; the connection is ours ([`wire`]), through the guard and without the
-//! library's retries.
+//! name is computed from those events and the target's name: the same batch tried again, after a crash too, overwrites its
+//! object instead of adding another. The library signs and speaks S3; the connection is ours ([`wire`]), through the guard
+//! and without the library's retries.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::clock::Wall;
+use crate::event::Str;
 use crate::log::Record;
 use crate::target::dial;
 use crate::target::format::{Body, Column, Format, Formatter};
@@ -149,6 +150,8 @@ pub struct S3Target {
 /// Makes the objects.
 #[derive(Debug)]
 struct Maker {
+    /// The target's name.
+    target: Str,
     formatter: Formatter,
     compress: Option<Compress>,
 }
@@ -190,7 +193,7 @@ impl S3Target {
             store,
             bucket: settings.bucket.clone(),
             prefix,
-            maker: Arc::new(Maker { formatter, compress: settings.compress }),
+            maker: Arc::new(Maker { target: name.clone(), formatter, compress: settings.compress }),
             attributes,
             mode: common.batch.unwrap_or(BATCH).mode(common.concurrency.min(CALLS)),
             timeout: common.timeout,
@@ -348,12 +351,17 @@ impl Maker {
     /// The part of a key that is ours: when, what, and how it is written. The same for the same events.
     fn name<'a>(&self, records: impl Iterator<Item = &'a Arc<Record>>, first: &Record) -> String {
         let mut digest = Sha256::new();
+        let mut add = |part: &[u8]| {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        };
+        // Another target may write the same events to the same place in another form.
+        add(self.target.as_bytes());
         for record in records {
             let event = &record.event;
             // The data, too: a source that repeats an id for something else must not overwrite what it sent before.
             for part in [event.source.as_bytes(), event.id.as_bytes(), &event.data[..]] {
-                digest.update((part.len() as u64).to_be_bytes());
-                digest.update(part);
+                add(part);
             }
         }
         let digest = hex::encode(&digest.finalize()[..16]);

@@ -132,13 +132,34 @@ impl StdoutTarget {
     }
 }
 
+/// Appends an event as one line. JSON and forms are one already; a `body` and columns hold whatever events hold, and would
+/// let who sends them write lines of the log of the platform.
+fn put_line(formatter: &Formatter, out: &mut Vec<u8>, delivery: Delivery<'_>) -> Result<(), Failure> {
+    let begin = out.len();
+    formatter.put_line(out, delivery)?;
+    if matches!(formatter.format(), Format::Template | Format::Csv) {
+        let rendered = out.split_off(begin);
+        let mut line = String::with_capacity(rendered.len());
+        for c in String::from_utf8_lossy(&rendered).trim_end_matches(['\r', '\n']).chars() {
+            match c {
+                '\t' => line.push(c),
+                c if c.is_control() => line.extend(c.escape_default()),
+                c => line.push(c),
+            }
+        }
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
 /// Renders and writes a batch; one outcome for each record, in their order.
 fn write(out: &mut Out, formatter: &Formatter, records: &[Arc<Record>], now: Wall, started: Instant) -> Vec<Outcome> {
     let mut lines = Vec::with_capacity(records.iter().map(|r| r.event.data.len() + 256).sum());
     let (mut ends, mut outcomes) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
     for record in records {
         let begin = lines.len();
-        match formatter.put_line(&mut lines, Delivery { record, attempt: 1, now }) {
+        match put_line(formatter, &mut lines, Delivery { record, attempt: 1, now }) {
             Ok(()) => {
                 ends.push(lines.len());
                 let sent = (lines.len() - begin) as u64;
@@ -192,7 +213,7 @@ impl Target for StdoutTarget {
 
     fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure> {
         let mut line = Vec::with_capacity(delivery.record.event.data.len() + 256);
-        self.formatter.put_line(&mut line, delivery)?;
+        put_line(&self.formatter, &mut line, delivery)?;
         let body = String::from_utf8_lossy(&line).into_owned();
         Ok(Preview { destination: self.destination(), headers: Vec::new(), body })
     }
@@ -226,7 +247,11 @@ mod tests {
     }
 
     fn to(file: impl Into<OwnedFd>, timeout: Duration) -> StdoutTarget {
-        let formatter = Formatter::new(&"t".into(), None, None, &[], Format::Json).unwrap();
+        writing(file, timeout, None, &[])
+    }
+
+    fn writing(file: impl Into<OwnedFd>, timeout: Duration, body: Option<&str>, columns: &[Column]) -> StdoutTarget {
+        let formatter = Formatter::new(&"t".into(), None, body, columns, Format::Json).unwrap();
         let out = Arc::new(Mutex::new(Out { file: Some(File::from(file.into())), torn: false }));
         StdoutTarget { formatter: Arc::new(formatter), mode: BATCH, timeout: Span(timeout), out }
     }
@@ -242,6 +267,29 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "{\"a\":1}\n{\"a\":2}\n");
+    }
+
+    #[tokio::test]
+    async fn an_event_is_one_line_that_no_terminal_obeys_in_every_format() {
+        let column = |name: &str, value: &str| Column { name: name.into(), value: value.into() };
+        let columns = [column("m", "${event.data.m}"), column("n", "${event.data.n}")];
+        let data = r#"{"m":"a\nuser root logged in\u001b[2J\u009b2J\r","n":"x\ty"}"#;
+        for (body, columns, expected) in [
+            (
+                Some("user ${event.data.m}\t${event.data.n}\n"),
+                &[][..],
+                "user a\\nuser root logged in\\u{1b}[2J\\u{9b}2J\\r\tx\ty\n",
+            ),
+            (None, &columns[..], "\"a\\nuser root logged in\\u{1b}[2J\\u{9b}2J\\r\",x\ty\n"),
+        ] {
+            let (reader, writer) = io::pipe().unwrap();
+            let target = writing(writer, Duration::from_secs(5), body, columns);
+            assert!(attempt_batch(&target, &[record(1, data)], Wall(0)).await[0].is_delivered());
+            let shown = target.preview(Delivery { record: &record(1, data), attempt: 1, now: Wall(0) }).unwrap();
+            drop(target);
+            assert_eq!(io::read_to_string(reader).unwrap(), expected);
+            assert_eq!(shown.body, expected);
+        }
     }
 
     #[tokio::test]

@@ -81,6 +81,16 @@ fn what_is_said_by_hand_is_checked_as_at_the_door() {
 }
 
 #[test]
+fn what_hexafn_marks_events_with_no_sender_sets() {
+    let marks = [("ce-replayof", "jo@example.org"), ("ce-deadtype", "application/json"), ("ce-deadcause", "x")];
+    let event = binary(&[&marks[..], &[("ce-deadline", "today")]].concat()).unwrap().event;
+    assert_eq!(event.extensions, [("deadline".into(), "today".into())]);
+    let json =
+        r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","replayof":"jo@example.org","deadseq":7,"x":"y"}"#;
+    assert_eq!(structured(json).unwrap().event.extensions, [("x".into(), "y".into())]);
+}
+
+#[test]
 fn header_values_are_percent_decoded_once() {
     let value = |text: &str| binary(&[("ce-x", text)]).map(|a| extension(&a.event, "x").unwrap().to_owned());
     assert_eq!(value("Euro%20%E2%82%AC%20%F0%9F%98%80").unwrap(), "Euro € 😀");

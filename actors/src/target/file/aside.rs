@@ -129,15 +129,29 @@ fn plain(name: &str) -> &str {
     [Compress::Gzip, Compress::Zstd].into_iter().find_map(|by| name.strip_suffix(ending(by))).unwrap_or(name)
 }
 
+/// The number of a file that was put aside, where these parts of its name are its time stamp and its number.
+fn number(stamp: &str, n: &str) -> Option<u32> {
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (date, time) = stamp.strip_suffix('Z')?.split_once('T')?;
+    let is_stamp = date.len() == 8 && time.len() == 6 && digits(date) && digits(time);
+    if is_stamp && digits(n) { n.parse().ok() } else { None }
+}
+
 /// The time stamp and number in the name of a file that was put aside.
 fn place<'a>(name: &'a str, stem: &str, extension: &str) -> Option<(&'a str, u32)> {
     let of = |name: &'a str| {
         let middle = name.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(extension)?;
         let (stamp, n) = middle.split_once('.')?;
-        let shape_ok = stamp.len() == 16 && stamp.ends_with('Z') && stamp.as_bytes()[8] == b'T';
-        if shape_ok { n.parse().ok().map(|n| (stamp, n)) } else { None }
+        number(stamp, n).map(|n| (stamp, n))
     };
     of(name).or_else(|| of(plain(name)))
+}
+
+/// Whether a name could be that of a file that was put aside, of whatever file: it would be removed as an old one of that.
+pub fn is_like_one(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    // Something stands before the time stamp: the name of the file.
+    parts.iter().zip(&parts[1..]).skip(1).any(|(stamp, n)| number(stamp, n).is_some())
 }
 
 /// The files put aside of the file `current`, oldest first.

@@ -57,6 +57,37 @@ async fn a_batch_lands_in_the_files_it_names_in_order() {
 }
 
 #[tokio::test]
+async fn an_event_names_no_file_that_counts_as_put_aside() {
+    let base = tempfile::tempdir().unwrap();
+    let toml = "path = \"out/${event.type}.jsonl\"\nfsync = \"never\"\nrotate = { size = \"1KiB\", keep = 2 }";
+    let target = build(base.path(), toml).unwrap();
+    let line = format!("\"{}\"", "x".repeat(600));
+    let orders = vec![record(1, "orders", &line); 3];
+    assert!(attempt_batch(&*target, &orders, Wall(0)).await.iter().all(Outcome::is_delivered));
+    for kind in [
+        "orders.99991231T235959Z.1",
+        "orders.20200101T000000Z.7",
+        "orders.20200101T000000Z.7.jsonl/a",
+        "orders.20200101T000000Z.7.jsonl.gz",
+        "a.b.20200101T000000Z.7",
+    ] {
+        let Outcome::Failed(failure) = &attempt_batch(&*target, &[record(2, kind, "1")], Wall(0)).await[0] else {
+            panic!("{kind} was delivered")
+        };
+        assert_eq!((failure.class, failure.verdict), (FailureClass::Refused, Verdict::DeadLetter), "{failure:?}");
+    }
+    for kind in
+        ["orders.20200101T000000Z", "orders.20200101T0000000.1", "20200101T000000Z.1", "orders.0000000zT000000Z.1"]
+    {
+        assert!(attempt_batch(&*target, &[record(3, kind, "1")], Wall(0)).await[0].is_delivered(), "{kind}");
+    }
+    assert!(attempt_batch(&*target, &orders, Wall(0)).await.iter().all(Outcome::is_delivered));
+    assert_eq!(read(base.path().join("out/orders.0000000zT000000Z.1.jsonl")), "1\n", "it is no old file of `orders`");
+    let settings = build(base.path(), "path = \"orders.20200101T000000Z.7.jsonl\"");
+    assert!(settings.is_ok(), "what the operator names is the operator's: {:?}", settings.err());
+}
+
+#[tokio::test]
 async fn whole_events_and_syncing_at_close() {
     let base = tempfile::tempdir().unwrap();
     let target = build(base.path(), "path = \"e.jsonl\"\nformat = \"cloudevents\"\nfsync = \"interval\"").unwrap();

@@ -21,7 +21,11 @@ impl Secrets for Known {
 }
 
 fn build(toml: &str) -> Result<Arc<dyn Target>, String> {
-    let sample = Sample::read(&format!("name = \"t\"\nkind = \"s3\"\n{toml}"))?;
+    named("t", toml)
+}
+
+fn named(name: &str, toml: &str) -> Result<Arc<dyn Target>, String> {
+    let sample = Sample::read(&format!("name = \"{name}\"\nkind = \"s3\"\n{toml}"))?;
     let loopback = [ipnet::IpNet::from(IpAddr::V4(Ipv4Addr::LOCALHOST))];
     let context =
         Context { base_dir: std::path::Path::new("/"), secrets: &Known, allow_networks: &loopback, lookup: None };
@@ -73,6 +77,17 @@ fn the_same_events_have_the_same_name() {
     assert_ne!(first, second);
     let refused = target.preview(Delivery { record: &record(1, "a/../b"), attempt: 1, now: Wall(0) }).unwrap_err();
     assert_eq!((refused.class, refused.verdict), (FailureClass::Template, Verdict::DeadLetter));
+}
+
+#[test]
+fn the_same_events_of_two_targets_are_two_objects() {
+    let record = record(1, "a");
+    let shown = |name: &str| {
+        let target = named(name, "bucket = \"abc\"\nprefix = \"day/\"").unwrap();
+        target.preview(Delivery { record: &record, attempt: 1, now: Wall(0) }).unwrap().destination
+    };
+    assert_ne!(shown("a"), shown("b"));
+    assert_eq!(shown("a"), shown("a"));
 }
 
 /// What becomes of a batch of two that is answered so, and the requests.

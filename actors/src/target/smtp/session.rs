@@ -7,7 +7,7 @@ use lettre::transport::smtp::authentication::DEFAULT_MECHANISMS;
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{Extension, MailParameter};
-use lettre::transport::smtp::response::Response;
+use lettre::transport::smtp::response::{Response, Severity};
 use lettre::transport::smtp::{self};
 use std::error::Error as _;
 use std::time::Duration;
@@ -39,13 +39,25 @@ enum Step<'a> {
     Content,
 }
 
+impl Step<'_> {
+    /// What was being done, for people.
+    fn doing(&self) -> String {
+        match self {
+            Step::Connect => "connecting".to_owned(),
+            Step::SignIn => "signing in as `username`".to_owned(),
+            Step::From => "the sender".to_owned(),
+            Step::To(recipient) => format!("the recipient <{}>", recipient.address),
+            Step::Content => "the mail".to_owned(),
+        }
+    }
+}
+
 impl SmtpTarget {
     /// Sends a mail; the attempt ends at `deadline`.
     pub(super) async fn send(&self, mail: &Mail, deadline: Instant, detail: &mut Detail) -> Result<(), Failure> {
         let (mut connection, mails) = self.connected(deadline).await?;
-        match self.converse(&mut connection, mail).await {
+        match self.converse(&mut connection, mail, detail).await {
             Ok(response) => {
-                detail.status = Some(response.code().into());
                 detail.sent = mail.bytes.len() as u64;
                 detail.reply = beginning(response.message().collect::<Vec<_>>().join(" ").as_bytes());
                 if mails + 1 < MAILS {
@@ -53,9 +65,7 @@ impl SmtpTarget {
                 }
                 Ok(())
             }
-            Err((step, error)) => {
-                detail.status = error.status().map(Into::into);
-                let failure = self.failed(&step, &error);
+            Err(failure) => {
                 // What was begun ends with the connection.
                 self.give_up(connection, deadline).await;
                 Err(failure)
@@ -63,23 +73,51 @@ impl SmtpTarget {
         }
     }
 
-    async fn converse<'m>(
+    async fn converse(
         &self,
         connection: &mut AsyncSmtpConnection,
-        mail: &'m Mail,
-    ) -> Result<Response, (Step<'m>, smtp::Error)> {
+        mail: &Mail,
+        detail: &mut Detail,
+    ) -> Result<Response, Failure> {
+        let (done, go_on) = (Severity::PositiveCompletion, Severity::PositiveIntermediate);
         let mut parameters = Vec::new();
         if self.needs_utf8(mail) && connection.server_info().supports_feature(Extension::SmtpUtfEight) {
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let from = MailFrom::new(Some(mail.from.clone()), parameters);
-        connection.command(from).await.map_err(|e| (Step::From, e))?;
+        self.answered(&Step::From, done, connection.command(from).await, detail)?;
         for recipient in &mail.to {
             let to = Rcpt::new(recipient.address.clone(), Vec::new());
-            connection.command(to).await.map_err(|e| (Step::To(recipient), e))?;
+            self.answered(&Step::To(recipient), done, connection.command(to).await, detail)?;
         }
-        connection.command(Data).await.map_err(|e| (Step::Content, e))?;
-        connection.message(&mail.bytes).await.map_err(|e| (Step::Content, e))
+        self.answered(&Step::Content, go_on, connection.command(Data).await, detail)?;
+        self.answered(&Step::Content, done, connection.message(&mail.bytes).await, detail)
+    }
+
+    /// What was answered to a step, which must be of this kind: the library is content with 2xx and 3xx anywhere, and after one
+    /// answer too many each is that of the step before.
+    fn answered(
+        &self,
+        step: &Step<'_>,
+        expected: Severity,
+        answer: Result<Response, smtp::Error>,
+        detail: &mut Detail,
+    ) -> Result<Response, Failure> {
+        let response = answer.map_err(|error| {
+            detail.status = error.status().map(Into::into);
+            self.failed(step, &error)
+        })?;
+        let code = response.code();
+        detail.status = Some(code.into());
+        if code.severity == expected {
+            return Ok(response);
+        }
+        let doing = step.doing();
+        let message = format!(
+            "`{}` answers out of turn, so nobody knows what it has taken ({doing}): {code}, where {expected}xx is expected",
+            self.endpoint
+        );
+        Err(Failure::new(FailureClass::Protocol, message))
     }
 
     /// Whether an address is not ASCII (RFC 6531).
@@ -126,9 +164,10 @@ impl SmtpTarget {
         let remote = remote.map_err(|e| Failure::new(FailureClass::Connect, format!("`{}`: {e}", self.endpoint)))?;
         let stream: Box<dyn AsyncTokioStream> = match &self.security {
             Security::AtOnce(config, name) => {
-                Box::new(Capped::new(self.endpoint.secure(tcp, config, name).await?, remote))
+                Box::new(Capped::new(self.endpoint.secure(tcp, config, name).await?, remote, false))
             }
-            Security::None | Security::Starttls(_) => Box::new(Capped::new(tcp, remote)),
+            Security::None => Box::new(Capped::new(tcp, remote, false)),
+            Security::Starttls(_) => Box::new(Capped::new(tcp, remote, true)),
         };
         let connected = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await;
         let mut connection = connected.map_err(|e| self.failed(&Step::Connect, &e))?;
@@ -155,13 +194,7 @@ impl SmtpTarget {
     }
 
     fn failed(&self, step: &Step<'_>, error: &smtp::Error) -> Failure {
-        let doing = match step {
-            Step::Connect => "connecting".to_owned(),
-            Step::SignIn => "signing in as `username`".to_owned(),
-            Step::From => "the sender".to_owned(),
-            Step::To(recipient) => format!("the recipient <{}>", recipient.address),
-            Step::Content => "the mail".to_owned(),
-        };
+        let doing = step.doing();
         let Some(status) = error.status() else {
             return self.broken(&doing, error);
         };

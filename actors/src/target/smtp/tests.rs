@@ -115,6 +115,10 @@ async fn without_tls_nothing_goes_to_a_public_address() {
 /// A mail server that greets, and then answers each line that begins with one of these words in its way, others with 250.
 /// Endless answers go on until the client is gone.
 async fn answering(lines: &'static [(&'static str, Answer)]) -> Arc<dyn Target> {
+    answering_to("none", lines).await
+}
+
+async fn answering_to(tls: &str, lines: &'static [(&'static str, Answer)]) -> Arc<dyn Target> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -135,7 +139,7 @@ async fn answering(lines: &'static [(&'static str, Answer)]) -> Arc<dyn Target> 
             }
         }
     });
-    let more = format!("host = \"127.0.0.1\"\nport = {port}\nallow_networks = [\"127.0.0.0/8\"]\ntls = \"none\"");
+    let more = format!("host = \"127.0.0.1\"\nport = {port}\nallow_networks = [\"127.0.0.0/8\"]\ntls = \"{tls}\"");
     build(&format!("from = \"a@example.com\"\nto = [\"jo@example.org\"]\ntimeout = \"5s\"\n{more}")).unwrap()
 }
 
@@ -174,4 +178,28 @@ async fn a_refusal_counts_also_when_the_server_says_no_goodbye() {
     let failure = failure(&*target).await;
     assert_eq!((failure.class, failure.verdict), (FailureClass::Status(550), Verdict::DeadLetter), "{failure:?}");
     assert!(failure.message.contains("nobody of this name"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_answer_too_many_is_no_answer_to_the_next_step() {
+    for (lines, said) in [
+        (&[("RCPT", Answer::Line("250 ok\r\n250 once more"))][..], "(the mail): 250, where 3xx"),
+        (&[("MAIL", Answer::Line("354 go on"))], "(the sender): 354, where 2xx"),
+        (&[("DATA", Answer::Line("354 go on\r\n354 go on"))], "(the mail): 354, where 2xx"),
+    ] {
+        let target = answering(lines).await;
+        let failure = failure(&*target).await;
+        assert_eq!((failure.class, failure.verdict), (FailureClass::Protocol, Verdict::Retry), "{failure:?}");
+        assert!(failure.message.contains("answers out of turn") && failure.message.contains(said), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_before_tls_is_no_answer_under_it() {
+    let offered = ("EHLO", Answer::Line("250-mail.example.com\r\n250 STARTTLS"));
+    let lines = vec![offered, ("STARTTLS", Answer::Line("220 go on\r\n250 injected"))];
+    let target = answering_to("starttls", lines.leak()).await;
+    let failure = failure(&*target).await;
+    assert_eq!((failure.class, failure.verdict), (FailureClass::Tls, Verdict::Retry), "{failure:?}");
+    assert!(failure.message.contains("InvalidContentType"), "it is no handshake: {failure:?}");
 }
