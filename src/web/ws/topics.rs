@@ -8,6 +8,7 @@ use hexafn_actors::event::Str;
 use hexafn_actors::log::{self, EventLog, Record, Seq, TopicId};
 use hexafn_actors::topic::pattern::Pattern;
 use hexafn_actors::topic::{DeliverFrom, Live, TopicHandle, Viewer};
+use hexafn_dsl::Program;
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ fn watch(
 ) -> Result<HttpResponse, Problem> {
     let from = query.from.as_deref().unwrap_or("new").parse();
     let from = from.map_err(|e: String| Problem::new(400, "from-invalid", format!("from: {e}")))?;
-    let filter = query.filter.as_deref().map(filter).transpose()?;
+    let filter = query.filter.as_deref().map(filter).transpose()?.map(Arc::new);
     let (response, session, stream, outbox) = begin(&app, request, payload)?;
     let viewer = TopicSession {
         app: app.clone(),
@@ -118,7 +119,7 @@ struct TopicSession {
     holder: Holder,
     pattern: Pattern,
     from: DeliverFrom,
-    filter: Option<hexafn_dsl::Program>,
+    filter: Option<Arc<Program>>,
     session: Option<Session>,
     outbox: Rc<RefCell<Outbox>>,
     id: u64,
@@ -133,6 +134,11 @@ struct TopicSession {
 
 impl TopicSession {
     fn send(&mut self, record: &Arc<Record>) {
+        let filter = self.filter.clone();
+        self.send_if(record, || shows(filter.as_deref(), record));
+    }
+
+    fn send_if(&mut self, record: &Arc<Record>, shows: impl FnOnce() -> bool) {
         let (id, seq) = (record.topic_id, record.seq);
         let seen = self.seen.get(&record.topic);
         if seen.is_some_and(|seen| (seen.id, seen.seq) >= (id, seq)) {
@@ -143,9 +149,7 @@ impl TopicSession {
             return;
         }
         self.seen.insert(record.topic.clone(), Seen { id, seq, anew });
-        if let Some(filter) = &self.filter
-            && !hexafn_actors::function::shows(filter, record)
-        {
+        if !shows() {
             return;
         }
         self.outbox.borrow_mut().push(record.frame(frame::of_record), Some((record.topic.clone(), record.seq)));
@@ -183,8 +187,8 @@ impl TopicSession {
     async fn replay(
         log: Arc<dyn EventLog>,
         topic: TopicHandle,
-        from: DeliverFrom,
-        last: Seq,
+        (from, last): (DeliverFrom, Seq),
+        filter: Option<Arc<Program>>,
         to: actix::Addr<Self>,
     ) -> Result<(), String> {
         if topic.durability == hexafn_actors::definitions::TopicDurability::Memory {
@@ -200,16 +204,21 @@ impl TopicSession {
             },
         };
         while next <= last {
-            let (reader, id) = (log.clone(), topic.id);
-            let records = web::block(move || reader.read(id, next, CHUNK, 1 << 20)).await;
+            let (reader, id, filter) = (log.clone(), topic.id, filter.clone());
+            // What a client asks of so many records is found out where nobody else waits for the thread.
+            let records = web::block(move || {
+                let records = reader.read(id, next, CHUNK, 1 << 20)?;
+                Ok(records.into_iter().map(|record| (shows(filter.as_deref(), &record), record)).collect::<Vec<_>>())
+            });
+            let records = records.await;
             let records = match records.map_err(|e| e.to_string())? {
                 // Removed meanwhile: there is nothing more to replay.
                 Err(log::Error::NoTopic(_)) => return Ok(()),
                 records => records.map_err(|e| e.to_string())?,
             };
-            let Some(newest) = records.last() else { return Ok(()) };
+            let Some((_, newest)) = records.last() else { return Ok(()) };
             next = newest.seq + 1;
-            let records = records.into_iter().filter(|r| r.seq <= last).collect();
+            let records = records.into_iter().filter(|(_, record)| record.seq <= last).collect();
             if to.send(Replayed(records)).await.is_err() {
                 return Ok(());
             }
@@ -218,10 +227,15 @@ impl TopicSession {
     }
 }
 
-/// Records of the replay; answered when there is room for more.
+/// Whether a viewer wants to see it.
+fn shows(filter: Option<&Program>, record: &Record) -> bool {
+    filter.is_none_or(|filter| hexafn_actors::function::shows(filter, record))
+}
+
+/// Records of the replay, and whether they are shown; answered when there is room for more.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-struct Replayed(Vec<Arc<Record>>);
+struct Replayed(Vec<(bool, Arc<Record>)>);
 
 impl Actor for TopicSession {
     type Context = Context<Self>;
@@ -233,10 +247,11 @@ impl Actor for TopicSession {
         let viewer = Viewer { id: self.id, to: ctx.address().recipient(), overrun: self.overrun.clone() };
         let (cast, pattern, from, me) =
             (self.app.system.cast().clone(), self.pattern.clone(), self.from, ctx.address());
+        let filter = self.filter.clone();
         let join = async move {
             let places = cast.view(&pattern, viewer).await;
             for (topic, last) in places {
-                TopicSession::replay(cast.log().clone(), topic, from, last, me.clone()).await?;
+                TopicSession::replay(cast.log().clone(), topic, (from, last), filter.clone(), me.clone()).await?;
             }
             Ok::<(), String>(())
         };
@@ -302,8 +317,8 @@ impl Handler<Replayed> for TopicSession {
     type Result = actix::ResponseFuture<()>;
 
     fn handle(&mut self, Replayed(records): Replayed, _: &mut Self::Context) -> Self::Result {
-        for record in &records {
-            self.send(record);
+        for (shown, record) in &records {
+            self.send_if(record, || *shown);
         }
         match self.outbox.borrow_mut().room() {
             None => Box::pin(std::future::ready(())),
