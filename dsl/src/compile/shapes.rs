@@ -72,7 +72,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Follows the steps of a path from a value that has these types, and this inside where it is there; reports fields that are not there. Tells the types at its end.
+    /// Follows the steps of a path from a value that has these types, and this inside where it is there; reports fields
+    /// that are not there. Tells the types at its end.
     pub(super) fn walk_shape(&mut self, root: Known<'a>, steps: &[Step], places: &[Span]) -> Known<'a> {
         let (types, Some(mut at)) = root else { return (Types::ANY, None) };
         // Below something that may be missing, everything may be.
