@@ -6,12 +6,12 @@
 
 use lsp_server::{Connection, ErrorCode, Message, Notification, Request, Response};
 use lsp_types::notification::{DidChangeTextDocument, DidCloseTextDocument, DidOpenTextDocument, DidSaveTextDocument};
-use lsp_types::notification::{Notification as _, PublishDiagnostics};
+use lsp_types::notification::{LogMessage, Notification as _, PublishDiagnostics};
 use lsp_types::request::{Completion, Formatting, GotoDefinition, HoverRequest, Request as _, Shutdown};
 use lsp_types::{
-    CompletionOptions, HoverProviderCapability, InitializeParams, OneOf, Position, PositionEncodingKind,
-    PublishDiagnosticsParams, Range, SaveOptions, ServerCapabilities, TextDocumentSyncCapability, TextDocumentSyncKind,
-    TextDocumentSyncOptions, TextDocumentSyncSaveOptions, TextEdit, Uri,
+    CompletionOptions, HoverProviderCapability, InitializeParams, LogMessageParams, MessageType, OneOf, Position,
+    PositionEncodingKind, PublishDiagnosticsParams, Range, SaveOptions, ServerCapabilities, TextDocumentSyncCapability,
+    TextDocumentSyncKind, TextDocumentSyncOptions, TextDocumentSyncSaveOptions, TextEdit, Uri,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -185,7 +185,11 @@ impl Server {
                     let response = self.answer(request);
                     self.send(Message::Response(response))?;
                 }
-                Message::Notification(notification) => self.told(notification)?,
+                Message::Notification(notification) => match self.told(notification) {
+                    // What cannot be read says nothing, as a request that cannot be read is answered with no more than that.
+                    Err(Error::Json(why)) => self.log(&Error::Json(why))?,
+                    told => told?,
+                },
                 Message::Response(_) => {}
             }
         }
@@ -286,6 +290,12 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    fn log(&self, why: &Error) -> Result<(), Error> {
+        let params = LogMessageParams { typ: MessageType::WARNING, message: why.to_string() };
+        let params = serde_json::to_value(params)?;
+        self.send(Message::Notification(Notification { method: LogMessage::METHOD.to_owned(), params }))
     }
 
     fn publish(&self, uri: &str, diagnostics: Vec<lsp_types::Diagnostic>, version: Option<i32>) -> Result<(), Error> {

@@ -49,15 +49,15 @@ mod zones;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use ::regex::Regex;
-
 pub use crate::check::Types;
 use crate::code::Lambda;
 use crate::eval::{Machine, Result};
 use crate::value::Value;
 
+pub(crate) use regex::{Expression, pattern};
+
 pub(crate) type PureFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>]) -> Result<Value<'e>>;
-pub(crate) type PatternFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &Regex) -> Result<Value<'e>>;
+pub(crate) type PatternFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &Expression) -> Result<Value<'e>>;
 pub(crate) type LambdaFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &'p Lambda) -> Result<Value<'e>>;
 
 pub(crate) type PreparedFn = for<'p, 'e> fn(&mut Machine<'p, 'e>, &mut [Value<'e>], &Prepared) -> Result<Value<'e>>;
@@ -278,22 +278,6 @@ pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     let plain = lower.trim_end_matches('!');
     foreign::NAMES.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| *ours)
-}
-
-/// Compiles a pattern within the size limits.
-pub(crate) fn pattern(text: &str) -> std::result::Result<Regex, String> {
-    const LARGEST: usize = 1 << 20;
-    ::regex::RegexBuilder::new(text).size_limit(LARGEST).dfa_size_limit(2 * LARGEST).nest_limit(64).build().map_err(
-        |why| {
-            match why {
-                ::regex::Error::CompiledTooBig(limit) => {
-                    format!("the pattern needs more than {limit} bytes when compiled")
-                }
-                // The last line says what is wrong; the lines before draw it, which the diagnostic does already.
-                why => why.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-            }
-        },
-    )
 }
 
 #[cfg(test)]

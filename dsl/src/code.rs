@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
 use crate::ast::Span;
-use crate::builtins::{LambdaFn, PatternFn, Prepare, Prepared, PreparedFn, PureFn, Types};
+use crate::builtins::{Expression, LambdaFn, PatternFn, Prepare, Prepared, PreparedFn, PureFn, Types};
 use crate::coverage::Covered;
 use crate::value::{Shape, Value};
 
@@ -203,7 +201,7 @@ pub(crate) struct CallPattern {
     pub(crate) call: Args,
     pub(crate) run: PatternFn,
     /// Compiled already if the pattern is a constant.
-    pub(crate) regex: Option<Regex>,
+    pub(crate) regex: Option<Expression>,
 }
 
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use crate::check::{Shape, Types};
 use crate::code::{Base, Code, Function, Line, Node, Op, Piece};
 use crate::codes;
 use crate::coverage::{self, Coverage};
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::diagnostic::{self, Diagnostic, Diagnostics, Severity};
 use crate::eval::Machine;
 use crate::fault::Fault;
 use crate::input::Input;
@@ -246,6 +246,11 @@ impl<'a> Compiler<'a> {
 
     fn report(&mut self, finding: Diagnostic) {
         self.findings.push(finding);
+    }
+
+    /// The name that was meant, if one is near; not any more for findings that nobody is shown.
+    fn nearest<'n>(&self, wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+        if self.findings.len() < diagnostic::MOST { diagnostic::nearest(wanted, names) } else { None }
     }
 
     /// Stands for an expression that was reported: of any type and not a constant, so that nothing else is reported

@@ -2,6 +2,7 @@
 
 mod render;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::codes::Code;
@@ -40,6 +41,9 @@ pub struct Diagnostic {
     /// The module that the finding is about, and that its places are in; nothing for the program itself.
     pub module: Option<ModuleText>,
 }
+
+/// Findings that are shown: more than this is noise that follows from the first ones.
+pub(crate) const MOST: usize = 20;
 
 /// Characters of a message.
 const LONGEST: usize = 1_000;
@@ -110,8 +114,6 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     pub(crate) fn new(name: &str, text: &str, mut list: Vec<Diagnostic>) -> Self {
-        /// More than this is noise that follows from the first ones.
-        const MOST: usize = 20;
         let module = |finding: &Diagnostic| finding.module.as_ref().map(|module| module.path.clone());
         list.sort_by_key(|finding| (module(finding), finding.span.start, finding.severity));
         list.dedup_by(|a, b| a.span == b.span && a.code == b.code && a.module == b.module);
@@ -188,24 +190,41 @@ pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
+/// The comparison of two names costs the product of their lengths, and whoever writes longer ones copies them.
+const LONG_NAME: usize = 64;
+
 /// The name nearest to `wanted`, if one is near enough to be a slip.
 pub(crate) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let slips = |name: &str| (wanted.len().max(name.len()) / 3).max(1);
+    let low = wanted.to_lowercase();
     names
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&wanted.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (wanted.len().max(name.len()) / 3).max(1))
+        .filter(|name| wanted.len().max(name.len()) <= LONG_NAME)
+        // Each letter more is a slip; letters of other scripts may change their size with their case.
+        .filter(|name| !name.is_ascii() || !wanted.is_ascii() || wanted.len().abs_diff(name.len()) <= slips(name))
+        .map(|name| (strsim::damerau_levenshtein(&low, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= slips(name))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+fn shortened(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(LONG_NAME) {
+        Some((at, _)) => Cow::Owned(format!("{}…", &name[..at])),
+        None => Cow::Borrowed(name),
+    }
 }
 
 /// "`a`, `b` and `c`"; cut after a dozen.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 14;
-    let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    let mut all = names.into_iter();
+    let names: Vec<_> = all.by_ref().take(MOST).map(|name| format!("`{}`", shortened(name))).collect();
+    let more = all.count();
     match names.as_slice() {
         [] => "nothing".to_owned(),
         [one] => one.clone(),
-        many if many.len() > MOST => format!("{} and {} more", many[..MOST].join(", "), many.len() - MOST),
+        many if more > 0 => format!("{} and {more} more", many.join(", ")),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }

@@ -21,7 +21,7 @@ use crate::codes;
 use crate::coverage::Covered;
 use crate::fault::Fault;
 use crate::input::Input;
-use crate::value::{Object, ObjectBuilder, Shape, Text, Value, equal};
+use crate::value::{Object, ObjectBuilder, SEARCHED, Shape, Text, Value, equal};
 
 pub use emit::Emit;
 pub(crate) use explain::Source;
@@ -251,7 +251,7 @@ impl<'p, 'e> Machine<'p, 'e> {
                     return Ok(false);
                 }
                 match (hay, needle) {
-                    (Value::Object(_) | Value::Node(_), Value::Str(key)) => Ok(hay.get(key).is_some()),
+                    (Value::Object(_) | Value::Node(_), Value::Str(key)) => Ok(self.member(hay, key)?.is_some()),
                     _ => Err(Fault::new(
                         codes::WRONG_TYPE,
                         format!(
@@ -291,20 +291,23 @@ impl<'p, 'e> Machine<'p, 'e> {
         match &*call.call.args {
             [a] => {
                 let mut args = [self.eval(a)?];
-                self.check(&call.call, &args)?;
-                (call.run)(self, &mut args)
+                self.called(call, &mut args)
             }
             [a, b] => {
                 let mut args = [self.eval(a)?, self.eval(b)?];
-                self.check(&call.call, &args)?;
-                (call.run)(self, &mut args)
+                self.called(call, &mut args)
             }
             _ => {
                 let mut args = self.args(&call.call)?;
-                self.check(&call.call, &args)?;
-                (call.run)(self, &mut args)
+                self.called(call, &mut args)
             }
         }
+    }
+
+    #[inline]
+    fn called(&mut self, call: &'p Call, args: &mut [Value<'e>]) -> Result<Value<'e>> {
+        self.check(&call.call, args)?;
+        (call.run)(self, args)
     }
 
     #[inline(never)]
@@ -475,6 +478,10 @@ impl<'p, 'e> Machine<'p, 'e> {
         let value = object.finish();
         if let Value::Object(object) = &value {
             self.budget.make(2 * size_of::<Value<'_>>() * object.len() + 48)?;
+            if object.len() > SEARCHED {
+                // Long keys cost something to compare, too.
+                self.budget.step(object.iter().map(|(key, _)| key.len() as u64 / 256).sum())?;
+            }
         }
         self.made(value)
     }

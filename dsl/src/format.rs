@@ -32,9 +32,9 @@ pub fn format(text: &str) -> Result<String, Diagnostics> {
         Ok(tree) => tree,
         Err(findings) => return Err(Diagnostics::new("program", text, findings)),
     };
-    let laid_out = lay_out(text).filter(|out| self::tree(out).is_ok_and(|other| other == tree));
+    let result = lay_out(text).filter(|out| self::tree(out).is_ok_and(|other| other == tree));
     // A layout that would read differently is a bug of this module, and not a reason to touch the source.
-    Ok(laid_out.unwrap_or_else(|| text.to_owned()))
+    Ok(result.unwrap_or_else(|| text.to_owned()))
 }
 
 /// The tree of a module or of a program, as text without places.
@@ -52,7 +52,21 @@ fn tree(text: &str) -> Result<String, Vec<crate::diagnostic::Diagnostic>> {
     }
 }
 
+/// What is broken within a line may have to break what is around it, which the next layout does.
 fn lay_out(text: &str) -> Option<String> {
+    const MOST: usize = 4;
+    let mut out = laid_out(text)?;
+    for _ in 1..MOST {
+        let again = laid_out(&out)?;
+        if again == out {
+            break;
+        }
+        out = again;
+    }
+    Some(out)
+}
+
+fn laid_out(text: &str) -> Option<String> {
     let program = read::program(tokens::tokens(text))?;
     Some(print::print(&program))
 }

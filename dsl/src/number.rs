@@ -25,6 +25,8 @@ pub(crate) enum Failure {
 }
 
 const MAX_SCALE: u32 = 28;
+/// Digits that 128 bits hold, whatever they are.
+const MOST_DIGITS: usize = 38;
 
 /// Reads JSON number syntax. `integer` says that there is no fraction and no exponent.
 #[inline]
@@ -56,11 +58,19 @@ pub(crate) fn decimal(text: &str) -> Option<Decimal> {
         Some(rest) => (true, rest),
         None => (false, body),
     };
-    let (whole, fraction) = body.split_once('.').unwrap_or((body, ""));
-    // Zeros that end the fraction count only while they fit.
-    let mut fraction = fraction;
+    let (mut whole, mut fraction) = body.split_once('.').unwrap_or((body, ""));
+    // Zeros at the end count only while they fit.
     while fraction.len() > MAX_SCALE as usize && fraction.ends_with('0') {
         fraction = &fraction[..fraction.len() - 1];
+    }
+    let mut tens = 0;
+    if exponent < 0 && whole.len() + fraction.len() > MOST_DIGITS {
+        fraction = fraction.trim_end_matches('0');
+        if fraction.is_empty() {
+            let digits = whole.trim_end_matches('0');
+            tens = i64::try_from(whole.len() - digits.len()).ok()?;
+            whole = digits;
+        }
     }
     let mut mantissa: i128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
@@ -69,12 +79,12 @@ pub(crate) fn decimal(text: &str) -> Option<Decimal> {
         }
         mantissa = mantissa.checked_mul(10)?.checked_add(i128::from(digit - b'0'))?;
     }
-    let scale = i64::try_from(fraction.len()).ok()? - i64::from(exponent);
+    let scale = i64::try_from(fraction.len()).ok()? - i64::from(exponent) - tens;
     exact(if negative { -mantissa } else { mantissa }, scale).ok()
 }
 
 /// The decimal `mantissa / 10^scale`, if there is one.
-fn exact(mut mantissa: i128, mut scale: i64) -> Result<Decimal, Failure> {
+pub(crate) fn exact(mut mantissa: i128, mut scale: i64) -> Result<Decimal, Failure> {
     if mantissa == 0 {
         return Ok(Decimal::new(0, scale.clamp(0, i64::from(MAX_SCALE)) as u32));
     }
@@ -151,18 +161,23 @@ pub(crate) fn divide(a: Decimal, b: Decimal) -> Result<Decimal, Failure> {
         rest = -rest;
         numerator = -numerator;
     }
-    let mut shift = 0u32;
-    for (factor, other) in [(2i128, 5i128), (5, 2)] {
-        // Each factor of the denominator becomes ten by one multiplication of the numerator with the other.
+    let mut count = |factor: i128| {
+        let mut times = 0u32;
         while rest % factor == 0 {
             rest /= factor;
-            numerator = numerator.checked_mul(other).ok_or(Failure::Inexact)?;
-            shift += 1;
+            times += 1;
         }
-    }
+        times
+    };
+    let (twos, fives) = (count(2), count(5));
     if rest != 1 {
         return Err(Failure::Inexact);
     }
+    // What the denominator lacks of a power of ten multiplies the numerator.
+    let shift = twos.max(fives);
+    let lacking = 5i128.checked_pow(shift - fives).zip(2i128.checked_pow(shift - twos));
+    let numerator = lacking.and_then(|(fives, twos)| numerator.checked_mul(fives)?.checked_mul(twos));
+    let numerator = numerator.ok_or(Failure::Inexact)?;
     let value = exact(numerator, i64::from(shift) + i64::from(a.scale()) - i64::from(b.scale()))?;
     Ok(value.normalize())
 }
@@ -209,6 +224,9 @@ mod tests {
         assert_eq!(read("1e3", false), Number::Dec(dec("1000")));
         assert_eq!(read("0.1000000000000000000000000000000000", false), Number::Dec(dec("0.1")));
         assert_eq!(read("1e40", false), Number::Raw);
+        assert_eq!(read(&format!("1{}e-30", "0".repeat(41)), false), Number::Dec(dec("100000000000")));
+        assert_eq!(read(&format!("-1{}.000e-45", "0".repeat(41)), false), Number::Dec(dec("-0.0001")));
+        assert_eq!(read(&format!("0.0{}e-300", "0".repeat(41)), false), Number::Dec(dec("0")));
         assert_eq!(read("0.123456789012345678901234567890123", false), Number::Raw);
         assert_eq!(read("1e-400", false), Number::Raw);
         assert_eq!(dec("1.10").to_string(), "1.10");
@@ -221,6 +239,11 @@ mod tests {
         assert_eq!(divide(dec("-1"), dec("0.08")), Ok(dec("-12.5")));
         assert_eq!(divide(dec("10"), dec("3")), Err(Failure::Inexact));
         assert_eq!(divide(dec("1"), dec("0.0")), Err(Failure::Zero));
+        // Wei to ether.
+        let ether = divide(dec("1234567890123456789"), dec("1000000000000000000000"));
+        assert_eq!(ether, Ok(dec("0.001234567890123456789")));
+        assert_eq!(divide(dec("1"), dec("9007199254740992")), Err(Failure::Inexact));
+        assert_eq!(divide(dec("3"), dec("0.0000000000000000000000000003")), Ok(dec("10000000000000000000000000000")));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use rust_decimal::Decimal;
 use crate::json::{Kind, NodeRef};
 use crate::number::{self, Number};
 
-pub(crate) use object::ObjectBuilder;
 pub use object::{Object, Shape};
+pub(crate) use object::{ObjectBuilder, SEARCHED, remove};
 pub(crate) use ops::{Incomparable, compare, equal, unique_key};
 pub use write::TooLarge;
 

@@ -328,3 +328,10 @@ fn tests_narrow_paths() {
         assert!(program.warnings().is_empty(), "{text}: {}", program.warnings());
     }
 }
+
+#[test]
+fn the_end_of_a_line_is_not_shown_as_a_character() {
+    let source = SourceText { name: "test", text: "let y = 1\r\nlenn(y)\r\n" };
+    let shown = compile(&source, ProgramKind::Function).unwrap_err().render(false);
+    assert!(shown.contains("2 | lenn(y)\n"), "{shown}");
+}

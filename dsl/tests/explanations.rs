@@ -28,6 +28,13 @@ fn explained(text: &str) -> String {
 }
 
 #[test]
+fn what_is_shown_is_computed_once() {
+    let text = "len(map(range(0, event.data.lines[1].n * 8000), x => x + 1 + 1 + 1 + 1 + 1)) > 0";
+    let told = explained(text);
+    assert!(told.contains(") > 0 = true\n  len(") && told.contains("= 72000\n"), "{told}");
+}
+
+#[test]
 fn what_chooses_is_explained() {
     for (name, text) in [
         (

@@ -15,7 +15,7 @@ fn ends(what: &str, kind: ProgramKind, text: &str, data: &str) -> Result<String,
     let result = match compile(&SourceText { name: "huge", text }, kind) {
         Err(findings) => {
             let shown = findings.render(false);
-            assert!(!shown.is_empty() && shown.len() < 8 << 10, "{what}: {} bytes of errors", shown.len());
+            assert!(!shown.is_empty() && shown.len() < 16 << 10, "{what}: {} bytes of errors", shown.len());
             Err(shown)
         }
         Ok(program) => {
@@ -86,4 +86,53 @@ fn patterns_that_cost_others_exponential_time_cost_linear_time_here() {
     // Nor does going back to what was matched exist.
     let refused = condition("a back reference", r"matches(event.data.s, '^(a+)\1$')").expect_err("refused");
     assert!(refused.contains("HX0307"), "{refused}");
+}
+
+#[test]
+fn what_comes_with_an_event_costs_in_proportion_to_its_size() {
+    let json = |text: &str| serde_json::to_string(text).unwrap();
+    let function = |what: &str, text: &str, data: &str| ends(what, ProgramKind::Function, text, data);
+    let ids: Vec<String> = (0..60_000).map(|n| format!("\"{n:08}\"")).collect();
+    let ids = format!("[{}]", ids.join(","));
+    // All that the program made is looked for in it.
+    for found in ["x in idx", "has(idx, x)", "get(idx, x) != null", "contains(idx, x)", "idx[x] == x"] {
+        let text = format!("let idx = index_by(event.data, x => x)\ncount(event.data, x => {found})");
+        assert_eq!(function(found, &text, &ids).as_deref(), Ok("60000"), "{found}");
+    }
+    // What the event has is looked through each time.
+    let members: Vec<String> = (0..10_000).map(|n| format!("\"{n:08}\":1")).collect();
+    let members = format!("{{{}}}", members.join(","));
+    let why = function("members", "count(keys(event.data), x => x in event.data)", &members).expect_err("dear");
+    assert!(why.contains("HX0506"), "{why}");
+    // No white space between the pairs.
+    let pairs = json(&"a=\"x\"".repeat(200_000));
+    assert_eq!(function("pairs", "parse_key_value!(event.data)", &pairs).as_deref(), Ok("{\"a\":\"x\"}"));
+    // A pattern that makes an automaton too large is followed in all of its places.
+    let mut state = 1u32;
+    let bits: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if state >> 31 == 0 { '0' } else { '1' }
+    })
+    .take(1_000_000)
+    .collect();
+    for pattern in ["[01]*1[01]{1000}x", "1(0|1|01){500}x"] {
+        let why = function(pattern, &format!("matches(event.data, '{pattern}')"), &json(&bits)).expect_err(pattern);
+        assert!(why.contains("HX0506"), "{why}");
+    }
+    // A list of words is one way, and costs what it did.
+    let words: Vec<String> = (0..300).map(|n| format!("word{n}")).collect();
+    let text = format!("matches(event.data, '(?i)\\b({})\\b')", words.join("|"));
+    assert_eq!(function("words", &text, &json(&bits)).as_deref(), Ok("false"));
+}
+
+#[test]
+fn names_that_are_not_known_are_told_soon() {
+    let function = |what: &str, text: &str| ends(what, ProgramKind::Function, text, "{}").expect_err(what);
+    let long = "a".repeat(100_000);
+    let refused = function("two long names", &format!("let {long} = 1\n{long}b"));
+    assert!(refused.contains("HX0201"), "{refused}");
+    let lets: String = (0..6_000).map(|n| format!("let name{n} = {n}\n")).collect();
+    let names: Vec<String> = (0..6_000).map(|n| format!("nome{n}")).collect();
+    let refused = function("many names", &format!("{lets}[{}]", names.join(", ")));
+    assert!(refused.contains("write `name"), "{refused}");
 }

@@ -1,7 +1,11 @@
 //! Programs checked against the JSON Schema of the event's data.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use hexafn_dsl::{CompileOptions, Diagnostics, Program, ProgramKind, Shape, SourceText, Types, compile_with};
+use bytes::Bytes;
+use hexafn_dsl::json::{Doc, Limits};
+use hexafn_dsl::{
+    Budget, CompileOptions, Data, Diagnostics, Input, Program, ProgramKind, Shape, SourceText, Types, compile_with,
+};
 
 const SCHEMA: &str = r##"{
   "$defs": {
@@ -239,4 +243,67 @@ fn listed_values_of_all_types_are_checked_in_conditions() {
         assert!(result.is_ok(), "{text}: {}", result.unwrap_err());
         assert!(result.unwrap().warnings().is_empty(), "{text}");
     }
+}
+
+/// What is refused since it "always" is so, is so in every event of the schema: of those that lack what may be missing, too.
+#[test]
+fn what_may_be_missing_is_missing_whatever_the_way_to_it() {
+    const OPTIONAL: &str = r#"{
+      "type": "object",
+      "required": ["items"],
+      "additionalProperties": false,
+      "properties": {
+        "a": { "type": "object", "required": ["b"], "properties": { "b": { "type": "string" } } },
+        "o": { "type": "object", "properties": { "b": { "type": "string" } }, "additionalProperties": false },
+        "items": { "type": "array", "items": { "type": "object", "required": ["name"], "properties": { "name": { "type": "string" } } } }
+      }
+    }"#;
+    let shape = Shape::from_json_schema(OPTIONAL).unwrap();
+    let options = CompileOptions::default().data(&shape);
+    let compiled = |text: &str| compile_with(&SourceText { name: "f", text }, ProgramKind::Function, &options);
+    let gives = |text: &str, data: &str| {
+        let doc = Doc::parse(Bytes::copy_from_slice(data.as_bytes()), &Limits::default()).unwrap();
+        let mut input = Input::EMPTY;
+        input.event.data = Data::Json(&doc);
+        let program = compiled(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        program.eval(&input, &mut Budget::default()).unwrap().to_json(1000).unwrap()
+    };
+    for text in [
+        "event.data.a.b == null",
+        "let a = event.data.a\na.b == null",
+        "(event.data.a ?? {}).b == null",
+        "let { b } = event.data.a ?? {}\nb == null",
+        "let { b } = event.data.a\nb == null",
+        "let { a: { b } } = event.data\nb == null",
+        "let a = event.data.a ?? {}\na.b == null",
+        "(event.data.a ?? null).b == null",
+        "first(event.data.items).name == null",
+        "let x = last(event.data.items)\nx.name == null",
+        "find(event.data.items, x => x.name != \"\").name == null",
+        "event.data.items[len(event.data.items) - 1].name == null",
+        "let [x, ...r] = event.data.items\nx.name == null",
+        "match event.data.a { { b } => b == null, a => a.b == null }",
+    ] {
+        assert_eq!(gives(text, r#"{"items":[]}"#), "true", "{text}");
+        assert_eq!(gives(text, r#"{"a":{"b":"x"},"items":[{"name":"y"}]}"#), "false", "{text}");
+    }
+    // What is tested, or is in an array, is there.
+    for text in [
+        "let a = event.data.a\nif a != null { a.b == null } else { true }",
+        "let a = event.data.a ?? fail \"none\"\na.b == null",
+        "any(event.data.items, x => x.name == null)",
+        "[x.name == null for x in event.data.items]",
+        "match event.data { { items: [x, ...] } => x.name == null, _ => true }",
+        "match event.data { { a } => a.b == null, _ => true }",
+        "match event.data.a { object a => a.b == null, _ => true }",
+    ] {
+        let why = compiled(text).expect_err(text).render(false);
+        assert!(why.contains("HX0302"), "{text}: {why}");
+    }
+    // All of it may be missing in `{}`, as the schema has it: what is no field at all is found.
+    let why = compiled("(event.data.o ?? {}).bb").expect_err("unknown").render(false);
+    assert!(why.contains("the schema has no field `bb`"), "{why}");
+    // The fields are found whatever may be missing.
+    let program = compiled("let a = event.data.a\nmatch a.b { string s => s }").unwrap();
+    assert!(program.warnings().render(false).contains("HX0310"), "{}", program.warnings().render(false));
 }

@@ -7,6 +7,7 @@ use hexafn_actors::function;
 use hexafn_actors::log::{Record, TopicId};
 use hexafn_dsl::{
     Budget, CompileOptions, CtxView, Input, Limits, ProgramKind, Seed, SourceText, Value, builtins, compile_with,
+    module_declarations,
 };
 use rustyline::error::ReadlineError;
 use std::io::{BufRead, IsTerminal};
@@ -134,6 +135,9 @@ impl Session {
             _ => 2,
         };
         let mut lines = self.kept.clone();
+        // A function or constant that is declared again is another one from here on, as a `let` is.
+        let own = module_declarations(line);
+        lines.retain(|kept| !module_declarations(kept).iter().any(|old| own.iter().any(|new| new.name == old.name)));
         lines.push(line.to_owned());
         lines.sort_by_key(order);
         let mut text = lines.join("\n");

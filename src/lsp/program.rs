@@ -192,7 +192,7 @@ pub(super) fn hover(path: &Path, text: &str, at: usize, open: &Open, encoding: E
 pub(super) fn completion(path: &Path, text: &str, at: usize, open: &Open) -> Vec<CompletionItem> {
     let before = &text[..word(text, at).start];
     let item = |label: &str, kind| CompletionItem { label: label.to_owned(), kind: Some(kind), ..Default::default() };
-    if let Some(base) = before.strip_suffix('.').or_else(|| before.strip_suffix("?.")) {
+    if let Some(base) = before.strip_suffix("?.").or_else(|| before.strip_suffix('.')) {
         let base = &base[word(base, base.len()).start..];
         return match base {
             "event" => tools::event_fields().map(|name| item(name, CompletionItemKind::FIELD)).collect(),

@@ -65,7 +65,7 @@ fn answer(answer: Option<&Answered>, expect: &ExpectSettings) -> Vec<String> {
     }
     if let Some(expected) = &expect.answer {
         let found: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| answer.body.clone().into());
-        if found != *expected {
+        if !equal(&found, expected) {
             missed.push(format!("the answer differs:\n{}", difference(expected, &found)));
         }
     }
@@ -128,7 +128,7 @@ impl<'a> Subject<'a> {
     fn misses(self, expect: &ExpectSettings) -> Vec<String> {
         let mut missed = Vec::new();
         if let Some(expected) = &expect.data
-            && self.data() != *expected
+            && !equal(&self.data(), expected)
         {
             missed.push(format!("its data differs:\n{}", difference(expected, &self.data())));
         }
@@ -226,6 +226,21 @@ fn contains(found: &Value, expected: &Value) -> bool {
         (Value::Array(found), Value::Array(expected)) => {
             found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| contains(f, e))
         }
+        (found, expected) => equal(found, expected),
+    }
+}
+
+/// Numbers by their value, as the language compares them: 32 is 32.00.
+fn equal(found: &Value, expected: &Value) -> bool {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            let mut members = expected.iter();
+            found.len() == expected.len() && members.all(|(key, e)| found.get(key).is_some_and(|f| equal(f, e)))
+        }
+        (Value::Array(found), Value::Array(expected)) => {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| equal(f, e))
+        }
+        (Value::Number(f), Value::Number(e)) if f.is_f64() != e.is_f64() => f.as_f64() == e.as_f64(),
         (found, expected) => found == expected,
     }
 }
@@ -241,6 +256,7 @@ fn part(found: &Value, expected: &Value) -> Value {
             let rest = expected.iter().chain(std::iter::repeat(&Value::Null));
             Value::Array(found.iter().zip(rest).map(|(f, e)| part(f, e)).collect())
         }
+        (found, expected) if equal(found, expected) => expected.clone(),
         (found, _) => found.clone(),
     }
 }
@@ -268,6 +284,8 @@ mod tests {
         assert!(contains(&found, &json!({"b": {"c": [1, {"d": 2}]}})));
         assert!(!contains(&found, &json!({"b": {"c": [1]}})));
         assert!(!contains(&found, &json!({"x": null})));
+        assert!(contains(&json!({"total": 32.0, "n": [1]}), &json!({"total": 32, "n": [1.0]})));
+        assert!(!contains(&json!({"total": 32.5}), &json!({"total": 32})));
         let expected = json!({"b": {"c": [1, {"d": 9}]}});
         let text = difference(&expected, &part(&found, &expected));
         assert!(

@@ -369,10 +369,15 @@ fn ping(session: Option<&Session>) {
     }
 }
 
-/// A condition as a client wrote it.
-pub fn filter(text: &str) -> Result<Program, Problem> {
-    hexafn_dsl::compile(&SourceText { name: "filter", text }, ProgramKind::Condition)
-        .map_err(|e| Problem::new(400, "filter-invalid", e.render(false)))
+/// A condition as a client wrote it. It is compiled on a thread that nobody else waits for: it may be as long as a request.
+pub async fn filter(text: Option<&str>) -> Result<Option<Program>, Problem> {
+    let Some(text) = text.map(str::to_owned) else { return Ok(None) };
+    let compiled = web::block(move || {
+        let source = SourceText { name: "filter", text: &text };
+        hexafn_dsl::compile(&source, ProgramKind::Condition).map_err(|e| e.render(false))
+    });
+    let compiled = compiled.await.map_err(|e| Problem::new(500, "thread", e.to_string()))?;
+    compiled.map(Some).map_err(|why| Problem::new(400, "filter-invalid", why))
 }
 
 #[cfg(test)]

@@ -340,11 +340,15 @@ async fn what_is_done_by_hand_is_told_as_json_when_json_is_asked_for() {
 #[test]
 fn the_prompt_keeps_what_is_declared_and_shows_what_is_emitted() {
     let scenario = pipeline();
-    let lines = "let x = event.data.a\nfn twice(n) = n * 2\ntwice(x)\nemit \"t\" { x } key \"k\"\n:event {\"a\": 5}\ntwice(x)\nlen(\n:nothing\n:quit\n1\n";
+    let lines = "let x = event.data.a\nfn twice(n) = n * 2\ntwice(x)\nemit \"t\" { x } key \"k\"\n:event {\"a\": 5}\ntwice(x)\nfn twice(n) = n * 3\nconst K = 1\nconst K = 2\ntwice(x) + K\nlen(\n:nothing\n:quit\n1\n";
     std::fs::write(scenario.path("lines"), lines).unwrap();
     let ran = scenario.run_with(&["repl", "-d", r#"{"a":20}"#], "lines");
     let shown: Vec<&str> = ran.out.lines().collect();
-    assert_eq!((ran.code, &shown[..4]), (Some(0), &["40", "emit t key k: {\"x\":20}", "null", "10"][..]), "{ran:?}");
+    assert_eq!(
+        (ran.code, &shown[..5]),
+        (Some(0), &["40", "emit t key k: {\"x\":20}", "null", "10", "17"][..]),
+        "{ran:?}"
+    );
     assert!(ran.out.contains("HX0111") && ran.out.contains("no command `:nothing`"), "{ran:?}");
     assert!(!ran.out.ends_with("1\n"), "nothing is read after :quit");
 }

@@ -176,6 +176,37 @@ fn a_burst_of_changes_of_the_toml_is_checked_once_it_is_over() {
 }
 
 #[test]
+fn a_message_that_says_nothing_does_not_end_the_server() {
+    let mut client = Client::start();
+    let request = |id: i32, method: &str, params: Value| {
+        let mut request = told(method, params);
+        request["id"] = id.into();
+        request
+    };
+    client.write(&[request(1, "initialize", serde_json::json!({ "capabilities": {} }))]);
+    assert_eq!(client.read()["id"], 1);
+    let document = serde_json::json!({ "uri": "file:///f.hexa", "version": 1 });
+    client.write(&[
+        told("initialized", serde_json::json!({})),
+        told("textDocument/didChange", serde_json::json!({ "textDocument": document })),
+    ]);
+    let logged = client.read();
+    assert_eq!(logged["method"], "window/logMessage", "{logged}");
+    assert!(logged["params"]["message"].as_str().unwrap().contains("contentChanges"), "{logged}");
+    // It goes on, and knows what is behind `?.`, too.
+    let open = serde_json::json!({ "uri": "file:///f.hexa", "languageId": "hexa", "version": 2, "text": "event?." });
+    let at = serde_json::json!({ "textDocument": document, "position": { "line": 0, "character": 7 } });
+    client.write(&[
+        told("textDocument/didOpen", serde_json::json!({ "textDocument": open })),
+        request(2, "textDocument/completion", at),
+    ]);
+    assert_eq!(client.read()["method"], "textDocument/publishDiagnostics");
+    assert!(labels(&client.read()["result"]).contains(&"headers"));
+    client.write(&[request(3, "shutdown", Value::Null), told("exit", Value::Null)]);
+    assert!(client.child.wait().unwrap().success());
+}
+
+#[test]
 fn files_are_laid_out_and_broken_ones_are_left_alone() {
     let scenario = Scenario::new("pipeline");
     let path = |name: &str| scenario.path("cfg/functions").join(name);

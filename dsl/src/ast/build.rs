@@ -1,5 +1,7 @@
 //! What the grammar's actions do: build nodes, count depth, and report what the grammar lets through on purpose.
 
+use rust_decimal::Decimal;
+
 use super::*;
 use crate::codes;
 use crate::diagnostic::Diagnostic;
@@ -104,6 +106,11 @@ impl Context {
 
     pub(crate) fn unary(&mut self, l: usize, r: usize, op: UnaryOp, operand: Expr) -> Expr {
         let depth = operand.depth;
+        // The smallest integer has a sign, and without it is no integer.
+        let smallest = |dec: &Decimal| op == UnaryOp::Negate && *dec == -Decimal::from(i64::MIN) && dec.scale() == 0;
+        if matches!(&operand.kind, ExprKind::Dec(dec) if smallest(dec)) {
+            return self.expr(l, r, depth, ExprKind::Int(i64::MIN));
+        }
         self.expr(l, r, depth, ExprKind::Unary { op, operand: Box::new(operand) })
     }
 

@@ -114,7 +114,11 @@ pub(super) fn decimal(value: &Value<'_>) -> Result<Decimal> {
     match value {
         Value::Int(n) => Ok(Decimal::from(*n)),
         Value::Dec(n) => Ok(*n),
-        other => Err(kept(other)),
+        Value::Number(_) => Err(kept(value)),
+        other => {
+            let why = format!("a number is needed, not {} {}", other.type_name(), other.preview());
+            Err(Fault::new(codes::WRONG_TYPE, why))
+        }
     }
 }
 
@@ -145,20 +149,26 @@ pub(super) fn quotient<'e>(a: &Value<'_>, b: &Value<'_>, digits: u32) -> Result<
     if y.is_zero() {
         return Err(by_zero());
     }
-    // In integers: numerator and denominator scaled so that the quotient is the wanted mantissa. Rounding happens once.
+    // In integers, digit by digit, so that only the quotient itself must fit. Rounding happens once.
     let shift = i64::from(digits) + i64::from(y.scale()) - i64::from(x.scale());
-    let factor = u32::try_from(shift.unsigned_abs()).ok().and_then(|shift| 10i128.checked_pow(shift));
-    let scaled = |value: i128, scale: bool| {
-        if scale { factor.and_then(|factor| value.checked_mul(factor)) } else { Some(value) }
-    };
-    let (Some(over), Some(under)) = (scaled(x.mantissa(), shift > 0), scaled(y.mantissa(), shift < 0)) else {
-        return Err(too_large());
-    };
-    let (whole, rest) = (over / under, over % under);
-    let twice = rest.unsigned_abs().saturating_mul(2);
-    let up = twice > under.unsigned_abs() || (twice == under.unsigned_abs() && whole % 2 != 0);
-    let away = if (over < 0) == (under < 0) { 1 } else { -1 };
-    let mantissa = if up { whole + away } else { whole };
-    let result = Decimal::try_from_i128_with_scale(mantissa, digits).map_err(|_| too_large())?;
+    let mut under = y.mantissa().unsigned_abs();
+    if shift < 0 {
+        let factor = u32::try_from(-shift).ok().and_then(|shift| 10u128.checked_pow(shift));
+        // What does not fit is so large that less than half a unit is left.
+        let Some(scaled) = factor.and_then(|factor| under.checked_mul(factor)) else { return Ok(Value::Int(0)) };
+        under = scaled;
+    }
+    let over = x.mantissa().unsigned_abs();
+    let (mut whole, mut rest) = (over / under, over % under);
+    for _ in 0..shift {
+        whole = whole.checked_mul(10).and_then(|whole| whole.checked_add(rest * 10 / under)).ok_or_else(too_large)?;
+        rest = rest * 10 % under;
+    }
+    if rest > under - rest || (rest == under - rest && whole % 2 != 0) {
+        whole += 1;
+    }
+    let whole = i128::try_from(whole).map_err(|_| too_large())?;
+    let mantissa = if x.is_sign_negative() == y.is_sign_negative() { whole } else { -whole };
+    let result = number::exact(mantissa, i64::from(digits)).map_err(|_| too_large())?;
     Ok(Value::number(result.normalize()))
 }

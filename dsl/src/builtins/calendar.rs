@@ -177,6 +177,15 @@ fn period<'e>(args: &[Value<'_>], end: bool) -> Result<Value<'e>> {
         other => return Err(no_unit(other)),
     };
     let civil = if end { start.checked_add(span(1, unit)?).map_err(|_| out_of_range())? } else { start };
+    let last = i64::from(end);
+    if matches!(unit, "minute" | "hour") {
+        // Where the clocks repeat an hour, the hour around a time is in the same pass as the time.
+        let same = at.offset().to_timestamp(civil).map_err(|_| out_of_range())?.as_microsecond() - last;
+        let then = jiff::Timestamp::from_microsecond(same).map_err(|_| out_of_range())?;
+        if at.time_zone().to_offset(then) == at.offset() {
+            return Ok(Value::Timestamp(same));
+        }
+    }
     let zoned = civil.to_zoned(at.time_zone().clone()).map_err(|_| out_of_range())?;
-    Ok(Value::Timestamp(zoned.timestamp().as_microsecond() - i64::from(end)))
+    Ok(Value::Timestamp(zoned.timestamp().as_microsecond() - last))
 }

@@ -193,6 +193,10 @@ fn pairs_of<'e>(m: &mut Machine<'_, 'e>, text: &str, between: &str, pairs: &str)
     let spaces = pairs.trim().is_empty();
     let mut object = ObjectBuilder::default();
     let mut rest = text;
+    // The next end of a pair. It stays the next one until it is passed: pairs whose values are in quotes need none between
+    // them, and looking for it from each of them would cost the square of the text.
+    let mut next_end = None;
+    let separators = (between.len() + pairs.len()) as u64 / 16;
     loop {
         rest = rest.trim_start();
         while !spaces && let Some(more) = rest.strip_prefix(pairs) {
@@ -201,11 +205,15 @@ fn pairs_of<'e>(m: &mut Machine<'_, 'e>, text: &str, between: &str, pairs: &str)
         if rest.is_empty() {
             return m.object(object);
         }
-        m.budget.step(1)?;
+        m.budget.step(1 + separators)?;
         m.budget.make(2 * size_of::<Value<'_>>())?;
-        let ends =
-            |text: &str| if spaces { text.find(char::is_whitespace) } else { text.find(pairs) }.unwrap_or(text.len());
-        let end = ends(rest);
+        let here = text.len() - rest.len();
+        let ahead = next_end.filter(|end| *end >= here).unwrap_or_else(|| {
+            let found = if spaces { rest.find(char::is_whitespace) } else { rest.find(pairs) };
+            found.map_or(text.len(), |at| here + at)
+        });
+        next_end = Some(ahead);
+        let end = ahead - here;
         let Some(at) = rest[..end].find(between) else {
             object.insert(Text::Shared(rest[..end].trim().into()), Value::Bool(true));
             rest = &rest[end..];
@@ -215,10 +223,7 @@ fn pairs_of<'e>(m: &mut Machine<'_, 'e>, text: &str, between: &str, pairs: &str)
         let value = &rest[at + between.len()..];
         let (field, after) = match value.strip_prefix('"') {
             Some(quoted) => unquoted(quoted)?,
-            None => {
-                let end = ends(value);
-                (value[..end].trim().to_owned(), &value[end..])
-            }
+            None => (rest[at + between.len()..end].trim().to_owned(), &rest[end..]),
         };
         object.insert(Text::Shared(key.into()), Value::string(field));
         rest = after;

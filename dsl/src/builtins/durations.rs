@@ -4,8 +4,16 @@ use super::args::text;
 use super::time::us;
 use super::{Row, Run};
 use crate::codes;
+use crate::eval::Result;
 use crate::fault::Fault;
 use crate::value::Value;
+
+/// The microseconds of a unit.
+fn unit(name: &str) -> Result<i64> {
+    let one = Some(name).filter(|name| name.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    one.and_then(|name| crate::lexer::duration(&["1", name].concat()))
+        .ok_or_else(|| Fault::new(codes::BAD_ARGUMENT, format!("a unit is us, ms, s, m, h, d or w, not {name:?}")))
+}
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -27,9 +35,7 @@ pub(super) const ROWS: &[Row] = &[
         examples: &[("duration(90, 's')", "\"1m30s\"")],
         run: Run::Pure(|_, a| {
             let Value::Int(count) = a[0] else { return Ok(Value::Null) };
-            let unit = crate::lexer::duration(&["1", text(a, 1)].concat()).ok_or_else(|| {
-                Fault::new(codes::BAD_ARGUMENT, format!("a unit is us, ms, s, m, h, d or w, not {:?}", text(a, 1)))
-            })?;
+            let unit = unit(text(a, 1))?;
             count
                 .checked_mul(unit)
                 .map(Value::Duration)
@@ -42,9 +48,7 @@ pub(super) const ROWS: &[Row] = &[
         doc: "The whole units in a length of time.",
         examples: &[("total(90m, 'h')", "1"), ("total(1h, 's')", "3600")],
         run: Run::Pure(|_, a| {
-            let unit = crate::lexer::duration(&["1", text(a, 1)].concat()).ok_or_else(|| {
-                Fault::new(codes::BAD_ARGUMENT, format!("a unit is us, ms, s, m, h, d or w, not {:?}", text(a, 1)))
-            })?;
+            let unit = unit(text(a, 1))?;
             Ok(Value::Int(us(&a[0]) / unit))
         }),
     },

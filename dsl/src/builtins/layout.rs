@@ -72,7 +72,12 @@ pub(super) const ROWS: &[Row] = &[
         doc: "The text in lower case for a URL or a file name: letters and digits of ASCII, joined with `-`; common \
               accents are dropped.",
         examples: &[("slug('Über uns: Ein Café!')", "\"uber-uns-ein-cafe\"")],
-        run: Run::Pure(|m, a| mapped(m, a, slug)),
+        run: Run::Pure(|m, a| {
+            // What is no ASCII is looked for among the letters with marks.
+            let marked = text(a, 0).bytes().filter(|byte| !byte.is_ascii()).count();
+            m.budget.step(marked as u64 / 2)?;
+            mapped(m, a, slug)
+        }),
     },
 ];
 
@@ -98,7 +103,8 @@ fn slug(text: &str) -> String {
     let mut gap = false;
     for c in text.chars().flat_map(char::to_lowercase) {
         let ascii = c.is_ascii_alphanumeric();
-        let plain = PLAIN.iter().find(|(marked, _)| marked.contains(c)).map(|(_, plain)| *plain);
+        let marked = if c.is_ascii() { &[][..] } else { &PLAIN[..] };
+        let plain = marked.iter().find(|(marked, _)| marked.contains(c)).map(|(_, plain)| *plain);
         let plain = plain.or(match c {
             'ß' => Some("ss"),
             'æ' => Some("ae"),

@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Row] = &[
                     Ok(index) if at.array_len().is_some() => {
                         at.items().and_then(|mut items| items.nth(index)).unwrap_or_default()
                     }
-                    _ => at.get(step).unwrap_or_default(),
+                    _ => m.member(&at, step)?.unwrap_or_default(),
                 };
             }
             Ok(match at {
@@ -51,9 +51,9 @@ pub(super) const ROWS: &[Row] = &[
         run: Run::Pure(|m, a| {
             let mut object = ObjectBuilder::default();
             for key in collected(m, &a[1])? {
-                m.budget.step(1 + a[0].members_len() as u64 / 16)?;
+                m.budget.step(1)?;
                 if let Value::Str(key) = key
-                    && let Some(value) = a[0].get(&key)
+                    && let Some(value) = m.member(&a[0], &key)?
                 {
                     object.insert(key, value);
                 }
@@ -81,7 +81,7 @@ pub(super) const ROWS: &[Row] = &[
         examples: &[("paths({ a: { b: 1 }, c: [2] })", "[\"a.b\",\"c.0\"]")],
         run: Run::Pure(|m, a| {
             let mut out = Vec::new();
-            leaves(m, &a[0], "", ".", true, &mut out)?;
+            leaves(m, &a[0], None, ".", true, &mut out)?;
             m.array(out.into_iter().map(|(path, _)| Value::string(path)).collect())
         }),
     },
@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Row] = &[
         examples: &[("flatten_keys({ a: { b: 1, c: [2] } })", "{\"a.b\":1,\"a.c\":[2]}")],
         run: Run::Pure(|m, a| {
             let mut out = Vec::new();
-            leaves(m, &a[0], "", optional_text(a, 1).unwrap_or("."), false, &mut out)?;
+            leaves(m, &a[0], None, optional_text(a, 1).unwrap_or("."), false, &mut out)?;
             let mut object = ObjectBuilder::with_capacity(out.len());
             for (key, value) in out {
                 object.insert(Text::Shared(key.into()), value);
@@ -120,23 +120,23 @@ pub(super) const ROWS: &[Row] = &[
 fn leaves<'e>(
     m: &mut Machine<'_, 'e>,
     value: &Value<'e>,
-    path: &str,
+    path: Option<&str>,
     separator: &str,
     arrays: bool,
     out: &mut Vec<(String, Value<'e>)>,
 ) -> Result<()> {
-    let below = |key: &str| if path.is_empty() { key.to_owned() } else { [path, separator, key].concat() };
+    let below = |key: &str| path.map_or_else(|| key.to_owned(), |path| [path, separator, key].concat());
     let items = if arrays { value.array_len() } else { None };
     if let Some(size) = items.filter(|size| *size > 0) {
         m.budget.step(size as u64)?;
         for (at, item) in value.items().into_iter().flatten().enumerate() {
-            leaves(m, &item, &below(&at.to_string()), separator, arrays, out)?;
+            leaves(m, &item, Some(&below(&at.to_string())), separator, arrays, out)?;
         }
     } else if is_object(value) && value.members_len() > 0 {
         for (key, member) in members(m, value)? {
-            leaves(m, &member, &below(&key), separator, arrays, out)?;
+            leaves(m, &member, Some(&below(&key)), separator, arrays, out)?;
         }
-    } else if !path.is_empty() {
+    } else if let Some(path) = path {
         m.budget.step(1)?;
         m.budget.make(path.len() + 2 * size_of::<Value<'_>>())?;
         out.push((path.to_owned(), value.clone()));

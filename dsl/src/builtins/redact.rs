@@ -10,7 +10,7 @@ use super::case::mapped;
 use super::collections::collected;
 use super::objects::{is_object, members};
 use super::paths::{edited, paths};
-use super::{Row, Run};
+use super::{Expression, Row, Run};
 use crate::codes;
 use crate::eval::{Machine, Result};
 use crate::fault::Fault;
@@ -50,10 +50,10 @@ pub(super) const ROWS: &[Row] = &[
             let with = optional_text(a, 2).unwrap_or(MARK).to_owned();
             let groups = with.matches('$').count();
             rewritten(m, &a[0], &mut |m, subject, _| {
-                m.budget.step(subject.len() as u64 / 8)?;
+                m.budget.step(regex.search(subject.len()))?;
                 let mut count = 0usize;
                 for part in regex.find_iter(subject) {
-                    m.budget.step(1 + subject.len().saturating_sub(part.end()) as u64 / 256)?;
+                    m.budget.step(regex.search_on(subject.len().saturating_sub(part.end())))?;
                     count += 1;
                 }
                 if count == 0 {
@@ -255,7 +255,12 @@ fn rename<'e>(m: &mut Machine<'_, 'e>, all: &mut [(Text<'e>, Value<'e>)], rename
     Ok(())
 }
 
-fn keys_redacted<'e>(m: &mut Machine<'_, 'e>, value: &Value<'e>, keys: &Regex, with: &Value<'e>) -> Result<Value<'e>> {
+fn keys_redacted<'e>(
+    m: &mut Machine<'_, 'e>,
+    value: &Value<'e>,
+    keys: &Expression,
+    with: &Value<'e>,
+) -> Result<Value<'e>> {
     m.budget.step(1)?;
     if value.array_len().is_some() {
         let mut items = collected(m, value)?;
@@ -269,7 +274,7 @@ fn keys_redacted<'e>(m: &mut Machine<'_, 'e>, value: &Value<'e>, keys: &Regex, w
     }
     let mut object = ObjectBuilder::with_capacity(value.members_len());
     for (key, member) in members(m, value)? {
-        m.budget.step(1 + key.len() as u64 / 8)?;
+        m.budget.step(1 + keys.search(key.len()))?;
         let member = if keys.is_match(&key) { with.clone() } else { keys_redacted(m, &member, keys, with)? };
         object.push_new(key, member);
     }

@@ -1,6 +1,9 @@
 //! Regular expressions. They take linear time; a constant pattern is compiled with the program.
 
+use std::ops::Deref;
+
 use regex::Regex;
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
 use super::args::text;
 use super::{Row, Run};
@@ -15,7 +18,7 @@ pub(super) const ROWS: &[Row] = &[
               single quotes.",
         examples: &[("matches('v1.2.3', '^v\\d+')", "true")],
         run: Run::Pattern(|m, a, regex| {
-            scanned(m, a)?;
+            scanned(m, a, regex)?;
             Ok(Value::Bool(regex.is_match(text(a, 0))))
         }),
     },
@@ -35,10 +38,10 @@ pub(super) const ROWS: &[Row] = &[
         doc: "All matches of a regular expression.",
         examples: &[("find_all('#12 and #7', '#\\d+')", "[\"#12\",\"#7\"]")],
         run: Run::Pattern(|m, a, regex| {
-            scanned(m, a)?;
+            scanned(m, a, regex)?;
             let mut found = Vec::new();
             for part in regex.find_iter(text(a, 0)) {
-                rescanned(m, a, part.end())?;
+                rescanned(m, a, regex, part.end())?;
                 found.push(Value::text(part.as_str()));
             }
             m.budget.make(text(a, 0).len())?;
@@ -54,11 +57,11 @@ pub(super) const ROWS: &[Row] = &[
             ("regex_replace('ab', '(a)(b)', '$2$1')", "\"ba\""),
         ],
         run: Run::Pattern(|m, a, regex| {
-            scanned(m, a)?;
+            scanned(m, a, regex)?;
             let (subject, to) = (text(a, 0), text(a, 2));
             let mut count = 0usize;
             for part in regex.find_iter(subject) {
-                rescanned(m, a, part.end())?;
+                rescanned(m, a, regex, part.end())?;
                 count += 1;
             }
             // A group may be as long as the text: cap before making.
@@ -77,12 +80,12 @@ pub(super) const ROWS: &[Row] = &[
         doc: "The parts between the matches of a regular expression.",
         examples: &[("regex_split('a, b;c', '[,;] *')", "[\"a\",\"b\",\"c\"]")],
         run: Run::Pattern(|m, a, regex| {
-            scanned(m, a)?;
+            scanned(m, a, regex)?;
             let mut parts = Vec::new();
             let mut at = 0;
             for part in regex.split(text(a, 0)) {
                 at += part.len();
-                rescanned(m, a, at)?;
+                rescanned(m, a, regex, at)?;
                 parts.push(Value::text(part));
             }
             m.budget.make(text(a, 0).len())?;
@@ -95,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
         doc: "The first match of a regular expression; null if there is none.",
         examples: &[("find_match('order #12', '#\\d+')", "\"#12\"")],
         run: Run::Pattern(|m, a, regex| {
-            scanned(m, a)?;
+            scanned(m, a, regex)?;
             match regex.find(text(a, 0)) {
                 Some(part) => m.string(part.as_str().to_owned()),
                 None => Ok(Value::Null),
@@ -111,10 +114,10 @@ pub(super) const ROWS: &[Row] = &[
             "[\"a1\",\"b2\"]",
         )],
         run: Run::Pattern(|m, a, regex| {
-            scanned(m, a)?;
+            scanned(m, a, regex)?;
             let mut found = Vec::new();
             for groups in regex.captures_iter(text(a, 0)) {
-                rescanned(m, a, groups.get(0).map_or(0, |whole| whole.end()))?;
+                rescanned(m, a, regex, groups.get(0).map_or(0, |whole| whole.end()))?;
                 found.push(groups_object(m, regex, &groups)?);
             }
             m.array(found)
@@ -126,10 +129,10 @@ pub(super) const ROWS: &[Row] = &[
         doc: "How often a regular expression matches, without overlaps.",
         examples: &[("count_matches('a1b22', '\\d+')", "2")],
         run: Run::Pattern(|m, a, regex| {
-            scanned(m, a)?;
+            scanned(m, a, regex)?;
             let mut count = 0;
             for part in regex.find_iter(text(a, 0)) {
-                rescanned(m, a, part.end())?;
+                rescanned(m, a, regex, part.end())?;
                 count += 1;
             }
             Ok(Value::Int(count))
@@ -137,8 +140,8 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
-fn captures<'e>(m: &mut Machine<'_, 'e>, args: &mut [Value<'e>], regex: &Regex) -> Result<Value<'e>> {
-    scanned(m, args)?;
+fn captures<'e>(m: &mut Machine<'_, 'e>, args: &mut [Value<'e>], regex: &Expression) -> Result<Value<'e>> {
+    scanned(m, args, regex)?;
     match regex.captures(text(args, 0)) {
         Some(found) => groups_object(m, regex, &found),
         None => Ok(Value::Null),
@@ -161,11 +164,87 @@ fn groups_object<'e>(m: &mut Machine<'_, 'e>, regex: &Regex, found: &regex::Capt
     m.object(object)
 }
 
-fn scanned(m: &mut Machine<'_, '_>, args: &[Value<'_>]) -> Result<()> {
-    m.budget.step(text(args, 0).len() as u64 / 8)
+fn scanned(m: &mut Machine<'_, '_>, args: &[Value<'_>], regex: &Expression) -> Result<()> {
+    m.budget.step(regex.search(text(args, 0).len()))
 }
 
-/// Searching on after a match may look at all of the rest, so many matches can cost the square of the text.
-fn rescanned(m: &mut Machine<'_, '_>, args: &[Value<'_>], at: usize) -> Result<()> {
-    m.budget.step(1 + text(args, 0).len().saturating_sub(at) as u64 / 256)
+fn rescanned(m: &mut Machine<'_, '_>, args: &[Value<'_>], regex: &Expression, at: usize) -> Result<()> {
+    m.budget.step(regex.search_on(text(args, 0).len().saturating_sub(at)))
+}
+
+/// A compiled regular expression, and what a search costs.
+#[derive(Debug)]
+pub(crate) struct Expression {
+    regex: Regex,
+    /// How often each byte of the text is looked at, if it comes to the worst.
+    looks: u64,
+}
+
+impl Expression {
+    /// The steps of a search in a text of so many bytes.
+    pub(super) fn search(&self, bytes: usize) -> u64 {
+        (bytes as u64 / 8).saturating_mul(self.looks)
+    }
+
+    /// The steps of going on behind a match: it may look at all of the rest, so many matches can cost the square of the
+    /// text.
+    pub(super) fn search_on(&self, bytes: usize) -> u64 {
+        1 + (bytes as u64 / 256).saturating_mul(self.looks)
+    }
+}
+
+impl Deref for Expression {
+    type Target = Regex;
+
+    fn deref(&self) -> &Regex {
+        &self.regex
+    }
+}
+
+/// Compiles a pattern within the size limits.
+pub(crate) fn pattern(text: &str) -> std::result::Result<Expression, String> {
+    const LARGEST: usize = 1 << 20;
+    let regex =
+        regex::RegexBuilder::new(text).size_limit(LARGEST).dfa_size_limit(2 * LARGEST).nest_limit(64).build().map_err(
+            |why| {
+                match why {
+                    regex::Error::CompiledTooBig(limit) => {
+                        format!("the pattern needs more than {limit} bytes when compiled")
+                    }
+                    // The last line says what is wrong; the lines before draw it, which the diagnostic does already.
+                    why => why.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+                }
+            },
+        )?;
+    let choices = regex_syntax::parse(text).map_or(0, |hir| choices(&hir));
+    Ok(Expression { regex, looks: 1 + choices.saturating_sub(FREE) / 8 })
+}
+
+/// Choices of a pattern whose search costs no more than that of others.
+const FREE: u64 = 64;
+
+/// In how many places of a pattern a search can be at once, about: where there is a choice, and where something is counted.
+/// So many of them that an automaton has too many states, and each is followed for each byte. Words that are written out,
+/// and lists of words, have one way.
+fn choices(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Look(_) => 0,
+        // A letter in either case is a letter.
+        HirKind::Class(Class::Unicode(class)) if one_letter(class) => 0,
+        HirKind::Class(_) => 1,
+        HirKind::Capture(group) => choices(&group.sub),
+        HirKind::Concat(parts) => parts.iter().map(choices).sum(),
+        HirKind::Alternation(parts) => 1 + parts.iter().map(choices).sum::<u64>(),
+        HirKind::Repetition(repeated) => {
+            let times = u64::from(repeated.max.unwrap_or(repeated.min).max(1));
+            choices(&repeated.sub).max(1).saturating_mul(times)
+        }
+    }
+}
+
+fn one_letter(class: &ClassUnicode) -> bool {
+    let Some(first) = class.ranges().first().map(ClassUnicodeRange::start) else { return false };
+    let mut letter = ClassUnicode::new([ClassUnicodeRange::new(first, first)]);
+    letter.case_fold_simple();
+    letter == *class
 }

@@ -12,7 +12,8 @@ pub(super) const ROWS: &[Row] = &[
         name: "matches_schema",
         signature: "(value: any, schema: object | bool) -> bool",
         doc: "Whether the value conforms to a JSON Schema (2020-12 unless `$schema` names another draft). References \
-              reach into the schema itself only; patterns take linear time.",
+              reach into the schema itself only; patterns take linear time. Numbers with a fraction, or of more than 64 \
+              bits, are compared as floats, here and in the functions below.",
         examples: &[
             (
                 "matches_schema({ id: 5 }, { type: 'object', required: ['id'], properties: { id: { type: 'integer' } } })",

@@ -69,7 +69,17 @@ fn split<'e>(m: &mut Machine<'_, 'e>, args: &mut [Value<'e>]) -> Result<Value<'e
     let subject = text(args, 0);
     m.budget.step(subject.len() as u64 / 16)?;
     let parts: Vec<Value<'e>> = match (&args[0], separator) {
-        (_, "") => subject.chars().map(|c| Value::text(c.encode_utf8(&mut [0; 4]))).collect(),
+        (_, "") => {
+            // Each character, and behind the last cut what is left.
+            let mut rest = subject;
+            let mut parts = Vec::new();
+            while let Some(c) = rest.chars().next() {
+                let end = if parts.len() + 1 < limit { c.len_utf8() } else { rest.len() };
+                parts.push(Value::text(&rest[..end]));
+                rest = &rest[end..];
+            }
+            parts
+        }
         (Value::Str(Text::Borrowed(text)), _) => {
             text.splitn(limit, separator).map(|part| Value::Str(Text::Borrowed(part))).collect()
         }

@@ -29,14 +29,14 @@ pub(super) const ROWS: &[Row] = &[
             ("parse_time('2026-01-02T03:04:05+01:00')", "\"2026-01-02T02:04:05Z\""),
             ("parse_time('02.01.2026 12:00', '%d.%m.%Y %H:%M', 'Europe/Berlin')", "\"2026-01-02T11:00:00Z\""),
         ],
-        run: Run::Pure(|_, a| parse_time(a)),
+        run: Run::Pure(|_, a| parse_time(a)?),
     },
     Row {
         name: "try_parse_time",
         signature: "(text: string, format?: string, zone?: string) -> timestamp | null",
-        doc: "Like `parse_time`, and null if the text is not a time.",
+        doc: "Like `parse_time`, and null if the text is not a time. A zone that there is not is a failure here, too.",
         examples: &[("try_parse_time('yesterday')", "null")],
-        run: Run::Pure(|_, a| Ok(parse_time(a).unwrap_or_default())),
+        run: Run::Pure(|_, a| Ok(parse_time(a)?.unwrap_or_default())),
     },
     Row {
         name: "format_time",
@@ -117,25 +117,26 @@ pub(super) fn zoned(value: &Value<'_>, args: &[Value<'_>], at: usize) -> Result<
     Ok(time.to_zoned(zone(args, at)?))
 }
 
-fn parse_time<'e>(args: &[Value<'_>]) -> Result<Value<'e>> {
+/// What the text says, or why it says nothing. A zone that there is not is a slip of the program, whatever the text.
+fn parse_time<'e>(args: &[Value<'_>]) -> Result<Result<Value<'e>>> {
     let subject = text(args, 0);
     let bad = |why: jiff::Error| Fault::new(codes::BAD_ARGUMENT, format!("{subject:?} is not a time: {why}"));
-    let time = match args.get(1) {
-        None => subject.parse::<Timestamp>().map_err(bad)?,
-        Some(_) => {
-            let parsed = jiff::fmt::strtime::parse(text(args, 1), subject).map_err(bad)?;
-            match parsed.to_timestamp() {
-                Ok(time) => time,
-                // Without an offset in the text, the zone decides; without a time of day, it is midnight.
-                Err(_) => {
-                    let civil = parsed
-                        .to_datetime()
-                        .or_else(|_| parsed.to_date().map(|date| date.at(0, 0, 0, 0)))
-                        .map_err(bad)?;
-                    civil.to_zoned(zone(args, 2)?).map_err(bad)?.timestamp()
-                }
-            }
-        }
+    let found = |time: Timestamp| Value::Timestamp(time.as_microsecond());
+    if args.len() < 2 {
+        return Ok(subject.parse().map(found).map_err(bad));
+    }
+    let parsed = match jiff::fmt::strtime::parse(text(args, 1), subject) {
+        Ok(parsed) => parsed,
+        Err(why) => return Ok(Err(bad(why))),
     };
-    Ok(Value::Timestamp(time.as_microsecond()))
+    if let Ok(time) = parsed.to_timestamp() {
+        return Ok(Ok(found(time)));
+    }
+    if parsed.meridiem().is_some() && parsed.hour().is_none() {
+        let why = format!("{subject:?} is not a time: am or pm says nothing without an hour");
+        return Ok(Err(Fault::new(codes::BAD_ARGUMENT, why)));
+    }
+    // Without an offset in the text, the zone decides; without any time of day, it is midnight.
+    let zone = zone(args, 2)?;
+    Ok(parsed.to_datetime().and_then(|civil| civil.to_zoned(zone)).map(|time| found(time.timestamp())).map_err(bad))
 }

@@ -118,7 +118,7 @@ pub(super) fn total<'e>(m: &mut Machine<'_, 'e>, items: impl Iterator<Item = Val
     for item in items {
         m.budget.step(1)?;
         if matches!(item, Value::Str(_) | Value::Array(_) | Value::Node(_)) {
-            let why = format!("`sum` adds numbers or durations, not {} {}", item.type_name(), item.preview());
+            let why = format!("numbers or durations are added, not {} {}", item.type_name(), item.preview());
             return Err(Fault::new(codes::WRONG_TYPE, why));
         }
         sum = Some(match sum {

@@ -1,7 +1,7 @@
 //! Time zones.
 
 use super::args::text;
-use super::time::{zone, zoned};
+use super::time::{out_of_range, zone, zoned};
 use super::{Row, Run};
 use crate::codes;
 use crate::fault::Fault;
@@ -15,8 +15,10 @@ pub(super) const ROWS: &[Row] = &[
         examples: &[("in_zone(from_unix(0), 'Asia/Tokyo')", "\"1970-01-01T09:00:00+09:00\"")],
         run: Run::Pure(|m, a| {
             let at = zoned(&a[0], a, 1)?;
-            let written = at.datetime().to_string() + &offset_text(at.offset().seconds());
-            m.string(written)
+            // Text has whole minutes, which the zones had not before they were regular.
+            let minutes = (at.offset().seconds() + 30).div_euclid(60);
+            let offset = jiff::tz::Offset::from_seconds(minutes * 60).map_err(|_| out_of_range())?;
+            m.string(offset.to_datetime(at.timestamp()).to_string() + &offset_text(minutes))
         }),
     },
     Row {
@@ -53,7 +55,7 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
-fn offset_text(seconds: i32) -> String {
-    let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() / 60 % 60);
-    format!("{}{hours:02}:{minutes:02}", if seconds < 0 { '-' } else { '+' })
+fn offset_text(minutes: i32) -> String {
+    let sign = if minutes < 0 { '-' } else { '+' };
+    format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
 }

@@ -2,7 +2,7 @@
 
 use super::{Compiler, Typed, constant};
 use crate::ast::{Expr, ExprKind, Name, Span};
-use crate::builtins::{Builtin, Param, Prepare, Prepared, Run, builtin, pattern};
+use crate::builtins::{Builtin, Expression, Param, Prepare, Prepared, Run, builtin, pattern};
 use crate::check::Types;
 use crate::code::{Args, Call, CallLambda, CallPattern, CallPrepared, Lambda, Node, Op};
 use crate::codes;
@@ -169,7 +169,7 @@ impl<'a> Compiler<'a> {
         folded
     }
 
-    fn constant_pattern(&mut self, call: &Args, args: &[Expr]) -> Result<Option<regex::Regex>, ()> {
+    fn constant_pattern(&mut self, call: &Args, args: &[Expr]) -> Result<Option<Expression>, ()> {
         let Some((Value::Str(text), span)) = self.constant_argument(call) else { return Ok(None) };
         pattern(&text).map(Some).map_err(|why| {
             let in_quotes = args.get(1).is_some_and(|arg| matches!(arg.kind, ExprKind::Text(_)));

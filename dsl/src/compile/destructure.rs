@@ -102,7 +102,7 @@ impl<'a> Compiler<'a> {
     }
 
     pub(super) fn take_apart(&mut self, pattern: &Pattern, slot: u16, known: Known<'a>, lines: &mut Vec<Line>) {
-        let (types, shape) = known;
+        let (types, _) = known;
         let mut names = Vec::new();
         pattern.names(&mut names);
         self.check_distinct(&names, pattern.span);
@@ -118,7 +118,7 @@ impl<'a> Compiler<'a> {
             );
             return;
         }
-        self.parts(pattern, (slot, shape), &mut Way::default(), lines);
+        self.parts(pattern, (slot, known), &mut Way::default(), lines);
     }
 
     pub(super) fn check_distinct(&mut self, names: &[String], span: Span) {
@@ -130,7 +130,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn parts(&mut self, pattern: &Pattern, from: (u16, Option<&'a Shape>), way: &mut Way, lines: &mut Vec<Line>) {
+    fn parts(&mut self, pattern: &Pattern, from: (u16, Known<'a>), way: &mut Way, lines: &mut Vec<Line>) {
         match &pattern.kind {
             PatternKind::Bind(name) => {
                 let (types, shape) = self.walk_shape(from.1, &way.steps, &way.places);
@@ -169,7 +169,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         rest: Option<&ast::Rest>,
         kind: RestKind,
-        from: (u16, Option<&'a Shape>),
+        from: (u16, Known<'a>),
         way: &Way,
         lines: &mut Vec<Line>,
     ) {

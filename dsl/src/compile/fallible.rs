@@ -256,7 +256,8 @@ impl Builtin {
     pub(super) fn fails_on(&self, types: Types) -> bool {
         let reads = match self.name {
             "to_int" => Types::STRING.or(Types::DEC),
-            "to_decimal" => Types::STRING,
+            // Decimals may be numbers that are kept as text.
+            "to_decimal" => Types::STRING.or(Types::DEC),
             "to_bool" => Types::STRING.or(Types::INT),
             _ => return self.fallible,
         };

@@ -7,7 +7,7 @@ use super::{Compiler, Declared};
 use crate::ast::{Declarations, Name};
 use crate::check::Types;
 use crate::codes;
-use crate::diagnostic::{Diagnostic, listed, nearest};
+use crate::diagnostic::{Diagnostic, listed};
 use crate::modules::Loaded;
 
 /// More functions than calls can name.
@@ -92,7 +92,7 @@ impl<'a> Compiler<'a> {
                 Diagnostic::new(codes::NOT_EXPORTED, original.span, format!("`{path}` has no `{}`", original.text))
                     .label("not declared there")
                     .help(format!("it declares {}", listed(names.iter().copied())));
-            if let Some(near) = nearest(&original.text, names.iter().copied()) {
+            if let Some(near) = self.nearest(&original.text, names.iter().copied()) {
                 finding = finding.replace(original.span, near);
             }
             self.report(finding);

@@ -6,7 +6,7 @@ use crate::ast::{self, Expr, ExprKind, Name, PatternKind, Span};
 use crate::check::{Shape, Types};
 use crate::code::{Arm, Match, Node, Op, Pattern};
 use crate::codes;
-use crate::diagnostic::{Diagnostic, listed, nearest};
+use crate::diagnostic::{Diagnostic, listed};
 use crate::value::{Value, equal};
 
 /// The names of one pattern.
@@ -15,6 +15,8 @@ struct Names {
     own: Vec<(String, u16)>,
     /// In the second and further alternatives: the names of the first, which bind the same slots.
     given: Option<Vec<(String, u16)>>,
+    /// Of parts of a value: what a name takes there is not missing.
+    inside: bool,
 }
 
 /// What the arms so far have taken.
@@ -156,6 +158,9 @@ impl<'a> Compiler<'a> {
                 _ => {
                     let slot = self.bind_once(name, types, names);
                     self.frame.set_shape(slot, shape);
+                    if names.inside {
+                        self.frame.set_there(slot);
+                    }
                     Pattern::Bind(slot)
                 }
             },
@@ -173,13 +178,16 @@ impl<'a> Compiler<'a> {
             }
             PatternKind::Array { before, rest, after } => {
                 let element = (Types::ANY, shape.and_then(|shape| shape.items.as_deref()));
+                let outside = std::mem::replace(&mut names.inside, true);
                 let before = before.iter().map(|item| self.pattern(item, element, names)).collect();
                 let rest =
                     rest.as_ref().map(|rest| rest.name.as_ref().map(|name| self.bind_once(name, Types::ARRAY, names)));
                 let after = after.iter().map(|item| self.pattern(item, element, names)).collect();
+                names.inside = outside;
                 Pattern::Array { before, rest, after }
             }
             PatternKind::Object { members, rest } => {
+                let outside = std::mem::replace(&mut names.inside, true);
                 let members = members
                     .iter()
                     .map(|(key, item)| {
@@ -187,6 +195,7 @@ impl<'a> Compiler<'a> {
                         (key.text.as_str().into(), self.pattern(item, (Types::ANY, member), names))
                     })
                     .collect();
+                names.inside = outside;
                 let name = rest.as_ref().and_then(|rest| rest.name.as_ref());
                 let rest = name.map(|name| self.bind_once(name, Types::OBJECT, names));
                 Pattern::Object { members, rest }
@@ -209,7 +218,7 @@ impl<'a> Compiler<'a> {
                 }
                 continue;
             }
-            let mut own = Names { own: Vec::new(), given: Some(first.clone()) };
+            let mut own = Names { own: Vec::new(), given: Some(first.clone()), inside: names.inside };
             compiled.push(self.pattern(alternative, known, &mut own));
             for (_, slot) in &own.own {
                 self.frame.set_shape(*slot, None);
@@ -302,7 +311,7 @@ impl<'a> Compiler<'a> {
                 ("time", "timestamp"),
             ];
             let elsewhere = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name.text).map(|(_, ours)| *ours);
-            if let Some(near) = elsewhere.or_else(|| nearest(&name.text, names.iter().copied())) {
+            if let Some(near) = elsewhere.or_else(|| self.nearest(&name.text, names.iter().copied())) {
                 finding = finding.replace(name.span, near);
             }
             self.report(finding);

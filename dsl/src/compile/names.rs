@@ -1,12 +1,13 @@
 //! Names: slots of a frame, `event`, `ctx`, functions; and what to say about the unknown ones.
 
+use super::destructure::Known;
 use super::{Compiler, Typed};
 use crate::ast::{Name, Span};
 use crate::builtins::{builtin, builtins, elsewhere};
 use crate::check::{Shape, Types};
 use crate::code::{Field, Node, Op};
 use crate::codes;
-use crate::diagnostic::{Diagnostic, listed, nearest};
+use crate::diagnostic::{Diagnostic, listed};
 use crate::value::Value;
 
 /// The slots of one function, or of the main program.
@@ -28,6 +29,8 @@ struct Binding<'a> {
     slot: u16,
     types: Types,
     shape: Option<&'a Shape>,
+    /// It is not missing, though its types do not say so.
+    there: bool,
     /// The value, if it is a constant.
     constant: Option<Value<'static>>,
     used: bool,
@@ -58,6 +61,7 @@ impl<'a> Frame<'a> {
             slot,
             types,
             shape: None,
+            there: false,
             constant: None,
             used: false,
             watched,
@@ -77,6 +81,12 @@ impl<'a> Frame<'a> {
         }
     }
 
+    pub(super) fn set_there(&mut self, slot: u16) {
+        if let Some(binding) = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot) {
+            binding.there = true;
+        }
+    }
+
     pub(super) fn set_constant(&mut self, slot: u16, value: &Value<'static>) {
         if let Some(binding) = self.bindings.iter_mut().rev().find(|binding| binding.slot == slot) {
             binding.constant = Some(value.clone());
@@ -88,7 +98,16 @@ impl<'a> Frame<'a> {
         self.bindings.iter().rev().find(|binding| binding.slot == slot)?.constant.as_ref()
     }
 
-    /// What is known about the value of a name.
+    /// What is known about the value of a name, with null among its types if it may be missing.
+    pub(super) fn known(&self, name: &str) -> Known<'a> {
+        match self.bindings.iter().rev().find(|binding| binding.name == name) {
+            Some(binding) if binding.there => (binding.types.without(Types::NULL), binding.shape),
+            Some(binding) => (binding.types, binding.shape),
+            None => (Types::ANY, None),
+        }
+    }
+
+    /// What is known about the inside of the value of a name.
     pub(super) fn shape(&self, name: &str) -> Option<&'a Shape> {
         self.bindings.iter().rev().find(|binding| binding.name == name)?.shape
     }
@@ -209,7 +228,7 @@ impl<'a> Compiler<'a> {
             .filter(|name| !name.contains(' '))
             .collect();
         let names: Vec<&str> = names.into_iter().chain(self.constant_names()).chain(["event", "ctx"]).collect();
-        if let Some(near) = nearest(name, names.iter().copied()) {
+        if let Some(near) = self.nearest(name, names.iter().copied()) {
             return finding.label("not known here").replace(span, near).help(format!("there is {}", listed(names)));
         }
         let finding = finding.label("not known here");
@@ -228,7 +247,7 @@ impl<'a> Compiler<'a> {
         }
         let own = self.own_functions();
         let known = own.iter().copied().chain(builtins().iter().map(|builtin| builtin.name));
-        let near = elsewhere(&name.text).or_else(|| nearest(&name.text, known));
+        let near = elsewhere(&name.text).or_else(|| self.nearest(&name.text, known));
         match near {
             Some(near) => finding.label("not known").replace(name.span, near),
             None => {

@@ -5,7 +5,7 @@ use crate::ast::{Expr, ExprKind, Part, Span, UnaryOp};
 use crate::check::Types;
 use crate::code::{Base, Field, Node, Op, Path, Step, StepKind};
 use crate::codes;
-use crate::diagnostic::{Diagnostic, listed, nearest};
+use crate::diagnostic::{Diagnostic, listed};
 use crate::eval::{CTX_FIELDS, EVENT_FIELDS};
 use crate::json::key_tag;
 
@@ -38,7 +38,7 @@ fn constant_step(index: &Expr) -> Option<StepKind> {
     match &index.kind {
         ExprKind::Int(at) => Some(StepKind::Index(*at)),
         ExprKind::Unary { op: UnaryOp::Negate, operand } => match operand.kind {
-            ExprKind::Int(at) => Some(StepKind::Index(-at)),
+            ExprKind::Int(at) => at.checked_neg().map(StepKind::Index),
             _ => None,
         },
         ExprKind::Text(parts) => match parts.as_slice() {
@@ -117,8 +117,7 @@ impl<'a> Compiler<'a> {
         if let ExprKind::Name(name) = &root.kind {
             if let Some((slot, types)) = self.local(name) {
                 self.check_step(types, &steps[0]);
-                let shape = self.frame.shape(name);
-                let (types, _) = self.walk_shape(shape, &steps, places);
+                let (types, _) = self.walk_shape(self.frame.known(name), &steps, places);
                 let path = Path { base: Base::Local(slot), steps: steps.into() };
                 return (Node { span, op: Op::Path(Box::new(path)) }, types);
             }
@@ -140,7 +139,7 @@ impl<'a> Compiler<'a> {
         let (base, types) = self.expr(root);
         self.check_step(types, &steps[0]);
         let shape = self.shape_of(root);
-        let (types, _) = self.walk_shape(shape, &steps, places);
+        let (types, _) = self.walk_shape((types, shape), &steps, places);
         let path = Path { base: Base::Node(base), steps: steps.into() };
         self.folded(Node { span, op: Op::Path(Box::new(path)) }, types)
     }
@@ -159,7 +158,7 @@ impl<'a> Compiler<'a> {
         let single = steps.len() == 1;
         let (base, types) = match field {
             Field::Data => {
-                let (types, _) = self.walk_shape(self.data, &steps, places);
+                let (types, _) = self.walk_shape((Types::NEVER, self.data), &steps, places);
                 (Base::Data, if self.data.is_some() { types } else { Types::JSON })
             }
             Field::Headers | Field::Extensions | Field::Env => {
@@ -202,7 +201,7 @@ impl<'a> Compiler<'a> {
         let span = Span { start, end: step.end };
         let finding = Diagnostic::new(codes::UNKNOWN_FIELD, span, format!("`{base}` has no field `{field}`"))
             .label("unknown field");
-        match nearest(field, names.iter().copied()) {
+        match self.nearest(field, names.iter().copied()) {
             Some(near) => finding.replace(span, near).help(format!("the fields are {}", listed(names))),
             None if base == "event" => finding
                 .replace(span.start as usize..span.start as usize, "data.")

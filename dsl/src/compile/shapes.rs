@@ -7,7 +7,7 @@ use crate::ast::{BinaryOp, Element, Expr, ExprKind, Part, Span, UnaryOp};
 use crate::check::{Shape, Types};
 use crate::code::{Step, StepKind};
 use crate::codes;
-use crate::diagnostic::{Diagnostic, listed, nearest};
+use crate::diagnostic::{Diagnostic, listed};
 
 /// Built-ins that give some of the elements of their first argument, or one of them.
 const SOME: [&str; 7] = ["filter", "sort", "sort_by", "unique", "reverse", "slice", "compact"];
@@ -36,13 +36,17 @@ impl<'a> Compiler<'a> {
                 }
             }
             ExprKind::Binary { op: BinaryOp::Default, left, right, .. } => {
-                let empty = match &right.kind {
+                let shape = self.shape_of(left)?;
+                let stays = match &right.kind {
                     ExprKind::Null | ExprKind::Fail(_) | ExprKind::Drop => true,
                     ExprKind::Array(elements) => elements.is_empty(),
-                    ExprKind::Object(entries) => entries.is_empty(),
+                    // It lacks what the schema says is always there.
+                    ExprKind::Object(entries) => {
+                        entries.is_empty() && shape.fields.values().all(|field| !field.required)
+                    }
                     _ => false,
                 };
-                self.shape_of(left).filter(|_| empty)
+                Some(shape).filter(|_| stays)
             }
             ExprKind::Array(elements) => match elements.as_slice() {
                 [Element::Spread(all)] => self.shape_of(all),
@@ -68,11 +72,12 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Follows the steps of a path; reports fields that are not there. Tells the types at its end.
-    pub(super) fn walk_shape(&mut self, shape: Option<&'a Shape>, steps: &[Step], places: &[Span]) -> Known<'a> {
-        let Some(mut at) = shape else { return (Types::ANY, None) };
+    /// Follows the steps of a path from a value that has these types, and this inside where it is there; reports fields
+    /// that are not there. Tells the types at its end.
+    pub(super) fn walk_shape(&mut self, root: Known<'a>, steps: &[Step], places: &[Span]) -> Known<'a> {
+        let (types, Some(mut at)) = root else { return (Types::ANY, None) };
         // Below something that may be missing, everything may be.
-        let mut missing = false;
+        let mut missing = types.overlaps(Types::NULL);
         for (step, place) in steps.iter().zip(places) {
             let fits = match step.kind {
                 StepKind::Key { .. } => Types::OBJECT,
@@ -137,7 +142,7 @@ impl<'a> Compiler<'a> {
             (Some(Literal::Text(text)), Some(texts), ..) if !texts.is_empty() && !texts.contains(text) => {
                 let all = || texts.iter().map(String::as_str);
                 let finding = not_a_choice(value.span, text, all());
-                self.report(match nearest(text, all()) {
+                self.report(match self.nearest(text, all()) {
                     // What would have to be escaped is left to whoever writes it.
                     Some(near) if !near.contains(['$', '"', '\\']) => {
                         finding.replace(value.span, format!("\"{near}\""))
@@ -162,7 +167,7 @@ impl<'a> Compiler<'a> {
     /// A field that the schema does not name: an error if it names all, and a warning if it looks like a slip.
     pub(super) fn not_in_shape(&mut self, shape: &Shape, key: &str, place: Span, shorthand: bool) {
         let names = || shape.fields.keys().map(String::as_str);
-        let near = nearest(key, names());
+        let near = self.nearest(key, names());
         if shape.open && near.is_none() {
             return;
         }

@@ -90,7 +90,8 @@ struct Excerpt {
 
 impl Excerpt {
     fn new(text: &str, finding: &Diagnostic, row: usize, column: usize) -> Self {
-        let full: Vec<char> = text.split('\n').nth(row - 1).unwrap_or_default().chars().map(visible).collect();
+        let full = text.split('\n').nth(row - 1).unwrap_or_default();
+        let full: Vec<char> = full.strip_suffix('\r').unwrap_or(full).chars().map(visible).collect();
         let start = column - 1;
         let length = text.get(finding.span.clone()).unwrap_or_default();
         let length = length.split('\n').next().unwrap_or_default().chars().count();

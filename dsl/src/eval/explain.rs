@@ -123,15 +123,8 @@ impl<'p, 'e> Machine<'p, 'e> {
                 self.explain_function(*function, args, source, &mut children)
             }
             Op::Call(call) => {
-                for arg in &call.call.args {
-                    if !matches!(arg.op, Op::Const(_)) {
-                        let before = self.drawn;
-                        // Shown only; the call evaluates its arguments itself, and draws the same random numbers.
-                        drop(self.child(arg, source, &mut children));
-                        self.drawn = before;
-                    }
-                }
-                self.eval(node)
+                let args = call.call.args.iter().map(|arg| self.child(arg, source, &mut children));
+                args.collect::<Result<super::Values<'e>>>().and_then(|mut args| self.called(call, &mut args))
             }
             _ => self.eval(node),
         };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::path::search_cost;
 use super::{Machine, Result, weight};
 use crate::check::Types;
 use crate::code::{Match, Pattern, Rest, RestKind};
@@ -107,14 +106,8 @@ impl<'p, 'e> Machine<'p, 'e> {
         if !Types::OBJECT.holds(Types::of(value)) {
             return Ok(false);
         }
-        let size = match value {
-            Value::Object(object) => object.len(),
-            Value::Node(node) => node.len(),
-            _ => 0,
-        };
         for (key, pattern) in members {
-            self.budget.step(search_cost(size))?;
-            let fits = match value.get(key) {
+            let fits = match self.member(value, key)? {
                 Some(member) => self.fits(pattern, &member)?,
                 // A member that is missing is null for a pattern that says null, and nothing else.
                 None => says_null(pattern) && self.fits(pattern, &Value::Null)?,

@@ -13,14 +13,26 @@ use crate::code::{Base, Field, Path, Step, StepKind};
 use crate::codes;
 use crate::fault::Fault;
 use crate::input::Data;
-use crate::json::{Kind, NodeRef, key_tag};
-use crate::value::{ObjectBuilder, Text, Value};
+use crate::json::{Kind, NodeRef};
+use crate::value::{ObjectBuilder, SEARCHED, Text, Value};
 
 /// Objects and arrays up to this size are searched for one step.
 const FREE: usize = 64;
 
-pub(super) fn search_cost(size: usize) -> u64 {
+fn search_cost(size: usize) -> u64 {
     if size > FREE { size as u64 / 16 } else { 0 }
+}
+
+/// Steps of a search for a key.
+fn key_cost(of: &Value<'_>, key: &str) -> u64 {
+    match of {
+        // Halved again and again, with a comparison of the key each time.
+        Value::Object(object) if object.len() > SEARCHED => {
+            u64::from(object.len().ilog2()) / 2 + key.len() as u64 / 256
+        }
+        Value::Node(node) => search_cost(node.len()),
+        _ => 0,
+    }
 }
 
 impl<'p, 'e> Machine<'p, 'e> {
@@ -187,7 +199,7 @@ impl<'p, 'e> Machine<'p, 'e> {
             let next = match (at, &step.kind) {
                 (Value::Node(node), _) => return self.walk_node(*node, &steps[done..]),
                 (Value::Object(object), StepKind::Key { key, .. }) => {
-                    self.budget.step(search_cost(object.len())).map_err(|fault| fault.at(step.span))?;
+                    self.budget.step(key_cost(at, key)).map_err(|fault| fault.at(step.span))?;
                     object.get(key)
                 }
                 (Value::Array(array), StepKind::Index(index)) => {
@@ -203,17 +215,18 @@ impl<'p, 'e> Machine<'p, 'e> {
         Ok(at.clone())
     }
 
+    /// The member of an object; nothing if it is missing or this is not an object.
+    pub(crate) fn member<'v>(&mut self, of: &Value<'v>, key: &str) -> Result<Option<Value<'v>>> {
+        self.budget.step(key_cost(of, key))?;
+        Ok(of.get(key))
+    }
+
     /// `base[index]` with an index that is computed.
     pub(super) fn index(&mut self, base: &Value<'e>, index: &Value<'e>, safe: bool) -> Result<Value<'e>> {
         match (base, index) {
             (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
-            (Value::Node(node), Value::Str(key)) if node.kind() == Kind::Object => {
-                self.budget.step(search_cost(node.len()))?;
-                Ok(node.get_tagged(key, key_tag(key.as_bytes())).map_or(Value::Null, Value::from_node))
-            }
-            (Value::Object(object), Value::Str(key)) => {
-                self.budget.step(search_cost(object.len()))?;
-                Ok(object.get(key).cloned().unwrap_or_default())
+            (Value::Node(_) | Value::Object(_), Value::Str(key)) if base.array_len().is_none() => {
+                Ok(self.member(base, key)?.unwrap_or_default())
             }
             (Value::Node(node), Value::Int(at)) if node.kind() == Kind::Array => {
                 self.budget.step(search_cost(node.len()))?;

@@ -6,7 +6,7 @@ use super::{Machine, Result, position};
 use crate::code::{Key, With, Without};
 use crate::codes;
 use crate::fault::Fault;
-use crate::value::{ObjectBuilder, Text, Value};
+use crate::value::{ObjectBuilder, Text, Value, remove};
 
 /// A step of a path that is written.
 enum Step<'e> {
@@ -45,12 +45,9 @@ impl<'p, 'e> Machine<'p, 'e> {
 
     #[inline(never)]
     pub(super) fn without(&mut self, without: &'p Without) -> Result<Value<'e>> {
-        let mut value = self.eval(&without.base)?;
-        for keys in &without.paths {
-            let steps = self.steps(keys)?;
-            value = self.removed(value, &steps)?;
-        }
-        Ok(value)
+        let value = self.eval(&without.base)?;
+        let paths = without.paths.iter().map(|keys| self.steps(keys)).collect::<Result<Vec<_>>>()?;
+        self.removed(value, &mut paths.iter().map(|steps| &**steps))
     }
 
     fn steps(&mut self, keys: &'p [Key]) -> Result<Steps<'e>> {
@@ -147,42 +144,69 @@ impl<'p, 'e> Machine<'p, 'e> {
         self.close(open)
     }
 
-    fn removed(&mut self, value: Value<'e>, steps: &[Step<'e>]) -> Result<Value<'e>> {
-        let Some((first, rest)) = steps.split_first() else { return Ok(value) };
+    /// A value without what is at the paths, whose positions are those of the value as it was.
+    fn removed<'s>(&mut self, value: Value<'e>, paths: &mut dyn Iterator<Item = &'s [Step<'e>]>) -> Result<Value<'e>>
+    where
+        'e: 's,
+    {
         if matches!(value, Value::Null) {
             return Ok(value);
         }
-        let old = match first {
-            Step::Key(key) if value.members().is_some() => value.get(key),
-            Step::At(at) => match (value.array_len(), value.items()) {
-                (Some(len), Some(mut items)) => position(*at, len).and_then(|at| items.nth(at)),
+        let mut there = Vec::new();
+        for (first, rest) in paths.filter_map(<[_]>::split_first) {
+            let found = match (first, value.array_len()) {
+                (Step::At(at), Some(len)) => position(*at, len).is_some_and(|at| at < len),
+                (Step::Key(key), None) if matches!(value, Value::Node(_) | Value::Object(_)) => {
+                    self.member(&value, key)?.is_some()
+                }
                 _ => return Err(no_member(&value, Some(first))),
-            },
-            Step::Key(_) => return Err(no_member(&value, Some(first))),
-        };
-        let Some(old) = old else { return Ok(value) };
-        let kept = if rest.is_empty() { None } else { Some(self.removed(old, rest)?) };
-        match (self.open(&value, Some(first))?, first, kept) {
-            (mut open, _, Some(kept)) => {
-                self.put(&mut open, std::slice::from_ref(first), kept)?;
-                self.close(open)
+            };
+            if found {
+                there.push((first, rest));
             }
-            (Open::Array(mut items), Step::At(at), None) => {
-                if let Some(at) = position(*at, items.len()) {
-                    items.remove(at);
-                }
-                self.array(items)
+        }
+        let Some((first, _)) = there.first() else { return Ok(value) };
+        let mut open = self.open(&value, Some(first))?;
+        let mut places: Vec<_> =
+            there.iter().filter_map(|(first, rest)| Some((open.position(first)?, *rest))).collect();
+        places.sort_by_key(|(at, _)| *at);
+        let mut gone = Vec::new();
+        for here in places.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some((at, _)) = here.first() else { continue };
+            if here.iter().any(|(_, rest)| rest.is_empty()) {
+                gone.push(*at);
+            } else if let Some(item) = open.value_mut(*at) {
+                let old = std::mem::take(item);
+                *item = self.removed(old, &mut here.iter().map(|(_, rest)| *rest))?;
             }
-            (_, Step::Key(key), None) => {
-                let mut left = ObjectBuilder::with_capacity(4);
-                for (own, member) in value.members().unwrap_or_default() {
-                    if own.as_str() != key.as_str() {
-                        left.push_new(own, member);
-                    }
-                }
-                self.object(left)
-            }
-            _ => Ok(value),
+        }
+        open.remove(&gone);
+        self.close(open)
+    }
+}
+
+impl<'e> Open<'e> {
+    /// The place of what a step leads to.
+    fn position(&mut self, step: &Step<'e>) -> Option<usize> {
+        match (self, step) {
+            (Self::Object(object), Step::Key(key)) => object.position(key),
+            (Self::Array(items), Step::At(at)) => position(*at, items.len()),
+            _ => None,
+        }
+    }
+
+    fn value_mut(&mut self, at: usize) -> Option<&mut Value<'e>> {
+        match self {
+            Self::Object(object) => object.value_mut(at),
+            Self::Array(items) => items.get_mut(at),
+        }
+    }
+
+    /// Takes out what is at places in order.
+    fn remove(&mut self, places: &[usize]) {
+        match self {
+            Self::Object(object) => object.remove(places),
+            Self::Array(items) => remove(items, places),
         }
     }
 }

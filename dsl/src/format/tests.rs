@@ -39,6 +39,14 @@ fn spread(text: &str, seed: u64) -> String {
     out
 }
 
+#[test]
+fn a_chain_within_a_chain_is_broken_at_once() {
+    check(
+        "let x = 1\n[(x > if true == 1 {} else if if some_very_long_name_of_a_local_value_abcd == 1 {} else if 2 {} else {} > 2 {} \
+         else {})]",
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -2,10 +2,13 @@
 //! it ever makes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Measure, Text, Value};
 use crate::json::write_string;
+
+/// Members up to which an object that is made is searched from the first to the last.
+pub(crate) const SEARCHED: usize = 64;
 
 /// The keys of an object literal, and each as `"key":` in JSON.
 #[derive(Debug)]
@@ -41,12 +44,19 @@ pub struct Object<'e> {
     pub(crate) keys: Keys<'e>,
     pub(crate) values: Vec<Value<'e>>,
     pub(crate) measure: Measure,
+    /// The positions in the order of their keys, from the first search of a large object on: programs make an index of
+    /// all that they have and then look for each of it.
+    sorted: OnceLock<Box<[usize]>>,
 }
 
 impl<'e> Object<'e> {
     pub(crate) fn shaped(shape: Arc<Shape>, values: Vec<Value<'e>>) -> Self {
+        Self::new(Keys::Shape(shape), values)
+    }
+
+    fn new(keys: Keys<'e>, values: Vec<Value<'e>>) -> Self {
         let measure = Measure::around(&values);
-        Self { keys: Keys::Shape(shape), values, measure }
+        Self { keys, values, measure, sorted: OnceLock::new() }
     }
 
     /// The number of members.
@@ -60,6 +70,15 @@ impl<'e> Object<'e> {
     }
 
     fn position(&self, key: &str) -> Option<usize> {
+        if self.len() > SEARCHED {
+            let sorted = self.sorted.get_or_init(|| {
+                let mut sorted: Box<[usize]> = (0..self.len()).collect();
+                sorted.sort_unstable_by_key(|at| self.key(*at));
+                sorted
+            });
+            let found = sorted.binary_search_by_key(&key, |at| self.key(*at)).ok()?;
+            return sorted.get(found).copied();
+        }
         match &self.keys {
             Keys::Shape(shape) => shape.keys.iter().position(|own| **own == *key),
             Keys::Own(keys) => keys.iter().position(|own| own.as_str() == key),
@@ -93,6 +112,15 @@ impl<'e> Object<'e> {
             (key, value)
         })
     }
+}
+
+/// Takes out what is at places in order.
+pub(crate) fn remove<T>(items: &mut Vec<T>, places: &[usize]) {
+    let (mut at, mut places) = (0, places.iter().peekable());
+    items.retain(|_| {
+        at += 1;
+        places.next_if(|place| **place + 1 == at).is_none()
+    });
 }
 
 /// Makes an object member by member; a key that comes again replaces the value and keeps its place.
@@ -142,8 +170,14 @@ impl<'e> ObjectBuilder<'e> {
         self.values.get_mut(at)
     }
 
+    /// Takes out the members at places in order.
+    pub(crate) fn remove(&mut self, places: &[usize]) {
+        self.index = None;
+        remove(&mut self.keys, places);
+        remove(&mut self.values, places);
+    }
+
     pub(crate) fn finish(self) -> Value<'e> {
-        let measure = Measure::around(&self.values);
-        Value::Object(Arc::new(Object { keys: Keys::Own(self.keys), values: self.values, measure }))
+        Value::Object(Arc::new(Object::new(Keys::Own(self.keys), self.values)))
     }
 }

@@ -59,7 +59,7 @@ async fn list(
 ) -> Result<HttpResponse, Problem> {
     app.allow(&request, "subscriptions", "read", &subscription)?;
     let limit = limit(page.limit, 100, MAX_LIMIT)?;
-    let filter = page.filter.as_deref().map(ws::filter).transpose()?;
+    let filter = ws::filter(page.filter.as_deref()).await?;
     let (system, from) = (app.system.clone(), page.from.unwrap_or(1));
     let read = web::block(move || system.dead(&subscription, from, limit, filter.as_ref())).await;
     let found = read.map_err(|e| Problem::new(500, "thread", e.to_string()))??;
@@ -163,14 +163,14 @@ pub(in super::super) struct Chosen {
 }
 
 impl Chosen {
-    fn pick(&self) -> Result<Pick, Problem> {
+    async fn pick(&self) -> Result<Pick, Problem> {
         if let Some(seqs) = self.seqs.as_ref().filter(|seqs| seqs.len() > MAX_PICKED) {
             let message = format!("{} sequences; at most {MAX_PICKED} at a time", seqs.len());
             return Err(Problem::new(400, "limit-invalid", message));
         }
         Ok(Pick {
             seqs: self.seqs.clone(),
-            filter: self.filter.as_deref().map(ws::filter).transpose()?,
+            filter: ws::filter(self.filter.as_deref()).await?,
             from: self.from,
             below: self.below,
             limit: limit(self.limit, MAX_PICKED, MAX_PICKED)?,
@@ -201,7 +201,7 @@ async fn replay(
         _ => return Err(Problem::new(400, "body-invalid", "name a target or a topic, not both")),
     };
     let settled = match chosen.rate {
-        None => app.system.dead_replay(&subscription, &chosen.pick()?, &to).await?,
+        None => app.system.dead_replay(&subscription, &chosen.pick().await?, &to).await?,
         Some(rate) => paced(&app, &subscription, &chosen, rate, &to).await?,
     };
     tracing::info!(subscription = %subscription, replayed = settled.settled, left = settled.left, "dead letters replayed by hand");
@@ -243,7 +243,7 @@ async fn paced(app: &App, subscription: &str, chosen: &Chosen, rate: u32, to: &T
         );
         return Err(Problem::new(400, "limit-invalid", message));
     }
-    let mut pick = Pick { limit: wanted, ..chosen.pick()? };
+    let mut pick = Pick { limit: wanted, ..chosen.pick().await? };
     let mut seqs = pick.seqs.take();
     if seqs.as_ref().is_some_and(Vec::is_empty) {
         pick.seqs = seqs;
@@ -292,7 +292,7 @@ async fn discard(
             "what is dropped goes nowhere; leave out target, topic and rate",
         ));
     }
-    let settled = app.system.dead_drop(&subscription, &chosen.pick()?).await?;
+    let settled = app.system.dead_drop(&subscription, &chosen.pick().await?).await?;
     tracing::info!(subscription = %subscription, dropped = settled.settled, left = settled.left, "dead letters dropped by hand");
     Ok(HttpResponse::Ok().json(settled))
 }

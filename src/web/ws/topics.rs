@@ -51,7 +51,7 @@ pub(super) async fn open(
     if let Some(name) = pattern.literal() {
         app.system.cast().find(name)?;
     }
-    watch(app, &request, pattern, holder, &query, payload)
+    watch(app, &request, pattern, holder, &query, payload).await
 }
 
 pub(super) async fn open_target(
@@ -64,10 +64,10 @@ pub(super) async fn open_target(
     let holder = Holder::of(&app, &request, query.ticket.as_deref(), ("targets", "read", &name))?;
     let topic = app.system.topic_of_target(&name)?;
     let pattern = Pattern::new(&topic).map_err(|e| Problem::new(400, "topic-name", e.to_string()))?;
-    watch(app, &request, pattern, holder, &query, payload)
+    watch(app, &request, pattern, holder, &query, payload).await
 }
 
-fn watch(
+async fn watch(
     app: web::Data<App>,
     request: &HttpRequest,
     pattern: Pattern,
@@ -77,7 +77,7 @@ fn watch(
 ) -> Result<HttpResponse, Problem> {
     let from = query.from.as_deref().unwrap_or("new").parse();
     let from = from.map_err(|e: String| Problem::new(400, "from-invalid", format!("from: {e}")))?;
-    let filter = query.filter.as_deref().map(filter).transpose()?.map(Arc::new);
+    let filter = filter(query.filter.as_deref()).await?.map(Arc::new);
     let (response, session, stream, outbox) = begin(&app, request, payload)?;
     let viewer = TopicSession {
         app: app.clone(),
