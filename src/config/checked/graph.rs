@@ -101,10 +101,15 @@ fn timers_in_memory(definitions: &Definitions, layers: &Layers, problems: &mut P
 /// The ids of deliveries are remembered with what is stored, and a topic in memory takes part in no write.
 fn repeats_in_memory(definitions: &Definitions, layers: &Layers, problems: &mut Problems) {
     for node in layers.of_kind("source") {
-        let Some(key) = ["dedupe_header", "dedupe_window"].into_iter().find(|key| node.get(key).is_some()) else { continue };
+        let Some(key) = ["dedupe_header", "dedupe_window"].into_iter().find(|key| node.get(key).is_some()) else {
+            continue;
+        };
         let topic = node.get("topic").and_then(Node::text).and_then(|topic| definitions.topics.get(topic));
         let Some(topic) = topic.filter(|topic| topic.durability == TopicDurability::Memory) else { continue };
-        let message = format!("`{key}` does nothing: the topic `{}` lives in memory, where no delivery id is remembered", topic.name);
+        let message = format!(
+            "`{key}` does nothing: the topic `{}` lives in memory, where no delivery id is remembered",
+            topic.name
+        );
         let problem = Problem::warning(&codes::VALUE, node.span_of(&[Step::Key(key)]), message);
         problems.push(problem.help("name a topic on disk, or leave it out and expect repeated events"));
     }
