@@ -248,11 +248,11 @@ impl Forwarder {
                     let mut report = Failure::new(kind, format!("{}: {}", failure.class.name(), failure.message), wall);
                     report.retry_after = failure.retry_after;
                     let turn = if batched {
-                        if failed.is_none() && failure.class.counts_for_breaker() {
+                        if failed.is_none() && failure.counts_for_breaker() {
                             failed = Some(report.clone());
                         }
                         None
-                    } else if failure.class.counts_for_breaker() {
+                    } else if failure.counts_for_breaker() {
                         self.breaker.on_result(permit, Err(&report), now)
                     } else {
                         self.breaker.hand_back(permit);
