@@ -107,6 +107,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// What may follow.
     pub verdict: Verdict,
+    /// Whether it is about what the event itself named (its place at the receiver), whatever its class.
+    pub of_event: bool,
     /// What was seen on the way.
     pub detail: Detail,
 }
@@ -114,12 +116,19 @@ pub struct Failure {
 impl Failure {
     /// A failure of a class, to be retried, with nothing seen on the way.
     pub fn new(class: FailureClass, message: impl Into<Str>) -> Self {
-        Self { class, message: message.into(), retry_after: None, verdict: Verdict::Retry, detail: Detail::default() }
+        let (verdict, detail) = (Verdict::Retry, Detail::default());
+        Self { class, message: message.into(), retry_after: None, verdict, of_event: false, detail }
     }
 
     /// An event of a batch of which nothing was sent.
     pub fn not_sent(why: impl Into<Str>) -> Self {
         Self::new(FailureClass::Refused, why).verdict(Verdict::NotSent)
+    }
+
+    /// Whether this speaks against the target's health (and counts for the breaker). What an event causes alone does
+    /// not: else one sender could open the breaker for all the others.
+    pub fn counts_for_breaker(&self) -> bool {
+        !self.of_event && !matches!(self.class, FailureClass::Template | FailureClass::Refused)
     }
 
     /// The same with another verdict.
@@ -191,12 +200,6 @@ impl FailureClass {
             Self::Template => "template",
             Self::Panic => "panic",
         }
-    }
-
-    /// Whether this speaks against the target's health (and counts for the breaker). What an event causes alone does
-    /// not: else one sender could open the breaker for all the others.
-    pub fn counts_for_breaker(self) -> bool {
-        !matches!(self, Self::Template | Self::Refused)
     }
 }
 
@@ -284,6 +287,11 @@ pub trait Target: Send + Sync + std::fmt::Debug {
     /// repeated in their order. Not where the other side drops a repetition.
     fn shares_keys(&self) -> bool {
         true
+    }
+
+    /// What of its settings is probably not meant, by the setting: told by `hexafn check`.
+    fn warnings(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     /// Brings everything to its place before the process ends (unsynced files).

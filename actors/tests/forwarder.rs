@@ -13,7 +13,7 @@ use hexafn_actors::definitions::{Definitions, TargetDefinition, TargetKind};
 use hexafn_actors::event::Event;
 use hexafn_actors::log::Record;
 use hexafn_actors::supervision::front::SendError;
-use hexafn_actors::supervision::strategy::{Backoff, RestartStrategy};
+use hexafn_actors::supervision::strategy::{Backoff, OnExhausted, Opening, RestartStrategy};
 use hexafn_actors::supervision::{Control, Snapshot, Verb};
 use hexafn_actors::system::System;
 use hexafn_actors::target::{Common, Delivery, Detail, Failure, FailureClass, Mode, Outcome, Preview, Target, Verdict};
@@ -74,6 +74,18 @@ async fn start(dir: &Path, door: &Arc<Door>) -> System {
 
 /// The same with another target of that name.
 async fn start_with(dir: &Path, target: Arc<dyn Target>, settings: &str, retry: RestartStrategy) -> System {
+    let breaker = RestartStrategy { max_attempts: None, ..RestartStrategy::breaker() };
+    start_by(dir, target, settings, retry, breaker).await
+}
+
+/// The same with another breaker.
+async fn start_by(
+    dir: &Path,
+    target: Arc<dyn Target>,
+    settings: &str,
+    retry: RestartStrategy,
+    breaker: RestartStrategy,
+) -> System {
     let system = support::start(dir, RestartStrategy::actor()).await;
     let settings: Common = toml::from_str(settings).unwrap();
     let definition = TargetDefinition {
@@ -82,7 +94,7 @@ async fn start_with(dir: &Path, target: Arc<dyn Target>, settings: &str, retry: 
         kind: TargetKind::Outside(target),
         when: None,
         retry,
-        breaker: RestartStrategy { max_attempts: None, ..RestartStrategy::breaker() },
+        breaker,
         redact: None,
         veil: None,
         fingerprint: 1,
@@ -411,4 +423,122 @@ async fn only_attempts_fail(ordering: &str) {
 async fn what_waits_for_its_turn_has_not_failed_and_an_attempt_that_hangs_has() {
     only_attempts_fail("none").await;
     only_attempts_fail("key").await;
+}
+
+/// Fails until it is well. An attempt with the first event never ends.
+#[derive(Debug)]
+struct Patient {
+    mode: Mode,
+    hangs: bool,
+    hanging: AtomicBool,
+    failed: AtomicUsize,
+    well: AtomicBool,
+    /// How many events it took with each call.
+    taken: Mutex<Vec<usize>>,
+}
+
+impl Patient {
+    fn new(mode: Mode, hangs: bool) -> Arc<Self> {
+        Arc::new(Self {
+            mode,
+            hangs,
+            hanging: AtomicBool::new(false),
+            failed: AtomicUsize::new(0),
+            well: AtomicBool::new(false),
+            taken: Mutex::default(),
+        })
+    }
+
+    async fn treat(&self, records: &[Arc<Record>]) -> Outcome {
+        if self.hangs && number(&records[0]) == 1 {
+            self.hanging.store(true, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+        if self.well.load(Ordering::SeqCst) {
+            self.taken.lock().unwrap().push(records.len());
+            return Outcome::Delivered { detail: Detail::default() };
+        }
+        self.failed.fetch_add(1, Ordering::SeqCst);
+        Outcome::Failed(Failure::new(FailureClass::Io, "not yet"))
+    }
+
+    /// A system in which it gets events, and its breaker opens with the first failure, for a short time.
+    async fn start(self: &Arc<Self>, dir: &Path) -> System {
+        let first = Duration::from_millis(20);
+        let opening = Opening { first, max: first, probes_to_close: 3 };
+        let breaker = RestartStrategy {
+            consecutive: Some(1),
+            max_attempts: None,
+            on_exhausted: OnExhausted::Open(opening),
+            ..RestartStrategy::breaker()
+        };
+        let delays = vec![Duration::from_millis(1)];
+        let backoff = Backoff::Schedule { delays, jitter_low: 0.0, jitter_high: 1.0 };
+        let retry = RestartStrategy { backoff, max_attempts: Some(100_000), ..RestartStrategy::delivery() };
+        start_by(dir, self.clone(), "name = 'door'", retry, breaker).await
+    }
+}
+
+impl Target for Patient {
+    fn kind(&self) -> &'static str {
+        "patient"
+    }
+
+    fn destination(&self) -> String {
+        "a bed".into()
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn preview(&self, _: Delivery<'_>) -> Result<Preview, Failure> {
+        Ok(Preview { destination: self.destination(), headers: Vec::new(), body: String::new() })
+    }
+
+    fn deliver<'a>(&'a self, delivery: Delivery<'a>) -> BoxFuture<'a, Outcome> {
+        self.treat(std::slice::from_ref(delivery.record)).boxed()
+    }
+
+    fn deliver_batch<'a>(&'a self, records: &'a [Arc<Record>], _: Wall) -> BoxFuture<'a, Vec<Outcome>> {
+        async move { vec![self.treat(records).await; records.len()] }.boxed()
+    }
+}
+
+#[actix::test]
+async fn a_probe_does_not_wait_for_attempts_that_hang_from_before() {
+    let (dir, patient) = (tempfile::tempdir().unwrap(), Patient::new(Mode::Each { concurrency: 4 }, true));
+    let system = patient.start(dir.path()).await;
+    let outbox = system.cast().ensure("hexafn.out.door").await.unwrap();
+    let publish =
+        async |n: u64| system.publish(&outbox, Event::new("test", "number", n.to_string().into())).await.unwrap();
+    publish(1).await;
+    until("the first is not tried", async || patient.hanging.load(Ordering::SeqCst)).await;
+    for n in 2..=10 {
+        publish(n).await;
+    }
+    until("its breaker does not open", async || patient.failed.load(Ordering::SeqCst) > 0).await;
+    patient.well.store(true, Ordering::SeqCst);
+    until("the others are not delivered", async || patient.taken.lock().unwrap().len() == 9).await;
+    let status = system.target("door").await.unwrap();
+    assert_eq!((status.breaker, status.attempting), ("closed", 1), "{status:?}");
+    system.shutdown(Duration::ZERO).await;
+}
+
+#[actix::test]
+async fn a_probe_of_a_batch_does_not_wait_for_company_that_cannot_come() {
+    // Longer than anybody waits here.
+    let max_age = Duration::from_secs(300);
+    let mode = Mode::Batch { max_records: 8, max_bytes: 1 << 20, max_age, concurrency: 1 };
+    let (dir, patient) = (tempfile::tempdir().unwrap(), Patient::new(mode, false));
+    let system = patient.start(dir.path()).await;
+    let outbox = system.cast().ensure("hexafn.out.door").await.unwrap();
+    for n in 1..=11 {
+        system.publish(&outbox, Event::new("test", "number", n.to_string().into())).await.unwrap();
+    }
+    until("its breaker does not open", async || patient.failed.load(Ordering::SeqCst) > 0).await;
+    patient.well.store(true, Ordering::SeqCst);
+    until("its probes are not sent", async || patient.taken.lock().unwrap().len() == 4).await;
+    assert_eq!(*patient.taken.lock().unwrap(), [1, 1, 1, 8], "three probes, and then a whole batch");
+    system.shutdown(Duration::from_secs(5)).await;
 }

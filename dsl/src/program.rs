@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::budget::Budget;
-use crate::code::{Code, Op};
+use crate::code::{Code, Op, Piece};
 use crate::codes;
 use crate::compile::{Declaration, Emits};
 use crate::coverage::{Branch, Coverage};
@@ -104,6 +104,21 @@ impl Program {
         match &self.0.code.main.op {
             Op::Const(value) => Some(value),
             _ => None,
+        }
+    }
+
+    /// The pieces of a template, in order: a text that it writes itself, or `None` where it writes what an expression gives.
+    pub fn pieces(&self) -> Vec<Option<&str>> {
+        match &self.0.code.main.op {
+            Op::Const(Value::Str(text)) => vec![Some(&**text)],
+            Op::Text(pieces) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Text(text) => Some(&**text),
+                    Piece::Value(_) => None,
+                })
+                .collect(),
+            _ => vec![None],
         }
     }
 

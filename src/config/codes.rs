@@ -53,6 +53,7 @@ codes! {
     UNVERIFIED "HX1024" "a webhook that anybody can call"
     UNREACHABLE "HX1025" "a target that will be refused"
     FUNCTION_CODE "HX1026" "a function that its language refuses"
+    SECRET_EXPOSED "HX1027" "a secret that others may get"
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Where targets may not go: into the private network by any spelling, and out of their directory.
 
-use super::receiver::Receiver;
+use super::receiver::{Answer, Receiver};
 use super::sender::send;
 use super::service::{SERVE, Scenario};
 use super::watch::{events_when, eventually, idle, target};
@@ -96,6 +96,40 @@ async fn an_address_that_an_event_names_is_refused_in_every_spelling() {
     let file = std::fs::read_to_string(service.path("data/out.jsonl")).unwrap();
     assert_eq!(file.lines().count(), spellings.len(), "and the file has all of them");
     assert_eq!(target(&service, "web").await["breaker"], "closed", "one event's address does not stop the others");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_does_not_take_a_request_to_another_host_and_its_url_stops_no_other() {
+    let (receiver, thief) = (Receiver::start().await, Receiver::start().await);
+    for status in [404, 410] {
+        receiver.answer(&format!("/web/{status}"), Answer::Status(status));
+    }
+    let scenario = Scenario::new("pipeline").receiver(&format!("{}${{event.data.to}}", receiver.base));
+    let scenario = scenario.edit("}/web\"", "}\"").edit("run = \"double\"\n", "").edit("event.data.n >= 0", "true");
+    // As often as any tries, the breaker of the default would open.
+    let scenario = scenario.edit("max_attempts = 50", "max_attempts = 10").edit("breaker = { failures = 1000 }\n", "");
+    let service = scenario.start();
+    let port = thief.base.rsplit(':').next().unwrap();
+    let to = async |path: &str| send(&service, &format!(r#"{{"to":"{path}"}}"#)).await;
+    let elsewhere = [&*format!("@127.0.0.1:{port}/web"), ".example.com/web", "0/web"];
+    for path in elsewhere {
+        to(path).await;
+    }
+    to("/web/410").await;
+    let dead = events_when(&service, "hexafn.dead.target.web", elsewhere.len() + 1).await;
+    for letter in &dead {
+        let why = &letter["extensions"];
+        let cause = why["deadcause"].as_str().unwrap();
+        assert!(cause.starts_with("template: `url`") || cause.contains("no more events at this URL"), "{why}");
+        assert_eq!(why["deadattempts"], "1", "{why}");
+    }
+    to("/web/404").await;
+    events_when(&service, "hexafn.dead.target.web", elsewhere.len() + 2).await;
+    assert_eq!(receiver.seen("/web/404").len(), 10, "it is tried again, as any 404");
+    to("/web/good").await;
+    receiver.arrivals("/web/good", 1).await;
+    assert_eq!(target(&service, "web").await["breaker"], "closed");
+    assert_eq!(thief.count().0, 0, "nobody came here");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

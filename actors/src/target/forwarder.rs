@@ -3,8 +3,8 @@
 //!
 //! Owns: the target, its breaker, the attempts that are being made.
 //! Receives: deliveries of its outbox.
-//! Sends: settlements. Its limit is read by its topics: nothing while the breaker is open, one
-//! delivery for the probe.
+//! Sends: settlements. Its limit is read by its topics: nothing while the breaker is open, then one delivery for the probe,
+//! beside those that are being attempted from before.
 //! Strategy: `RestartStrategy::actor`. A restart abandons the attempts that are being made: they are made again under
 //! the same idempotency id. The failed delivery is the failed child: its subscription's strategy says when it starts anew.
 
@@ -248,11 +248,11 @@ impl Forwarder {
                     let mut report = Failure::new(kind, format!("{}: {}", failure.class.name(), failure.message), wall);
                     report.retry_after = failure.retry_after;
                     let turn = if batched {
-                        if failed.is_none() && failure.class.counts_for_breaker() {
+                        if failed.is_none() && failure.counts_for_breaker() {
                             failed = Some(report.clone());
                         }
                         None
-                    } else if failure.class.counts_for_breaker() {
+                    } else if failure.counts_for_breaker() {
                         self.breaker.on_result(permit, Err(&report), now)
                     } else {
                         self.breaker.hand_back(permit);
@@ -322,7 +322,10 @@ impl Forwarder {
                         Phase::Closed => {}
                         // It has opened again after that, and that opening has a look of its own.
                         Phase::Open { until: later } if later != until => {}
-                        Phase::Open { .. } | Phase::HalfOpen { .. } => this.credit(Some(1)),
+                        Phase::Open { .. } | Phase::HalfOpen { .. } => {
+                            // An attempt that hangs from before does not take the place of the probe. What comes with it waits.
+                            this.credit(Some(1 + this.attempts.begun().count()));
+                        }
                     }
                 });
             }

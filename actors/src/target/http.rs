@@ -33,6 +33,7 @@ mod batch;
 mod client;
 pub(crate) mod failure;
 pub mod guard;
+mod host;
 pub mod reply;
 mod request;
 pub mod settings;
@@ -45,7 +46,8 @@ use client::{Client, Request};
 use failure::{unanswered, with_host};
 use guard::Guard;
 pub use guard::SystemLookup;
-use reply::Meaning;
+use host::Host;
+use reply::{Given, Meaning};
 pub use settings::{Compress, Settings};
 
 /// The longest URL or header value that a template may give, in bytes.
@@ -80,6 +82,7 @@ pub struct HttpTarget {
     /// The requests of batches that may be under way, and how many that are: a batch whose events go to several places is as
     /// many requests.
     requests: (Semaphore, usize),
+    warnings: Vec<(&'static str, String)>,
 }
 
 /// The answer to a request that arrived.
@@ -94,7 +97,7 @@ struct Answer {
 /// Where to.
 enum Address {
     Constant { uri: Uri, secret: bool },
-    Template(Template),
+    Template { template: Template, host: Host },
 }
 
 impl std::fmt::Debug for HttpTarget {
@@ -128,7 +131,7 @@ impl HttpTarget {
         let url = settings::address(name, &settings.url, &guard, context)?;
         let secure = match &url {
             Address::Constant { uri, .. } => uri.scheme() == Some(&http::uri::Scheme::HTTPS),
-            Address::Template(template) => template.prefix().starts_with("https://"),
+            Address::Template { template, .. } => template.prefix().starts_with("https://"),
         };
         if settings.http_version == settings::HttpVersion::Two && settings.proxy.is_some() && !secure {
             let message = "\"2\" goes through a `proxy` within TLS only, since the proxy itself reads HTTP/1.1: begin `url` with \
@@ -170,6 +173,7 @@ impl HttpTarget {
         };
         let client = settings::client(common, settings, &guard, context)?;
         Ok(Self {
+            warnings: settings::warnings(settings, &url, &guard),
             client,
             guard,
             method,
@@ -256,6 +260,15 @@ impl HttpTarget {
         self.max_reply.saturating_add(more)
     }
 
+    /// What of the URL an event gives.
+    fn given(&self) -> Given {
+        match &self.url {
+            Address::Constant { .. } => Given::Nothing,
+            Address::Template { host, .. } if host.constant => Given::Path,
+            Address::Template { .. } => Given::Host,
+        }
+    }
+
     async fn exchange(
         &self,
         mut request: Request,
@@ -265,7 +278,7 @@ impl HttpTarget {
         detail: &mut Detail,
     ) -> Result<Answer, Failure> {
         // A refused constant host may be a passing error of its DNS; one that the event named is the event's doing.
-        let refused = if matches!(self.url, Address::Template(_)) { Verdict::DeadLetter } else { Verdict::Retry };
+        let refused = if self.given() == Given::Nothing { Verdict::Retry } else { Verdict::DeadLetter };
         // A token that was asked for is known to nobody else: what echoes it is masked right here.
         let mut token = Vec::new();
         if let Some(header) = asked {
@@ -285,7 +298,7 @@ impl HttpTarget {
         if let Some(auth) = self.auth.as_ref().filter(|_| status == StatusCode::UNAUTHORIZED) {
             auth.forget();
         }
-        let meaning = reply::meaning(status, &head.headers, now, &self.retries);
+        let meaning = reply::meaning(status, &head.headers, now, &self.retries, self.given());
         let limit = self.limit(status, events);
         let mut kept = BytesMut::new();
         let mut cut = false;
@@ -317,8 +330,8 @@ impl HttpTarget {
                 let message = format!("answered {status}, but the answer was cut off: {}", failure::chain(&error));
                 Err(Failure::new(FailureClass::Body, message))
             }
-            (Meaning::Failed { class, message, retry_after, verdict }, _) => {
-                Err(Failure { retry_after, verdict, ..Failure::new(class, hidden(message.into())) })
+            (Meaning::Failed { class, message, retry_after, verdict, of_event }, _) => {
+                Err(Failure { retry_after, verdict, of_event, ..Failure::new(class, hidden(message.into())) })
             }
         }
     }
@@ -336,12 +349,16 @@ impl Target for HttpTarget {
                 let host = uri.authority().map_or("", |authority| authority.as_str());
                 format!("{} {scheme}://{host}{}", self.method, if *secret { "/…" } else { uri.path() })
             }
-            Address::Template(template) => format!("{} {}", self.method, template.source()),
+            Address::Template { template, .. } => format!("{} {}", self.method, template.source()),
         }
     }
 
     fn mode(&self) -> Mode {
         self.mode
+    }
+
+    fn warnings(&self) -> Vec<(&'static str, String)> {
+        self.warnings.clone()
     }
 
     fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure> {

@@ -45,6 +45,14 @@ impl Template {
         self.text.split("${").next().unwrap_or_default()
     }
 
+    /// The text with a NUL in place of each `${…}`: a text with control characters is nowhere of use.
+    pub fn shape(&self) -> Cow<'_, str> {
+        match &self.program {
+            Some(program) => program.pieces().into_iter().map(|piece| piece.unwrap_or("\0")).collect(),
+            None => Cow::Borrowed(&self.text),
+        }
+    }
+
     /// The text for a delivery, or what failed.
     pub fn render(&self, delivery: Delivery<'_>) -> Result<Cow<'_, str>, String> {
         let Some(program) = &self.program else { return Ok(Cow::Borrowed(&self.text)) };

@@ -28,7 +28,7 @@ use crate::target::dial::{self, Endpoint};
 use crate::target::format::{Column, Format, Formatter};
 use crate::target::http::failure::{chain, host_of};
 use crate::target::http::reply::retry_after;
-use crate::target::http::settings::{TlsSettings, is_reference, same_header};
+use crate::target::http::settings::{TlsSettings, in_the_clear, is_reference, same_header};
 use crate::target::{
     Common, Context, Delivery, Detail, Error, Factory, Failure, FailureClass, Mode, Outcome, Preview, Size, Span,
     Target, Verdict,
@@ -114,6 +114,8 @@ impl Factory for Settings {
 pub struct WebSocketTarget {
     url: Url,
     secret_url: bool,
+    /// Whether secrets go over the network without TLS.
+    in_the_clear: bool,
     headers: HeaderMap,
     endpoint: Endpoint,
     /// For `wss`.
@@ -181,11 +183,14 @@ impl WebSocketTarget {
         } else {
             None
         };
+        let in_the_clear =
+            tls.is_none() && settings.headers.values().any(|text| is_reference(text)) && !guard.may_stay_inside(&host);
         let endpoint = Endpoint::new(name, "url", (&host, port), settings.connect_timeout, guard)?;
         Ok(Self {
             headers: headers(name, &settings.headers, context)?,
             url,
             secret_url,
+            in_the_clear,
             endpoint,
             tls,
             formatter,
@@ -346,6 +351,10 @@ impl Target for WebSocketTarget {
 
     fn mode(&self) -> Mode {
         Mode::Each { concurrency: self.concurrency }
+    }
+
+    fn warnings(&self) -> Vec<(&'static str, String)> {
+        self.in_the_clear.then(|| ("url", in_the_clear("headers", "wss"))).into_iter().collect()
     }
 
     fn preview(&self, delivery: Delivery<'_>) -> Result<Preview, Failure> {

@@ -110,6 +110,11 @@ impl Checker<'_> {
             None => {
                 let (built, told) = self.build(node, &settings, &*factory?, &who)?;
                 self.ordered_batches(node, &settings, &*built, &who);
+                for (field, message) in built.warnings() {
+                    let steps: Vec<Step<'_>> = field.split('.').map(Step::Key).collect();
+                    let message = format!("`{field}` of {who}: {message}");
+                    self.problems.push(Problem::warning(&codes::SECRET_EXPOSED, node.span_of(&steps), message));
+                }
                 secrets = told;
                 // Only where secrets may be absent: what is right but for them delivers nothing.
                 TargetKind::Outside(if found.present { built } else { Arc::new(absent::Absent) })

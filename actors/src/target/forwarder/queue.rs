@@ -47,11 +47,12 @@ impl Forwarder {
                 return self.release();
             };
             // Asked after the breaker, since it takes from the rate.
-            if let Err(wait) = self.pace(now) {
+            let probe = matches!(permit, Permit::Probe(_));
+            if let Err(wait) = self.pace(now, probe) {
                 self.breaker.hand_back(permit);
                 return self.wake_in(wait, now, ctx);
             }
-            let per_call = if matches!(permit, Permit::Probe(_)) { 1 } else { per_call };
+            let per_call = if probe { 1 } else { per_call };
             let mut batch = Batch::with_capacity(per_call.min(self.queue.len()));
             let mut bytes = 0;
             while batch.len() < per_call
@@ -80,9 +81,9 @@ impl Forwarder {
     }
 
     /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits
-    /// for others, unless they cannot come before it is settled, and no more attempts begin than `rate` allows.
-    fn pace(&mut self, now: Tick) -> Result<(), Duration> {
-        if let Some(wait) = self.waits_for_others(now) {
+    /// for others, unless they cannot come before it is settled (a probe is one event), and no more attempts begin than `rate` allows.
+    fn pace(&mut self, now: Tick, probe: bool) -> Result<(), Duration> {
+        if let Some(wait) = self.waits_for_others(now).filter(|_| !probe) {
             return Err(wait);
         }
         self.rate.as_mut().map_or(Ok(()), |rate| rate.take(1, now))

@@ -169,6 +169,15 @@ impl Guard {
         }
     }
 
+    /// Whether what is sent to a host may stay within networks that are not public. Of a name nobody can say before it is
+    /// resolved: it may where such networks are allowed at all.
+    pub(crate) fn may_stay_inside(&self, host: &str) -> bool {
+        match host.trim_matches(['[', ']']).parse() {
+            Ok(address) => special_range(address).is_some(),
+            Err(_) => !self.allowed.is_empty(),
+        }
+    }
+
     /// Decides over a host that another library resolves and connects to by itself. All of its addresses must be allowed,
     /// since nobody knows which one it takes.
     ///

@@ -17,6 +17,17 @@ pub const EXCERPT: usize = 512;
 /// How much of it is kept for that: what is to be masked at the end of what is shown must be whole.
 const KEPT: usize = EXCERPT + 512;
 
+/// What of a URL an event gives. An answer may speak of that, and not of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing: it is the same for all events.
+    Nothing,
+    /// What comes behind the host.
+    Path,
+    /// The host, or a part of it.
+    Host,
+}
+
 /// What the head of an answer means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Meaning {
@@ -35,14 +46,19 @@ pub enum Meaning {
         retry_after: Option<Duration>,
         /// What may follow.
         verdict: Verdict,
+        /// Whether it is about what the event gave of the URL.
+        of_event: bool,
     },
 }
 
 /// Reads the head of an answer. What `retries` does not name is tried again where it is passing by nature, and else where
 /// they say so for 4xx (receivers answer 401 and 404 while they are being deployed).
-pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retries: &Retries) -> Meaning {
+pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retries: &Retries, given: Given) -> Meaning {
     let wish = headers.get("webhook-delivery").and_then(|v| v.to_str().ok()).map(str::trim).unwrap_or_default();
-    let (disable, abort) = (wish.eq_ignore_ascii_case("disable"), wish.eq_ignore_ascii_case("abort-message"));
+    let disable = wish.eq_ignore_ascii_case("disable");
+    // A host that an event gave speaks for itself: the events of others do not go there.
+    let (disable, alone) = (disable && given != Given::Host, disable && given == Given::Host);
+    let abort = alone || wish.eq_ignore_ascii_case("abort-message");
     if status.is_success() {
         return Meaning::Received { disable_target: disable };
     }
@@ -60,9 +76,11 @@ pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retries: &Ret
     } else {
         (FailureClass::Status(code), format!("answered {status}; expected 2xx"))
     };
+    // Nothing is there, or not for this, or the address is too long.
+    let of_event = given != Given::Nothing && matches!(code, 404 | 405 | 410 | 414);
     let temporary = matches!(code, 408 | 425 | 429 | 500..=599);
     let asked = retries.by_status(code);
-    let verdict = if disable || (code == 410 && asked.is_none()) {
+    let verdict = if disable || (code == 410 && asked.is_none() && !of_event) {
         message.push_str("; the receiver wants no more events: the target is disabled, its events are kept");
         Verdict::DisableTarget
     } else if abort {
@@ -70,13 +88,17 @@ pub fn meaning(status: StatusCode, headers: &HeaderMap, now: Wall, retries: &Ret
         Verdict::DeadLetter
     } else if let Some(asked) = asked {
         asked
+    } else if code == 410 {
+        message.push_str("; the receiver wants no more events at this URL");
+        Verdict::DeadLetter
     } else if temporary || status.is_redirection() || retries.client_errors {
         Verdict::Retry
     } else {
         Verdict::DeadLetter
     };
     let retry_after = headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|text| retry_after(text, now));
-    Meaning::Failed { class, message, retry_after: retry_after.filter(|_| verdict == Verdict::Retry), verdict }
+    let retry_after = retry_after.filter(|_| verdict == Verdict::Retry);
+    Meaning::Failed { class, message, retry_after, verdict, of_event }
 }
 
 /// Reads a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date in any of the three forms of HTTP. What lies in the
@@ -156,6 +178,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_an_answer_says_of_a_url_that_an_event_gave_it_says_of_that_alone() {
+        use Verdict::{DeadLetter, DisableTarget, Retry};
+        let named = serde_json::from_str(r#"{"again": [410]}"#).unwrap();
+        let (usual, named) = (Retries::new(&Default::default(), true), Retries::new(&named, true));
+        for (status, wish, given, retries, expected) in [
+            (410, "", Given::Nothing, &usual, (DisableTarget, false)),
+            (410, "", Given::Path, &usual, (DeadLetter, true)),
+            (410, "", Given::Host, &named, (Retry, true)),
+            (404, "", Given::Nothing, &usual, (Retry, false)),
+            (404, "", Given::Path, &usual, (Retry, true)),
+            (405, "", Given::Path, &usual, (Retry, true)),
+            (414, "", Given::Host, &usual, (Retry, true)),
+            (400, "", Given::Host, &usual, (Retry, false)),
+            (503, "", Given::Host, &usual, (Retry, false)),
+            (503, "disable", Given::Path, &usual, (DisableTarget, false)),
+            (503, "disable", Given::Host, &usual, (DeadLetter, false)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("webhook-delivery", HeaderValue::from_str(wish).unwrap());
+            match meaning(StatusCode::from_u16(status).unwrap(), &headers, THEN, retries, given) {
+                Meaning::Failed { verdict, of_event, .. } => {
+                    assert_eq!((verdict, of_event), expected, "{status} {wish} {given:?}");
+                }
+                Meaning::Received { .. } => panic!("{status} is no delivery"),
+            }
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-delivery", HeaderValue::from_static("disable"));
+        for (given, disable_target) in [(Given::Path, true), (Given::Host, false)] {
+            assert_eq!(meaning(StatusCode::OK, &headers, THEN, &usual, given), Meaning::Received { disable_target });
+        }
+    }
+
     fn verdict_of(status: u16, wish: &str, client_errors: bool) -> Option<Verdict> {
         verdict_by(status, wish, &Retries::new(&crate::target::RetrySettings::default(), client_errors))
     }
@@ -163,7 +219,7 @@ mod tests {
     fn verdict_by(status: u16, wish: &str, retries: &Retries) -> Option<Verdict> {
         let mut headers = HeaderMap::new();
         headers.insert("webhook-delivery", HeaderValue::from_str(wish).unwrap());
-        match meaning(StatusCode::from_u16(status).unwrap(), &headers, THEN, retries) {
+        match meaning(StatusCode::from_u16(status).unwrap(), &headers, THEN, retries, Given::Nothing) {
             Meaning::Received { .. } => None,
             Meaning::Failed { verdict, .. } => Some(verdict),
         }
@@ -196,7 +252,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let said = |status: u16, headers: &HeaderMap| {
             let retries = Retries::new(&crate::target::RetrySettings::default(), true);
-            match meaning(StatusCode::from_u16(status).unwrap(), headers, THEN, &retries) {
+            match meaning(StatusCode::from_u16(status).unwrap(), headers, THEN, &retries, Given::Nothing) {
                 Meaning::Failed { class: FailureClass::Redirect, message, .. } => message,
                 other => panic!("{other:?}"),
             }

@@ -97,9 +97,9 @@ impl HttpTarget {
     fn uri_for(&self, delivery: Delivery<'_>) -> Result<Uri, Failure> {
         match &self.url {
             Address::Constant { uri, .. } => Ok(uri.clone()),
-            Address::Template(template) => {
+            Address::Template { template, host } => {
                 let text = render(template, "url", delivery)?;
-                stays_in_place(&text).map_err(|e| unusable("url", &e))?;
+                host.check(&text).and_then(|()| stays_in_place(&text)).map_err(|e| unusable("url", &e))?;
                 let url = parse_url(&text).map_err(|e| unusable("url", &e))?;
                 self.guard.check_url(&url).map_err(|refused| refusal(&refused, Verdict::DeadLetter))?;
                 uri(&url).map_err(|e| unusable("url", &e))

@@ -13,6 +13,7 @@ use url::Url;
 use super::auth::Auth;
 use super::client::{Client, IDLE, Parts, Proxy};
 use super::guard::Guard;
+use super::host::Host;
 use super::{Address, MAX_TEXT, sign};
 use crate::event::Str;
 use crate::target::format::{Column, Format};
@@ -318,13 +319,55 @@ pub(super) fn address(name: &Str, text: &str, guard: &Guard, context: &Context<'
             let prefix = template.prefix();
             let parts = prefix.rsplit_once('/').filter(|_| !prefix.contains(['?', '#']));
             stays_in_place(parts.map_or(prefix, |(whole, _)| whole)).map_err(bad)?;
-            return Ok(Address::Template(template));
+            let host = Host::of(&template).map_err(|e| bad(e.to_string()))?;
+            return Ok(Address::Template { template, host });
         }
         return Err(bad("expected `http://`, `https://` or `${` at its beginning".into()));
     };
     let url = parse_url(constant).map_err(bad)?;
     guard.check_url(&url).map_err(|e| bad(e.to_string()))?;
     Ok(Address::Constant { uri: uri(&url).map_err(bad)?, secret: false })
+}
+
+/// What is probably not meant: secrets that go where others may get them.
+pub(super) fn warnings(settings: &Settings, url: &Address, guard: &Guard) -> Vec<(&'static str, String)> {
+    let mut warnings = Vec::new();
+    let (auth, header) = (settings.auth.is_some(), settings.headers.values().any(|text| is_reference(text)));
+    let told = [("auth", auth), ("headers", header), ("sign", settings.sign.is_some())];
+    let chosen = !matches!(url, Address::Template { host, .. } if !host.chosen);
+    if let Some((what, _)) = told.iter().find(|(_, told)| *told && !chosen) {
+        warnings.push((
+            "url",
+            format!(
+                "an event chooses the host, and with it who gets what `{what}` sends: end the host with a name of your own \
+                 (`https://${{…}}.example.com/`), or send such events by a target without secrets"
+            ),
+        ));
+    }
+    // What a proxy does with a request is the proxy's.
+    let read_on_the_way = |host: &str| settings.proxy.is_none() && !guard.may_stay_inside(host);
+    let plain = match url {
+        Address::Constant { uri, .. } => {
+            uri.scheme_str() == Some("http") && read_on_the_way(uri.host().unwrap_or_default())
+        }
+        Address::Template { template, .. } => template.prefix().starts_with("http://") && read_on_the_way(""),
+    };
+    if let Some((what, _)) = told[..2].iter().find(|(_, told)| *told && plain) {
+        warnings.push(("url", in_the_clear(what, "https")));
+    }
+    if let Some(AuthSettings::Oauth2 { token_url, .. }) = &settings.auth
+        && let Ok(url) = Url::parse(token_url)
+        && url.scheme() == "http"
+        && read_on_the_way(url.host_str().unwrap_or_default())
+    {
+        warnings.push(("auth.token_url", in_the_clear("auth", "https")));
+    }
+    warnings
+}
+
+/// What is said of secrets that are sent without TLS.
+pub(crate) fn in_the_clear(what: &str, scheme: &str) -> String {
+    format!("without TLS whoever is on the way to the host reads the secret of `{what}`: begin it with `{scheme}://`")
 }
 
 pub(crate) fn parse_url(text: &str) -> Result<Url, String> {

@@ -183,3 +183,43 @@ kind = "topic"
 "#,
     );
 }
+
+#[test]
+fn secrets_that_others_may_get() {
+    let text = r#"[[target]]
+name = "chosen"
+kind = "http"
+url = "https://${event.data.host}/x"
+sign = { secrets = ["env:KEY"] }
+
+[[target]]
+name = "plain"
+kind = "http"
+url = "http://example.org/${event.id}"
+headers = { x-key = "env:KEY" }
+
+[[target]]
+name = "token"
+kind = "http"
+url = "https://example.org/"
+auth = { kind = "oauth2", token_url = "http://example.org/token", client_id = "c", secret = "env:KEY" }
+
+[[target]]
+name = "socket"
+kind = "websocket"
+url = "ws://example.org/"
+headers = { authorization = "env:KEY" }
+
+[[target]]
+name = "inside"
+kind = "websocket"
+url = "ws://board.internal/"
+headers = { authorization = "env:KEY" }
+allow_networks = ["10.0.0.0/8"]
+"#;
+    refused(
+        "exposed_secrets",
+        &Case::toml(text).env("KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        &[("hexafn.toml", text)],
+    );
+}
