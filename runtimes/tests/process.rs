@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hexafn_runtimes::process::{Launcher, Lost, Process};
-use hexafn_runtimes::protocol::{DoneHead, Kind, Ready, write};
+use hexafn_runtimes::protocol::{DoneHead, Kind, Load, Ready, write};
 use hexafn_runtimes::{Code, Ctx, Error, Grants, Level, Limits, Line, NoHost, Settings, Source, Usage};
 
 /// Bytes as `printf` of a shell writes them.
@@ -28,12 +28,15 @@ fn process(then: &str) -> Process {
 
 /// The same, that may log or not.
 fn granted(then: &str, log: bool) -> Process {
-    let ready = octal(&frame(Kind::Ready, &Ready { sandbox: String::new() }));
-    let script = format!("printf '{ready}' >&0; {then}");
-    let launcher = Launcher { program: "/bin/sh".into(), args: vec!["-c".into(), script] };
     let limits = Limits { wall: Duration::from_millis(500), logs: 100, host_calls: 3, ..Limits::default() };
     let grants = Grants { log, ..Grants::default() };
     let settings = Arc::new(Settings { limits, grants });
+    let (language, name, file) = ("js".to_owned(), "test".to_owned(), "test".to_owned());
+    let load = frame(Kind::Load, &Load { language, name, file, settings: Settings::clone(&settings), prove: false });
+    let ready = octal(&frame(Kind::Ready, &Ready { sandbox: String::new() }));
+    // What it is to load is read, so that what it reads after that is the call, and its end breaks nothing off.
+    let script = format!("/usr/bin/head -c {} >/dev/null <&0; printf '{ready}' >&0; {then}", load.len());
+    let launcher = Launcher { program: "/bin/sh".into(), args: vec!["-c".into(), script] };
     let source = Source { name: "test".into(), file: "test".into(), code: Arc::from(&b""[..]) };
     Process::start(&launcher, "js", &source, &settings).unwrap()
 }
