@@ -177,7 +177,7 @@ async fn the_trace_of_an_event_shows_what_was_sent_because_of_it() {
     }
     assert_eq!(emitted.len(), 3);
     // And by the id of what was sent, the same.
-    let by_emitted = service.ask(&["trace", "show", &format!("{id}-split-2")]);
+    let by_emitted = service.ask(&["trace", "show", &format!("{id}-split.2")]);
     assert_eq!(by_emitted["trace_id"], service.ask(&["trace", "show", &id])["trace_id"]);
 }
 

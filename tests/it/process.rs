@@ -17,7 +17,7 @@ fn open_files(pid: u32) -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
     let script = "exec \"$@\" --set log.level=warn 2>told";
-    for (limits, told) in [("3000:4000", false), ("300:900", true)] {
+    for (limits, told) in [("3000:5000", false), ("300:900", true)] {
         let scenario = Scenario::new("doors");
         let service = scenario.start_by(&["prlimit", &format!("--nofile={limits}")], script);
         let hard = limits.split_once(':').unwrap().1.parse().unwrap();
@@ -25,7 +25,7 @@ async fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
         // It is said before the address is, which was read.
         let log = fs::read_to_string(service.path("told")).unwrap();
         assert_eq!(log.contains("the limit of open files is less than"), told, "{limits}: {log}");
-        assert_eq!(log.contains("or set max_connections to 388 or less"), told, "{limits}: {log}");
+        assert_eq!(log.contains("or set max_connections to 194 or less"), told, "{limits}: {log}");
     }
 }
 
