@@ -334,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn where_timers_stand_is_stored_forever() {
+        assert_eq!(timer("a"), b"timer/a");
+        let stored = encode_tick(Wall(258), mark("every 1000000"));
+        assert_eq!(hex::encode(&stored), "0000000000000102694886211244d3ab");
+        assert_eq!(decode_tick(&stored, mark("every 1000000")), Some(Wall(258)));
+        assert_eq!(decode_tick(&stored, mark("every 2000000")), None, "of another schedule");
+        assert_eq!(decode_tick(&stored[..8], mark("x")), Some(Wall(258)), "as it was stored before there were marks");
+        assert_eq!(decode_tick(&stored[..7], mark("x")), None);
+    }
+
+    #[test]
     fn stored_keys_are_forever() {
         assert_eq!(KEY_FORMAT, [1]);
         assert_eq!(KEY_GROUP, [2]);

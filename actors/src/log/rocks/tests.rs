@@ -277,6 +277,25 @@ fn an_unknown_topic_spoils_nothing() {
 }
 
 #[test]
+fn an_earlier_format_is_read_and_becomes_this_one() {
+    let (dir, topic) = filled(1);
+    let format = |write: Option<u32>| {
+        let log = open(&dir).unwrap();
+        let db = log.db();
+        let db = engine(&db).unwrap();
+        let state = family(db, keys::CF_STATE).unwrap();
+        let before = db.get_cf(state, keys::KEY_FORMAT).unwrap().unwrap();
+        if let Some(format) = write {
+            db.put_cf(state, keys::KEY_FORMAT, format.to_be_bytes()).unwrap();
+        }
+        (before, texts(&log, topic).len())
+    };
+    let now = (keys::FORMAT.to_be_bytes().to_vec(), 1);
+    assert_eq!(format(Some(1)), now);
+    assert_eq!(format(None), now, "an older binary refuses it from now on");
+}
+
+#[test]
 fn a_later_format_is_refused() {
     let (dir, _) = filled(1);
     let log = open(&dir).unwrap();
