@@ -4,11 +4,8 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use hexafn_actors::definitions::TopicDurability;
 use hexafn_actors::system::System;
-use hexafn_actors::trace::{Step, Steps};
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use crate::auth::{Auth, Refusal};
 use crate::config::settings::ServerSettings;
@@ -198,56 +195,8 @@ pub fn printable(text: &str) -> String {
     text.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// What one worker keeps for itself: trace steps on their way to the recorder, handed over in batches.
-pub struct Worker {
-    app: web::Data<App>,
-    steps: RefCell<Vec<Step>>,
-}
-
-impl Drop for Worker {
-    /// What still waits when the service ends.
-    fn drop(&mut self) {
-        flush(&self.app, std::mem::take(self.steps.get_mut()));
-    }
-}
-
-/// Steps that are handed over at once.
-const STEP_BATCH: usize = 128;
-/// How long a step waits for others.
-const STEP_WAIT: Duration = Duration::from_millis(20);
-
-impl Worker {
-    /// Adds steps of a request.
-    pub fn record(&self, steps: impl IntoIterator<Item = Step>) {
-        let mut waiting = self.steps.borrow_mut();
-        waiting.extend(steps);
-        if waiting.len() >= STEP_BATCH {
-            flush(&self.app, std::mem::take(&mut waiting));
-        }
-    }
-}
-
-fn flush(app: &App, steps: Vec<Step>) {
-    let count = steps.len() as u64;
-    if count > 0 && app.system.traces().try_send(Steps(steps)).is_err() {
-        app.system.metrics().trace_steps_dropped.inc_by(count);
-    }
-}
-
 /// The routes, for each worker.
 pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
-    let worker = std::rc::Rc::new(Worker { app: app.clone(), steps: RefCell::default() });
-    let of_worker = std::rc::Rc::downgrade(&worker);
-    actix_web::rt::spawn(async move {
-        let mut interval = actix_web::rt::time::interval(STEP_WAIT);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            interval.tick().await;
-            let Some(worker) = of_worker.upgrade() else { return };
-            let steps = std::mem::take(&mut *worker.steps.borrow_mut());
-            flush(&worker.app, steps);
-        }
-    });
     config
         .app_data(app)
         .app_data(
@@ -257,7 +206,6 @@ pub fn configure(config: &mut web::ServiceConfig, app: web::Data<App>) {
         .app_data(
             web::PathConfig::default().error_handler(|e, _| Problem::new(400, "path-invalid", e.to_string()).into()),
         )
-        .app_data(worker)
         .service(
             web::resource("/hooks/{source}").wrap(actix_web::middleware::from_fn(gate::contain)).to(hooks::receive),
         )

@@ -78,7 +78,7 @@ async fn journal(log: Arc<RocksLog>, topic: TopicId, data: Bytes, seconds: u64) 
                 while Instant::now() < until {
                     let (reply, answer) = oneshot::channel();
                     let ops = append(topic, &data, true);
-                    journal.try_send(Commit { ops, durability: Durability::Synced, back: Back::Reply(reply) }).unwrap();
+                    journal.try_send(Commit { ops, back: Back::Reply(Durability::Synced, reply) }).unwrap();
                     answer.await.unwrap().unwrap();
                 }
             })

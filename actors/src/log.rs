@@ -144,8 +144,6 @@ pub type Ops = SmallVec<[Op; 2]>;
 pub struct Commit {
     /// The changes.
     pub ops: Ops,
-    /// When to answer.
-    pub durability: Durability,
     /// Who hears of it.
     pub back: Back,
 }
@@ -153,14 +151,16 @@ pub struct Commit {
 /// Who hears what became of a commit.
 #[derive(Debug)]
 pub enum Back {
-    /// Somebody waits for the answer.
-    Reply(oneshot::Sender<Result<Receipt, Error>>),
-    /// Nobody waits. Such a commit builds on those that its sender sent before it, so it is written only by the
-    /// incarnation of the journal that was given all of them: another one drops it.
-    Unawaited(Epoch),
-    /// The same, and who is told when it is written; dropped where it is not.
-    Told(Epoch, oneshot::Sender<()>),
+    /// Somebody waits for the answer, which comes when it is as durable as this.
+    Reply(Durability, oneshot::Sender<Result<Receipt, Error>>),
+    /// Nobody waits. It is visible as soon as it is written, ahead of what others in its group wait for, and synced with what
+    /// is synced next: losing it costs a repetition. Such a commit builds on those that its sender sent before it, so it is written
+    /// only by the incarnation of the journal that was given all of them: another one drops it.
+    Unawaited(Epoch, Told),
 }
+
+/// Who is told when a commit is written; dropped where it is not.
+pub type Told = Vec<oneshot::Sender<()>>;
 
 /// An incarnation of the journal, as its senders saw it before they read what was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

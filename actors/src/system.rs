@@ -36,7 +36,7 @@ use crate::supervision::{
 use crate::target::forwarder::ForwarderMessage;
 use crate::topic::cast::{self, Cast, CastParts};
 use crate::topic::{OUTCOMES, TopicHandle, TopicMessage};
-use crate::trace::{Ask, Steps, Tap, Traces};
+use crate::trace::{Ask, Tap, Tracer, Traces};
 use crate::trigger::Counts;
 use crate::trigger::ways::Ways;
 
@@ -192,7 +192,7 @@ struct Inner {
     journal_healthy: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     replies: Arc<Replies>,
-    traces: Front<Steps>,
+    tracer: Tracer,
     ask: Front<Ask>,
     actor: RestartStrategy,
     durability: Durability,
@@ -261,11 +261,12 @@ impl System {
             memory_limit: options.memory_topic,
             strategy: options.actor.clone(),
         });
-        let (traces, ask) = (Front::new(), Front::new());
-        let (steps_front, ask_front, limit, tap) = (traces.clone(), ask.clone(), options.traces, options.tap);
+        let (look, ask) = (Front::new(), Front::new());
+        let tracer = Tracer::new(look.clone(), metrics.trace_steps_dropped.clone());
+        let (taken, ask_front, limit, tap) = (tracer.clone(), ask.clone(), options.traces, options.tap);
         let recorder = ChildSpec::new("/watch/traces", "recorder", move |life| {
-            let addr = Traces::new(limit, tap.clone(), life).start();
-            Ok(Started::new(&addr).capacity(4096).serves(&steps_front, &addr).serves(&ask_front, &addr))
+            let addr = Traces::new(limit, taken.clone(), tap.clone(), life).start();
+            Ok(Started::new(&addr).serves(&look, &addr).serves(&ask_front, &addr))
         });
         supervisor
             .send(Spawn(recorder.strategy(options.actor.clone()).place(Place::Own)))
@@ -279,7 +280,7 @@ impl System {
             journal_healthy,
             metrics,
             replies: Arc::default(),
-            traces,
+            tracer,
             ask,
             actor: options.actor,
             durability: options.durability,
@@ -317,9 +318,9 @@ impl System {
         &self.0.replies
     }
 
-    /// The recorder, for steps.
-    pub fn traces(&self) -> &Front<Steps> {
-        &self.0.traces
+    /// Takes the steps of events.
+    pub fn tracer(&self) -> &Tracer {
+        &self.0.tracer
     }
 
     /// The recorder, for questions.
@@ -363,7 +364,7 @@ impl System {
             return Err(Error::OverSize);
         }
         let (reply, answer) = oneshot::channel();
-        match self.0.journal.try_send(Commit { ops, durability: self.0.durability, back: Back::Reply(reply) }) {
+        match self.0.journal.try_send(Commit { ops, back: Back::Reply(self.0.durability, reply) }) {
             Ok(()) => {}
             Err(SendError::Full(_)) => return Err(Error::Busy),
             Err(SendError::Closed(_)) => return Err(log::Error::Stopped.into()),

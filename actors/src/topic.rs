@@ -278,6 +278,15 @@ impl Settlement {
     }
 }
 
+/// When a settlement is written that brings nothing but the place of its subscription.
+#[derive(Debug, Default)]
+pub struct Write {
+    /// At once: else it may wait for others a moment, so that they share one write.
+    pub soon: bool,
+    /// Told when it is written, so that it outlives the process; dropped where nothing is.
+    pub told: Option<oneshot::Sender<()>>,
+}
+
 /// From a topic to a live viewer.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
@@ -436,8 +445,8 @@ pub enum TopicMessage {
         items: Vec<Settlement>,
         /// Its number, where the subscriber looks at it.
         round: Option<Round>,
-        /// Told when it is written, so that it outlives the process; dropped where nothing is.
-        written: Option<oneshot::Sender<()>>,
+        /// When it is written.
+        write: Write,
     },
     /// How far a subscriber is with deliveries that it was asked for by [`Overdue`].
     Progress {

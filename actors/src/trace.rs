@@ -1,8 +1,8 @@
 //! The journey of events: every step with its time, kept for the newest traces, found by event id or trace id.
 //!
-//! Steps come in batches over a bounded mailbox; when it is full they are dropped and counted, never waited for.
+//! Steps come through a bounded queue ([`Tracer`]); when it is full they are dropped and counted, never waited for.
 
-use actix::{Actor, ActorContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use hexafn_runtimes::Usage;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
@@ -12,6 +12,10 @@ use tokio::sync::oneshot;
 use crate::clock::Wall;
 use crate::event::Str;
 use crate::supervision::lifeline::{Lifeline, Stop};
+
+mod tracer;
+
+pub use tracer::{Look, Tracer};
 
 /// Steps kept of one trace; a trace that fans out further keeps its first ones and says how many are missing.
 const MAX_STEPS: usize = 200;
@@ -266,11 +270,6 @@ impl Recorder {
     }
 }
 
-/// New steps.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Steps(pub Vec<Step>);
-
 /// Questions to the recorder.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -284,32 +283,20 @@ pub enum Ask {
 /// The recorder's actor. A restart loses the traces kept so far: they are a view, the log is the truth.
 pub struct Traces {
     recorder: Recorder,
+    tracer: Tracer,
     tap: Option<Tap>,
     life: Lifeline,
 }
 
 impl Traces {
-    /// Keeps the newest `limit` traces, and passes every step on to `tap`.
-    pub fn new(limit: usize, tap: Option<Tap>, life: Lifeline) -> Self {
-        Self { recorder: Recorder::new(limit), tap, life }
+    /// Keeps the newest `limit` traces of what `tracer` was given, and passes every step on to `tap`.
+    pub fn new(limit: usize, tracer: Tracer, tap: Option<Tap>, life: Lifeline) -> Self {
+        Self { recorder: Recorder::new(limit), tracer, tap, life }
     }
-}
 
-impl Actor for Traces {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(4096);
-    }
-}
-
-impl Handler<Steps> for Traces {
-    type Result = ();
-
-    fn handle(&mut self, Steps(steps): Steps, ctx: &mut Self::Context) {
-        let Some(_busy) = self.life.enter() else { return ctx.stop() };
-        crate::failpoint!("traces-panic");
-        for step in steps {
+    /// Takes in what waits.
+    fn take(&mut self) {
+        for step in self.tracer.take().flatten() {
             if let Some(tap) = &self.tap {
                 tap(&step);
             }
@@ -318,11 +305,35 @@ impl Handler<Steps> for Traces {
     }
 }
 
+impl Actor for Traces {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        // What came while there was nobody to be woken.
+        self.take();
+    }
+}
+
+impl Handler<Look> for Traces {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
+        let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        crate::failpoint!("traces-panic");
+        ctx.run_later(tracer::LATER, |this, ctx| {
+            let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+            this.take();
+        });
+    }
+}
+
 impl Handler<Ask> for Traces {
     type Result = ();
 
     fn handle(&mut self, ask: Ask, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter() else { return ctx.stop() };
+        // What was told before the question is in the answer.
+        self.take();
         let gone = match ask {
             Ask::Find(id, reply) => reply.send(self.recorder.find(&id)).is_err(),
             Ask::Newest(limit, reply) => reply.send(self.recorder.newest(limit)).is_err(),
@@ -337,6 +348,7 @@ impl Handler<Stop> for Traces {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.take();
         self.life.finish(ctx);
     }
 }

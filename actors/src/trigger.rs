@@ -29,8 +29,8 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::{OnExhausted, RestartStrategy};
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Deliveries, Feedback, Settlement, TopicMessage};
-use crate::trace::{Detail, Stage, Step, Steps};
+use crate::topic::{Deliveries, Feedback, Settlement, TopicMessage, Write};
+use crate::trace::{Detail, Stage, Step, Tracer};
 use run::{End, Fault, Ran, Runner};
 use ways::Ways;
 
@@ -66,8 +66,8 @@ pub struct TriggerSpec {
     pub replies: Arc<Replies>,
     /// The registry, told at each start.
     pub cast: Cast,
-    /// The recorder.
-    pub traces: Front<Steps>,
+    /// Takes the steps of events.
+    pub tracer: Tracer,
     /// Its series.
     pub metrics: TriggerMetrics,
     /// Its counts.
@@ -76,8 +76,6 @@ pub struct TriggerSpec {
     pub ways: Arc<Ways>,
     /// When it is quarantined.
     pub health: RestartStrategy,
-    /// Counts steps that the recorder could not take.
-    pub steps_dropped: prometheus::IntCounter,
     /// What functions stored.
     pub store: Arc<Store>,
     /// The record that is being worked on: outlives the actor, so that its successor knows the culprit.
@@ -374,13 +372,13 @@ impl Trigger {
             });
         }
         self.spec.working_on(None);
-        record(&self.spec.traces, steps, &self.spec.steps_dropped);
+        self.spec.tracer.record(steps);
         deliveries.items.drain(..items.len());
         let message = TopicMessage::Settle {
             subscription: subscription_name(&self.spec.runner.definition.name),
             items,
             round: None,
-            written: None,
+            write: Write::default(),
         };
         settle(&deliveries.reply_to, message, self, ctx);
         self.give_up(ctx);
@@ -437,7 +435,7 @@ impl Handler<Answered> for Trigger {
 
     fn handle(&mut self, _: Answered, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
-        record(&self.spec.traces, std::mem::take(&mut self.steps), &self.spec.steps_dropped);
+        self.spec.tracer.record(std::mem::take(&mut self.steps));
         let mut finished = std::mem::take(&mut self.finished);
         // One answer for each topic.
         while let Some((topic, _)) = finished.first() {
@@ -445,7 +443,12 @@ impl Handler<Answered> for Trigger {
             let (its, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(|(to, _)| to.leads_where(&topic));
             let items = its.into_iter().map(|(_, item)| item).collect();
             let subscription = subscription_name(&self.spec.runner.definition.name);
-            settle(&topic, TopicMessage::Settle { subscription, items, round: None, written: None }, self, ctx);
+            settle(
+                &topic,
+                TopicMessage::Settle { subscription, items, round: None, write: Write::default() },
+                self,
+                ctx,
+            );
             finished = others;
         }
         self.give_up(ctx);
@@ -483,14 +486,6 @@ impl Trigger {
 /// The name of a trigger's subscription.
 pub fn subscription_name(trigger: &str) -> Str {
     format!("trigger.{trigger}").into()
-}
-
-/// Hands steps to the recorder, or counts them as dropped.
-pub fn record(traces: &Front<Steps>, steps: Vec<Step>, dropped: &prometheus::IntCounter) {
-    let count = steps.len() as u64;
-    if count > 0 && traces.try_send(Steps(steps)).is_err() {
-        dropped.inc_by(count);
-    }
 }
 
 /// Answers a topic. When its mailbox is full the subscriber waits, which stops its intake; when it is being restarted

@@ -1,8 +1,9 @@
-//! The forwarder in a whole system: it closes its target at an orderly end, its limit reaches a topic that is busy, and
-//! events in order stay in it whatever fails.
+//! The forwarder in a whole system: it closes its target at an orderly end, its limit reaches a topic that is busy,
+//! outcomes that nobody waits for share a write, and events in order stay in it whatever fails.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use actix::{Actor, Context, Handler};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 #[path = "support/system.rs"]
@@ -10,15 +11,18 @@ mod support;
 
 use hexafn_actors::clock::Wall;
 use hexafn_actors::definitions::{Definitions, TargetDefinition, TargetKind};
-use hexafn_actors::event::Event;
-use hexafn_actors::log::Record;
-use hexafn_actors::supervision::front::SendError;
+use hexafn_actors::event::{Event, Str};
+use hexafn_actors::log::{Record, Table};
+use hexafn_actors::supervision::front::{Front, SendError};
 use hexafn_actors::supervision::strategy::{Backoff, OnExhausted, Opening, RestartStrategy};
 use hexafn_actors::supervision::{Control, Snapshot, Verb};
 use hexafn_actors::system::System;
 use hexafn_actors::target::{Common, Delivery, Detail, Failure, FailureClass, Mode, Outcome, Preview, Target, Verdict};
-use hexafn_actors::topic::subscription::Settings;
-use hexafn_actors::topic::{Subscriber, TopicMessage};
+use hexafn_actors::topic::cursor::Cursor;
+use hexafn_actors::topic::keys::cursor;
+use hexafn_actors::topic::pattern::Pattern;
+use hexafn_actors::topic::subscription::{self, Settings};
+use hexafn_actors::topic::{DeliverFrom, Deliveries, Limit, Settlement, Subscriber, TopicMessage, Write};
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -156,6 +160,91 @@ async fn a_limit_that_is_lifted_while_the_topics_mailbox_is_full_is_seen() {
     release.send(()).unwrap();
     assert!(asked.await.unwrap() && switched.await.unwrap());
     until("nothing is delivered", async || door.delivered.load(Ordering::SeqCst) == 1).await;
+}
+
+/// Writes down what it is handed.
+#[derive(Default)]
+struct Reader(Arc<Mutex<Vec<(u64, u32)>>>);
+
+impl Actor for Reader {
+    type Context = Context<Self>;
+}
+
+impl Handler<Deliveries> for Reader {
+    type Result = ();
+
+    fn handle(&mut self, deliveries: Deliveries, _: &mut Self::Context) {
+        self.0.lock().unwrap().extend(deliveries.items.iter().map(|item| (item.record.seq, item.attempt)));
+    }
+}
+
+/// What the journal has been asked to write so far.
+fn commits(system: &System) -> u64 {
+    let text = system.metrics().render().unwrap();
+    let line = text.lines().find(|line| line.starts_with("hexafn_journal_commits_total")).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[actix::test]
+async fn outcomes_that_nobody_waits_for_share_a_write_and_are_written_all_the_same() {
+    let (dir, door) = (tempfile::tempdir().unwrap(), Arc::new(Door::default()));
+    let system = start(dir.path(), &door).await;
+    let topic = system.cast().ensure("in").await.unwrap();
+    let seen: Arc<Mutex<Vec<(u64, u32)>>> = Arc::default();
+    let name: Str = "reader".into();
+    let reader = Reader(seen.clone()).start();
+    let subscriber = Subscriber {
+        name: name.clone(),
+        pattern: Pattern::new("in").unwrap(),
+        settings: Settings::default(),
+        filter: None,
+        from: DeliverFrom::All,
+        durable: true,
+        priority: 0,
+        dead_letter: None,
+        fallback: None,
+        version: 1,
+        to: Front::fixed(reader.recipient()),
+        asks: None,
+        limit: Limit::default(),
+        feedback: None,
+    };
+    system.cast().subscribe(subscriber).await.unwrap();
+    for n in 0..4 {
+        system.publish(&topic, Event::new("test", "number", n.to_string().into())).await.unwrap();
+    }
+    until("it gets all", async || seen.lock().unwrap().len() == 4).await;
+
+    // Its thread is held up, so that the topic finds all three at once.
+    let ((held, is_held), (release, go)) = (mpsc::channel(), mpsc::channel());
+    *door.holding.lock().unwrap() = Some((held, go));
+    let asking = system.clone();
+    let asked = actix_rt::spawn(async move { asking.target("door").await.is_ok() });
+    until("it is not held up", async || is_held.try_recv().is_ok()).await;
+    let settle = |seq: u64, soon: bool| {
+        let (told, is_written) = oneshot::channel();
+        let items = vec![Settlement::new(seq, 1, subscription::Verdict::Ack)];
+        let write = Write { soon, told: Some(told) };
+        let message = TopicMessage::Settle { subscription: name.clone(), items, round: None, write };
+        topic.front.try_send(message).unwrap();
+        is_written
+    };
+    let before = commits(&system);
+    let written = [settle(1, false), settle(2, false), settle(3, true)];
+    release.send(()).unwrap();
+    assert!(asked.await.unwrap());
+    for is_written in written {
+        is_written.await.unwrap();
+    }
+    assert_eq!(commits(&system) - before, 1, "in one");
+    // One that stays alone is written too.
+    settle(4, false).await.unwrap();
+    assert_eq!(commits(&system) - before, 2);
+    let places = system.cast().log().get(Table::Cursor, &cursor(&name, topic.id)).unwrap().unwrap();
+    assert_eq!(Cursor::decode(&places).unwrap().floor(), 4);
+    // What changes nothing is not written, and who waits for it is let go.
+    assert!(settle(4, false).await.is_err());
+    assert_eq!(commits(&system) - before, 2);
 }
 
 /// Takes batches. Of each key it fails from some place on, or takes some behind one that failed, as chance has it.

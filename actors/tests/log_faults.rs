@@ -6,15 +6,15 @@
 use actix::{Actor, Addr, Arbiter};
 use bytes::Bytes;
 use hexafn_actors::event::Event;
-use hexafn_actors::log::journal::{Journal, JournalParts};
+use hexafn_actors::log::journal::{Barrier, Journal, JournalParts};
 use hexafn_actors::log::rocks::{RocksLog, RocksOptions};
 use hexafn_actors::log::{
-    Appended, Back, Batch, Commit, DedupeKey, Durability, Error, EventLog, Op, Ops, Receipt, TopicId,
+    Appended, Back, Batch, Commit, DedupeKey, Durability, Error, EventLog, Op, Ops, Published, Receipt, TopicId,
 };
 use smallvec::smallvec;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -119,7 +119,7 @@ async fn start(parts: &JournalParts) -> Addr<Journal> {
 
 fn commit(topic: TopicId, id: &str) -> (Commit, oneshot::Receiver<Result<Receipt, Error>>) {
     let (reply, answer) = oneshot::channel();
-    (Commit { ops: append(topic, id), durability: Durability::Synced, back: Back::Reply(reply) }, answer)
+    (Commit { ops: append(topic, id), back: Back::Reply(Durability::Synced, reply) }, answer)
 }
 
 #[actix::test]
@@ -182,4 +182,52 @@ async fn a_slow_sync_is_shared_by_all_that_wait_for_it() {
     assert!((1..=3).contains(&syncs), "{syncs} syncs for 50 commits");
     assert_eq!(texts(&*b.parts.log, b.topic).len(), 50);
     assert!(b.parts.healthy.load(Ordering::SeqCst) && b.fatal.load(Ordering::SeqCst) == 0);
+}
+
+#[actix::test]
+async fn what_nobody_waits_for_does_not_wait_for_the_sync_of_others() {
+    let _faults = faults();
+    let b = bench();
+    let outbox = b.parts.log.topic("out").unwrap();
+    let seen: Arc<Mutex<Vec<(TopicId, u64)>>> = Arc::default();
+    for topic in [b.topic, outbox] {
+        let list = seen.clone();
+        let sink = move |published: Published| {
+            list.lock().unwrap().extend(published.records.iter().map(|record| (topic, record.seq)));
+        };
+        b.parts.sinks.set(topic, Arc::new(sink));
+    }
+    let journal = start(&b.parts).await;
+    // Each sync says that it begins, and waits for a word.
+    let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
+    let both = Mutex::new((begin, gone));
+    let sync = move || {
+        let (begin, gone) = &*both.lock().unwrap();
+        begin.send(()).unwrap_or_default();
+        gone.recv().unwrap_or_default();
+    };
+    fail::cfg_callback("journal-before-sync", sync).unwrap();
+    let (message, first) = commit(b.topic, "x");
+    journal.send(message).await.unwrap();
+    begun.recv().unwrap();
+    // Both are in the next group.
+    let (message, second) = commit(b.topic, "y");
+    journal.try_send(message).unwrap();
+    let (told, is_written) = oneshot::channel();
+    let back = Back::Unawaited(b.parts.epochs.now(), vec![told]);
+    journal.try_send(Commit { ops: append(outbox, "of x"), back }).unwrap();
+    go.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    is_written.await.expect("it is written");
+    begun.recv().unwrap();
+    assert_eq!(*seen.lock().unwrap(), [(b.topic, 1), (outbox, 1)], "and told of, before that group is synced");
+    assert_eq!(texts(&*b.parts.log, outbox), ["of x"]);
+    assert_eq!(b.parts.log.high(b.topic).unwrap().load(Ordering::Acquire), 1, "what the door waits for is not shown");
+    go.send(()).unwrap();
+    second.await.unwrap().unwrap();
+    drop(go);
+    let (reply, done) = oneshot::channel();
+    journal.send(Barrier { reply }).await.unwrap();
+    done.await.unwrap().unwrap();
+    assert_eq!(*seen.lock().unwrap(), [(b.topic, 1), (outbox, 1), (b.topic, 2)]);
 }

@@ -22,14 +22,13 @@ use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::problem::Problem;
-use super::{App, Worker, body};
+use super::{App, body};
 
 /// The webhook sources, as one reload made them.
 pub struct Sources {
@@ -203,9 +202,7 @@ pub async fn receive(
         Err(_) => source.overloaded.inc(),
     }
     let (response, steps) = result?;
-    if let Some(worker) = request.app_data::<Rc<Worker>>() {
-        worker.record(steps);
-    }
+    app.system.tracer().record(steps);
     Ok(response)
 }
 

@@ -6,7 +6,8 @@
 //!
 //! actix hands an actor every message of its mailbox before it polls what a handler spawned, so a flush that is
 //! spawned by the first commit runs when the mailbox is empty: everything that arrived during the last sync becomes
-//! one group with one sync. No timer, no waiting for more.
+//! one group with one sync. No timer, no waiting for more. Of a group, what nobody waits for (what topics settle) is written
+//! and told of first, so that only those wait for the sync who want it.
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::supervision::lifeline::{Busy, Lifeline, Stop};
 
 use super::{
     Appended, Back, Batch, Commit, Durability, Epoch, Epochs, Error, EventLog, Op, Ops, Published, Receipt, Record,
-    TopicId,
+    Told, TopicId,
 };
 
 mod sinks;
@@ -125,26 +126,42 @@ type Reply = oneshot::Sender<Result<Receipt, Error>>;
 /// The commits of the next group.
 #[derive(Default)]
 struct Pending {
-    batches: Vec<Batch>,
-    /// The answer of each batch.
-    replies: Vec<Option<Reply>>,
-    /// Who is told when they are written.
-    told: Vec<oneshot::Sender<()>>,
+    /// What nobody waits for, in its order.
+    unawaited: Vec<Batch>,
+    /// Who is told when that is written.
+    told: Told,
+    /// What somebody waits for, in its order. An answer comes after its group, so what follows from one is in a later group: none
+    /// of these has to be written before any of the above.
+    awaited: Vec<Batch>,
+    /// The answer of each of these.
+    replies: Vec<Reply>,
     barriers: Vec<oneshot::Sender<Result<(), Error>>>,
     bytes: usize,
     synced: bool,
 }
 
 impl Pending {
-    fn push(&mut self, ops: Ops, durability: Durability, reply: Option<Reply>) {
+    fn push(&mut self, ops: Ops, back: Back) {
         self.bytes += ops.iter().map(bytes_of).sum::<usize>();
-        self.synced |= durability == Durability::Synced;
-        self.batches.push(Batch { ops });
-        self.replies.push(reply);
+        match back {
+            Back::Reply(durability, reply) => {
+                self.synced |= durability == Durability::Synced;
+                self.awaited.push(Batch { ops });
+                self.replies.push(reply);
+            }
+            Back::Unawaited(_, told) => {
+                self.unawaited.push(Batch { ops });
+                self.told.extend(told);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unawaited.is_empty() && self.awaited.is_empty()
     }
 
     fn is_full(&self, options: &JournalOptions) -> bool {
-        self.batches.len() >= options.max_group || self.bytes >= options.max_bytes
+        self.unawaited.len() + self.awaited.len() >= options.max_group || self.bytes >= options.max_bytes
     }
 }
 
@@ -194,7 +211,7 @@ impl Journal {
 
     fn flush(&mut self, ctx: &mut Context<Self>) {
         let pending = std::mem::take(&mut self.pending);
-        if pending.batches.is_empty() && pending.barriers.is_empty() {
+        if pending.is_empty() && pending.barriers.is_empty() {
             return;
         }
         let synced = pending.synced;
@@ -222,7 +239,7 @@ impl Journal {
 
     /// Syncs what lazy groups left, together with what is pending.
     fn flush_lazy(&mut self, ctx: &mut Context<Self>) {
-        if self.pending.batches.is_empty() {
+        if self.pending.is_empty() {
             let pending = std::mem::take(&mut self.pending);
             if !self.parts.write(pending) {
                 self.lost(ctx);
@@ -236,46 +253,69 @@ impl Journal {
 impl JournalParts {
     /// Writes a group, answers everybody, and tells the topics. `false` when something was not written that nobody waits
     /// for.
+    ///
+    /// What nobody waits for comes first, and is told of at once: a delivery does not wait for the sync that the door asked for.
     fn write(&self, pending: Pending) -> bool {
-        let Pending { batches, replies, told, barriers, bytes, synced } = pending;
-        let unawaited = replies.iter().any(Option::is_none);
-        let stats = &*self.stats;
-        let commits = batches.len() as u64;
-        let started = Instant::now();
-        match self.log.commit(batches, synced) {
-            Ok(receipts) => {
-                if synced {
-                    stats.synced_in(started.elapsed());
+        let Pending { unawaited, told, awaited, replies, barriers, synced, .. } = pending;
+        let kept = unawaited.is_empty()
+            || match self.commit(unawaited, false) {
+                Ok(receipts) => {
+                    told.into_iter().for_each(|told| answer(told, ()));
+                    self.publish(&receipts);
+                    true
                 }
-                stats.add(&stats.groups, 1);
-                stats.add(&stats.commits, commits);
-                stats.add(&stats.bytes, bytes as u64);
+                Err(error) => {
+                    self.count_refused(&error);
+                    self.check_fatal(&error);
+                    false
+                }
+            };
+        if awaited.is_empty() && !synced {
+            return kept;
+        }
+        match self.commit(awaited, synced) {
+            Ok(receipts) => {
                 let topics = self.by_topic(&receipts);
                 for (reply, receipt) in replies.into_iter().zip(receipts) {
                     answer(reply, Ok(receipt));
                 }
-                for told in told {
-                    answer(Some(told), ());
-                }
-                for barrier in barriers {
-                    answer(Some(barrier), Ok(()));
-                }
-                for (topic, records) in topics {
-                    self.sinks.publish(topic, Published { records });
-                }
+                barriers.into_iter().for_each(|barrier| answer(barrier, Ok(())));
+                self.tell(topics);
             }
             Err(error) => {
-                for reply in replies {
-                    self.refuse(reply, &error);
-                }
-                for barrier in barriers {
-                    answer(Some(barrier), Err(error.clone()));
-                }
+                replies.into_iter().for_each(|reply| self.refuse(reply, &error));
+                barriers.into_iter().for_each(|barrier| answer(barrier, Err(error.clone())));
                 self.check_fatal(&error);
-                return !unawaited;
             }
         }
-        true
+        kept
+    }
+
+    /// One write, and a sync when it is to be synced.
+    fn commit(&self, batches: Vec<Batch>, synced: bool) -> Result<Vec<Receipt>, Error> {
+        let stats = &*self.stats;
+        let commits = batches.len() as u64;
+        let bytes: usize = batches.iter().flat_map(|batch| &batch.ops).map(bytes_of).sum();
+        let started = Instant::now();
+        let receipts = self.log.commit(batches, synced)?;
+        if synced {
+            stats.synced_in(started.elapsed());
+        }
+        stats.add(&stats.groups, 1);
+        stats.add(&stats.commits, commits);
+        stats.add(&stats.bytes, bytes as u64);
+        Ok(receipts)
+    }
+
+    /// Tells the topics of their new records.
+    fn publish(&self, receipts: &[Receipt]) {
+        self.tell(self.by_topic(receipts));
+    }
+
+    fn tell(&self, topics: Vec<(TopicId, Vec<Arc<Record>>)>) {
+        for (topic, records) in topics {
+            self.sinks.publish(topic, Published { records });
+        }
     }
 
     /// The new records of each topic, in order.
@@ -298,10 +338,14 @@ impl JournalParts {
         topics
     }
 
-    fn refuse(&self, reply: Option<Reply>, error: &Error) {
+    fn refuse(&self, reply: Reply, error: &Error) {
+        self.count_refused(error);
+        answer(reply, Err(error.clone()));
+    }
+
+    fn count_refused(&self, error: &Error) {
         let counter = if matches!(error, Error::Full) { &self.stats.refused_full } else { &self.stats.failed };
         self.stats.add(counter, 1);
-        answer(reply, Err(error.clone()));
     }
 
     /// After a failed write nothing is acknowledged any more; says so once.
@@ -313,10 +357,8 @@ impl JournalParts {
 }
 
 /// Answers; whoever asked may have gone, which changes nothing about what is written.
-fn answer<T>(reply: Option<oneshot::Sender<T>>, value: T) {
-    if let Some(reply) = reply {
-        drop(reply.send(value));
-    }
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    drop(reply.send(value));
 }
 
 impl Actor for Journal {
@@ -324,7 +366,9 @@ impl Actor for Journal {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(self.parts.options.mailbox);
-        answer(self.ready.take(), ());
+        if let Some(ready) = self.ready.take() {
+            answer(ready, ());
+        }
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
@@ -345,44 +389,43 @@ impl Handler<Commit> for Journal {
     fn handle(&mut self, commit: Commit, ctx: &mut Self::Context) {
         let Ok(_busy) = self.enter() else { return ctx.stop() };
         fail::fail_point!("journal-panic");
-        let Commit { mut ops, durability, back } = commit;
-        let reply = match back {
-            Back::Reply(reply) => Some(reply),
+        let Commit { mut ops, mut back } = commit;
+        match &mut back {
             // What its sender sent before it died with an earlier incarnation: a cursor that counts a record as handled
             // would be stored without what that record led to. The topics are taken along by the restart.
-            Back::Unawaited(epoch) | Back::Told(epoch, _) if epoch != self.epoch => {
+            Back::Unawaited(epoch, _) if *epoch != self.epoch => {
                 self.parts.stats.add(&self.parts.stats.stale, 1);
                 return;
             }
-            Back::Unawaited(_) => None,
-            Back::Told(_, told) => {
-                self.pending.told.push(told);
-                None
-            }
-        };
-        let durability = if self.parts.options.lazy { Durability::Lazy } else { durability };
+            Back::Reply(durability, _) if self.parts.options.lazy => *durability = Durability::Lazy,
+            Back::Unawaited(..) | Back::Reply(..) => {}
+        }
         // What comes after it is held against the topics that are left.
         let ends_group = ops.iter().any(|op| matches!(op, Op::Remove { .. }));
-        match self.parts.log.admits(&ops) {
+        match (self.parts.log.admits(&ops), back) {
+            (Ok(()), back) => {
+                self.pending.push(ops, back);
+                if ends_group { self.flush(ctx) } else { self.flush_soon(ctx) }
+            }
             // A topic was removed while this was on its way. What goes there goes with it; what else a settlement writes must
             // not, since its sender counts on all of it.
-            Err(Error::NoTopic(_)) if reply.is_none() => {
+            (Err(Error::NoTopic(_)), back @ Back::Unawaited(..)) => {
                 ops.retain(|op| !matches!(self.parts.log.admits(std::slice::from_ref(op)), Err(Error::NoTopic(_))));
-                self.pending.push(ops, durability, reply);
+                self.pending.push(ops, back);
                 self.flush_soon(ctx);
             }
             // What nobody waits for are settlements of topics: the reserve is there for them, so that deliveries go on
             // while the door is shut.
-            Err(Error::Full) if reply.is_none() => {
-                self.pending.push(ops, durability, reply);
+            (Err(Error::Full), back @ Back::Unawaited(..)) => {
+                self.pending.push(ops, back);
                 self.flush_soon(ctx);
             }
-            Ok(()) => {
-                self.pending.push(ops, durability, reply);
-                if ends_group { self.flush(ctx) } else { self.flush_soon(ctx) }
-            }
-            Err(error) => {
+            (Err(error), Back::Reply(_, reply)) => {
                 self.parts.refuse(reply, &error);
+                self.parts.check_fatal(&error);
+            }
+            (Err(error), Back::Unawaited(..)) => {
+                self.parts.count_refused(&error);
                 self.parts.check_fatal(&error);
             }
         }

@@ -25,7 +25,7 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::running::named;
 use crate::supervision::strategy::{Backoff, OnExhausted, RestartStrategy};
 use crate::topic::{TopicHandle, TopicMessage};
-use crate::trace::{Detail, Stage, Step, Steps};
+use crate::trace::{Detail, Stage, Step, Tracer};
 
 /// How often it is tried again to store what has no room.
 pub(super) const NO_ROOM: Duration = Duration::from_secs(1);
@@ -49,10 +49,8 @@ pub struct PullSpec {
     pub durability: Durability,
     /// Whether records together take more than they may.
     pub over_size: Arc<AtomicBool>,
-    /// The recorder.
-    pub traces: Front<Steps>,
-    /// Counts steps that the recorder could not take.
-    pub steps_dropped: prometheus::IntCounter,
+    /// Takes the steps of events.
+    pub tracer: Tracer,
     /// Its series.
     pub metrics: PullMetrics,
     /// What it shows.
@@ -259,7 +257,7 @@ async fn write(spec: &PullSpec, batch: &[Pulled]) -> Result<Result<Receipt, Stri
     let mut receipt = Receipt::default();
     if !ops.is_empty() {
         let (reply, answer) = oneshot::channel();
-        let commit = Commit { ops, durability: spec.durability, back: Back::Reply(reply) };
+        let commit = Commit { ops, back: Back::Reply(spec.durability, reply) };
         spec.journal.send(commit).await.map_err(|e| gone(&format!("the journal did not take a batch: {e}")))?;
         match answer.await {
             Ok(Ok(written)) => receipt = written,
@@ -301,5 +299,5 @@ fn told(spec: &PullSpec, receipt: &Receipt, took: Duration) {
             }
         }
     }
-    crate::trigger::record(&spec.traces, steps, &spec.steps_dropped);
+    spec.tracer.record(steps);
 }

@@ -19,7 +19,7 @@ use crate::log::{Appended, Back, Commit, DedupeKey, Durability, Error, EventLog,
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
 use crate::supervision::lifeline::{Lifeline, Stop};
-use crate::trace::{Detail, Stage, Step, Steps};
+use crate::trace::{Detail, Stage, Step, Tracer};
 
 /// The longest sleep: the wall clock may be set while it lasts.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -43,10 +43,8 @@ pub struct TimerSpec {
     pub journal: Front<Commit>,
     /// Whether records together take more than they may.
     pub over_size: Arc<AtomicBool>,
-    /// The recorder.
-    pub traces: Front<Steps>,
-    /// Counts steps that the recorder could not take.
-    pub steps_dropped: prometheus::IntCounter,
+    /// Takes the steps of events.
+    pub tracer: Tracer,
     /// Counts ticks that were stored.
     pub ticks: prometheus::IntCounter,
 }
@@ -90,7 +88,7 @@ impl Timer {
         let (key, value) = (keys::timer(&self.spec.name), keys::encode_tick(last, self.spec.schedule.mark()));
         ops.push(Op::Put { table: Table::State, key, value });
         let (reply, answer) = oneshot::channel();
-        let sent = self.spec.journal.send(Commit { ops, durability: Durability::Synced, back: Back::Reply(reply) });
+        let sent = self.spec.journal.send(Commit { ops, back: Back::Reply(Durability::Synced, reply) });
         let began = Instant::now();
         let written = async move {
             sent.await.map_err(|_| Error::Stopped)?;
@@ -133,7 +131,7 @@ impl Timer {
             let place = Detail::Place(record.topic.clone(), record.seq);
             Step::ended(&record.event, Stage::Received, self.spec.name.clone(), took).begins(&record.event).with(place)
         });
-        crate::trigger::record(&self.spec.traces, steps.collect(), &self.spec.steps_dropped);
+        self.spec.tracer.record(steps.collect());
     }
 
     fn sleep(&mut self, next: Option<Wall>, ctx: &mut Context<Self>) {

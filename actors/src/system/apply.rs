@@ -230,9 +230,8 @@ impl System {
             enabled: enabled.clone(),
             cast: inner.cast.clone(),
             outbox: outbox.front.clone(),
-            traces: inner.traces.clone(),
+            tracer: inner.tracer.clone(),
             metrics: inner.metrics.target(&name),
-            steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             on_disabled: Arc::new(move |name, by, why| {
                 let (weak, name, why) = (weak.clone(), name.to_owned(), why.to_owned());
                 runtime.spawn(async move {
@@ -323,12 +322,11 @@ impl System {
             answers: is_answer(&name, all),
             replies: inner.replies.clone(),
             cast: inner.cast.clone(),
-            traces: inner.traces.clone(),
+            tracer: inner.tracer.clone(),
             metrics: inner.metrics.trigger(&name),
             counts: counts.clone(),
             ways: ways.clone(),
             health: trigger::health(),
-            steps_dropped: inner.metrics.trace_steps_dropped.clone(),
             store: inner.store.clone(),
             working: Arc::default(),
             dead_letters: inner.metrics.dead_letters.clone(),
@@ -457,8 +455,7 @@ impl System {
                 log: self.0.log.clone(),
                 journal: self.0.journal.clone(),
                 over_size: self.0.over_size.clone(),
-                traces: self.0.traces.clone(),
-                steps_dropped: self.0.metrics.trace_steps_dropped.clone(),
+                tracer: self.0.tracer.clone(),
                 ticks: self.0.metrics.source_requests.with_label_values(&[&*name, "accepted"]),
             };
             let child = ChildSpec::new(format!("/timers/{name}"), "timer", move |life| {

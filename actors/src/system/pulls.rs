@@ -50,8 +50,7 @@ impl System {
                 journal: inner.journal.clone(),
                 durability: inner.durability,
                 over_size: inner.over_size.clone(),
-                traces: inner.traces.clone(),
-                steps_dropped: inner.metrics.trace_steps_dropped.clone(),
+                tracer: inner.tracer.clone(),
                 metrics: inner.metrics.pull(&name),
                 status: status.clone(),
             };

@@ -31,9 +31,8 @@ use crate::supervision::lifeline::{Lifeline, Stop};
 use crate::supervision::strategy::RestartStrategy;
 use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
-use crate::topic::{Deliveries, Limit, Overdue, Round, Settlement, TopicMessage};
-use crate::trace::{Detail, Stage, Step, Steps};
-use crate::trigger::record;
+use crate::topic::{Deliveries, Limit, Overdue, Round, Settlement, TopicMessage, Write};
+use crate::trace::{Detail, Stage, Step, Tracer};
 
 /// How long a target may take to close.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -81,12 +80,10 @@ pub struct ForwarderSpec {
     pub cast: Cast,
     /// The front of the outbox.
     pub outbox: Front<TopicMessage>,
-    /// The recorder.
-    pub traces: Front<Steps>,
+    /// Takes the steps of events.
+    pub tracer: Tracer,
     /// Its series.
     pub metrics: TargetMetrics,
-    /// Counts steps that the recorder could not take.
-    pub steps_dropped: prometheus::IntCounter,
     /// Told when the target disables itself (410, five days of failure), so that it is stored and an alert is raised.
     pub on_disabled: OnDisabled,
     /// Told when the breaker opens or closes: the target's name, `opened` or `closed`, and why.
@@ -396,18 +393,20 @@ impl Forwarder {
 
     /// Tells the topics what became of their deliveries, one message each; and closes the target at the end of it all.
     fn answer(&mut self, ctx: &mut Context<Self>) {
-        record(&self.spec.traces, std::mem::take(&mut self.steps), &self.spec.steps_dropped);
+        self.spec.tracer.record(std::mem::take(&mut self.steps));
         while !self.answering
             && let Some((topic, items)) = self.settled.pop()
         {
             crate::failpoint!("forwarder-before-ack");
             let front = self.open.get(&topic).unwrap_or(&self.spec.outbox);
             let (subscription, round) = (self.spec.subscription.clone(), self.order.as_ref().map(|_| Round::begin()));
-            let written = match std::mem::take(&mut self.ended) {
+            let soon = self.wants_slots();
+            let told = match std::mem::take(&mut self.ended) {
                 0 => None,
                 ended => Some(self.unwritten.wait(ended)),
             };
-            match front.try_send(TopicMessage::Settle { subscription, items, round, written }) {
+            let write = Write { soon, told };
+            match front.try_send(TopicMessage::Settle { subscription, items, round, write }) {
                 // One that is being restarted delivers anew what was not settled.
                 Ok(()) | Err(SendError::Closed(_)) => {}
                 Err(SendError::Full(message)) => {

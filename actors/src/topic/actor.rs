@@ -20,12 +20,12 @@ use super::cursor::Cursor;
 use super::keys;
 use super::subscription::{Subscription, Waiting};
 use super::tail::{Room, Tail};
-use super::{DeliverFrom, Round, Subscriber, TopicHandle, TopicMessage, Viewer};
+use super::{DeliverFrom, Round, Subscriber, TopicHandle, TopicMessage, Viewer, Write};
 use crate::clock::{Tick, Wall};
 use crate::definitions::TopicDurability;
 use crate::event::{Event, Str};
 use crate::log::journal::Barrier;
-use crate::log::{self, Back, Commit, Durability, Epoch, Epochs, EventLog, Op, Ops, Published, Record, Seq, Table};
+use crate::log::{self, Back, Commit, Epoch, Epochs, EventLog, Op, Ops, Published, Record, Seq, Table, Told, TopicId};
 use crate::metrics::Metrics;
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::Front;
@@ -45,6 +45,8 @@ const READ_BYTES: usize = 1 << 20;
 const MISSED: usize = 4096;
 /// How often retention, metrics and missed messages are looked after.
 const TICK: Duration = Duration::from_secs(1);
+/// For how long the place of a subscription may wait for others, where nobody wants it written at once.
+const KEPT: Duration = Duration::from_millis(2);
 /// The tail of a topic on disk, in bytes.
 const TAIL_DISK: usize = 4 << 20;
 
@@ -73,6 +75,7 @@ pub struct TopicSpec {
     pub barrier: Option<Front<Barrier>>,
 }
 
+/// A subscription that is served.
 struct Served {
     spec: Arc<Subscriber>,
     state: Subscription,
@@ -86,6 +89,14 @@ struct Served {
     young_until: Option<(Seq, Wall)>,
     /// What was heard of the subscriber.
     heard: Round,
+}
+
+impl Served {
+    /// Its place, to be written.
+    fn place(&mut self, topic: TopicId) -> Op {
+        self.dirty = false;
+        Op::Put { table: Table::Cursor, key: keys::cursor(&self.spec.name, topic), value: self.state.cursor().encode() }
+    }
 }
 
 /// The actor.
@@ -111,6 +122,10 @@ pub struct Topic {
     later: bool,
     /// Commits behind one that waits for room in the journal's mailbox.
     unsent: VecDeque<Commit>,
+    /// Who is told when the places are written that are kept back.
+    kept: Told,
+    /// Whether they will be in a moment.
+    keeping: bool,
     /// Whether one waits.
     waits_for_room: bool,
     /// Up to where letters that retention removes are counted: it says so until the log has removed them.
@@ -142,6 +157,8 @@ impl Topic {
             unfinished: false,
             later: false,
             unsent: VecDeque::new(),
+            kept: Told::new(),
+            keeping: false,
             waits_for_room: false,
             counted_below: 0,
             owed: Ops::new(),
@@ -185,14 +202,9 @@ impl Topic {
         }
     }
 
-    /// A commit that is not lost with the machine, and that nobody waits for.
-    fn synced(&self, ops: Ops) -> Commit {
-        Commit { ops, durability: Durability::Synced, back: Back::Unawaited(self.epoch) }
-    }
-
     /// A commit that nobody waits for.
     fn unawaited(&self, ops: Ops) -> Commit {
-        Commit { ops, durability: Durability::Lazy, back: Back::Unawaited(self.epoch) }
+        Commit { ops, back: Back::Unawaited(self.epoch, Vec::new()) }
     }
 
     fn on_disk(&self) -> bool {
@@ -326,22 +338,46 @@ impl Topic {
         self.give_up_aged(ctx);
         self.retain(ctx);
         self.tail.yield_room();
-        let topic = self.spec.handle.id;
-        let (next, on_disk) = (self.next, self.on_disk());
-        let mut ops = Ops::new();
-        for served in &mut self.served {
+        let next = self.next;
+        for served in &self.served {
             let lag = i64::try_from(served.state.lag(next)).unwrap_or(i64::MAX);
             let said = [lag, served.state.in_flight() as i64, served.state.failed() as i64];
             self.spec.metrics.subscription(&served.spec.name, &self.spec.handle.name, said);
-            if std::mem::take(&mut served.dirty) && on_disk && served.spec.durable {
-                let value = served.state.cursor().encode();
-                ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic), value });
-            }
         }
-        if !ops.is_empty() {
-            self.commit(self.unawaited(ops), ctx);
-        }
+        self.write_places(ctx);
         crate::failpoint!("topic-looked");
+    }
+
+    /// The places of subscriptions that are not written yet.
+    fn places(&mut self) -> Vec<Op> {
+        let (topic, on_disk) = (self.spec.handle.id, self.on_disk());
+        let dirty = self.served.iter_mut().filter(|served| served.dirty && on_disk && served.spec.durable);
+        dirty.map(|served| served.place(topic)).collect()
+    }
+
+    /// Writes them.
+    fn write_places(&mut self, ctx: &mut Context<Self>) {
+        let places: Ops = self.places().into_iter().collect();
+        if !places.is_empty() {
+            self.commit(self.unawaited(places), ctx);
+        }
+    }
+
+    /// Has the place of a subscription written in a moment, with those that come meanwhile: at low rates each would be a write
+    /// of its own, and wake two threads.
+    fn keep_back(&mut self, subscription: &str, told: Option<oneshot::Sender<()>>, ctx: &mut Context<Self>) {
+        if !self.served.iter().any(|served| served.dirty && &*served.spec.name == subscription) {
+            // Nothing is to be written.
+            return;
+        }
+        self.kept.extend(told);
+        if !std::mem::replace(&mut self.keeping, true) {
+            ctx.run_later(KEPT, |this, ctx| {
+                let Some(_busy) = this.life.enter_own() else { return ctx.stop() };
+                this.keeping = false;
+                this.write_places(ctx);
+            });
+        }
     }
 
     /// Removes what age, count and bytes say, but nothing that a durable subscription still needs.
@@ -474,7 +510,7 @@ impl Handler<Pump> for Topic {
         self.pump();
         if !self.owed.is_empty() {
             let ops = std::mem::take(&mut self.owed);
-            self.commit(self.synced(ops), ctx);
+            self.commit(self.unawaited(ops), ctx);
         }
         if self.unfinished {
             // Not by a message to itself, which would be handled before anything else on this thread.
@@ -501,13 +537,14 @@ impl Handler<TopicMessage> for Topic {
                     tracing::debug!("a publisher did not wait for its answer");
                 }
             }
-            TopicMessage::Settle { subscription, items, round, written } => {
+            TopicMessage::Settle { subscription, items, round, write: Write { soon, told } } => {
                 self.hear(&subscription, round);
-                if let Some(mut commit) = self.settle(&subscription, items) {
-                    if let Some(written) = written {
-                        commit.back = Back::Told(self.epoch, written);
+                match self.settle(&subscription, items, soon) {
+                    Some(mut commit) => {
+                        commit.back = Back::Unawaited(self.epoch, told.into_iter().collect());
+                        self.commit(commit, ctx);
                     }
-                    self.commit(commit, ctx);
+                    None => self.keep_back(&subscription, told, ctx),
                 }
             }
             TopicMessage::Progress { subscription, question, items } => {
@@ -525,15 +562,13 @@ impl Handler<TopicMessage> for Topic {
                 // What is in flight is nobody's now; what comes of it all the same is stale.
                 self.restarted(&subscription, None, ctx);
                 let left = self.served.iter().position(|s| s.spec.name == subscription);
-                let left = left.map(|at| self.served.remove(at));
-                if let Some(served) = left.as_ref().filter(|served| !forget && served.dirty)
+                let mut left = left.map(|at| self.served.remove(at));
+                if let Some(served) = left.as_mut().filter(|served| !forget && served.dirty)
                     && self.on_disk()
                     && served.spec.durable
                 {
                     // From now on the log alone says how far it came.
-                    let (key, value) =
-                        (keys::cursor(&subscription, self.spec.handle.id), served.state.cursor().encode());
-                    let ops = [Op::Put { table: Table::Cursor, key, value }].into_iter().collect();
+                    let ops = [served.place(self.spec.handle.id)].into_iter().collect();
                     self.commit(self.unawaited(ops), ctx);
                 }
                 let before = self.left.remove(&subscription);
@@ -545,7 +580,7 @@ impl Handler<TopicMessage> for Topic {
                         Ok(mut ops) => {
                             let key = keys::cursor(&subscription, self.spec.handle.id);
                             ops.push(Op::Delete { table: Table::Cursor, key });
-                            self.commit(self.synced(ops), ctx);
+                            self.commit(self.unawaited(ops), ctx);
                         }
                         Err(error) => tracing::error!(topic = %self.spec.handle.name, %subscription, %error,
                             "what waits for it cannot be read, so its place is not forgotten"),

@@ -365,7 +365,7 @@ impl Cast {
         });
         let ops = ops.collect::<Result<Ops, log::Error>>()?;
         if !ops.is_empty() {
-            let commit = Commit { ops, durability: Durability::Lazy, back: Back::Unawaited(epoch) };
+            let commit = Commit { ops, back: Back::Unawaited(epoch, Vec::new()) };
             self.0.journal.try_send(commit).map_err(|_| Error::Start(name.clone()))?;
         }
         begun.insert(name.clone(), epoch);
@@ -526,8 +526,7 @@ impl Cast {
     /// Writes, and waits until it is on disk.
     async fn write(&self, op: Op) -> Result<Receipt, Error> {
         let (reply, answer) = oneshot::channel();
-        let commit =
-            Commit { ops: [op].into_iter().collect(), durability: Durability::Synced, back: Back::Reply(reply) };
+        let commit = Commit { ops: [op].into_iter().collect(), back: Back::Reply(Durability::Synced, reply) };
         self.0.journal.send(commit).await.map_err(|_| log::Error::Stopped)?;
         Ok(answer.await.map_err(|_| log::Error::Stopped)??)
     }

@@ -10,12 +10,11 @@ use hexafn_actors::trace::{Detail, Stage, Step};
 use hexafn_dsl::json;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::rc::Rc;
 use std::time::Instant;
 
 use super::super::body::{Body, Json};
 use super::super::problem::Problem;
-use super::super::{App, Worker, printable, ws};
+use super::super::{App, printable, ws};
 
 /// The most events of one answer.
 const MAX_LIMIT: usize = 1_000;
@@ -134,11 +133,9 @@ async fn publish(
     let topic = app.system.cast().ensure_for_event(&name).await?;
     let began = Instant::now();
     let record = app.system.publish(&topic, event).await?;
-    if let Some(worker) = request.app_data::<Rc<Worker>>() {
-        let place = Detail::Place(record.topic.clone(), record.seq);
-        let step = Step::ended(&record.event, Stage::Stored, record.topic.clone(), began.elapsed());
-        worker.record([step.begins(&record.event).with(place)]);
-    }
+    let place = Detail::Place(record.topic.clone(), record.seq);
+    let step = Step::ended(&record.event, Stage::Stored, record.topic.clone(), began.elapsed());
+    app.system.tracer().record(vec![step.begins(&record.event).with(place)]);
     let durability = super::super::durability(&app, topic.durability);
     Ok(HttpResponse::Accepted().json(Published {
         id: record.event.id.clone(),

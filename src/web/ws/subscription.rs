@@ -19,7 +19,7 @@ use hexafn_actors::log::Seq;
 use hexafn_actors::supervision::{Failure, FailureKind, Front};
 use hexafn_actors::system::outside::Serving;
 use hexafn_actors::topic::subscription::Verdict;
-use hexafn_actors::topic::{Deliveries, Settlement, TopicMessage};
+use hexafn_actors::topic::{Deliveries, Settlement, TopicMessage, Write};
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -214,7 +214,12 @@ impl Subscribed {
         }
         for (topic, items) in by_topic {
             let Some(front) = self.open.borrow().get(&topic).cloned() else { continue };
-            let message = TopicMessage::Settle { subscription: self.name.clone(), items, round: None, written: None };
+            let message = TopicMessage::Settle {
+                subscription: self.name.clone(),
+                items,
+                round: None,
+                write: Write { soon: true, told: None },
+            };
             hexafn_actors::trigger::settle(&front, message, self, ctx);
         }
         Ok(())

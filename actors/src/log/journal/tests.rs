@@ -38,7 +38,7 @@ type Answer = oneshot::Receiver<Result<Receipt, Error>>;
 
 fn commit(ops: Ops, durability: Durability) -> (Commit, Answer) {
     let (reply, answer) = oneshot::channel();
-    (Commit { ops, durability, back: Back::Reply(reply) }, answer)
+    (Commit { ops, back: Back::Reply(durability, reply) }, answer)
 }
 
 fn append(topic: TopicId) -> Ops {
@@ -139,7 +139,7 @@ async fn what_is_on_its_way_to_a_topic_that_is_removed_goes_with_it_and_nothing_
     let b = bench();
     let other = b.parts.log.topic("b").unwrap();
     let journal = start(&b.parts).await;
-    let unawaited = |ops| Commit { ops, durability: Durability::Synced, back: Back::Unawaited(b.parts.epochs.now()) };
+    let unawaited = |ops| Commit { ops, back: Back::Unawaited(b.parts.epochs.now(), Vec::new()) };
     let mut settled = append(b.topic);
     settled.push(Op::Put { table: Table::Cursor, key: b"k".to_vec(), value: b"v".to_vec() });
     settled.extend(append(other));
@@ -166,7 +166,7 @@ async fn what_is_on_its_way_to_a_topic_that_is_removed_goes_with_it_and_nothing_
 async fn what_nobody_waits_for_is_written_by_the_journal_that_was_given_what_came_before_it_and_by_no_other() {
     let b = bench();
     let put = |name: &[u8]| smallvec![Op::Put { table: Table::State, key: name.to_vec(), value: b"1".to_vec() }];
-    let unawaited = |ops, epoch| Commit { ops, durability: Durability::Synced, back: Back::Unawaited(epoch) };
+    let unawaited = |ops, epoch| Commit { ops, back: Back::Unawaited(epoch, Vec::new()) };
     let stored = |name: &[u8]| b.parts.log.get(Table::State, name).unwrap().is_some();
     let first = start(&b.parts).await;
     let old = b.parts.epochs.now();

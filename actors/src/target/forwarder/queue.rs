@@ -80,6 +80,15 @@ impl Forwarder {
         self.attempts.len() + self.ended + self.unwritten.len()
     }
 
+    /// Whether what came of attempts is to be written at once, since slots are wanted: something waits for one, or half of
+    /// them are taken. A batch is never kept back: with one call at a time, a crash repeats no more than it and the one before.
+    pub(super) fn wants_slots(&self) -> bool {
+        match self.spec.target.mode() {
+            Mode::Each { concurrency } => self.stopping || !self.queue.is_empty() || self.busy() * 2 > concurrency,
+            Mode::Batch { .. } => true,
+        }
+    }
+
     /// Whether an attempt may begin now, which is counted then; else how long to wait: a batch that is not full waits
     /// for others, unless they cannot come before it is settled (a probe is one event), and no more attempts begin than `rate` allows.
     fn pace(&mut self, now: Tick, probe: bool) -> Result<(), Duration> {

@@ -35,7 +35,7 @@ impl Topic {
             more |= items.len() == BATCH;
             let name = self.served[at].spec.name.clone();
             if !items.is_empty()
-                && let Some(commit) = self.settle(&name, items)
+                && let Some(commit) = self.settle(&name, items, true)
             {
                 self.commit(commit, ctx);
             }

@@ -10,20 +10,21 @@ use super::super::{Act, DeliverFrom, Overdue, Progress, Round, Settlement, Subsc
 use super::{READ_BYTES, Served, TICK, Topic};
 use crate::clock::{Tick, Wall};
 use crate::event::{Event, Str};
-use crate::log::{self, Back, Commit, Durability, Op, Ops, Record, Seq, Table};
+use crate::log::{self, Back, Commit, Op, Ops, Record, Seq, Table};
 use crate::supervision::failure::{Failure, FailureKind};
 use crate::supervision::front::SendError;
 
 impl Topic {
-    /// Applies settlements, and makes the one commit of what they change.
-    pub(super) fn settle(&mut self, subscription: &str, items: Vec<Settlement>) -> Option<Commit> {
+    /// Applies settlements, and makes the one commit of what they change. What changes nothing but the subscription's place
+    /// makes none if it need not be written `soon`: the subscription is left as dirty.
+    pub(super) fn settle(&mut self, subscription: &str, items: Vec<Settlement>, soon: bool) -> Option<Commit> {
         let (now, wall) = (Tick::now(), Wall::now());
         let durable_topic = self.on_disk();
         let topic = self.spec.handle.clone();
         let served = self.served.iter_mut().find(|s| &*s.spec.name == subscription)?;
         let stored = durable_topic && served.spec.durable;
         let mut ops = Ops::new();
-        // What is told of it goes into the same write, and alone is not worth a sync.
+        // What is told of it goes into the same write.
         let mut told = Vec::new();
         let (tail, stored_log) = (&self.tail, &self.spec.log);
         // `None` where retention has removed it; one that is damaged is told by its place.
@@ -124,20 +125,27 @@ impl Topic {
         if !changed {
             return None;
         }
-        if stored {
-            let value = served.state.cursor().encode();
-            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic.id), value });
-            served.dirty = false;
+        if stored && !soon && ops.is_empty() && told.is_empty() {
+            served.dirty = true;
+            return None;
         }
-        let appends = ops.iter().any(|op| matches!(op, Op::Append { .. }));
-        let durability = if appends { Durability::Synced } else { Durability::Lazy };
+        if stored {
+            ops.push(served.place(topic.id));
+        }
         ops.extend(told);
-        (!ops.is_empty()).then_some(Commit { ops, durability, back: Back::Unawaited(self.epoch) })
+        (!ops.is_empty()).then_some(Commit { ops, back: Back::Unawaited(self.epoch, Vec::new()) })
     }
 
     /// Hands a commit to the journal, in order: when its mailbox is full the topic waits, which stops its intake. A
     /// journal that is gone takes outputs with it, so the topic starts again from what is stored.
-    pub(super) fn commit(&mut self, commit: Commit, ctx: &mut Context<Self>) {
+    pub(super) fn commit(&mut self, mut commit: Commit, ctx: &mut Context<Self>) {
+        // What is kept back goes along.
+        if let Back::Unawaited(_, told) = &mut commit.back
+            && !self.kept.is_empty()
+        {
+            told.append(&mut self.kept);
+            commit.ops.extend(self.places());
+        }
         // In their order, also the second one of a turn whose first waits.
         self.unsent.push_back(commit);
         if !self.waits_for_room {
@@ -197,7 +205,7 @@ impl Topic {
             if !expired.is_empty() {
                 let spec = served.spec.clone();
                 let items = unsettled(&spec, expired).collect();
-                if let Some(commit) = self.settle(&spec.name, items) {
+                if let Some(commit) = self.settle(&spec.name, items, true) {
                     self.commit(commit, ctx);
                 }
             }
@@ -221,7 +229,7 @@ impl Topic {
         let spec = served.spec.clone();
         let lost = answered.lost.into_iter().map(|(seq, attempt)| Settlement::new(seq, attempt, Verdict::Release));
         let items = unsettled(&spec, answered.failed).chain(lost).collect();
-        if let Some(commit) = self.settle(subscription, items) {
+        if let Some(commit) = self.settle(subscription, items, true) {
             self.commit(commit, ctx);
         }
     }
@@ -246,7 +254,7 @@ impl Topic {
             Settlement::new(seq, attempt, verdict)
         });
         let items = items.collect();
-        if let Some(commit) = self.settle(subscription, items) {
+        if let Some(commit) = self.settle(subscription, items, true) {
             self.commit(commit, ctx);
         }
     }
@@ -275,10 +283,8 @@ impl Topic {
         served.ahead.clear();
         served.young_until = None;
         if stored {
-            let value = served.state.cursor().encode();
-            ops.push(Op::Put { table: Table::Cursor, key: keys::cursor(&served.spec.name, topic), value });
-            served.dirty = false;
-            self.commit(self.synced(ops), ctx);
+            ops.push(served.place(topic));
+            self.commit(self.unawaited(ops), ctx);
         }
         Ok(())
     }
