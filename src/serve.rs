@@ -2,7 +2,7 @@
 
 use actix_web::middleware::from_fn;
 use actix_web::{App as WebApp, HttpServer, web};
-use hexafn_actors::definitions::TargetKind;
+use hexafn_actors::definitions::{SourceKind, TargetKind};
 use hexafn_actors::log::Durability;
 use hexafn_actors::log::rocks::RocksOptions;
 use hexafn_actors::metrics::Metrics;
@@ -262,8 +262,10 @@ fn announce(app: &App, loaded: &Loaded) {
     line(format!("  data           {}", loaded.storage.path.display()));
     line(format!("  console        {base}/"));
     line(format!("  API            {base}/admin/openapi.json   metrics {base}/metrics   health {base}/health/ready"));
-    for name in app.sources().names() {
-        line(format!("  webhook        POST {base}/hooks/{name}"));
+    for (name, source) in &loaded.definitions.sources {
+        if let SourceKind::Webhook { settings, .. } = &source.kind {
+            line(format!("  webhook        {} {base}/hooks/{name}", settings.methods.join(" or ")));
+        }
     }
     let config = shell_word(app.reloader.dir());
     line("Try:".to_owned());

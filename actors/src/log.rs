@@ -131,7 +131,7 @@ pub enum Op {
 pub enum Durability {
     /// After it is on disk.
     Synced,
-    /// At once; it reaches the disk with the next synced group. For acks, whose loss costs a repetition only.
+    /// As soon as it is written; it reaches the disk with the next synced group. For what costs only a repetition when it is lost.
     Lazy,
 }
 
@@ -207,7 +207,7 @@ pub enum Appended {
     },
 }
 
-/// From the journal to a topic, once durable: its new records, in order.
+/// From the journal to a topic, once they are as durable as was asked for: its new records, in order.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Published {

@@ -266,7 +266,7 @@ impl System {
         let (taken, ask_front, limit, tap) = (tracer.clone(), ask.clone(), options.traces, options.tap);
         let recorder = ChildSpec::new("/watch/traces", "recorder", move |life| {
             let addr = Traces::new(limit, taken.clone(), tap.clone(), life).start();
-            Ok(Started::new(&addr).serves(&look, &addr).serves(&ask_front, &addr))
+            Ok(Started::new(&addr).capacity(crate::trace::MAILBOX).serves(&look, &addr).serves(&ask_front, &addr))
         });
         supervisor
             .send(Spawn(recorder.strategy(options.actor.clone()).place(Place::Own)))

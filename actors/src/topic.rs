@@ -267,7 +267,7 @@ pub struct Settlement {
     pub verdict: Verdict,
     /// Outputs and other writes that take effect with it, or not at all.
     pub ops: Ops,
-    /// Written whatever the verdict, unless it comes too late to count; alone not worth a sync.
+    /// Written whatever the verdict, unless it comes too late to count.
     pub told: Vec<Op>,
 }
 
@@ -428,7 +428,7 @@ pub struct TopicStatus {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum TopicMessage {
-    /// New records are durable.
+    /// New records are stored.
     Published(Published),
     /// Publish to a memory topic.
     Publish {
@@ -533,7 +533,7 @@ pub struct TopicHandle {
     pub durability: TopicDurability,
     /// The actor, wherever it lives after a restart.
     pub front: Front<TopicMessage>,
-    /// The newest durable sequence: raised by the journal before it tells the topic, so that a message which found
+    /// The newest sequence that is stored: raised by the journal before it tells the topic, so that a message which found
     /// the mailbox full is made up for.
     pub newest: Arc<AtomicU64>,
     /// The last sequence that viewers were shown, or had read by themselves when they joined: outlives the actor, so

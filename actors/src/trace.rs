@@ -19,6 +19,8 @@ pub use tracer::{Look, Tracer};
 
 /// Steps kept of one trace; a trace that fans out further keeps its first ones and says how many are missing.
 const MAX_STEPS: usize = 200;
+/// Questions that may wait, and the word that there are steps.
+pub(crate) const MAILBOX: usize = 256;
 /// Steps that most traces have.
 const USUAL_STEPS: usize = 8;
 
@@ -308,7 +310,8 @@ impl Traces {
 impl Actor for Traces {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
         // What came while there was nobody to be woken.
         self.take();
     }

@@ -50,8 +50,8 @@ pub struct JournalOptions {
     pub max_group: usize,
     /// The most data bytes in one group (one commit may be larger).
     pub max_bytes: usize,
-    /// Every commit is lazy, whatever it asks for (`storage.sync = "lazy"`): else the commits of triggers, right behind
-    /// those of the door, would sync what the door was told not to wait for. An orderly stop syncs.
+    /// Every commit is lazy, whatever it asks for (`storage.sync = "lazy"`): else those of timers and of people would sync what
+    /// the door was told not to wait for. An orderly stop syncs.
     pub lazy: bool,
     /// When nothing is synced meanwhile, lazy commits are synced after this time.
     pub lazy_sync_after: Duration,
@@ -257,7 +257,8 @@ impl JournalParts {
     /// What nobody waits for comes first, and is told of at once: a delivery does not wait for the sync that the door asked for.
     fn write(&self, pending: Pending) -> bool {
         let Pending { unawaited, told, awaited, replies, barriers, synced, .. } = pending;
-        let kept = unawaited.is_empty()
+        let settlements = unawaited.len() as u64;
+        let kept = settlements == 0
             || match self.commit(unawaited, false) {
                 Ok(receipts) => {
                     told.into_iter().for_each(|told| answer(told, ()));
@@ -265,7 +266,7 @@ impl JournalParts {
                     true
                 }
                 Err(error) => {
-                    self.count_refused(&error);
+                    self.count_refused(settlements, &error);
                     self.check_fatal(&error);
                     false
                 }
@@ -339,13 +340,13 @@ impl JournalParts {
     }
 
     fn refuse(&self, reply: Reply, error: &Error) {
-        self.count_refused(error);
+        self.count_refused(1, error);
         answer(reply, Err(error.clone()));
     }
 
-    fn count_refused(&self, error: &Error) {
+    fn count_refused(&self, commits: u64, error: &Error) {
         let counter = if matches!(error, Error::Full) { &self.stats.refused_full } else { &self.stats.failed };
-        self.stats.add(counter, 1);
+        self.stats.add(counter, commits);
     }
 
     /// After a failed write nothing is acknowledged any more; says so once.
@@ -425,7 +426,7 @@ impl Handler<Commit> for Journal {
                 self.parts.check_fatal(&error);
             }
             (Err(error), Back::Unawaited(..)) => {
-                self.parts.count_refused(&error);
+                self.parts.count_refused(1, &error);
                 self.parts.check_fatal(&error);
             }
         }

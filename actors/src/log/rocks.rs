@@ -6,8 +6,8 @@
 //!   write-ahead files) and `rocks/mark.rs` (files cut or removed).
 //! - Bounds come from counters that are written in the same batch as the records; at start only the first and the
 //!   last record of each topic are looked up, so opening does not depend on how much is stored.
-//! - A record is shown (`read`, `bounds`, `high`) only after its group's sync. Table keys are visible from the write on,
-//!   some hundred microseconds before.
+//! - A record is shown (`read`, `bounds`, `high`) only after its group's sync, where the group is synced. Table keys are visible
+//!   from the write on, some hundred microseconds before.
 //! - Disk full: appends are refused below the reserve. When a write runs into a full disk all the same, RocksDB
 //!   refuses every further write; as soon as there is space above the reserve the next commit reopens the engine.
 //! - Any other failure of a write or sync is final ([`Error::Failed`]): after a failed sync the kernel may have dropped

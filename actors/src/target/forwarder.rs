@@ -126,9 +126,7 @@ pub struct Forwarder {
     waking: Option<Tick>,
     attempts: Attempts,
     /// What became of deliveries, by the topic that they came from: nearly always all of one.
-    settled: Vec<(Str, Vec<Settlement>)>,
-    /// Attempts that have ended since the topics were told last.
-    ended: usize,
+    settled: Vec<Settled>,
     /// Attempts that have ended, and what came of them is not written yet.
     unwritten: Unwritten,
     /// A topic that had no room is being told; what comes meanwhile goes along afterwards.
@@ -165,7 +163,6 @@ impl Forwarder {
             waking: None,
             attempts: Attempts::default(),
             settled: Vec::new(),
-            ended: 0,
             unwritten: Unwritten::default(),
             answering: false,
             overdue: Vec::new(),
@@ -183,9 +180,6 @@ impl Forwarder {
     /// Takes what became of attempts, and begins the next.
     fn ended(&mut self, ended: Vec<Done>, ctx: &mut Context<Self>) {
         let (now, wall) = (Tick::now(), Wall::now());
-        if matches!(self.spec.target.mode(), Mode::Each { .. }) {
-            self.ended += ended.len();
-        }
         for done in ended {
             self.done(done, now, wall, ctx);
         }
@@ -206,8 +200,13 @@ impl Forwarder {
                 // Nothing happened, so there is nothing to tell or to count.
                 not_over.extend(key.clone());
                 keys.extend(key);
-                keep(&mut self.settled, &record.topic, Settlement::new(record.seq, delivery.attempt, Verdict::Release));
+                let kept = keep(
+                    &mut self.settled,
+                    &record.topic,
+                    Settlement::new(record.seq, delivery.attempt, Verdict::Release),
+                );
                 if !batched {
+                    kept.ended += 1;
                     self.breaker.hand_back(permit);
                 }
                 continue;
@@ -281,7 +280,8 @@ impl Forwarder {
                 }
                 keys.insert(key);
             }
-            keep(&mut self.settled, &record.topic, Settlement::new(record.seq, delivery.attempt, verdict));
+            let kept = keep(&mut self.settled, &record.topic, Settlement::new(record.seq, delivery.attempt, verdict));
+            kept.ended += usize::from(!batched);
             self.turned(turn, ctx);
             // A probe is one attempt: what else was in the same call counts as under no permit.
             if !batched && matches!(permit, Permit::Probe(_)) {
@@ -394,18 +394,14 @@ impl Forwarder {
     /// Tells the topics what became of their deliveries, one message each; and closes the target at the end of it all.
     fn answer(&mut self, ctx: &mut Context<Self>) {
         self.spec.tracer.record(std::mem::take(&mut self.steps));
+        let soon = self.wants_slots();
         while !self.answering
-            && let Some((topic, items)) = self.settled.pop()
+            && let Some(Settled { topic, items, ended }) = self.settled.pop()
         {
             crate::failpoint!("forwarder-before-ack");
             let front = self.open.get(&topic).unwrap_or(&self.spec.outbox);
             let (subscription, round) = (self.spec.subscription.clone(), self.order.as_ref().map(|_| Round::begin()));
-            let soon = self.wants_slots();
-            let told = match std::mem::take(&mut self.ended) {
-                0 => None,
-                ended => Some(self.unwritten.wait(ended)),
-            };
-            let write = Write { soon, told };
+            let write = Write { soon, told: (ended > 0).then(|| self.unwritten.wait(ended)) };
             match front.try_send(TopicMessage::Settle { subscription, items, round, write }) {
                 // One that is being restarted delivers anew what was not settled.
                 Ok(()) | Err(SendError::Closed(_)) => {}
@@ -435,12 +431,23 @@ impl Forwarder {
     }
 }
 
+/// What a topic is to be told.
+struct Settled {
+    topic: Str,
+    /// What became of deliveries.
+    items: Vec<Settlement>,
+    /// The attempts that they are of, each with a slot that is taken until what came of it is written.
+    ended: usize,
+}
+
 /// Adds what became of a delivery to what its topic is to be told.
-fn keep(settled: &mut Vec<(Str, Vec<Settlement>)>, topic: &Str, item: Settlement) {
-    match settled.iter_mut().find(|(known, _)| known == topic) {
-        Some((_, items)) => items.push(item),
-        None => settled.push((topic.clone(), vec![item])),
-    }
+fn keep<'s>(settled: &'s mut Vec<Settled>, topic: &Str, item: Settlement) -> &'s mut Settled {
+    let at = settled.iter().position(|known| known.topic == *topic).unwrap_or_else(|| {
+        settled.push(Settled { topic: topic.clone(), items: Vec::new(), ended: 0 });
+        settled.len() - 1
+    });
+    settled[at].items.push(item);
+    &mut settled[at]
 }
 
 impl Actor for Forwarder {

@@ -1,8 +1,8 @@
 //! The NATS target: published to a JetStream stream, whose ack is the delivery; or to NATS alone, which keeps nothing.
 //!
-//! A batch is published in its order over one connection, and each record's ack is awaited. The event's id is the
-//! `Nats-Msg-Id`, so a stream knows a repetition within its duplicate window (two minutes unless it says otherwise); it
-//! is in `webhook-id`, too, for receivers that look further back.
+//! A batch is published in its order over one connection, and each record's ack is awaited. The `Nats-Msg-Id` is that of the
+//! delivery, so a stream knows a repetition within its duplicate window (two minutes unless it says otherwise); the event's id is in
+//! `webhook-id`, for receivers that look further back.
 
 use async_nats::jetstream::context::{
     Context as JetStream, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind,
@@ -162,9 +162,11 @@ impl NatsTarget {
         if self.by == By::Jetstream {
             // A stream knows messages by this whatever their subjects, so it names the delivery and not the event alone:
             // two targets may publish one event into one stream, and sources may repeat an id for something else. The
-            // place in the outbox is the same on every attempt, also after a crash.
-            let record = delivery.record;
-            headers.push(("Nats-Msg-Id".to_owned(), format!("{}/{}/{id}", header_text(&record.topic), record.seq)));
+            // place in the outbox is the same on every attempt, also after a crash. After a loss of power another event may
+            // come to that place; its span tells it from the one before, so that it is not taken for it.
+            let (record, span) = (delivery.record, &event.trace.span_id);
+            let id = format!("{}/{}/{span}/{id}", header_text(&record.topic), record.seq);
+            headers.push(("Nats-Msg-Id".to_owned(), id));
         }
         for (name, template) in &self.headers {
             let value = template.render(delivery).map_err(|e| unusable(&format!("headers.{name}"), &e))?;

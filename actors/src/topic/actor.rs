@@ -92,6 +92,11 @@ struct Served {
 }
 
 impl Served {
+    /// Whether it has come further than what is stored says, in a topic that is on disk or not.
+    fn is_unwritten(&self, on_disk: bool) -> bool {
+        self.dirty && on_disk && self.spec.durable
+    }
+
     /// Its place, to be written.
     fn place(&mut self, topic: TopicId) -> Op {
         self.dirty = false;
@@ -351,14 +356,16 @@ impl Topic {
     /// The places of subscriptions that are not written yet.
     fn places(&mut self) -> Vec<Op> {
         let (topic, on_disk) = (self.spec.handle.id, self.on_disk());
-        let dirty = self.served.iter_mut().filter(|served| served.dirty && on_disk && served.spec.durable);
-        dirty.map(|served| served.place(topic)).collect()
+        self.served.iter_mut().filter(|served| served.is_unwritten(on_disk)).map(|served| served.place(topic)).collect()
     }
 
     /// Writes them.
     fn write_places(&mut self, ctx: &mut Context<Self>) {
         let places: Ops = self.places().into_iter().collect();
-        if !places.is_empty() {
+        if places.is_empty() {
+            // Nothing is left to be written of what they wait for: its subscription is gone.
+            self.kept.clear();
+        } else {
             self.commit(self.unawaited(places), ctx);
         }
     }
@@ -366,8 +373,10 @@ impl Topic {
     /// Has the place of a subscription written in a moment, with those that come meanwhile: at low rates each would be a write
     /// of its own, and wake two threads.
     fn keep_back(&mut self, subscription: &str, told: Option<oneshot::Sender<()>>, ctx: &mut Context<Self>) {
-        if !self.served.iter().any(|served| served.dirty && &*served.spec.name == subscription) {
-            // Nothing is to be written.
+        let on_disk = self.on_disk();
+        let mut served = self.served.iter().filter(|served| &*served.spec.name == subscription);
+        if !served.any(|served| served.is_unwritten(on_disk)) {
+            // Who waits is let go.
             return;
         }
         self.kept.extend(told);
@@ -563,10 +572,8 @@ impl Handler<TopicMessage> for Topic {
                 self.restarted(&subscription, None, ctx);
                 let left = self.served.iter().position(|s| s.spec.name == subscription);
                 let mut left = left.map(|at| self.served.remove(at));
-                if let Some(served) = left.as_mut().filter(|served| !forget && served.dirty)
-                    && self.on_disk()
-                    && served.spec.durable
-                {
+                let on_disk = self.on_disk();
+                if let Some(served) = left.as_mut().filter(|served| !forget && served.is_unwritten(on_disk)) {
                     // From now on the log alone says how far it came.
                     let ops = [served.place(self.spec.handle.id)].into_iter().collect();
                     self.commit(self.unawaited(ops), ctx);

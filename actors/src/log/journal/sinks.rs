@@ -1,4 +1,4 @@
-//! Where the journal hands over what became durable.
+//! Where the journal hands over what it has written.
 //!
 //! The contract between the journal and a topic, which makes losing a notice harmless:
 //! 1. The engine raises [`EventLog::high`](crate::log::EventLog::high) of the topic before the sink is called.

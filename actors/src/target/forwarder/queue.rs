@@ -77,7 +77,8 @@ impl Forwarder {
     /// Slots that are taken: by attempts, and by those whose outcome is not written yet, which a crash would have made again.
     /// So a crash repeats one delivery for each slot, and not what went through it before, too.
     pub(super) fn busy(&self) -> usize {
-        self.attempts.len() + self.ended + self.unwritten.len()
+        let ended: usize = self.settled.iter().map(|settled| settled.ended).sum();
+        self.attempts.len() + ended + self.unwritten.len()
     }
 
     /// Whether what came of attempts is to be written at once, since slots are wanted: something waits for one, or half of

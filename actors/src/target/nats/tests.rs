@@ -40,7 +40,8 @@ fn what_is_sent_is_shown_before() {
     let preview = target.preview(delivery).unwrap();
     assert_eq!(preview.destination, "127.0.0.1:4222 orders.1");
     let header = |name: &str| preview.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value);
-    assert_eq!((header("Nats-Msg-Id"), header("webhook-id")), (Some("orders/1/e%201"), Some("e%201")));
+    let message_id = format!("orders/1/{}/e%201", record.event.trace.span_id);
+    assert_eq!((header("Nats-Msg-Id"), header("webhook-id")), (Some(&*message_id), Some("e%201")));
     assert_eq!(header("ce-subject"), Some("50%25%20off"));
     let bad = build(&format!("{servers}subject = 'orders.${{event.subject}}'\n")).unwrap();
     let failure = bad.preview(delivery).unwrap_err();
