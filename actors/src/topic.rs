@@ -278,10 +278,10 @@ impl Settlement {
     }
 }
 
-/// When a settlement is written that brings nothing but the place of its subscription.
+/// When a settlement is written, and who is told.
 #[derive(Debug, Default)]
 pub struct Write {
-    /// At once: else it may wait for others a moment, so that they share one write.
+    /// At once: else one that brings nothing but the place of its subscription may wait for others a moment, to share a write.
     pub soon: bool,
     /// Told when it is written, so that it outlives the process; dropped where nothing is.
     pub told: Option<oneshot::Sender<()>>,

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use support::until;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 
 /// Counts what it is given and how often it is closed. Asked where it goes, it holds up its thread once.
 #[derive(Debug, Default)]
@@ -127,6 +128,16 @@ async fn waiting(system: &System) -> u64 {
     forwarder.mailbox.unwrap().depth
 }
 
+/// Holds up the thread of the door and of its topics, until the sender is told; then the other is true.
+async fn hold_up(system: &System, door: &Door) -> (mpsc::Sender<()>, JoinHandle<bool>) {
+    let ((held, is_held), (release, go)) = (mpsc::channel(), mpsc::channel());
+    *door.holding.lock().unwrap() = Some((held, go));
+    let asking = system.clone();
+    let asked = actix_rt::spawn(async move { asking.target("door").await.is_ok() });
+    until("it is not held up", async || is_held.try_recv().is_ok()).await;
+    (release, asked)
+}
+
 #[actix::test]
 async fn a_limit_that_is_lifted_while_the_topics_mailbox_is_full_is_seen() {
     let (dir, door) = (tempfile::tempdir().unwrap(), Arc::new(Door::default()));
@@ -138,11 +149,7 @@ async fn a_limit_that_is_lifted_while_the_topics_mailbox_is_full_is_seen() {
     until("the event is not in the outbox", async || lag().await == 1).await;
 
     // The forwarder holds up the thread that it shares with its topic, so that both mailboxes fill.
-    let ((held, is_held), (release, go)) = (mpsc::channel(), mpsc::channel());
-    *door.holding.lock().unwrap() = Some((held, go));
-    let asking = system.clone();
-    let asked = actix_rt::spawn(async move { asking.target("door").await.is_ok() });
-    until("it is not held up", async || is_held.try_recv().is_ok()).await;
+    let (release, asked) = hold_up(&system, &door).await;
     let before = waiting(&system).await;
     let switching = system.clone();
     let switched = actix_rt::spawn(async move { switching.switch_target("door", true, None).await.is_ok() });
@@ -216,11 +223,7 @@ async fn outcomes_that_nobody_waits_for_share_a_write_and_are_written_all_the_sa
     until("it gets all", async || seen.lock().unwrap().len() == 4).await;
 
     // Its thread is held up, so that the topic finds all three at once.
-    let ((held, is_held), (release, go)) = (mpsc::channel(), mpsc::channel());
-    *door.holding.lock().unwrap() = Some((held, go));
-    let asking = system.clone();
-    let asked = actix_rt::spawn(async move { asking.target("door").await.is_ok() });
-    until("it is not held up", async || is_held.try_recv().is_ok()).await;
+    let (release, asked) = hold_up(&system, &door).await;
     let settle = |seq: u64, soon: bool| {
         let (told, is_written) = oneshot::channel();
         let items = vec![Settlement::new(seq, 1, subscription::Verdict::Ack)];

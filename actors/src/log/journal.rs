@@ -123,45 +123,59 @@ pub struct Journal {
 
 type Reply = oneshot::Sender<Result<Receipt, Error>>;
 
+/// What is written at once.
+#[derive(Default)]
+struct Part {
+    batches: Vec<Batch>,
+    /// What they bring.
+    bytes: usize,
+}
+
+impl Part {
+    fn push(&mut self, ops: Ops) {
+        self.bytes += ops.iter().map(bytes_of).sum::<usize>();
+        self.batches.push(Batch { ops });
+    }
+}
+
 /// The commits of the next group.
 #[derive(Default)]
 struct Pending {
     /// What nobody waits for, in its order.
-    unawaited: Vec<Batch>,
+    unawaited: Part,
     /// Who is told when that is written.
     told: Told,
     /// What somebody waits for, in its order. An answer comes after its group, so what follows from one is in a later group: none
     /// of these has to be written before any of the above.
-    awaited: Vec<Batch>,
+    awaited: Part,
     /// The answer of each of these.
     replies: Vec<Reply>,
     barriers: Vec<oneshot::Sender<Result<(), Error>>>,
-    bytes: usize,
     synced: bool,
 }
 
 impl Pending {
     fn push(&mut self, ops: Ops, back: Back) {
-        self.bytes += ops.iter().map(bytes_of).sum::<usize>();
         match back {
             Back::Reply(durability, reply) => {
                 self.synced |= durability == Durability::Synced;
-                self.awaited.push(Batch { ops });
+                self.awaited.push(ops);
                 self.replies.push(reply);
             }
             Back::Unawaited(_, told) => {
-                self.unawaited.push(Batch { ops });
+                self.unawaited.push(ops);
                 self.told.extend(told);
             }
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.unawaited.is_empty() && self.awaited.is_empty()
+        self.unawaited.batches.is_empty() && self.awaited.batches.is_empty()
     }
 
     fn is_full(&self, options: &JournalOptions) -> bool {
-        self.unawaited.len() + self.awaited.len() >= options.max_group || self.bytes >= options.max_bytes
+        self.unawaited.batches.len() + self.awaited.batches.len() >= options.max_group
+            || self.unawaited.bytes + self.awaited.bytes >= options.max_bytes
     }
 }
 
@@ -256,13 +270,13 @@ impl JournalParts {
     ///
     /// What nobody waits for comes first, and is told of at once: a delivery does not wait for the sync that the door asked for.
     fn write(&self, pending: Pending) -> bool {
-        let Pending { unawaited, told, awaited, replies, barriers, synced, .. } = pending;
-        let settlements = unawaited.len() as u64;
+        let Pending { unawaited, told, awaited, replies, barriers, synced } = pending;
+        let settlements = unawaited.batches.len() as u64;
         let kept = settlements == 0
             || match self.commit(unawaited, false) {
                 Ok(receipts) => {
                     told.into_iter().for_each(|told| answer(told, ()));
-                    self.publish(&receipts);
+                    self.tell(self.by_topic(&receipts));
                     true
                 }
                 Err(error) => {
@@ -271,7 +285,7 @@ impl JournalParts {
                     false
                 }
             };
-        if awaited.is_empty() && !synced {
+        if awaited.batches.is_empty() && !synced {
             return kept;
         }
         match self.commit(awaited, synced) {
@@ -293,10 +307,10 @@ impl JournalParts {
     }
 
     /// One write, and a sync when it is to be synced.
-    fn commit(&self, batches: Vec<Batch>, synced: bool) -> Result<Vec<Receipt>, Error> {
+    fn commit(&self, part: Part, synced: bool) -> Result<Vec<Receipt>, Error> {
         let stats = &*self.stats;
+        let Part { batches, bytes } = part;
         let commits = batches.len() as u64;
-        let bytes: usize = batches.iter().flat_map(|batch| &batch.ops).map(bytes_of).sum();
         let started = Instant::now();
         let receipts = self.log.commit(batches, synced)?;
         if synced {
@@ -309,10 +323,6 @@ impl JournalParts {
     }
 
     /// Tells the topics of their new records.
-    fn publish(&self, receipts: &[Receipt]) {
-        self.tell(self.by_topic(receipts));
-    }
-
     fn tell(&self, topics: Vec<(TopicId, Vec<Arc<Record>>)>) {
         for (topic, records) in topics {
             self.sinks.publish(topic, Published { records });

@@ -354,14 +354,14 @@ impl Topic {
     }
 
     /// The places of subscriptions that are not written yet.
-    fn places(&mut self) -> Vec<Op> {
+    fn places(&mut self) -> Ops {
         let (topic, on_disk) = (self.spec.handle.id, self.on_disk());
         self.served.iter_mut().filter(|served| served.is_unwritten(on_disk)).map(|served| served.place(topic)).collect()
     }
 
     /// Writes them.
     fn write_places(&mut self, ctx: &mut Context<Self>) {
-        let places: Ops = self.places().into_iter().collect();
+        let places = self.places();
         if places.is_empty() {
             // Nothing is left to be written of what they wait for: its subscription is gone.
             self.kept.clear();
