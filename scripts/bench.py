@@ -172,6 +172,14 @@ def load(server, name, job, *options):
     return json.loads(done.stdout)
 
 
+def warm_up(server, name, job, sink, rate=RATE):
+    """Two seconds at the full rate, so that the log writes over files that it has, as a service does that has run for a while; then two
+    seconds at the rate that is measured."""
+    for pace in [], ["--rate", rate]:
+        settle(sink, load(server, name, job, *pace, "--connections", 32, "--seconds", 2)["accepted"])
+    get(sink.address, "/reset", "POST")
+
+
 def count(sink):
     return json.loads(get(sink.address, "/count")[1])
 
@@ -341,9 +349,7 @@ def one_latency(name, job, options):
     with Folder() as folder, start_sink(folder) as sink, start(name, job, folder, sink) as server:
         server.ready("/health/ready")
         rate = ["--rate", RATE, "--connections", 32, "--stamp"]
-        warm = load(server, name, job, *rate, "--seconds", 1)
-        settle(sink, warm["accepted"])
-        get(sink.address, "/reset", "POST")
+        warm_up(server, name, job, sink)
         noise, own = Noise(server, sink), server.cpu()
         result = load(server, name, job, *rate, "--seconds", options.seconds)
         used = server.cpu() - own

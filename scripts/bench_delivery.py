@@ -232,9 +232,7 @@ def isolation(options, remarks):
                 with serve(folder, trigger("spread", names) + text) as server:
                     server.ready("/health/ready")
                     rate = ["--rate", bench.RATE, "--connections", 32, "--stamp"]
-                    warm = bench.load(server, "hexafn", "backlog", *rate, "--seconds", 2)
-                    bench.settle(sink, warm["accepted"])
-                    bench.get(sink.address, "/reset", "POST")
+                    bench.warm_up(server, "hexafn", "backlog", sink)
                     noise, early = bench.Noise(server, sink, other), server.rss()
                     result = bench.load(server, "hexafn", "backlog", *rate, "--seconds", max(10, options.seconds))
                     got, _ = bench.settle(sink, result["accepted"])

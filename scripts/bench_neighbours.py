@@ -64,9 +64,7 @@ def one(language, how, options):
         with bench_delivery.serve(folder, text) as server:
             server.ready("/health/ready")
             rate = ["--rate", EVENTS, "--connections", 16, "--stamp"]
-            warm = bench.load(server, "hexafn", "neighbours", *rate, "--seconds", 2)
-            bench.settle(sink, warm["accepted"])
-            bench.get(sink.address, "/reset", "POST")
+            bench.warm_up(server, "hexafn", "neighbours", sink, EVENTS)
             seconds = max(5, options.seconds)
             flood = None
             if how == "beside":

@@ -76,6 +76,17 @@ name = "crash-file"
 kind = "file"
 path = "out/crash.jsonl"
 
+# What fills write-ahead files, so that they are written again while it is killed. Nobody looks for its events.
+[[source]]
+name = "ballast"
+kind = "webhook"
+topic = "ballast"
+verify = { scheme = "none" }
+
+[[topic]]
+name = "ballast"
+retention = { size = "1MiB" }
+
 # Some events are delivered here, and some name a place that is refused: those are dead letters.
 [[trigger]]
 name = "odd"
@@ -234,6 +245,20 @@ def reloads(address, folder, stop):
             stop.wait(0.01)
         finally:
             connection.close()
+
+
+def ballast(address, folder, plan, stop):
+    """Sends what fills one write-ahead file after the other, and watches whether one is written again."""
+    connection, body, names = http.client.HTTPConnection(*address, timeout=10), json.dumps("x" * 200_000), {}
+    while not stop.is_set():
+        try:
+            request(connection, "POST", "/hooks/ballast", body, {"Content-Type": "application/json"})
+            for file in (folder / "data" / "log").glob("*.log"):
+                plan.recycled |= names.setdefault(file.stat().st_ino, file.name) != file.name
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            stop.wait(0.01)
+    connection.close()
 
 
 def configure(folder, name, text):
@@ -398,7 +423,7 @@ class Plan:
         self.extra, self.settings, self.fault, self.until = {}, [], None, rng.uniform(0.02, rng.choice([0.9, 2.2]))
         self.dies_itself, self.stops = False, False
         self.least, self.reach = 0, REACH
-        self.reloads = rng.random() < 0.4
+        self.reloads, self.ballast, self.recycled = rng.random() < 0.4, rng.random() < 0.5, False
         if options.failpoints:
             names = STOPS + PANICS
             self.inject(names[number % len(names)], rng, stops=number % len(names) < len(STOPS))
@@ -423,7 +448,8 @@ class Plan:
 
     def name(self):
         loses = "power lost at a sync" if self.dies_itself else "power lost" if self.extra else "killed"
-        return (f"at {self.fault}" if self.fault else loses) + (" while it reloads" if self.reloads else "")
+        return (f"at {self.fault}" if self.fault else loses) + (" while it reloads" if self.reloads else "") + (
+            " on a recycled file" if self.recycled else "")
 
 
 def one_round(folder, journal, rng, plan):
@@ -442,6 +468,8 @@ def one_round(folder, journal, rng, plan):
             threads = [threading.Thread(target=client, args=(address, journal, stop)) for _ in range(CLIENTS)]
             if plan.reloads:
                 threads.append(threading.Thread(target=reloads, args=(address, folder, stop)))
+            if plan.ballast:
+                threads.append(threading.Thread(target=ballast, args=(address, folder, plan, stop)))
             for thread in threads:
                 thread.start()
             began = time.monotonic()
@@ -595,7 +623,7 @@ def main():
     shim = (options.lost_writes, folder) if options.lost_writes else None
     print(f"seed {seed}, {options.rounds} rounds, {os.environ['HEXAFN_BIN']}", flush=True)
 
-    journal, failed, started, rounds = Journal(), 0, time.monotonic(), options.rounds
+    journal, failed, started, rounds, recycled = Journal(), 0, time.monotonic(), options.rounds, 0
     for number in range(1, rounds + 1):
         plan = Plan(rng, number - 1, options, shim)
         try:
@@ -606,6 +634,10 @@ def main():
         except (OSError, http.client.HTTPException, ValueError) as error:
             failed += 1
             print(f"round {number}: FAILED, {plan.name()} {plan.extra}: {type(error).__name__}: {error}", flush=True)
+        recycled += plan.recycled
+    if rounds >= 20 and not recycled:
+        failed += 1
+        print("FAILED: in no round a write-ahead file was written again, so that was not tried", flush=True)
     if shim:
         for name, extra, settings in (("a disk that lies about its syncs", {"LOSTWRITES_LIE": "1"}, []),
                                       ("storage.sync = lazy", {}, ["storage.sync=lazy"])):
@@ -619,7 +651,7 @@ def main():
             told = misnamed(rng, stops)
             failed += told.startswith("FAILED")
             print(f"control, a misspelt place where it {kind}: {told}", flush=True)
-    print(f"{len(journal.acked)} events in {time.monotonic() - started:.0f} s")
+    print(f"{len(journal.acked)} events in {time.monotonic() - started:.0f} s, {recycled} rounds on recycled files")
     if failed:
         print(f"kept: {folder} (server.log, data, out); again: --seed {seed}")
     elif not options.keep:

@@ -24,8 +24,9 @@ use super::{Bounds, DedupeKey, Record, Seq, Str, Table, TopicId};
 use crate::clock::Wall;
 use crate::event::Event;
 
-/// The format of a data directory written by this version. 2 has cursors as runs; those of 1 are read still.
-pub const FORMAT: u32 = 2;
+/// The format of a data directory written by this version. 2 has cursors as runs, 3 recycled write-ahead files; what is
+/// of an earlier one is read still.
+pub const FORMAT: u32 = 3;
 
 /// The column family of records.
 pub const CF_LOG: &str = "log";

@@ -13,7 +13,7 @@
 //! - Any other failure of a write or sync is final ([`Error::Failed`]): after a failed sync the kernel may have dropped
 //!   the dirty pages, so a later sync that succeeds proves nothing.
 
-use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, FlushOptions, Options, WriteBatch, WriteOptions};
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -210,13 +210,11 @@ impl RocksLog {
     pub fn flush(&self) -> Result<(), Error> {
         let db = self.db();
         let db = engine(&db)?;
-        for name in [keys::CF_LOG, keys::CF_DEDUPE, keys::CF_STATE] {
-            db.flush_cf(family(db, name)?).map_err(|e| {
-                let text: String = e.into();
-                if is_full(&text) { Error::Full } else { self.fail(text) }
-            })?;
-        }
-        Ok(())
+        let [log, dedupe, state] = [keys::CF_LOG, keys::CF_DEDUPE, keys::CF_STATE].map(|name| family(db, name));
+        db.flush_cfs_opt(&[log?, dedupe?, state?], &FlushOptions::default()).map_err(|e| {
+            let text: String = e.into();
+            if is_full(&text) { Error::Full } else { self.fail(text) }
+        })
     }
 
     fn db(&self) -> RwLockReadGuard<'_, Option<DB>> {
@@ -409,9 +407,17 @@ struct Opened {
 /// Opens RocksDB after checking its write-ahead files, and reads what is kept in memory.
 fn open_engine(options: &RocksOptions, marked: u64, now: Arc<AtomicI64>) -> Result<Opened, Error> {
     let dir = options.path.join("log");
-    wal::check(&dir, marked, &options.path.join("torn"), options.accept_loss).map_err(|what| loss(&what))?;
-    let db = DB::open_cf_descriptors(&options::database(options), &dir, options::families(options, now))
-        .map_err(|e| open_error(&e, &options.path))?;
+    let open = |database: &Options| {
+        DB::open_cf_descriptors(database, &dir, options::families(options, now.clone()))
+            .map_err(|e| open_error(&e, &options.path))
+    };
+    let found =
+        wal::check(&dir, marked, &options.path.join("torn"), options.accept_loss).map_err(|what| loss(&what))?;
+    if found {
+        // What was in write-ahead files is in tables after this.
+        drop(open(&options::recovery(options)?)?);
+    }
+    let db = open(&options::database(options)?)?;
     let state = family(&db, keys::CF_STATE)?;
     let number = |key: &[u8]| db.get_cf(state, key).map_err(|e| open_error(&e, &options.path));
     match number(&keys::KEY_FORMAT)?.map(|v| <[u8; 4]>::try_from(v.as_slice()).map_or(u32::MAX, u32::from_be_bytes)) {

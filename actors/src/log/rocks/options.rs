@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Wall;
-use crate::log::keys;
+use crate::log::{Error, keys};
 
 const MIB: usize = 1024 * 1024;
 
@@ -36,22 +36,51 @@ impl RocksOptions {
     }
 }
 
-/// Options of the database as a whole.
-pub(super) fn database(options: &RocksOptions) -> Options {
-    let mut db = Options::default();
-    db.create_if_missing(true);
-    db.create_missing_column_families(true);
-    db.set_paranoid_checks(true);
-    // The write-ahead files: `wal.rs` has cut a torn tail by now, so anything that does not fit is damage. Closed
-    // files that were synced are listed in the manifest: a missing or shortened one refuses to open. No recycling:
-    // in a recycled file a bad record cannot be told from a left-over one.
+/// How many write-ahead files whose content is in tables are kept to be written again.
+const RECYCLED: usize = 3;
+
+/// Options of the database as a whole, to write. The write-ahead files are recycled: their blocks are there already, so
+/// a sync has to write data only (about half the time of one that makes a file longer), and no file is removed, which
+/// held up syncs for tens of milliseconds where the file system discards (docs/adr/0010).
+pub(super) fn database(options: &RocksOptions) -> Result<Options, Error> {
+    let mut db = common(options)?;
+    // The strictest mode that goes with recycling. It never meets content: see `recovery`.
+    db.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    db.set_recycle_log_file_num(RECYCLED);
+    // Each write-ahead file begins with the number and the length of the one before it: how `wal.rs` knows where the
+    // content of that one ends and its former content begins.
+    further(&mut db, if options.accept_loss { "" } else { "track_and_verify_wals=true" })
+}
+
+/// Options to recover what is in write-ahead files, without writing any but empty ones: with these the database is
+/// opened before [`database`] when there is something to recover, since RocksDB has its strictest mode only without
+/// recycling.
+pub(super) fn recovery(options: &RocksOptions) -> Result<Options, Error> {
+    let mut db = common(options)?;
+    // `wal.rs` has cut a torn tail and what is left over of a recycled file by now, so anything that does not fit is
+    // damage. Closed files that were synced are listed in the manifest: a missing or shortened one refuses to open.
     db.set_wal_recovery_mode(match options.accept_loss {
         false => DBRecoveryMode::AbsoluteConsistency,
         true => DBRecoveryMode::PointInTime,
     });
-    db.set_track_and_verify_wals_in_manifest(!options.accept_loss);
     db.set_recycle_log_file_num(0);
-    // Tables of a column family that is written seldom would keep old write-ahead files; this bounds the start-up.
+    Ok(db)
+}
+
+/// Options that the crate has no functions for.
+fn further(db: &mut Options, options: &str) -> Result<Options, Error> {
+    db.get_options_from_string(options).map_err(|e| Error::Open(e.into_string().into()))
+}
+
+fn common(options: &RocksOptions) -> Result<Options, Error> {
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    db.set_paranoid_checks(true);
+    db.set_track_and_verify_wals_in_manifest(!options.accept_loss);
+    // All column families go to tables together. Else one that is written seldom would keep old write-ahead files, and a
+    // small one end them early: they would be short, and have to grow again when they are recycled.
+    db.set_atomic_flush(true);
     db.set_max_total_wal_size(4 * options.memtable as u64);
     // One thread writes: nothing to run in parallel.
     db.set_allow_concurrent_memtable_write(false);
@@ -72,7 +101,9 @@ pub(super) fn database(options: &RocksOptions) -> Options {
     db.set_keep_log_file_num(2);
     db.set_max_log_file_size(MIB);
     db.set_log_level(LogLevel::Warn);
-    db
+    // Reserving a new file as a whole takes 25 ms on tmpfs, and gains nothing on ext4; and what was reserved and not used
+    // is given back when a file is closed, which holds up syncs.
+    further(&mut db, "allow_fallocate=false")
 }
 
 /// The column families. `now` is what the compaction filter of dedupe keys takes for the time.
@@ -130,16 +161,17 @@ fn log(options: &RocksOptions, cache: &Cache) -> Options {
     cf
 }
 
-/// Cursors and counters are overwritten all the time: a small memtable absorbs that.
+/// Cursors and counters are overwritten all the time: the memtable absorbs that. It is large enough for the log's to be
+/// full first, mostly.
 fn state(options: &RocksOptions, cache: &Cache) -> Options {
-    let mut cf = family(options, 8 * MIB);
+    let mut cf = family(options, 16 * MIB);
     cf.set_block_based_table_factory(&tables(cache, 4 * 1024, true));
     cf
 }
 
 /// Mostly asked for keys that are not there: bloom filters in the tables and in the memtable.
 fn dedupe(options: &RocksOptions, cache: &Cache, now: Arc<AtomicI64>) -> Options {
-    let mut cf = family(options, 8 * MIB);
+    let mut cf = family(options, 16 * MIB);
     cf.set_block_based_table_factory(&tables(cache, 4 * 1024, true));
     cf.set_memtable_prefix_bloom_ratio(0.05);
     cf.set_memtable_whole_key_filtering(true);

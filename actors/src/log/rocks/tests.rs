@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use tempfile::TempDir;
 
 mod model;
+mod recycled;
 
 fn event(data: &str) -> Event {
     Event::new("test", "t", Bytes::copy_from_slice(data.as_bytes()))

@@ -9,16 +9,28 @@
 //! - a hole in the group numbers within a file: damage, reported;
 //! - any other bad record is an unsynced tail, that nobody was promised: it is cut off (and kept in `torn/`).
 //!
-//! After this RocksDB opens with `AbsoluteConsistency`, its strictest mode. The format read here is RocksDB's
-//! `db/log_format.h`: blocks of 32 KiB, fragments with CRC-32C, length and type. Files with recycled records are not
-//! made, since recycling is off.
+//! Files are recycled: behind the end of what was written there may be left-over bytes of a file that had the place
+//! before, and a write that was torn looks much like them. So the end of a file is known in two ways: the file that
+//! follows begins with the length of the one before it (RocksDB's `PredecessorWALInfo`), and each fragment holds the
+//! number of the file that it was written to. In a file that has no next one, what cannot be read and is followed by
+//! no fragment of the file's own is its end; what lies behind an end is cut off without a word. A fragment of a later
+//! file says that power was lost before the recycled file's new name was on disk: nothing in it is needed.
+//!
+//! After this RocksDB recovers with `AbsoluteConsistency`, its strictest mode. The format read here is RocksDB's
+//! `db/log_format.h`: blocks of 32 KiB, fragments with CRC-32C, length and kind, and the number of the file in the kinds
+//! of recycled files. Files of the time before recycling have none and are read as well.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 const BLOCK: usize = 32 * 1024;
-const FRAGMENT_HEADER: usize = 7;
+/// The header of a fragment: checksum 4, length 2, kind 1, and with the kinds of recycled files the number of the file 4.
+const HEADER: usize = 7;
+const RECYCLED_HEADER: usize = 11;
+/// The kinds of the record that says what file was before this one.
+const BEFORE: u8 = 130;
+const BEFORE_RECYCLED: u8 = 131;
 /// The head of a write batch that holds the marker: sequence 8, count 4, tag 1, length 1, marker 20.
 const HEAD: usize = 34;
 const MARKER: &[u8; 4] = b"hxG1";
@@ -43,7 +55,23 @@ fn read_marker(head: &[u8]) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(body[6..14].try_into().ok()?), u64::from_be_bytes(body[14..22].try_into().ok()?)))
 }
 
-/// The first thing that does not fit.
+/// A write-ahead file.
+#[derive(Debug)]
+pub(super) struct Wal {
+    number: u64,
+    pub(super) path: PathBuf,
+    pub(super) before: Option<Before>,
+}
+
+/// What a file says of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Before {
+    pub(super) number: u64,
+    /// The bytes that were written to it.
+    pub(super) size: u64,
+}
+
+/// The first thing that does not fit, or what is behind the end of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bad {
     file: usize,
@@ -57,11 +85,20 @@ struct Bad {
 #[derive(Debug, Default)]
 struct Scan {
     last: Option<u64>,
+    /// The number that the next group must have; not known where files between may be gone, since their content is in
+    /// tables.
+    next: Option<u64>,
+    /// Whether there is any write at all.
+    any: bool,
     bad: Option<Bad>,
     /// Torn ends of files that the next file continues without a loss: a write failed, and was made again.
     mended: Vec<Bad>,
+    /// Ends of files that have left-over bytes behind them.
+    ends: Vec<Bad>,
     /// A proof that synced data is damaged.
     damage: Option<String>,
+    /// Of each file: the end of the last fragment that is its own.
+    own: Vec<u64>,
 }
 
 impl Scan {
@@ -83,55 +120,64 @@ impl Scan {
                 self.damage = Some(format!("group {lowest_bad} was synced before group {group} was written"));
             }
         } else {
-            // Between files a gap is normal: a file whose content is in tables may be deleted before an older one.
-            // RocksDB itself checks that no file it needs is missing (`track_and_verify_wals_in_manifest`).
-            if let Some(last) = self.last
-                && group != last + 1
-                && !first_of_file
-                && self.damage.is_none()
-            {
+            if self.next.is_some_and(|next| next != group) && self.damage.is_none() {
+                let last = self.last.unwrap_or_default();
                 self.damage = Some(format!("group {group} follows group {last}"));
             }
             self.last = Some(group);
+            self.next = Some(group + 1);
         }
     }
 }
 
 /// Checks the write-ahead files in RocksDB's directory against the mark, and cuts off a torn tail (its bytes are
 /// kept in `keep`). An error text says what is damaged; with `accept_loss` the damage and all after it is cut off too.
-pub(super) fn check(dir: &Path, marked: u64, keep: &Path, accept_loss: bool) -> Result<(), String> {
+/// `true` when there is anything to recover.
+pub(super) fn check(dir: &Path, marked: u64, keep: &Path, accept_loss: bool) -> Result<bool, String> {
     let files = wal_files(dir).map_err(|e| format!("reading {} failed ({e})", dir.display()))?;
     let mut scan = Scan::default();
-    for (at, path) in files.iter().enumerate() {
-        scan_file(&mut scan, at, path).map_err(|e| format!("reading {} failed ({e})", path.display()))?;
+    for (at, file) in files.iter().enumerate() {
+        let next = files.get(at + 1).and_then(|next| next.before).filter(|before| before.number == file.number);
+        // Files between may be gone, since what was in them is in tables. RocksDB itself checks that none that it needs
+        // is missing or too short (`track_and_verify_wals_in_manifest`).
+        if at == 0 || file.before.is_none_or(|before| before.number != files[at - 1].number) {
+            scan.next = None;
+        }
+        scan_file(&mut scan, at, file, next.map(|before| before.size))
+            .map_err(|e| format!("reading {} failed ({e})", file.path.display()))?;
     }
-    let cut = |path: &Path, from: u64| {
+    let place = |bad: &Bad| format!("{} at byte {}: {}", files[bad.file].path.display(), bad.offset, bad.what);
+    if let Some(why) = scan.damage.filter(|_| !accept_loss) {
+        return Err(match &scan.bad {
+            Some(bad) => format!("synced data is damaged in {}; {why}", place(bad)),
+            None => format!("the write-ahead files have a hole: {why}"),
+        });
+    }
+    // What follows the last file's end was never promised, if the mark is right.
+    let last = scan.bad.as_ref().or_else(|| scan.ends.last().filter(|end| end.file + 1 == files.len()));
+    if let Some(bad) = last.filter(|bad| !accept_loss && bad.after.is_some_and(|after| after < marked)) {
+        return Err(format!("synced data is damaged in {}; groups up to {marked} had been synced", place(bad)));
+    }
+    let cut = |file: usize, from: u64, keep: Option<&Path>| {
+        let path = &files[file].path;
+        let keep = keep.map(|keep| (keep, scan.own[file].max(from + BLOCK as u64)));
         cut(path, from, keep).map_err(|e| format!("cutting {} at byte {from} failed ({e})", path.display()))
     };
-    let Some(bad) = scan.bad.take() else {
-        if let Some(why) = scan.damage.filter(|_| !accept_loss) {
-            return Err(format!("the write-ahead files have a hole: {why}"));
-        }
-        return scan.mended.iter().try_for_each(|bad| cut(&files[bad.file], bad.offset));
-    };
-    let place = format!("{} at byte {}: {}", files[bad.file].display(), bad.offset, bad.what);
-    if let Some(why) = scan.damage.filter(|_| !accept_loss) {
-        return Err(format!("synced data is damaged in {place}; {why}"));
+    for end in &scan.ends {
+        // Each recycled file begins with a fragment of its own; where none can be read it is kept, whatever it is.
+        cut(end.file, end.offset, (scan.own[end.file] == 0).then_some(keep))?;
     }
-    if let Some(after) = bad.after
-        && after < marked
-        && !accept_loss
-    {
-        return Err(format!("synced data is damaged in {place}; groups up to {marked} had been synced"));
+    scan.mended.iter().try_for_each(|bad| cut(bad.file, bad.offset, Some(keep)))?;
+    if let Some(bad) = &scan.bad {
+        tracing::warn!(place = %place(bad), "the log ends in a write that was never synced; it is cut off and kept aside");
+        cut(bad.file, bad.offset, Some(keep))?;
+        (bad.file + 1..files.len()).try_for_each(|later| cut(later, 0, Some(keep)))?;
     }
-    tracing::warn!(%place, "the log ends in a write that was never synced; it is cut off and kept aside");
-    scan.mended.iter().try_for_each(|bad| cut(&files[bad.file], bad.offset))?;
-    cut(&files[bad.file], bad.offset)?;
-    files.iter().skip(bad.file + 1).try_for_each(|path| cut(path, 0))
+    Ok(scan.any)
 }
 
 /// The write-ahead files in the order of their numbers.
-fn wal_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn wal_files(dir: &Path) -> io::Result<Vec<Wal>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -142,98 +188,195 @@ fn wal_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u64>().ok());
         if let (Some(number), Some("log")) = (number, path.extension().and_then(|e| e.to_str())) {
-            files.push((number, path));
+            let mut head = [0; RECYCLED_HEADER + 24];
+            let len = fill(&mut File::open(&path)?, &mut head)?;
+            files.push(Wal { number, path, before: read_before(&head[..len], number) });
         }
     }
-    files.sort();
-    Ok(files.into_iter().map(|(_, path)| path).collect())
+    files.sort_by_key(|file| file.number);
+    Ok(files)
 }
 
-fn cut(path: &Path, from: u64, keep: &Path) -> io::Result<()> {
+/// What the beginning of a file says of the one before it.
+fn read_before(head: &[u8], number: u64) -> Option<Before> {
+    let fragment = Fragment::read(head, number).ok()?;
+    let body = &head[fragment.body..fragment.end];
+    if !matches!(fragment.kind, BEFORE | BEFORE_RECYCLED) || body.len() != 24 {
+        return None;
+    }
+    let field = |at: usize| Some(u64::from_le_bytes(body[at..at + 8].try_into().ok()?));
+    Some(Before { number: field(0)?, size: field(8)? })
+}
+
+/// Cuts a file. `keep` is the directory for what is cut off, and up to where that is worth it.
+fn cut(path: &Path, from: u64, keep: Option<(&Path, u64)>) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     if file.metadata()?.len() <= from {
         return Ok(());
     }
-    fs::create_dir_all(keep)?;
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("wal");
-    file.seek(SeekFrom::Start(from))?;
-    let mut copy = File::create(keep.join(format!("{name}.{from}")))?;
-    io::copy(&mut file, &mut copy)?;
-    copy.sync_all()?;
+    if let Some((keep, to)) = keep {
+        fs::create_dir_all(keep)?;
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("wal");
+        file.seek(SeekFrom::Start(from))?;
+        let mut copy = File::create(keep.join(format!("{name}.{from}")))?;
+        io::copy(&mut (&mut file).take(to.saturating_sub(from)), &mut copy)?;
+        copy.sync_all()?;
+    }
     file.set_len(from)?;
     file.sync_all()
 }
 
-/// Reads one file, fragment by fragment.
-fn scan_file(scan: &mut Scan, at: usize, path: &Path) -> io::Result<()> {
-    let mut file = File::open(path)?;
+/// Reads one file, fragment by fragment, up to `end` where that is known.
+fn scan_file(scan: &mut Scan, at: usize, wal: &Wal, end: Option<u64>) -> io::Result<()> {
+    let mut file = File::open(&wal.path)?;
+    let size = file.metadata()?.len();
     let mut block = vec![0u8; BLOCK];
     let mut block_start = 0u64;
-    let mut record = Open { head: Vec::with_capacity(HEAD), open: false, whole_until: 0, first: true };
+    let head = Vec::with_capacity(HEAD);
+    let mut record = Open { at, number: wal.number, head, open: false, whole_until: 0, first: true, recycled: false };
+    let damage = scan.damage.clone();
+    scan.own.push(0);
     loop {
         let len = fill(&mut file, &mut block)?;
-        record.block(scan, at, block_start, &block[..len]);
+        let before_end = end.map_or(u64::MAX, |end| end.saturating_sub(block_start));
+        let known = usize::try_from(before_end).map_or(len, |before_end| len.min(before_end));
+        record.block(scan, block_start, &block[..known]);
         block_start += len as u64;
-        if len < BLOCK {
+        if known < BLOCK {
             break;
         }
+    }
+    if record.recycled {
+        // Its new name was not on disk yet when power was lost. What it held is in tables, and what was being written to
+        // it was not promised, since a sync covers the name, too.
+        scan.bad.take_if(|bad| bad.file == at);
+        (scan.damage, scan.next) = (damage, None);
+        return Ok(());
     }
     if record.open {
         scan.fail(at, record.whole_until, "the last group is cut short");
     }
+    match end {
+        Some(end) if size < end => scan.fail(at, record.whole_until, "the file is shorter than the next one says"),
+        Some(end) if size > end && scan.bad.is_none() => {
+            scan.ends.push(Bad { file: at, offset: end, what: "left over", after: scan.last });
+        }
+        Some(_) => {}
+        None => {
+            let own = scan.own[at];
+            scan.ends.extend(scan.bad.take_if(|bad| bad.file == at && own <= bad.offset));
+        }
+    }
     Ok(())
+}
+
+/// A fragment at the beginning of some bytes.
+struct Fragment {
+    kind: u8,
+    body: usize,
+    end: usize,
+}
+
+/// Why there is none.
+struct Unreadable {
+    what: &'static str,
+    /// Where it would end, when it says of itself that it belongs to the file.
+    own: Option<usize>,
+    /// It is of a file that came later.
+    later: bool,
+}
+
+impl Fragment {
+    fn read(bytes: &[u8], number: u64) -> Result<Self, Unreadable> {
+        let cut = Unreadable { what: "a cut header", own: None, later: false };
+        let (Some(header), kind) = (bytes.get(..HEADER), bytes.get(HEADER - 1).copied().unwrap_or(0)) else {
+            return Err(cut);
+        };
+        let recycled = matches!(kind, 5..=8 | BEFORE_RECYCLED);
+        let body = if recycled { RECYCLED_HEADER } else { HEADER };
+        if bytes.len() < body {
+            return Err(cut);
+        }
+        let crc = read_u32(header);
+        let end = body + usize::from(u16::from_le_bytes([header[4], header[5]]));
+        // The lower half of the number is what is written.
+        let (said, number) = (recycled.then(|| read_u32(&bytes[HEADER..])), number as u32);
+        let of_file = said.is_none_or(|said| said == number);
+        let mut later = false;
+        let what = if end > bytes.len() {
+            "a length beyond the block"
+        } else if unmask(crc) != crc32c::crc32c(&bytes[HEADER - 1..end]) {
+            "checksum mismatch"
+        } else if !of_file {
+            later = said > Some(number);
+            "left over from a file that was recycled"
+        } else {
+            return Ok(Self { kind, body, end });
+        };
+        Err(Unreadable { what, own: (recycled && of_file).then_some(end.min(bytes.len())), later })
+    }
+}
+
+fn read_u32(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |four| u32::from_le_bytes(*four))
 }
 
 /// The record that is being put together from fragments.
 struct Open {
+    /// The place and the number of the file.
+    at: usize,
+    number: u64,
     head: Vec<u8>,
     open: bool,
     /// The end of the last whole record.
     whole_until: u64,
     /// Whether no marker was read in this file yet.
     first: bool,
+    /// Whether the file holds what was written to it under a later number.
+    recycled: bool,
 }
 
 impl Open {
-    fn block(&mut self, scan: &mut Scan, at: usize, block_start: u64, block: &[u8]) {
+    fn block(&mut self, scan: &mut Scan, block_start: u64, block: &[u8]) {
         let mut pos = 0;
-        while block.len() - pos >= FRAGMENT_HEADER {
-            let header = &block[pos..pos + FRAGMENT_HEADER];
-            let crc = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
-            let (len, kind) = (usize::from(u16::from_le_bytes([header[4], header[5]])), header[6]);
-            let end = pos + FRAGMENT_HEADER + len;
-            let bad = if end > block.len() {
-                Some("a length beyond the block")
-            } else if unmask(crc) != crc32c::crc32c(&block[pos + 6..end]) {
-                Some("checksum mismatch")
-            } else {
-                None
-            };
-            if let Some(what) = bad {
-                scan.fail(at, self.whole_until, what);
-                self.open = false;
-                // The length cannot be trusted, so the rest of the block cannot be read.
+        while pos < block.len() {
+            let rest = &block[pos..];
+            // The end of a block that no header fits in is filled with zeros.
+            if block.len() == BLOCK && rest.len() < RECYCLED_HEADER && rest.iter().all(|b| *b == 0) {
                 return;
             }
-            self.fragment(scan, at, kind, &block[pos + FRAGMENT_HEADER..end], block_start + end as u64);
-            pos = end;
-        }
-        let rest = &block[pos..];
-        if !rest.is_empty() && (block.len() < BLOCK || rest.iter().any(|b| *b != 0)) {
-            scan.fail(at, self.whole_until, "a cut header");
+            let start = block_start + pos as u64;
+            match Fragment::read(rest, self.number) {
+                Ok(fragment) => {
+                    let end = start + fragment.end as u64;
+                    scan.own[self.at] = end;
+                    self.fragment(scan, fragment.kind, &rest[fragment.body..fragment.end], end);
+                    pos += fragment.end;
+                }
+                Err(Unreadable { what, own, later }) => {
+                    if let Some(end) = own {
+                        scan.own[self.at] = start + end as u64;
+                    }
+                    self.recycled |= later;
+                    scan.fail(self.at, self.whole_until, what);
+                    self.open = false;
+                    // The length cannot be trusted, so the rest of the block cannot be read.
+                    return;
+                }
+            }
         }
     }
 
-    fn fragment(&mut self, scan: &mut Scan, at: usize, kind: u8, payload: &[u8], end: u64) {
+    fn fragment(&mut self, scan: &mut Scan, kind: u8, payload: &[u8], end: u64) {
         let (begins, ends) = match kind {
-            1 => (true, true),
-            2 => (true, false),
-            3 => (false, false),
-            4 => (false, true),
-            _ => return scan.fail(at, self.whole_until, "an unknown kind of fragment"),
+            1 | 5 | BEFORE | BEFORE_RECYCLED => (true, true),
+            2 | 6 => (true, false),
+            3 | 7 => (false, false),
+            4 | 8 => (false, true),
+            _ => return scan.fail(self.at, self.whole_until, "an unknown kind of fragment"),
         };
         if begins == self.open {
-            scan.fail(at, self.whole_until, "a group without its beginning or end");
+            scan.fail(self.at, self.whole_until, "a group without its beginning or end");
             self.open = false;
             if !begins {
                 return;
@@ -246,6 +389,7 @@ impl Open {
         self.head.extend_from_slice(&payload[..room]);
         self.open = !ends;
         if ends {
+            scan.any |= !matches!(kind, BEFORE | BEFORE_RECYCLED);
             if let Some((group, synced)) = read_marker(&self.head) {
                 scan.group(self.first, group, synced);
                 self.first = false;
