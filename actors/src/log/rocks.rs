@@ -72,6 +72,7 @@ struct Writer {
     /// in between: then the counters in memory are behind the disk.
     in_doubt: bool,
     write: WriteOptions,
+    chain: wal::Chain,
     scratch: group::Scratch,
 }
 
@@ -191,6 +192,7 @@ impl RocksLog {
             full_since: None,
             in_doubt: false,
             write: options::write(),
+            chain: wal::Chain::default(),
             scratch: group::Scratch::default(),
         };
         Ok(Self {

@@ -87,8 +87,9 @@ impl RocksLog {
             return Ok(Vec::new());
         }
         let mut scratch = std::mem::take(&mut writer.scratch);
-        let (number, synced_before) = (writer.group + 1, writer.synced);
-        let mut group = Group::begin(self, db, &mut scratch, number, synced_before)?;
+        let number = writer.group + 1;
+        let marker = writer.chain.marker(number, writer.synced);
+        let mut group = Group::begin(self, db, &mut scratch, marker)?;
         let receipts = commits.into_iter().map(|c| group.add(c)).collect::<Result<Vec<_>, _>>();
         let done = receipts.and_then(|receipts| {
             let (batch, touched) = group.finish(number);
@@ -117,7 +118,7 @@ impl RocksLog {
         let id = TopicId(highest + 1);
         let mut scratch = Scratch::default();
         let number = writer.group + 1;
-        let mut group = Group::begin(self, db, &mut scratch, number, writer.synced)?;
+        let mut group = Group::begin(self, db, &mut scratch, writer.chain.marker(number, writer.synced))?;
         group.batch.put_cf(group.cf.state, keys::topic_name(name), id.0.to_be_bytes());
         group.batch.put_cf(group.cf.state, keys::counters(id), Counters::EMPTY.encode(id));
         let (batch, _) = group.finish(number);
@@ -152,12 +153,12 @@ impl RocksLog {
 }
 
 impl<'a> Group<'a> {
-    fn begin(log: &'a RocksLog, db: &'a DB, scratch: &'a mut Scratch, number: u64, synced: u64) -> Result<Self, Error> {
+    fn begin(log: &'a RocksLog, db: &'a DB, scratch: &'a mut Scratch, marker: wal::Marked) -> Result<Self, Error> {
         let now = Wall::now();
         log.now.store(now.0, Ordering::Relaxed);
         let mut batch = WriteBatch::with_capacity_bytes(scratch.batch_bytes + scratch.batch_bytes / 4);
         // First of all: `wal.rs` finds it there.
-        batch.put_log_data(wal::marker(number, synced));
+        batch.put_log_data(marker);
         let cf = Families::of(db)?;
         Ok(Self { log, db, cf, scratch, batch, now, touched: Vec::new(), seen: HashMap::new() })
     }

@@ -14,13 +14,15 @@
 //! follows begins with the length of the one before it (RocksDB's `PredecessorWALInfo`), and each fragment holds the
 //! number of the file that it was written to. In a file that has no next one, what cannot be read and is followed by
 //! no fragment of the file's own is its end; what lies behind an end is cut off without a word. A fragment of a later
-//! file says that power was lost before the recycled file's new name was on disk: nothing in it is needed.
+//! file says that power was lost before the recycled file's new name was on disk: nothing in it is needed. And since
+//! left-over bytes may be the data of an event, groups prove that they follow each other: see [`Chain`].
 //!
 //! After this RocksDB recovers with `AbsoluteConsistency`, its strictest mode. The format read here is RocksDB's
 //! `db/log_format.h`: blocks of 32 KiB, fragments with CRC-32C, length and kind, and the number of the file in the kinds
 //! of recycled files. Files of the time before recycling have none and are read as well.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -31,28 +33,60 @@ const RECYCLED_HEADER: usize = 11;
 /// The kinds of the record that says what file was before this one.
 const BEFORE: u8 = 130;
 const BEFORE_RECYCLED: u8 = 131;
-/// The head of a write batch that holds the marker: sequence 8, count 4, tag 1, length 1, marker 20.
-const HEAD: usize = 34;
-const MARKER: &[u8; 4] = b"hxG1";
+/// The head of a write batch that holds the marker: sequence 8, count 4, tag 1, length 1, marker.
+const HEAD: usize = 14 + MARKER;
+const MARKER: usize = 36;
+const MAGIC: &[u8; 4] = b"hxG2";
+/// The marker of the time before recycling: without the chain.
+const OLD_MARKER: usize = 20;
+const OLD_MAGIC: &[u8; 4] = b"hxG1";
 /// RocksDB's `kTypeLogData`: bytes in a write batch that go to the write-ahead file only.
 const TAG_LOG_DATA: u8 = 0x03;
 
-/// What every group's write batch begins with.
-pub(super) fn marker(group: u64, synced: u64) -> [u8; 20] {
-    let mut out = [0; 20];
-    out[..4].copy_from_slice(MARKER);
-    out[4..12].copy_from_slice(&group.to_be_bytes());
-    out[12..].copy_from_slice(&synced.to_be_bytes());
-    out
+/// The bytes of a marker.
+pub(super) type Marked = [u8; MARKER];
+
+/// What makes the groups of one process a chain: each holds a number that nobody outside can know, and the number of the
+/// group before it. What is left over in a recycled file may be the data of an event, and its sender could have made it
+/// look like a group of the file; it stands at the end of what was written sooner or later.
+#[derive(Default)]
+pub(super) struct Chain(RandomState);
+
+impl Chain {
+    /// What every group's write batch begins with.
+    pub(super) fn marker(&self, group: u64, synced: u64) -> Marked {
+        let mut out = [0; MARKER];
+        out[..4].copy_from_slice(MAGIC);
+        let fields = [group, synced, self.0.hash_one(group.wrapping_sub(1)), self.0.hash_one(group)];
+        for (at, field) in fields.into_iter().enumerate() {
+            out[4 + 8 * at..12 + 8 * at].copy_from_slice(&field.to_be_bytes());
+        }
+        out
+    }
 }
 
-/// The group and synced group in the head of a write batch.
-fn read_marker(head: &[u8]) -> Option<(u64, u64)> {
-    let body = head.get(12..HEAD)?;
-    if body[0] != TAG_LOG_DATA || body[1] != 20 || body[2..6] != *MARKER {
-        return None;
+/// What a marker says.
+#[derive(Debug, Clone, Copy)]
+struct Marker {
+    group: u64,
+    synced: u64,
+    /// The secret number of the group before it and its own; not in files of the time before recycling.
+    chain: Option<(u64, u64)>,
+}
+
+impl Marker {
+    /// The marker in the head of a write batch.
+    fn read(head: &[u8]) -> Option<Self> {
+        let body = head.get(14..)?;
+        let field = |at: usize| Some(u64::from_be_bytes(*body.get(4 + 8 * at..)?.first_chunk()?));
+        let (group, synced) = (field(0)?, field(1)?);
+        let is = |length: usize, magic| head[12..14] == [TAG_LOG_DATA, length as u8] && body.starts_with(magic);
+        if is(MARKER, MAGIC) {
+            Some(Self { group, synced, chain: Some((field(2)?, field(3)?)) })
+        } else {
+            is(OLD_MARKER, OLD_MAGIC).then_some(Self { group, synced, chain: None })
+        }
     }
-    Some((u64::from_be_bytes(body[6..14].try_into().ok()?), u64::from_be_bytes(body[14..22].try_into().ok()?)))
 }
 
 /// A write-ahead file.
@@ -88,6 +122,8 @@ struct Scan {
     /// The number that the next group must have; not known where files between may be gone, since their content is in
     /// tables.
     next: Option<u64>,
+    /// The secret number of the last group, where the next one has to know it.
+    chain: Option<u64>,
     /// Whether there is any write at all.
     any: bool,
     bad: Option<Bad>,
@@ -106,10 +142,15 @@ impl Scan {
         if self.bad.is_none() {
             self.bad = Some(Bad { file, offset, what, after: self.last });
         }
+        self.chain = None;
     }
 
-    /// A whole group was read.
-    fn group(&mut self, first_of_file: bool, group: u64, synced: u64) {
+    /// A whole group was read. `proven`: that it is one is not only what it says itself.
+    fn group(&mut self, first_of_file: bool, Marker { group, synced, chain }: Marker, proven: bool) {
+        self.chain = chain.map(|(_, own)| own);
+        if !proven {
+            return;
+        }
         if first_of_file && self.bad.as_ref().is_some_and(|bad| bad.after.is_some_and(|after| after + 1 == group)) {
             self.mended.extend(self.bad.take());
         }
@@ -141,7 +182,7 @@ pub(super) fn check(dir: &Path, marked: u64, keep: &Path, accept_loss: bool) -> 
         // Files between may be gone, since what was in them is in tables. RocksDB itself checks that none that it needs
         // is missing or too short (`track_and_verify_wals_in_manifest`).
         if at == 0 || file.before.is_none_or(|before| before.number != files[at - 1].number) {
-            scan.next = None;
+            (scan.next, scan.chain) = (None, None);
         }
         scan_file(&mut scan, at, file, next.map(|before| before.size))
             .map_err(|e| format!("reading {} failed ({e})", file.path.display()))?;
@@ -250,7 +291,7 @@ fn scan_file(scan: &mut Scan, at: usize, wal: &Wal, end: Option<u64>) -> io::Res
         // Its new name was not on disk yet when power was lost. What it held is in tables, and what was being written to
         // it was not promised, since a sync covers the name, too.
         scan.bad.take_if(|bad| bad.file == at);
-        (scan.damage, scan.next) = (damage, None);
+        (scan.damage, scan.next, scan.chain) = (damage, None, None);
         return Ok(());
     }
     if record.open {
@@ -349,15 +390,18 @@ impl Open {
             match Fragment::read(rest, self.number) {
                 Ok(fragment) => {
                     let end = start + fragment.end as u64;
+                    if !self.fragment(scan, fragment.kind, &rest[fragment.body..fragment.end], end) {
+                        return;
+                    }
                     scan.own[self.at] = end;
-                    self.fragment(scan, fragment.kind, &rest[fragment.body..fragment.end], end);
                     pos += fragment.end;
                 }
                 Err(Unreadable { what, own, later }) => {
                     if let Some(end) = own {
                         scan.own[self.at] = start + end as u64;
                     }
-                    self.recycled |= later;
+                    // Only there a header is always RocksDB's; elsewhere it may be the data of an event.
+                    self.recycled |= later && pos == 0;
                     scan.fail(self.at, self.whole_until, what);
                     self.open = false;
                     // The length cannot be trusted, so the rest of the block cannot be read.
@@ -367,19 +411,23 @@ impl Open {
         }
     }
 
-    fn fragment(&mut self, scan: &mut Scan, kind: u8, payload: &[u8], end: u64) {
+    /// Takes a fragment; `false` when it cannot be one of this file, whatever it says.
+    fn fragment(&mut self, scan: &mut Scan, kind: u8, payload: &[u8], end: u64) -> bool {
         let (begins, ends) = match kind {
             1 | 5 | BEFORE | BEFORE_RECYCLED => (true, true),
             2 | 6 => (true, false),
             3 | 7 => (false, false),
             4 | 8 => (false, true),
-            _ => return scan.fail(self.at, self.whole_until, "an unknown kind of fragment"),
+            _ => {
+                scan.fail(self.at, self.whole_until, "an unknown kind of fragment");
+                return true;
+            }
         };
         if begins == self.open {
             scan.fail(self.at, self.whole_until, "a group without its beginning or end");
             self.open = false;
             if !begins {
-                return;
+                return true;
             }
         }
         if begins {
@@ -388,16 +436,31 @@ impl Open {
         let room = HEAD.saturating_sub(self.head.len()).min(payload.len());
         self.head.extend_from_slice(&payload[..room]);
         self.open = !ends;
-        if ends {
-            scan.any |= !matches!(kind, BEFORE | BEFORE_RECYCLED);
-            if let Some((group, synced)) = read_marker(&self.head) {
-                scan.group(self.first, group, synced);
-                self.first = false;
-            }
-            if scan.bad.is_none() {
-                self.whole_until = end;
-            }
+        if !ends {
+            return true;
         }
+        let (marker, before) = (Marker::read(&self.head), matches!(kind, BEFORE | BEFORE_RECYCLED));
+        let (follows, proven) = match (marker, scan.chain) {
+            (Some(Marker { chain: Some((before, _)), .. }), Some(last)) => (before == last, true),
+            // The first in a file stands where RocksDB's headers always are. Behind what cannot be read the next one
+            // proves it.
+            (Some(Marker { chain, .. }), None) => (true, self.first || chain.is_none()),
+            // What is written when a directory is made or updated has no marker, and comes first in a file.
+            (None, _) | (_, Some(_)) => (self.first, true),
+        };
+        if !follows {
+            scan.fail(self.at, self.whole_until, "left over: it does not follow the group before it");
+            return false;
+        }
+        scan.any |= !before;
+        if let Some(marker) = marker {
+            scan.group(self.first, marker, proven);
+            self.first = false;
+        }
+        if scan.bad.is_none() {
+            self.whole_until = end;
+        }
+        true
     }
 }
 

@@ -134,6 +134,73 @@ fn next_file(log: &RocksLog) {
     db.flush_cf(family(db, keys::CF_STATE).unwrap()).unwrap();
 }
 
+/// A fragment as RocksDB writes it, of the file with this number.
+fn fragment(kind: u8, number: u64, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    out.extend(u16::try_from(payload.len()).unwrap().to_le_bytes());
+    out.push(kind);
+    if matches!(kind, 5..=8 | 131) {
+        out.extend(&number.to_le_bytes()[..4]);
+    }
+    out.extend(payload);
+    let crc = crc32c::crc32c(&out[6..]).rotate_right(15).wrapping_add(0xa282_ead8);
+    out[..4].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// A write batch with a marker, or none, that puts a key into the column family `default`.
+fn batch(marker: &[u8]) -> Vec<u8> {
+    let mut out = vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    if !marker.is_empty() {
+        out.extend([3, u8::try_from(marker.len()).unwrap()]);
+        out.extend(marker);
+    }
+    out.extend(b"\x01\x06forged\x01x");
+    out
+}
+
+#[test]
+fn an_event_that_looks_like_a_group_is_none_when_it_is_left_over() {
+    let (dir, log, topic) = worn();
+    let before = fs::read(wal_file(&dir)).unwrap();
+    log.commit(vec![append(topic, "r0"), append(topic, "r1")], true).unwrap();
+    let path = wal_file(&dir);
+    let after = fs::read(&path).unwrap();
+    let end = written(&before, &after).end;
+    let number: u64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let group = lock(&log.writer).group;
+    let foreign = wal::Chain::default();
+    let (next, far) = (foreign.marker(group + 1, group), foreign.marker(group + 9, group + 8));
+    let old = [b"hxG1".as_slice(), &(group + 1).to_be_bytes(), &group.to_be_bytes()].concat();
+    let forged = [
+        ("without a marker", fragment(5, number, &batch(b""))),
+        ("the next group", fragment(5, number, &batch(&next))),
+        ("a later group", fragment(5, number, &batch(&far))),
+        ("a marker of the time before", fragment(5, number, &batch(&old))),
+        ("a group of the time before", fragment(1, number, &batch(&old))),
+        ("a record of the file before", fragment(130, number, &[7; 24])),
+        ("of a later file", fragment(5, number + 1, &batch(&next))),
+    ];
+    for (name, bytes) in forged {
+        let copy = copy_of(&dir);
+        let file = fs::OpenOptions::new().write(true).open(wal_file(&copy)).unwrap();
+        file.write_all_at(&bytes, end as u64).unwrap();
+        let opened = open(&copy).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(texts(&opened, topic), ["r0", "r1"], "{name}");
+        let db = opened.db();
+        assert!(engine(&db).unwrap().get(b"forged").unwrap().is_none(), "{name}");
+        assert_eq!(torn(&copy), 0, "{name}");
+    }
+    // That such a fragment would be taken if it were a group's: the same place, and what a group says there.
+    let copy = copy_of(&dir);
+    let file = fs::OpenOptions::new().write(true).open(wal_file(&copy)).unwrap();
+    let real = lock(&log.writer).chain.marker(group + 1, group);
+    file.write_all_at(&fragment(5, number, &batch(&real)), end as u64).unwrap();
+    let opened = open(&copy).unwrap();
+    let db = opened.db();
+    assert!(engine(&db).unwrap().get(b"forged").unwrap().is_some(), "the test forges at the wrong place");
+}
+
 /// A file that is closed and needed, and the one after it.
 fn two_files(after: usize) -> (TempDir, RocksLog, TopicId) {
     let (dir, log, topic) = worn();
@@ -257,7 +324,8 @@ fn files_of_the_time_before_recycling_are_read() {
             .unwrap();
         let (state, records) = (family(&db, keys::CF_STATE).unwrap(), family(&db, keys::CF_LOG).unwrap());
         let mut batch = WriteBatch::default();
-        batch.put_log_data(wal::marker(group, group - 1));
+        let marker = [b"hxG1".as_slice(), &group.to_be_bytes(), &(group - 1).to_be_bytes()].concat();
+        batch.put_log_data(marker);
         let mut value = Vec::new();
         let header = keys::Header { stored: Wall::now(), offset: 0 };
         keys::encode_record(&mut value, topic, seq, header, &event(&format!("old {seq}")));
