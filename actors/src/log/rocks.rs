@@ -413,9 +413,9 @@ fn open_engine(options: &RocksOptions, marked: u64, now: Arc<AtomicI64>) -> Resu
         DB::open_cf_descriptors(database, &dir, options::families(options, now.clone()))
             .map_err(|e| open_error(&e, &options.path))
     };
-    let found =
-        wal::check(&dir, marked, &options.path.join("torn"), options.accept_loss).map_err(|what| loss(&what))?;
-    if found {
+    wal::check(&dir, marked, &options.path.join("torn"), options.accept_loss)
+        .map_err(|what| if is_full(&what) { Error::Full } else { loss(&what) })?;
+    if dir.join("CURRENT").exists() {
         // What was in write-ahead files is in tables after this.
         drop(open(&options::recovery(options)?)?);
     }

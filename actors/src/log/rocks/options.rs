@@ -49,12 +49,12 @@ pub(super) fn database(options: &RocksOptions) -> Result<Options, Error> {
     db.set_recycle_log_file_num(RECYCLED);
     // Each write-ahead file begins with the number and the length of the one before it: how `wal.rs` knows where the
     // content of that one ends and its former content begins.
-    further(&mut db, if options.accept_loss { "" } else { "track_and_verify_wals=true" })
+    further(&mut db, "track_and_verify_wals=true")
 }
 
-/// Options to recover what is in write-ahead files, without writing any but empty ones: with these the database is
-/// opened before [`database`] when there is something to recover, since RocksDB has its strictest mode only without
-/// recycling.
+/// Options to recover what is in write-ahead files, without writing any but empty ones: with these a database that is
+/// there is opened before [`database`], since RocksDB has its strictest mode only without recycling. It also makes a
+/// write-ahead file where there is none, which the other one would take for a loss.
 pub(super) fn recovery(options: &RocksOptions) -> Result<Options, Error> {
     let mut db = common(options)?;
     // `wal.rs` has cut a torn tail and what is left over of a recycled file by now, so anything that does not fit is

@@ -124,8 +124,6 @@ struct Scan {
     next: Option<u64>,
     /// The secret number of the last group, where the next one has to know it.
     chain: Option<u64>,
-    /// Whether there is any write at all.
-    any: bool,
     bad: Option<Bad>,
     /// Torn ends of files that the next file continues without a loss: a write failed, and was made again.
     mended: Vec<Bad>,
@@ -145,13 +143,11 @@ impl Scan {
         self.chain = None;
     }
 
-    /// A whole group was read. `proven`: that it is one is not only what it says itself.
-    fn group(&mut self, first_of_file: bool, Marker { group, synced, chain }: Marker, proven: bool) {
+    /// A whole group was read in the file at this place.
+    fn group(&mut self, at: usize, first_of_file: bool, Marker { group, synced, chain }: Marker) {
         self.chain = chain.map(|(_, own)| own);
-        if !proven {
-            return;
-        }
-        if first_of_file && self.bad.as_ref().is_some_and(|bad| bad.after.is_some_and(|after| after + 1 == group)) {
+        let goes_on = |bad: &Bad| bad.file < at && bad.after.is_some_and(|after| after.saturating_add(1) == group);
+        if first_of_file && self.bad.as_ref().is_some_and(goes_on) {
             self.mended.extend(self.bad.take());
         }
         if let Some(bad) = &self.bad {
@@ -166,15 +162,14 @@ impl Scan {
                 self.damage = Some(format!("group {group} follows group {last}"));
             }
             self.last = Some(group);
-            self.next = Some(group + 1);
+            self.next = Some(group.saturating_add(1));
         }
     }
 }
 
 /// Checks the write-ahead files in RocksDB's directory against the mark, and cuts off a torn tail (its bytes are
 /// kept in `keep`). An error text says what is damaged; with `accept_loss` the damage and all after it is cut off too.
-/// `true` when there is anything to recover.
-pub(super) fn check(dir: &Path, marked: u64, keep: &Path, accept_loss: bool) -> Result<bool, String> {
+pub(super) fn check(dir: &Path, marked: u64, keep: &Path, accept_loss: bool) -> Result<(), String> {
     let files = wal_files(dir).map_err(|e| format!("reading {} failed ({e})", dir.display()))?;
     let mut scan = Scan::default();
     for (at, file) in files.iter().enumerate() {
@@ -182,9 +177,11 @@ pub(super) fn check(dir: &Path, marked: u64, keep: &Path, accept_loss: bool) -> 
         // Files between may be gone, since what was in them is in tables. RocksDB itself checks that none that it needs
         // is missing or too short (`track_and_verify_wals_in_manifest`).
         if at == 0 || file.before.is_none_or(|before| before.number != files[at - 1].number) {
-            (scan.next, scan.chain) = (None, None);
+            (scan.last, scan.next, scan.chain) = (None, None, None);
         }
-        scan_file(&mut scan, at, file, next.map(|before| before.size))
+        let highest = files.last().map_or(0, |file| file.number);
+        let open = Open::new(at, file.number, highest);
+        scan_file(&mut scan, open, &file.path, next.map(|before| before.size))
             .map_err(|e| format!("reading {} failed ({e})", file.path.display()))?;
     }
     let place = |bad: &Bad| format!("{} at byte {}: {}", files[bad.file].path.display(), bad.offset, bad.what);
@@ -205,16 +202,17 @@ pub(super) fn check(dir: &Path, marked: u64, keep: &Path, accept_loss: bool) -> 
         cut(path, from, keep).map_err(|e| format!("cutting {} at byte {from} failed ({e})", path.display()))
     };
     for end in &scan.ends {
-        // Each recycled file begins with a fragment of its own; where none can be read it is kept, whatever it is.
-        cut(end.file, end.offset, (scan.own[end.file] == 0).then_some(keep))?;
+        // Each recycled file begins with a fragment of its own and follows another one; else it is kept, whatever it is.
+        cut(end.file, end.offset, (scan.own[end.file] == 0 || end.after.is_none()).then_some(keep))?;
     }
     scan.mended.iter().try_for_each(|bad| cut(bad.file, bad.offset, Some(keep)))?;
     if let Some(bad) = &scan.bad {
         tracing::warn!(place = %place(bad), "the log ends in a write that was never synced; it is cut off and kept aside");
+        // From the last one on: whenever that ends, what is left is what was before the bad place, or is found bad again.
+        (bad.file + 1..files.len()).rev().try_for_each(|later| cut(later, 0, Some(keep)))?;
         cut(bad.file, bad.offset, Some(keep))?;
-        (bad.file + 1..files.len()).try_for_each(|later| cut(later, 0, Some(keep)))?;
     }
-    Ok(scan.any)
+    Ok(())
 }
 
 /// The write-ahead files in the order of their numbers.
@@ -240,7 +238,7 @@ pub(super) fn wal_files(dir: &Path) -> io::Result<Vec<Wal>> {
 
 /// What the beginning of a file says of the one before it.
 fn read_before(head: &[u8], number: u64) -> Option<Before> {
-    let fragment = Fragment::read(head, number).ok()?;
+    let fragment = Fragment::read(head, number, u64::MAX).ok()?;
     let body = &head[fragment.body..fragment.end];
     if !matches!(fragment.kind, BEFORE | BEFORE_RECYCLED) || body.len() != 24 {
         return None;
@@ -268,13 +266,12 @@ fn cut(path: &Path, from: u64, keep: Option<(&Path, u64)>) -> io::Result<()> {
 }
 
 /// Reads one file, fragment by fragment, up to `end` where that is known.
-fn scan_file(scan: &mut Scan, at: usize, wal: &Wal, end: Option<u64>) -> io::Result<()> {
-    let mut file = File::open(&wal.path)?;
+fn scan_file(scan: &mut Scan, mut record: Open, path: &Path, end: Option<u64>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let at = record.at;
     let size = file.metadata()?.len();
     let mut block = vec![0u8; BLOCK];
     let mut block_start = 0u64;
-    let head = Vec::with_capacity(HEAD);
-    let mut record = Open { at, number: wal.number, head, open: false, whole_until: 0, first: true, recycled: false };
     let damage = scan.damage.clone();
     scan.own.push(0);
     loop {
@@ -291,7 +288,7 @@ fn scan_file(scan: &mut Scan, at: usize, wal: &Wal, end: Option<u64>) -> io::Res
         // Its new name was not on disk yet when power was lost. What it held is in tables, and what was being written to
         // it was not promised, since a sync covers the name, too.
         scan.bad.take_if(|bad| bad.file == at);
-        (scan.damage, scan.next, scan.chain) = (damage, None, None);
+        (scan.damage, scan.last, scan.next, scan.chain) = (damage, None, None, None);
         return Ok(());
     }
     if record.open {
@@ -328,7 +325,8 @@ struct Unreadable {
 }
 
 impl Fragment {
-    fn read(bytes: &[u8], number: u64) -> Result<Self, Unreadable> {
+    /// `number` is that of the file, `highest` that of the last file that there is.
+    fn read(bytes: &[u8], number: u64, highest: u64) -> Result<Self, Unreadable> {
         let cut = Unreadable { what: "a cut header", own: None, later: false };
         let (Some(header), kind) = (bytes.get(..HEADER), bytes.get(HEADER - 1).copied().unwrap_or(0)) else {
             return Err(cut);
@@ -343,13 +341,14 @@ impl Fragment {
         // The lower half of the number is what is written.
         let (said, number) = (recycled.then(|| read_u32(&bytes[HEADER..])), number as u32);
         let of_file = said.is_none_or(|said| said == number);
-        let mut later = false;
+        // Of a file that there is not: then the rest of it need not be there either.
+        let mut later = said.is_some_and(|said| u64::from(said) > highest);
         let what = if end > bytes.len() {
             "a length beyond the block"
         } else if unmask(crc) != crc32c::crc32c(&bytes[HEADER - 1..end]) {
             "checksum mismatch"
         } else if !of_file {
-            later = said > Some(number);
+            later |= said > Some(number);
             "left over from a file that was recycled"
         } else {
             return Ok(Self { kind, body, end });
@@ -362,22 +361,52 @@ fn read_u32(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |four| u32::from_le_bytes(*four))
 }
 
-/// The record that is being put together from fragments.
+/// A file that is being read, and the record that is being put together from fragments.
 struct Open {
-    /// The place and the number of the file.
+    /// The place and the number of the file, and the number of the last file that there is.
     at: usize,
     number: u64,
+    highest: u64,
+    /// Whether its fragments hold its number. The first block that can be read tells, by its first fragment: there a header
+    /// is always RocksDB's, while what is left over behind the end of what was written may be the data of an event.
+    numbered: Option<bool>,
     head: Vec<u8>,
     open: bool,
     /// The end of the last whole record.
     whole_until: u64,
-    /// Whether no marker was read in this file yet.
+    /// Whether nothing but what stands before all groups was read in this file yet.
     first: bool,
+    /// The last group that was read behind something bad. That it is one shows when the block after it is the file's own,
+    /// since a file is written from front to back.
+    unproven: Option<Marker>,
     /// Whether the file holds what was written to it under a later number.
     recycled: bool,
 }
 
 impl Open {
+    fn new(at: usize, number: u64, highest: u64) -> Self {
+        let head = Vec::with_capacity(HEAD);
+        let (numbered, unproven) = (None, None);
+        Self {
+            at,
+            number,
+            highest,
+            numbered,
+            head,
+            open: false,
+            whole_until: 0,
+            first: true,
+            unproven,
+            recycled: false,
+        }
+    }
+
+    fn fail(&mut self, scan: &mut Scan, what: &'static str) {
+        scan.fail(self.at, self.whole_until, what);
+        self.open = false;
+        self.first = false;
+    }
+
     fn block(&mut self, scan: &mut Scan, block_start: u64, block: &[u8]) {
         let mut pos = 0;
         while pos < block.len() {
@@ -387,45 +416,53 @@ impl Open {
                 return;
             }
             let start = block_start + pos as u64;
-            match Fragment::read(rest, self.number) {
-                Ok(fragment) => {
-                    let end = start + fragment.end as u64;
-                    if !self.fragment(scan, fragment.kind, &rest[fragment.body..fragment.end], end) {
-                        return;
-                    }
-                    scan.own[self.at] = end;
-                    pos += fragment.end;
-                }
+            let fragment = match Fragment::read(rest, self.number, self.highest) {
+                Ok(fragment) => fragment,
                 Err(Unreadable { what, own, later }) => {
                     if let Some(end) = own {
                         scan.own[self.at] = start + end as u64;
                     }
-                    // Only there a header is always RocksDB's; elsewhere it may be the data of an event.
                     self.recycled |= later && pos == 0;
-                    scan.fail(self.at, self.whole_until, what);
-                    self.open = false;
                     // The length cannot be trusted, so the rest of the block cannot be read.
-                    return;
+                    return self.fail(scan, what);
+                }
+            };
+            let numbered = matches!(fragment.kind, 5..=8 | BEFORE_RECYCLED);
+            if pos == 0 {
+                self.numbered.get_or_insert(numbered);
+                if let Some(marker) = self.unproven.take() {
+                    scan.group(self.at, false, marker);
                 }
             }
+            if self.numbered != Some(numbered) {
+                return self.fail(scan, "a fragment of the other kind of file");
+            }
+            let end = start + fragment.end as u64;
+            if !self.fragment(scan, fragment.kind, &rest[fragment.body..fragment.end], end, pos == 0) {
+                return;
+            }
+            scan.own[self.at] = end;
+            pos += fragment.end;
         }
     }
 
-    /// Takes a fragment; `false` when it cannot be one of this file, whatever it says.
-    fn fragment(&mut self, scan: &mut Scan, kind: u8, payload: &[u8], end: u64) -> bool {
+    /// Takes a fragment; `false` when the rest of its block says nothing.
+    fn fragment(&mut self, scan: &mut Scan, kind: u8, payload: &[u8], end: u64, at_start: bool) -> bool {
         let (begins, ends) = match kind {
             1 | 5 | BEFORE | BEFORE_RECYCLED => (true, true),
             2 | 6 => (true, false),
             3 | 7 => (false, false),
             4 | 8 => (false, true),
             _ => {
-                scan.fail(self.at, self.whole_until, "an unknown kind of fragment");
-                return true;
+                self.fail(scan, "an unknown kind of fragment");
+                return at_start;
             }
         };
         if begins == self.open {
-            scan.fail(self.at, self.whole_until, "a group without its beginning or end");
-            self.open = false;
+            self.fail(scan, "a group without its beginning or end");
+            if !at_start {
+                return false;
+            }
             if !begins {
                 return true;
             }
@@ -439,24 +476,26 @@ impl Open {
         if !ends {
             return true;
         }
-        let (marker, before) = (Marker::read(&self.head), matches!(kind, BEFORE | BEFORE_RECYCLED));
-        let (follows, proven) = match (marker, scan.chain) {
-            (Some(Marker { chain: Some((before, _)), .. }), Some(last)) => (before == last, true),
-            // The first in a file stands where RocksDB's headers always are. Behind what cannot be read the next one
-            // proves it.
-            (Some(Marker { chain, .. }), None) => (true, self.first || chain.is_none()),
+        let before = matches!(kind, BEFORE | BEFORE_RECYCLED);
+        let marker = Marker::read(&self.head)
+            .filter(|marker| !before && marker.chain.is_some() == (self.numbered == Some(true)));
+        match (marker, scan.chain) {
+            // In files of the time before recycling, or the first one in a file, where headers are always RocksDB's, too.
+            (Some(marker @ Marker { chain: None, .. }), _) => scan.group(self.at, self.first, marker),
+            (Some(marker @ Marker { chain: Some((before, _)), .. }), last)
+                if last.map_or(self.first, |last| before == last) =>
+            {
+                scan.group(self.at, self.first, marker);
+            }
+            (Some(marker), None) => self.unproven = Some(marker),
             // What is written when a directory is made or updated has no marker, and comes first in a file.
-            (None, _) | (_, Some(_)) => (self.first, true),
-        };
-        if !follows {
-            scan.fail(self.at, self.whole_until, "left over: it does not follow the group before it");
-            return false;
+            (None, _) if self.first || self.numbered == Some(false) => {}
+            _ => {
+                self.fail(scan, "left over: it does not follow the group before it");
+                return false;
+            }
         }
-        scan.any |= !before;
-        if let Some(marker) = marker {
-            scan.group(self.first, marker, proven);
-            self.first = false;
-        }
+        self.first &= marker.is_none();
         if scan.bad.is_none() {
             self.whole_until = end;
         }

@@ -172,6 +172,9 @@ fn an_event_that_looks_like_a_group_is_none_when_it_is_left_over() {
     let foreign = wal::Chain::default();
     let (next, far) = (foreign.marker(group + 1, group), foreign.marker(group + 9, group + 8));
     let old = [b"hxG1".as_slice(), &(group + 1).to_be_bytes(), &group.to_be_bytes()].concat();
+    let old_far = [b"hxG1".as_slice(), &(group + 9).to_be_bytes(), &(group + 8).to_be_bytes()].concat();
+    let two =
+        [group + 9, group + 10].map(|group| fragment(5, number, &batch(&foreign.marker(group, group - 1)))).concat();
     let forged = [
         ("without a marker", fragment(5, number, &batch(b""))),
         ("the next group", fragment(5, number, &batch(&next))),
@@ -180,6 +183,13 @@ fn an_event_that_looks_like_a_group_is_none_when_it_is_left_over() {
         ("a group of the time before", fragment(1, number, &batch(&old))),
         ("a record of the file before", fragment(130, number, &[7; 24])),
         ("of a later file", fragment(5, number + 1, &batch(&next))),
+        (
+            "an end and a group of the time before",
+            [fragment(4, number, b""), fragment(1, number, &batch(&old_far))].concat(),
+        ),
+        ("an end and two groups", [fragment(8, number, b""), two.clone()].concat()),
+        ("an unknown kind and two groups", [fragment(9, number, b""), two.clone()].concat()),
+        ("a file before and two groups", [fragment(131, number, &[7; 24]), two].concat()),
     ];
     for (name, bytes) in forged {
         let copy = copy_of(&dir);
@@ -285,6 +295,19 @@ fn a_recycled_file_under_its_former_name_is_not_needed() {
     assert_eq!((found.len(), found.last().unwrap().as_str()), (34, "last"));
 }
 
+/// Killed in its first start, after RocksDB had made its manifest and before it made a write-ahead file.
+#[test]
+fn a_directory_without_a_write_ahead_file_is_opened_when_nothing_is_missing() {
+    let (dir, topic) = filled(2);
+    let log = open(&dir).unwrap();
+    log.flush().unwrap();
+    drop(log);
+    for file in wal_files(&dir) {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(texts(&open(&dir).unwrap(), topic), ["r0", "r1"]);
+}
+
 #[test]
 fn what_follows_a_torn_file_goes_with_it() {
     let (dir, log, topic) = worn();
@@ -307,7 +330,7 @@ fn what_follows_a_torn_file_goes_with_it() {
         .unwrap();
     // The scan alone: RocksDB syncs a file before it lets go of a memtable, and would take this for damage.
     let marked = lock(&log.writer).synced;
-    assert!(wal::check(&copy.path().join("log"), marked, &copy.path().join("torn"), false).unwrap());
+    wal::check(&copy.path().join("log"), marked, &copy.path().join("torn"), false).unwrap();
     assert_eq!(fs::metadata(&torn_file).unwrap().len(), lost.start as u64);
     assert_eq!(fs::metadata(&later).unwrap().len(), 0, "a later group without the earlier one is none");
     assert_eq!(torn(&copy), 2);
