@@ -40,8 +40,8 @@ impl RocksOptions {
 const RECYCLED: usize = 3;
 
 /// Options of the database as a whole, to write. The write-ahead files are recycled: their blocks are there already, so
-/// a sync has to write data only (about half the time of one that makes a file longer), and no file is removed, which
-/// held up syncs for tens of milliseconds where the file system discards (docs/adr/0010).
+/// a sync has to write data only (about two thirds of the time of one that makes a file longer), and they are seldom
+/// removed, which held up syncs for tens of milliseconds where the file system discards (docs/adr/0010).
 pub(super) fn database(options: &RocksOptions) -> Result<Options, Error> {
     let mut db = common(options)?;
     // The strictest mode that goes with recycling. It never meets content: see `recovery`.

@@ -3,7 +3,7 @@
 //! No recovery mode of RocksDB can: `TolerateCorruptedTailRecords` silently ends at a damaged length in the last 32
 //! KiB and silently steps over a zeroed block, `PointInTime` drops whatever follows a bad record, and
 //! `AbsoluteConsistency` refuses the torn tail that every power loss may leave. What they lack is knowing what was
-//! synced. hexaFn writes that down: every group begins with a [`marker`] that holds the group's number and the last
+//! synced. hexaFn writes that down: every group begins with a marker ([`Chain::marker`]) that holds the group's number and the last
 //! group that was synced when it was written, and the mark file (`mark.rs`) holds the same from outside. So:
 //! - a bad record followed by a group that says the bad one was synced, or at or below the mark: damage, reported;
 //! - a hole in the group numbers within a file: damage, reported;
