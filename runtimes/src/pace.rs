@@ -2,8 +2,9 @@
 //!
 //! A kernel without preemption lets whoever runs go on to the end of a slice of 3 to 4 ms, and what takes 0.1 ms waits
 //! behind it. Nothing is lost where nobody waits: an offer then takes less than a microsecond. A call that goes on for longer still
-//! leaves the first processor altogether.
+//! leaves the first processor altogether, for itself and for those that follow it on its thread, until one of them is short.
 
+use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,21 +17,30 @@ const OWN: Duration = Duration::from_millis(1);
 /// than a hundredth of it.
 const EVERY: Duration = Duration::from_micros(100);
 
-/// Of one call. What decides takes the time, so that a test can move it.
+thread_local! {
+    /// Whether this thread has left the first processor.
+    static AWAY: Cell<bool> = const { Cell::new(false) };
+}
+
+fn leave(leave: bool) {
+    if AWAY.replace(leave) != leave {
+        processors::leave_one(processors::this_thread(), leave);
+    }
+}
+
+/// Of one call, which begins and ends on the same thread. What decides takes the time, so that a test can move it.
 #[derive(Debug)]
 pub(crate) struct Pace {
     next: Instant,
     offers: u64,
     /// When it leaves the first processor.
     leaves: Instant,
-    /// The thread that has left it.
-    away: Option<u32>,
 }
 
 impl Pace {
     /// Of a call that began at this time.
     pub fn new(began: Instant) -> Self {
-        Self { next: began + OWN, offers: 0, leaves: began + LONG, away: None }
+        Self { next: began + OWN, offers: 0, leaves: began + LONG }
     }
 
     /// Offers the processor if it is time to.
@@ -38,10 +48,8 @@ impl Pace {
         if !self.is_due(now) {
             return;
         }
-        if now >= self.leaves && self.away.is_none() {
-            let this = processors::this_thread();
-            processors::leave_one(this, true);
-            self.away = Some(this);
+        if now >= self.leaves {
+            leave(true);
         }
         thread::yield_now();
         self.is_back(now, Instant::now());
@@ -52,10 +60,10 @@ impl Pace {
         self.offers
     }
 
-    /// The call is over: its thread runs on all processors again.
-    pub fn end(&mut self) {
-        if let Some(thread) = self.away.take() {
-            processors::leave_one(thread, false);
+    /// The call is over at this time: after a short one its thread runs on all processors again.
+    pub fn end(&self, now: Instant) {
+        if now < self.leaves {
+            leave(false);
         }
     }
 
@@ -70,12 +78,6 @@ impl Pace {
         self.offers += 1;
         let away = now.saturating_duration_since(left);
         self.next = now + if away < OWN { EVERY } else { OWN };
-    }
-}
-
-impl Drop for Pace {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -133,7 +135,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn one_that_goes_on_leaves_the_first_processor_until_it_ends() {
+    fn one_that_goes_on_leaves_the_first_processor_until_a_call_is_short() {
         let all = processors();
         let began = Instant::now();
         let mut pace = Pace::new(began);
@@ -143,11 +145,11 @@ mod tests {
         // Where there is one only, it stays.
         let left = if all.len() > 1 { &all[1..] } else { &all };
         assert_eq!(processors(), left);
-        pace.end();
-        assert_eq!(processors(), all);
-        let mut pace = Pace::new(began);
-        pace.offer(began + 2 * LONG);
-        drop(pace);
+        pace.end(began + 2 * LONG);
+        assert_eq!(processors(), left, "the next one begins where the long one ended");
+        Pace::new(began).end(began + LONG);
+        assert_eq!(processors(), left);
+        Pace::new(began).end(began + LONG - MICRO);
         assert_eq!(processors(), all);
     }
 

@@ -206,7 +206,7 @@ impl Process {
             Ok(Some(frame)) if frame.kind == Kind::Ready => {
                 let ready: Ready = frame.head().map_err(|e| unready("gave no answer", &e))?;
                 process.sandbox = ready.sandbox;
-                process.stand_aside(false);
+                // It stays aside until a call of it was short: the one before it may have been killed for its calls.
                 Ok(process)
             }
             Ok(Some(frame)) if frame.kind == Kind::Failed => {
@@ -353,8 +353,11 @@ impl Process {
                         *error = Error { message: self.with_errors(&error.message), ..error.clone() }.shortened();
                     }
                     self.calls.pop_front();
-                    self.stand_aside(false);
-                    (self.began, self.cpu) = (Instant::now(), None);
+                    let now = Instant::now();
+                    if now.saturating_duration_since(self.began) < LONG {
+                        self.stand_aside(false);
+                    }
+                    (self.began, self.cpu) = (now, None);
                     return Ok(done.checked());
                 }
                 // Grants and limits are held on both sides: a worker that was taken over gets nothing by asking.

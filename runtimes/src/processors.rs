@@ -13,7 +13,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 #[cfg(target_os = "linux")]
 use nix::unistd::Pid;
 
-/// How long a call has all processors: one that takes longer is not hurt by having one less.
+/// How long a call has all processors: one that takes longer is not hurt by having one less. What comes after it in the same place
+/// begins with one less, too, until a call is shorter: what computed for long will do so again, as a rule.
 pub(crate) const LONG: Duration = Duration::from_millis(10);
 
 /// All that the service may run on, and all but the first of them; none where that would be none.

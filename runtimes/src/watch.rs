@@ -91,8 +91,8 @@ impl Watch {
 
     /// The call is over. Gives how often it offered its processor to others.
     pub fn end(&self) -> u64 {
-        let mut pace = self.pace.borrow_mut();
-        pace.end();
+        let pace = self.pace.borrow();
+        pace.end(Instant::now());
         pace.offers()
     }
 }

@@ -25,6 +25,7 @@ use super::keys::{self, Counters};
 use super::{Batch, Bounds, Entries, Error, EventLog, Op, Receipt, Record, Seq, Str, Table, TopicId};
 use crate::clock::{Tick, Wall};
 
+mod format;
 mod group;
 mod mark;
 mod options;
@@ -170,6 +171,8 @@ impl RocksLog {
             Err(TryLockError::WouldBlock) => return Err(Error::Locked(shown(&options.path))),
             Err(TryLockError::Error(e)) => return Err(failed("locking log.lock", e)),
         }
+        // Before anything else is read, or mended: what is right for this format may destroy a later one.
+        format::claim(&options.path)?;
         let (mark, marked) =
             mark::Mark::open(&options.path.join("log.mark")).map_err(|e| failed("opening log.mark", e))?;
         let now = Arc::new(AtomicI64::new(Wall::now().0));

@@ -17,17 +17,49 @@ pub struct Template {
     pub secret: Option<String>,
     /// What all delivery ids of this run begin with.
     pub prefix: String,
-    /// Whether each body carries the time at which it was due.
+    /// Whether each body carries the time at which it was due, and ids of its own.
     pub stamped: bool,
 }
 
 const DIGITS: usize = 12;
+
+/// Hexadecimal digits in a row from which on they are taken for an id, a hash or a token.
+const RUN: usize = 12;
 
 /// One connection's requests.
 pub struct Maker {
     template: Template,
     bytes: Vec<u8>,
     id_at: usize,
+    /// Where ids, hashes and tokens are in the body.
+    ids: Vec<std::ops::Range<usize>>,
+}
+
+/// Runs of at least [`RUN`] lower-case hexadecimal digits.
+fn ids(body: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let is_hex = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < body.len() {
+        let run = body[at..].iter().take_while(|b| is_hex(b)).count();
+        if run >= RUN {
+            found.push(at..at + run);
+        }
+        at += run.max(1);
+    }
+    found
+}
+
+/// Gives each id other digits (xorshift64*, Vigna 2016): events of senders differ there, and what compresses them must not find the
+/// same again.
+fn renew(body: &mut [u8], ids: &[std::ops::Range<usize>], seed: u64) {
+    let mut state = seed | 1;
+    for digit in ids.iter().cloned().flatten() {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        body[digit] = b"0123456789abcdef"[(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 60) as usize];
+    }
 }
 
 fn signature(secret: &str, body: &[u8]) -> String {
@@ -43,7 +75,8 @@ fn signature(secret: &str, body: &[u8]) -> String {
 impl Maker {
     /// The requests of a template.
     pub fn new(template: Template) -> Self {
-        let mut maker = Self { template, bytes: Vec::new(), id_at: 0 };
+        let ids = ids(&template.body);
+        let mut maker = Self { template, bytes: Vec::new(), id_at: 0, ids };
         let body = maker.template.body.clone();
         maker.build(&body);
         maker
@@ -78,7 +111,9 @@ impl Maker {
     pub fn make(&mut self, n: u64, due: u64) -> &[u8] {
         if self.template.stamped {
             let mut body = format!("{{\"t\":{due:019},").into_bytes();
+            let before = body.len() - 1;
             body.extend_from_slice(&self.template.body[1..]);
+            renew(&mut body[before..], &self.ids, due);
             self.build(&body);
         }
         if self.id_at > 0 {
@@ -125,6 +160,24 @@ mod tests {
         assert!(text.contains("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17\r\n"), "{text}");
         assert!(text.contains("X-GitHub-Delivery: x-000000000042\r\n"), "{text}");
         assert!(text.ends_with("\r\n\r\nHello, World!"), "{text}");
+    }
+
+    #[test]
+    fn a_stamped_body_has_its_time_and_ids_of_its_own() {
+        let body = br#"{"ref":"main","after":"76ae82c7b1a177c8d03f","face":"cafe"}"#.to_vec();
+        let (address, path) = ("h:1".into(), "/p".into());
+        let template = Template { address, path, body, secret: None, prefix: String::new(), stamped: true };
+        let mut maker = Maker::new(template);
+        let mut made = |due| {
+            let text = String::from_utf8(maker.make(1, due).to_vec()).unwrap_or_default();
+            text.rsplit("\r\n").next().unwrap_or_default().to_owned()
+        };
+        let (one, two) = (made(7), made(8));
+        assert!(one.starts_with(r#"{"t":0000000000000000007,"ref":"main","after":""#), "{one}");
+        assert!(one.ends_with(r#"","face":"cafe"}"#), "{one}");
+        assert_eq!(one.len(), two.len());
+        assert_ne!(one[48..68], two[48..68]);
+        assert_ne!(one[48..68], *"76ae82c7b1a177c8d03f");
     }
 
     #[test]

@@ -233,6 +233,7 @@ impl Running {
         // Less than none is left of a call that asked for more than there was.
         let spent = state.given.saturating_sub(u64::try_from(left.unwrap_or(0)).unwrap_or(0));
         let peak = room.map_or(0, |room| (limits.memory as u64).saturating_sub(room.unsigned_abs()));
+        state.pace.end(Instant::now());
         wasi::finish(&mut state.call);
         Ended {
             result,

@@ -359,6 +359,7 @@ impl Instance for Worker {
         drop(running);
         let fuel = store.get_fuel().ok().map(|left| limits.wasm_fuel().saturating_sub(left));
         let mut state = store.into_data();
+        state.pace.end(Instant::now());
         wasi::finish(&mut state.call);
         Ended {
             result,

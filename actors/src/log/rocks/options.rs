@@ -25,14 +25,12 @@ pub struct RocksOptions {
     pub accept_loss: bool,
     /// The bytes of records that gather in memory before they become a table. At most three times as much is held.
     pub memtable: usize,
-    /// Compress tables with LZ4. Costs about a microsecond a kilobyte, on a background thread.
-    pub compress: bool,
 }
 
 impl RocksOptions {
-    /// The defaults for a data directory: 64 MiB reserve, 32 MiB memtable, no compression.
+    /// The defaults for a data directory: 64 MiB reserve, 32 MiB memtable.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), reserve: 64 << 20, accept_loss: false, memtable: 32 * MIB, compress: false }
+        Self { path: path.into(), reserve: 64 << 20, accept_loss: false, memtable: 32 * MIB }
     }
 }
 
@@ -110,9 +108,9 @@ fn common(options: &RocksOptions) -> Result<Options, Error> {
 pub(super) fn families(options: &RocksOptions, now: Arc<AtomicI64>) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(16 * MIB);
     vec![
-        ColumnFamilyDescriptor::new(keys::CF_STATE, state(options, &cache)),
+        ColumnFamilyDescriptor::new(keys::CF_STATE, state(&cache)),
         ColumnFamilyDescriptor::new(keys::CF_LOG, log(options, &cache)),
-        ColumnFamilyDescriptor::new(keys::CF_DEDUPE, dedupe(options, &cache, now)),
+        ColumnFamilyDescriptor::new(keys::CF_DEDUPE, dedupe(&cache, now)),
     ]
 }
 
@@ -131,10 +129,10 @@ fn tables(cache: &Cache, block: usize, bloom: bool) -> BlockBasedOptions {
     tables
 }
 
-fn family(options: &RocksOptions, write_buffer: usize) -> Options {
+fn family(write_buffer: usize) -> Options {
     let mut cf = Options::default();
-    let compression = if options.compress { DBCompressionType::Lz4 } else { DBCompressionType::None };
-    cf.set_compression_type(compression);
+    // Ids and numbers do not get smaller.
+    cf.set_compression_type(DBCompressionType::None);
     cf.set_write_buffer_size(write_buffer);
     cf.set_max_write_buffer_number(3);
     cf.set_level_compaction_dynamic_level_bytes(true);
@@ -144,16 +142,17 @@ fn family(options: &RocksOptions, write_buffer: usize) -> Options {
 /// Records come in ascending order, are read in that order and go in that order. Large ones are kept out of the
 /// sorted tables (in blob files), so that compaction moves their keys only; a blob file goes when its last record went.
 fn log(options: &RocksOptions, cache: &Cache) -> Options {
-    let mut cf = family(options, options.memtable);
+    let mut cf = family(options.memtable);
     cf.set_block_based_table_factory(&tables(cache, 16 * 1024, false));
     cf.set_enable_blob_files(true);
     // A blob is read by a call to the system each, so records that are not large stay in the tables: a backlog of small
     // ones is delivered in half the time, and writing for half a minute took no more (docs/adr/0008).
     cf.set_min_blob_size(4096);
     cf.set_blob_file_size(64 * MIB as u64);
-    if options.compress {
-        cf.set_blob_compression_type(DBCompressionType::Lz4);
-    }
+    // Events of one source are much alike. What is not written to a table does not hold up the syncs of the log, which wait for
+    // the same disk (docs/performance.md); it is done on a background thread.
+    cf.set_compression_type(DBCompressionType::Lz4);
+    cf.set_blob_compression_type(DBCompressionType::Lz4);
     // Topics of different retention share blob files: the oldest quarter is rewritten when half of it is garbage.
     cf.set_enable_blob_gc(true);
     cf.set_blob_gc_age_cutoff(0.25);
@@ -163,15 +162,15 @@ fn log(options: &RocksOptions, cache: &Cache) -> Options {
 
 /// Cursors and counters are overwritten all the time: the memtable absorbs that. It is large enough for the log's to be
 /// full first, mostly.
-fn state(options: &RocksOptions, cache: &Cache) -> Options {
-    let mut cf = family(options, 16 * MIB);
+fn state(cache: &Cache) -> Options {
+    let mut cf = family(16 * MIB);
     cf.set_block_based_table_factory(&tables(cache, 4 * 1024, true));
     cf
 }
 
 /// Mostly asked for keys that are not there: bloom filters in the tables and in the memtable.
-fn dedupe(options: &RocksOptions, cache: &Cache, now: Arc<AtomicI64>) -> Options {
-    let mut cf = family(options, 16 * MIB);
+fn dedupe(cache: &Cache, now: Arc<AtomicI64>) -> Options {
+    let mut cf = family(16 * MIB);
     cf.set_block_based_table_factory(&tables(cache, 4 * 1024, true));
     cf.set_memtable_prefix_bloom_ratio(0.05);
     cf.set_memtable_whole_key_filtering(true);

@@ -7,6 +7,9 @@ use crate::event::Event;
 use crate::log::{Appended, DedupeKey};
 use bytes::Bytes;
 use smallvec::smallvec;
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use tempfile::TempDir;
 
@@ -307,6 +310,67 @@ fn a_later_format_is_refused() {
     }
     drop(log);
     assert!(matches!(open(&dir), Err(Error::Format { found: 9, known: keys::FORMAT })));
+}
+
+#[test]
+fn events_that_are_alike_take_less_room_in_tables_and_come_back_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).unwrap();
+    let topic = log.topic("a").unwrap();
+    // In tables, and in files of their own.
+    let of = |n: u32, size: usize| format!(r#"{{"n":{n},"text":"{}"}}"#, "once upon a time ".repeat(size / 17));
+    let made: Vec<_> = (0..1_000).map(|n| of(n, 1_000)).chain((0..100).map(|n| of(n, 10_000))).collect();
+    for data in &made {
+        log.commit(vec![append(topic, data)], false).unwrap();
+    }
+    log.flush().unwrap();
+    let is_table = |path: &Path| path.extension().is_some_and(|e| e == "sst" || e == "blob");
+    let stored: usize =
+        content(dir.path()).iter().filter(|(path, _)| is_table(path)).map(|(_, bytes)| bytes.len()).sum();
+    let data: usize = made.iter().map(String::len).sum();
+    assert!(stored > 0 && stored < data / 4, "{stored} bytes for {data}");
+    drop(log);
+    assert_eq!(texts(&open(&dir).unwrap(), topic), made);
+}
+
+/// The names and the content of all files in a directory.
+fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.append(&mut content(&path)),
+            false => drop(all.insert(path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    all
+}
+
+#[test]
+fn a_directory_of_a_later_format_is_not_touched() {
+    let (dir, topic) = filled(3);
+    // What the later version wrote looks torn to this one, which would cut it off.
+    let wal = wal_file(&dir);
+    OpenOptions::new().append(true).open(&wal).unwrap().write_all(b"of a later format").unwrap();
+    let said = dir.path().join("log.format");
+    assert_eq!(fs::read_to_string(&said).unwrap(), format!("{}\n", keys::FORMAT));
+    fs::write(&said, "4\n").unwrap();
+    let before = content(dir.path());
+    assert!(matches!(open(&dir), Err(Error::Format { found: 4, known: keys::FORMAT })));
+    assert_eq!(content(dir.path()), before);
+    // An earlier one is read, and from now on refused by versions that know no more than it.
+    fs::write(&said, "2\n").unwrap();
+    assert_eq!(texts(&open(&dir).unwrap(), topic).len(), 3);
+    assert_eq!(fs::read_to_string(&said).unwrap(), format!("{}\n", keys::FORMAT));
+}
+
+#[test]
+fn a_format_that_is_no_number_is_refused_with_what_to_do() {
+    let (dir, _) = filled(1);
+    fs::write(dir.path().join("log.format"), "\u{0}\n").unwrap();
+    let error = open(&dir).err().unwrap().to_string();
+    assert!(error.contains(r#"log.format holds "\0\n", and not the number of a format"#), "{error}");
+    assert!(error.contains("write 3 into it"), "{error}");
 }
 
 #[test]

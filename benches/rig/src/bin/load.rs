@@ -3,7 +3,7 @@
 //! ```text
 //! load --address HOST:PORT --path PATH --body FILE [--seconds S] [--connections C] [--secret S --prefix P] [--first N]
 //!      [--rate N]                               requests at a fixed rate, latency from when each was due
-//!      [--stamp]                                each body carries the time at which it was due, as "t"
+//!      [--stamp]                                each body carries the time at which it was due, as "t", and ids of its own
 //!      [--viewers N --watch PATH --window N]    WebSockets that must get every event
 //! ```
 
