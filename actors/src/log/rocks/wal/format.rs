@@ -65,6 +65,8 @@ fn read_before(head: &[u8], number: u64) -> Option<Before> {
 /// A fragment at the beginning of some bytes.
 pub(super) struct Fragment {
     pub(super) kind: u8,
+    /// Whether it holds the number of its file.
+    pub(super) numbered: bool,
     pub(super) body: usize,
     pub(super) end: usize,
 }
@@ -85,15 +87,15 @@ impl Fragment {
         let (Some(header), kind) = (bytes.get(..HEADER), bytes.get(HEADER - 1).copied().unwrap_or(0)) else {
             return Err(cut);
         };
-        let recycled = matches!(kind, 5..=8 | BEFORE_RECYCLED);
-        let body = if recycled { RECYCLED_HEADER } else { HEADER };
+        let numbered = matches!(kind, 5..=8 | BEFORE_RECYCLED);
+        let body = if numbered { RECYCLED_HEADER } else { HEADER };
         if bytes.len() < body {
             return Err(cut);
         }
         let crc = read_u32(header);
         let end = body + usize::from(u16::from_le_bytes([header[4], header[5]]));
         // The lower half of the number is what is written.
-        let (said, number) = (recycled.then(|| read_u32(&bytes[HEADER..])), number as u32);
+        let (said, number) = (numbered.then(|| read_u32(&bytes[HEADER..])), number as u32);
         let of_file = said.is_none_or(|said| said == number);
         // Of a file that there is not: then the rest of it need not be there either.
         let mut later = said.is_some_and(|said| u64::from(said) > highest);
@@ -105,9 +107,9 @@ impl Fragment {
             later |= said > Some(number);
             "left over from a file that was recycled"
         } else {
-            return Ok(Self { kind, body, end });
+            return Ok(Self { kind, numbered, body, end });
         };
-        Err(Unreadable { what, own: (recycled && of_file).then_some(end.min(bytes.len())), later })
+        Err(Unreadable { what, own: (numbered && of_file).then_some(end.min(bytes.len())), later })
     }
 }
 

@@ -70,14 +70,13 @@ impl Open {
                     return self.fail(scan, what);
                 }
             };
-            let numbered = matches!(fragment.kind, 5..=8 | BEFORE_RECYCLED);
             if pos == 0 {
-                self.numbered.get_or_insert(numbered);
+                self.numbered.get_or_insert(fragment.numbered);
                 if let Some(marker) = self.unproven.take() {
                     scan.group(self.at, false, marker);
                 }
             }
-            if self.numbered != Some(numbered) {
+            if self.numbered != Some(fragment.numbered) {
                 return self.fail(scan, "a fragment of the other kind of file");
             }
             let end = start + fragment.end as u64;
