@@ -169,7 +169,8 @@ pub enum DecodeError {
 /// CloudEvents `dataschema`, kept among the extensions: the schema that the data adheres to, as its sender says.
 pub const DATA_SCHEMA: &str = "dataschema";
 
-/// The version byte of the stored form.
+/// The version byte of the stored form. In its place, 2 says that a record's data lies elsewhere (`log/keys.rs`): not to be
+/// given to a form of the event.
 const FORMAT: u8 = 1;
 
 /// The part of the byte of `hops` that counts: what passed [`MAX_HOPS`](crate::trigger::run::MAX_HOPS) goes no further.
@@ -276,6 +277,12 @@ impl Event {
 
     /// Appends the stored form. Strings and data are length-prefixed (LEB128); optional ones have length + 1.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_attributes(out);
+        put_bytes(out, &self.data);
+    }
+
+    /// The stored form up to the data.
+    pub(crate) fn encode_attributes(&self, out: &mut Vec<u8>) {
         out.put_u8(FORMAT);
         for text in [&self.id, &self.source, &self.kind] {
             put_bytes(out, text.as_bytes());
@@ -297,7 +304,6 @@ impl Event {
                 put_bytes(out, value.as_bytes());
             }
         }
-        put_bytes(out, &self.data);
     }
 
     /// Reads the stored form; the data shares `bytes`.
@@ -315,6 +321,12 @@ impl Event {
     /// The bytes are not what [`encode`](Self::encode) wrote.
     pub fn decode_like(bytes: &Bytes, like: Option<&Self>) -> Result<Self, DecodeError> {
         let b = &mut &bytes[..];
+        let event = Self::decode_attributes(b, like)?;
+        Ok(Self { data: bytes.slice_ref(get_bytes(b)?), ..event })
+    }
+
+    /// Reads what [`encode_attributes`](Self::encode_attributes) wrote: an event without its data.
+    pub(crate) fn decode_attributes(b: &mut &[u8], like: Option<&Self>) -> Result<Self, DecodeError> {
         let format = get_u8(b)?;
         if format != FORMAT {
             return Err(DecodeError::Format(format));
@@ -336,7 +348,6 @@ impl Event {
         };
         let extensions = get_pairs(b, like.map_or(&[], |e| &e.extensions))?;
         let headers = get_pairs(b, like.map_or(&[], |e| &e.headers))?;
-        let data = bytes.slice_ref(get_bytes(b)?);
         Ok(Self {
             id,
             source,
@@ -351,7 +362,7 @@ impl Event {
             given,
             told,
             trace,
-            data,
+            data: Bytes::new(),
             doc: OnceLock::new(),
         })
     }

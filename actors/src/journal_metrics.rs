@@ -29,13 +29,19 @@ fn desc(name: &str, help: &str) -> Vec<Desc> {
 struct JournalCollector(Arc<JournalStats>, Vec<Desc>);
 
 impl JournalCollector {
-    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 8] {
+    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 10] {
         let s = &*self.0;
         [
             ("hexafn_journal_groups_total", "Groups written.", &s.groups),
             ("hexafn_journal_syncs_total", "Groups synced to disk.", &s.synced),
             ("hexafn_journal_commits_total", "Commits in those groups.", &s.commits),
             ("hexafn_journal_records_total", "Records appended.", &s.records),
+            ("hexafn_journal_data_bytes_total", "Data bytes of the records appended.", &s.bytes),
+            (
+                "hexafn_journal_shared_bytes_total",
+                "Of the data bytes, those not written since another record of the same group has the same data.",
+                &s.shared,
+            ),
             ("hexafn_journal_duplicates_total", "Appends that had come before.", &s.duplicates),
             ("hexafn_journal_refused_full_total", "Commits refused for want of space.", &s.refused_full),
             ("hexafn_journal_failed_total", "Commits that failed.", &s.failed),

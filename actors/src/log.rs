@@ -301,6 +301,19 @@ pub trait EventLog: Send + Sync + 'static {
     /// On an error nothing of the group is visible in a topic, except after [`Error::Failed`], when nothing is sure.
     /// An empty group with `synced` syncs what was written unsynced.
     fn commit(&self, group: Vec<Batch>, synced: bool) -> Result<Vec<Receipt>, Error>;
+    /// Whether a trim left something to [`sweep`](Self::sweep).
+    fn has_unswept(&self) -> bool {
+        false
+    }
+    /// Does a piece of what a trim was too large to do at once, about a millisecond; tells whether there is more. Losing it
+    /// costs that it is done again.
+    fn sweep(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+    /// The bytes of data since the start that were not written, since another record of the same group has the same data.
+    fn shared_bytes(&self) -> u64 {
+        0
+    }
     /// Reads records from a sequence on, oldest first, until a limit; at least one record when there is one.
     fn read(&self, topic: TopicId, from: Seq, max_records: usize, max_bytes: usize) -> Result<Vec<Arc<Record>>, Error>;
     /// What a topic holds.

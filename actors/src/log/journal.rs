@@ -115,6 +115,8 @@ pub struct Journal {
     flushing: bool,
     /// A sync of lazy groups is due.
     sync_due: bool,
+    /// A sweep is spawned.
+    sweeping: bool,
     /// The tie to the supervisor; none in tests and benchmarks.
     life: Option<Lifeline>,
     /// Told once it serves.
@@ -194,7 +196,16 @@ impl Journal {
     /// A journal over these parts.
     pub fn new(parts: JournalParts) -> Self {
         let epoch = parts.epochs.begin();
-        Self { parts, epoch, pending: Pending::default(), flushing: false, sync_due: false, life: None, ready: None }
+        Self {
+            parts,
+            epoch,
+            pending: Pending::default(),
+            flushing: false,
+            sync_due: false,
+            sweeping: false,
+            life: None,
+            ready: None,
+        }
     }
 
     /// A journal under the supervisor; `ready` is told when its fronts are open.
@@ -232,6 +243,7 @@ impl Journal {
         if !self.parts.write(pending) {
             return self.lost(ctx);
         }
+        self.sweep_soon(ctx);
         if !synced && !self.sync_due {
             self.sync_due = true;
             ctx.run_later(self.parts.options.lazy_sync_after, |journal, ctx| {
@@ -240,6 +252,23 @@ impl Journal {
                 journal.flush_lazy(ctx);
             });
         }
+    }
+
+    /// Does what large trims left, piece by piece, each when the mailbox is empty.
+    fn sweep_soon(&mut self, ctx: &mut Context<Self>) {
+        if self.sweeping || !self.parts.log.has_unswept() {
+            return;
+        }
+        self.sweeping = true;
+        ctx.spawn(std::future::ready(()).into_actor(self).map(|(), journal, ctx| {
+            journal.sweeping = false;
+            match journal.parts.log.sweep() {
+                Ok(true) => journal.sweep_soon(ctx),
+                Ok(false) => {}
+                // With the next group again.
+                Err(error) => journal.parts.check_fatal(&error),
+            }
+        }));
     }
 
     /// Settlements were not written: topics are ahead of the disk. A restart of the journal takes the topics along, and
@@ -313,6 +342,7 @@ impl JournalParts {
         let commits = batches.len() as u64;
         let started = Instant::now();
         let receipts = self.log.commit(batches, synced)?;
+        stats.shared.store(self.log.shared_bytes(), Ordering::Relaxed);
         if synced {
             stats.synced_in(started.elapsed());
         }
@@ -380,6 +410,8 @@ impl Actor for Journal {
         if let Some(ready) = self.ready.take() {
             answer(ready, ());
         }
+        // Of the process before, or the incarnation.
+        self.sweep_soon(ctx);
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {

@@ -14,14 +14,14 @@
 //!   the dirty pages, so a later sync that succeeds proves nothing.
 
 use rocksdb::{ColumnFamily, DB, FlushOptions, Options, WriteBatch, WriteOptions};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use super::keys::{self, Counters};
+use super::keys::{self, Counters, Unswept};
 use super::{Batch, Bounds, Entries, Error, EventLog, Op, Receipt, Record, Seq, Str, Table, TopicId};
 use crate::clock::{Tick, Wall};
 
@@ -30,6 +30,7 @@ mod group;
 mod mark;
 mod options;
 mod read;
+mod shared;
 mod wal;
 
 #[cfg(test)]
@@ -57,6 +58,10 @@ pub struct RocksLog {
     /// The time as of the last group: what the compaction filter goes by.
     now: Arc<AtomicI64>,
     space: Space,
+    /// Whether [`Writer::unswept`] has something.
+    unswept: AtomicBool,
+    /// See [`EventLog::shared_bytes`].
+    shared_bytes: AtomicU64,
     /// Held while the log is open; the kernel lets go of it when the process dies.
     _lock: File,
 }
@@ -72,6 +77,8 @@ struct Writer {
     /// Between the write of a group and the moment it is shown. Still set at the next commit only when a panic came
     /// in between: then the counters in memory are behind the disk.
     in_doubt: bool,
+    /// Trimmed records that nobody has looked at.
+    unswept: VecDeque<Unswept>,
     write: WriteOptions,
     chain: wal::Chain,
     scratch: group::Scratch,
@@ -194,6 +201,7 @@ impl RocksLog {
             synced: marked.min(opened.group),
             full_since: None,
             in_doubt: false,
+            unswept: opened.unswept,
             write: options::write(),
             chain: wal::Chain::default(),
             scratch: group::Scratch::default(),
@@ -201,12 +209,14 @@ impl RocksLog {
         Ok(Self {
             options,
             db: RwLock::new(Some(opened.db)),
+            unswept: AtomicBool::new(!writer.unswept.is_empty()),
             writer: Mutex::new(writer),
             topics: RwLock::new(opened.topics),
             mark,
             failed: OnceLock::new(),
             now,
             space,
+            shared_bytes: AtomicU64::new(0),
             _lock: lock,
         })
     }
@@ -267,6 +277,8 @@ impl RocksLog {
         };
         *db = Some(opened.db);
         writer.group = opened.group;
+        writer.unswept = opened.unswept;
+        self.tell_unswept(writer);
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         // A removal may have been written and not been shown.
         topics.by_id.retain(|id, _| opened.topics.by_id.contains_key(id));
@@ -339,6 +351,18 @@ impl EventLog for RocksLog {
         self.commit_group(&mut writer, group, synced)
     }
 
+    fn has_unswept(&self) -> bool {
+        self.unswept.load(Ordering::Acquire)
+    }
+
+    fn sweep(&self) -> Result<bool, Error> {
+        self.sweep_piece()
+    }
+
+    fn shared_bytes(&self) -> u64 {
+        self.shared_bytes.load(Ordering::Relaxed)
+    }
+
     fn read(&self, topic: TopicId, from: Seq, max_records: usize, max_bytes: usize) -> Result<Vec<Arc<Record>>, Error> {
         self.read_records(topic, from, max_records, max_bytes)
     }
@@ -407,6 +431,7 @@ struct Opened {
     db: DB,
     group: u64,
     topics: Topics,
+    unswept: VecDeque<Unswept>,
 }
 
 /// Opens RocksDB after checking its write-ahead files, and reads what is kept in memory.
@@ -442,7 +467,8 @@ fn open_engine(options: &RocksOptions, marked: u64, now: Arc<AtomicI64>) -> Resu
         return Err(loss(&format!("group {marked} had been synced, but the log ends at group {group}")));
     }
     let topics = read::load_topics(&db, options.accept_loss)?;
-    Ok(Opened { db, group, topics })
+    let unswept = shared::load_unswept(&db)?;
+    Ok(Opened { db, group, topics, unswept })
 }
 
 fn loss(what: &str) -> Error {

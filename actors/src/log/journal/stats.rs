@@ -22,6 +22,8 @@ pub struct JournalStats {
     pub duplicates: AtomicU64,
     /// The data bytes of the records appended.
     pub bytes: AtomicU64,
+    /// Of those, what was not written, since another record of the same group has the same data.
+    pub shared: AtomicU64,
     /// Commits refused for want of space.
     pub refused_full: AtomicU64,
     /// Commits dropped because what came before them was lost with an earlier incarnation of the journal.

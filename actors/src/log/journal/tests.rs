@@ -162,6 +162,32 @@ async fn what_is_on_its_way_to_a_topic_that_is_removed_goes_with_it_and_nothing_
     assert_eq!(b.parts.log.bounds(other).unwrap().next, 2);
 }
 
+/// More than one write looks at is done by the journal itself, with nobody asking, and its metrics say what was shared.
+#[actix::test]
+async fn what_a_large_trim_leaves_is_swept_when_there_is_nothing_else_to_do() {
+    let b = bench();
+    let other = b.parts.log.topic("b").unwrap();
+    let journal = start(&b.parts).await;
+    let n = 2_000;
+    let mut ops = Ops::new();
+    for _ in 0..n {
+        let event = Event::new("s", "t", Bytes::from(vec![b'x'; 600]));
+        ops.extend([b.topic, other].map(|topic| Op::Append { topic, event: Box::new(event.clone()), dedupe: None }));
+    }
+    let trims = [b.topic, other].map(|topic| Op::Trim { topic, below: n + 1 });
+    for ops in [ops, trims.into_iter().collect()] {
+        let (message, answer) = commit(ops, Durability::Synced);
+        journal.send(message).await.unwrap();
+        answer.await.unwrap().unwrap();
+    }
+    while b.parts.log.has_unswept() {
+        tokio::task::yield_now().await;
+    }
+    let stats = &b.parts.stats;
+    assert_eq!(stats.bytes.load(Ordering::Relaxed), 2 * n * 600);
+    assert_eq!(stats.shared.load(Ordering::Relaxed), n * 600);
+}
+
 #[actix::test]
 async fn what_nobody_waits_for_is_written_by_the_journal_that_was_given_what_came_before_it_and_by_no_other() {
     let b = bench();

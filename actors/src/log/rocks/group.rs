@@ -1,37 +1,38 @@
 //! Turns a group of commits into one write batch, and shows it once it is written.
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use super::shared::SharedData;
 use super::{DROP_FILES_FROM, RocksLog, Topic, Writer, engine, family, keys, read_error, wal};
 use crate::clock::Wall;
 use crate::event::Event;
-use crate::log::keys::{Counters, Header, Seen};
+use crate::log::keys::{Counters, DataId, Header, Seen, Unswept};
 use crate::log::{Appended, Batch, DedupeKey, Error, Op, Receipt, Record, Seq, Str, Table, TopicId};
 
 /// Buffers that are kept from group to group.
 #[derive(Default)]
 pub(super) struct Scratch {
     key: Vec<u8>,
-    value: Vec<u8>,
+    pub(super) value: Vec<u8>,
     /// The size that the last batches took, so that the next one grows seldom.
     batch_bytes: usize,
 }
 
 /// A topic that the group changes: the counters as they will be.
-struct Touched {
-    topic: Arc<Topic>,
-    counters: Counters,
+pub(super) struct Touched {
+    pub(super) topic: Arc<Topic>,
+    pub(super) counters: Counters,
     /// The place of each record appended by this group, for a trim in the same group.
     fresh: Vec<Header>,
     /// The sequence before this group's first append.
     next_before: Seq,
-    /// The bytes that a trim of this group frees.
+    /// The bytes that a trim of this group frees in whole files.
     freed: u64,
     /// The group removes it.
-    removed: bool,
+    pub(super) removed: bool,
 }
 
 impl Touched {
@@ -42,20 +43,26 @@ impl Touched {
 }
 
 /// A group while its batch is built.
-struct Group<'a> {
-    log: &'a RocksLog,
-    db: &'a DB,
-    cf: Families<'a>,
-    scratch: &'a mut Scratch,
-    batch: WriteBatch,
+pub(super) struct Group<'a> {
+    pub(super) log: &'a RocksLog,
+    pub(super) db: &'a DB,
+    pub(super) cf: Families<'a>,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) batch: WriteBatch,
     now: Wall,
-    touched: Vec<Touched>,
+    pub(super) touched: Vec<Touched>,
     seen: HashMap<Vec<u8>, Seen>,
+    /// Shared data that the group removes.
+    pub(super) released: HashSet<DataId>,
+    /// How many trimmed records were looked at for it.
+    pub(super) looked_at: u64,
+    /// Trimmed records that nobody has looked at.
+    pub(super) unswept: Vec<Unswept>,
 }
 
-struct Families<'a> {
-    state: &'a ColumnFamily,
-    log: &'a ColumnFamily,
+pub(super) struct Families<'a> {
+    pub(super) state: &'a ColumnFamily,
+    pub(super) log: &'a ColumnFamily,
     dedupe: &'a ColumnFamily,
 }
 
@@ -90,16 +97,25 @@ impl RocksLog {
         let number = writer.group + 1;
         let marker = writer.chain.marker(number, writer.synced);
         let mut group = Group::begin(self, db, &mut scratch, marker)?;
-        let receipts = commits.into_iter().map(|c| group.add(c)).collect::<Result<Vec<_>, _>>();
+        let mut shared = SharedData::of(&commits, number);
+        let receipts = commits.into_iter().map(|c| group.add(c, &mut shared)).collect::<Result<Vec<_>, _>>();
         let done = receipts.and_then(|receipts| {
-            let (batch, touched) = group.finish(number);
+            let saved = group.put_shared(shared);
+            let unswept = std::mem::take(&mut group.unswept);
+            let (batch, mut touched) = group.finish(number);
+            // Files that hold what is to be swept must stay.
+            let swept = |t: &Touched| !writer.unswept.iter().chain(&unswept).any(|left| left.topic == t.topic.id);
+            touched.iter_mut().filter(|t| !swept(t)).for_each(|t| t.freed = 0);
             // Files go for good at once, so what says that they may must not be lost after them.
             let synced = synced || touched.iter().any(Touched::drops_files);
             self.write(writer, db, batch, synced)?;
+            self.shared_bytes.fetch_add(saved, Ordering::Relaxed);
+            writer.unswept.extend(unswept);
             Ok((receipts, touched))
         });
         writer.scratch = scratch;
         let (receipts, touched) = done?;
+        self.tell_unswept(writer);
         for t in &touched {
             // One that was removed is shown as empty to whoever reads it still.
             t.topic.show(t.counters);
@@ -153,21 +169,29 @@ impl RocksLog {
 }
 
 impl<'a> Group<'a> {
-    fn begin(log: &'a RocksLog, db: &'a DB, scratch: &'a mut Scratch, marker: wal::Marked) -> Result<Self, Error> {
+    pub(super) fn begin(
+        log: &'a RocksLog,
+        db: &'a DB,
+        scratch: &'a mut Scratch,
+        marker: wal::Marked,
+    ) -> Result<Self, Error> {
         let now = Wall::now();
         log.now.store(now.0, Ordering::Relaxed);
         let mut batch = WriteBatch::with_capacity_bytes(scratch.batch_bytes + scratch.batch_bytes / 4);
         // First of all: `wal.rs` finds it there.
         batch.put_log_data(marker);
         let cf = Families::of(db)?;
-        Ok(Self { log, db, cf, scratch, batch, now, touched: Vec::new(), seen: HashMap::new() })
+        let (touched, seen, released, unswept) = (Vec::new(), HashMap::new(), HashSet::new(), Vec::new());
+        Ok(Self { log, db, cf, scratch, batch, now, touched, seen, released, looked_at: 0, unswept })
     }
 
-    fn add(&mut self, commit: Batch) -> Result<Receipt, Error> {
+    fn add(&mut self, commit: Batch, shared: &mut SharedData) -> Result<Receipt, Error> {
         let mut receipt = Receipt::default();
         for op in commit.ops {
             match op {
-                Op::Append { topic, event, dedupe } => receipt.appended.push(self.append(topic, *event, dedupe)?),
+                Op::Append { topic, event, dedupe } => {
+                    receipt.appended.push(self.append(topic, *event, dedupe, shared)?);
+                }
                 Op::Put { table, key, value } => {
                     keys::table(&mut self.scratch.key, table, &key);
                     self.batch.put_cf(self.cf.state, &self.scratch.key, value);
@@ -183,7 +207,13 @@ impl<'a> Group<'a> {
         Ok(receipt)
     }
 
-    fn append(&mut self, topic: TopicId, event: Event, dedupe: Option<DedupeKey>) -> Result<Appended, Error> {
+    fn append(
+        &mut self,
+        topic: TopicId,
+        event: Event,
+        dedupe: Option<DedupeKey>,
+        shared: &mut SharedData,
+    ) -> Result<Appended, Error> {
         let at = self.touch(topic)?;
         let dedupe = dedupe.map(|d| (keys::seen(&d), d.window));
         if let Some((key, _)) = &dedupe
@@ -197,11 +227,15 @@ impl<'a> Group<'a> {
         let stored = self.now.max(t.counters.newest);
         let header = Header { stored, offset: t.counters.total };
         let seq = t.counters.next;
-        keys::encode_record(&mut self.scratch.value, topic, seq, header, &event);
+        let elsewhere = shared.hold(&event, topic, seq);
+        keys::encode_record(&mut self.scratch.value, topic, seq, header, &event, elsewhere);
         self.batch.put_cf(self.cf.log, keys::record(topic, seq), &self.scratch.value);
         t.counters.next += 1;
-        t.counters.total += self.scratch.value.len() as u64;
+        t.counters.total += keys::size_of(&self.scratch.value);
         t.counters.newest = stored;
+        if elsewhere.is_some() {
+            t.counters.last_shared = seq;
+        }
         if t.counters.first == seq {
             t.counters.oldest = stored;
         }
@@ -251,12 +285,13 @@ impl<'a> Group<'a> {
                 }
             }
         };
-        self.batch.delete_range_cf(self.cf.log, keys::record(topic, first), keys::record(topic, below));
         let t = &mut self.touched[at];
         t.freed += kept.offset.saturating_sub(t.counters.trimmed);
         t.counters.first = below;
         t.counters.trimmed = kept.offset;
         t.counters.oldest = kept.stored;
+        let last_shared = t.counters.last_shared;
+        self.discard(topic, first, below, last_shared);
         Ok(())
     }
 
@@ -271,7 +306,6 @@ impl<'a> Group<'a> {
             keys::table(&mut self.scratch.key, *table, key);
             self.batch.delete_cf(self.cf.state, &self.scratch.key);
         }
-        self.batch.delete_range_cf(self.cf.log, keys::record(topic, 0), keys::record(topic, Seq::MAX));
         self.batch.delete_cf(self.cf.state, keys::topic_name(&self.touched[at].topic.name));
         self.batch.delete_cf(self.cf.state, keys::counters(topic));
         let removed = self.log.topics.read().unwrap_or_else(PoisonError::into_inner).removed.max(topic.0);
@@ -280,6 +314,7 @@ impl<'a> Group<'a> {
         t.removed = true;
         t.freed += counters.total.saturating_sub(counters.trimmed);
         t.counters = Counters { first: counters.next, trimmed: counters.total, ..counters };
+        self.discard(topic, counters.first, counters.next, counters.last_shared);
         Ok(true)
     }
 
@@ -297,7 +332,7 @@ impl<'a> Group<'a> {
     }
 
     /// Adds what every group ends with: the counters of its topics and its number.
-    fn finish(mut self, number: u64) -> (WriteBatch, Vec<Touched>) {
+    pub(super) fn finish(mut self, number: u64) -> (WriteBatch, Vec<Touched>) {
         for t in self.touched.iter().filter(|t| !t.removed) {
             let id = t.topic.id;
             self.batch.put_cf(self.cf.state, keys::counters(id), t.counters.encode(id));

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use rocksdb::{DB, Direction, IteratorMode, ReadOptions, WriteOptions};
 use std::sync::Arc;
 
+use super::shared::DataOf;
 use super::{RocksLog, Topic, Topics, engine, family, keys, open_error, read_error};
 use crate::clock::Wall;
 use crate::event::Event;
-use crate::log::keys::{Counters, Header, RECORD_HEADER};
+use crate::log::keys::{Counters, Header};
 use crate::log::{Entries, Error, Record, Seq, Str, Table, TopicId};
 
 impl RocksLog {
@@ -20,19 +21,38 @@ impl RocksLog {
     ) -> Result<Vec<Arc<Record>>, Error> {
         fail::fail_point!("log-unreadable", |_| Err(Error::Unreadable("injected: Too many open files".into())));
         let topic = self.topic_of(id)?;
+        let mut from = from;
+        loop {
+            match self.read_from(&topic, from, max_records, max_bytes)? {
+                Ok(records) => return Ok(records),
+                Err(first) => from = first,
+            }
+        }
+    }
+
+    /// The records, or where the topic begins by now, when what was to be read has been trimmed meanwhile.
+    fn read_from(
+        &self,
+        topic: &Topic,
+        from: Seq,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Result<Vec<Arc<Record>>, Seq>, Error> {
         let Counters { first, next, .. } = topic.counters();
-        let from = from.max(first);
+        let (id, from) = (topic.id, from.max(first));
         let mut records = Vec::new();
         if from >= next || max_records == 0 {
-            return Ok(records);
+            return Ok(Ok(records));
         }
         let db = self.db();
         let db = engine(&db)?;
+        let (log, snapshot) = (family(db, keys::CF_LOG)?, db.snapshot());
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::record(id, next));
         // A reader that catches up passes by once: it must not push everything else out of the cache.
         options.fill_cache(false);
-        let mut iter = db.raw_iterator_cf_opt(family(db, keys::CF_LOG)?, options);
+        let mut iter = snapshot.raw_iterator_cf_opt(log, options);
+        let mut data = DataOf::new(&snapshot, log);
         iter.seek(keys::record(id, from));
         let (mut expected, mut bytes) = (from, 0);
         while expected < next && records.len() < max_records {
@@ -40,39 +60,33 @@ impl RocksLog {
             if keys::seq_of(key) != Some(expected) {
                 break;
             }
-            if !records.is_empty() && bytes + value.len() > max_bytes {
-                return Ok(records);
+            let size = usize::try_from(keys::size_of(value)).unwrap_or(usize::MAX);
+            if !records.is_empty() && size > max_bytes.saturating_sub(bytes) {
+                return Ok(Ok(records));
             }
-            bytes += value.len();
+            bytes = bytes.saturating_add(size);
             let before = records.last().map(|record: &Arc<Record>| &record.event);
-            match stored_record(&topic.name, id, expected, value, before) {
+            match stored_record(&topic.name, id, expected, value, before, &mut data) {
                 Ok(record) => records.push(Arc::new(record)),
                 // What is before it is good; whoever goes on reads the error.
-                Err(_) if !records.is_empty() => return Ok(records),
-                Err(what) => return Err(corrupt(&topic, expected, &what)),
+                Err(_) if !records.is_empty() => return Ok(Ok(records)),
+                Err(what) => {
+                    return trimmed(db, topic, expected).map(Err).ok_or_else(|| corrupt(topic, expected, &what));
+                }
             }
             expected += 1;
             iter.next();
         }
         match iter.status() {
             Ok(()) => {}
-            Err(_) if !records.is_empty() => return Ok(records),
-            Err(e) if e.kind() == rocksdb::ErrorKind::Corruption => return Err(corrupt(&topic, expected, e.as_ref())),
+            Err(_) if !records.is_empty() => return Ok(Ok(records)),
+            Err(e) if e.kind() == rocksdb::ErrorKind::Corruption => return Err(corrupt(topic, expected, e.as_ref())),
             Err(e) => return Err(read_error(&e)),
         }
-        // A trim may have removed what was still there when the counters were read.
-        let missing = expected < next && records.len() < max_records;
-        if missing && expected < topic.counters().first {
-            return if records.is_empty() {
-                self.read_records(id, expected, max_records, max_bytes)
-            } else {
-                Ok(records)
-            };
+        if expected == next || !records.is_empty() {
+            return Ok(Ok(records));
         }
-        if missing && records.is_empty() {
-            return Err(corrupt(&topic, expected, "missing"));
-        }
-        Ok(records)
+        trimmed(db, topic, expected).map(Err).ok_or_else(|| corrupt(topic, expected, "missing"))
     }
 
     pub(super) fn scan_table(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Entries, Error> {
@@ -105,12 +119,14 @@ impl RocksLog {
             let middle = low + (high - low) / 2;
             let header = match self.stored_header(db, &topic, middle) {
                 Ok(header) => header,
-                // Trimmed since the counters were read: the answer is above.
-                Err(_) if middle < topic.counters().first => {
-                    low = middle + 1;
-                    continue;
-                }
-                Err(e) => return Err(e),
+                Err(e) => match trimmed(db, &topic, middle) {
+                    // The answer is above.
+                    Some(first) => {
+                        low = first.min(high);
+                        continue;
+                    }
+                    None => return Err(e),
+                },
             };
             if holds(&counters, &header) { high = middle } else { low = middle + 1 }
         }
@@ -123,7 +139,16 @@ impl RocksLog {
     }
 }
 
-fn stored_header(db: &DB, topic: &Topic, seq: Seq) -> Result<(Header, usize), Error> {
+/// Where a topic begins, when that is above this record: a trim has removed it since the counters were read. It may be written and not
+/// shown yet, so what is stored counts.
+fn trimmed(db: &DB, topic: &Topic, seq: Seq) -> Option<Seq> {
+    let stored = db.get_cf(family(db, keys::CF_STATE).ok()?, keys::counters(topic.id)).ok().flatten();
+    let stored = stored.and_then(|value| Counters::decode(topic.id, &value)).map_or(0, |counters| counters.first);
+    Some(stored.max(topic.counters().first)).filter(|first| *first > seq)
+}
+
+/// The fixed part and what the record counts for.
+fn stored_header(db: &DB, topic: &Topic, seq: Seq) -> Result<(Header, u64), Error> {
     let value = db
         .get_pinned_cf(family(db, keys::CF_LOG)?, keys::record(topic.id, seq))
         .map_err(|e| match e.kind() {
@@ -132,17 +157,27 @@ fn stored_header(db: &DB, topic: &Topic, seq: Seq) -> Result<(Header, usize), Er
         })?
         .ok_or_else(|| corrupt(topic, seq, "missing"))?;
     let header = keys::check_record(topic.id, seq, &value).map_err(|what| corrupt(topic, seq, what))?;
-    Ok((header, value.len().max(RECORD_HEADER)))
+    Ok((header, keys::size_of(&value)))
 }
 
-fn stored_record(topic: &Str, id: TopicId, seq: Seq, value: &[u8], before: Option<&Event>) -> Result<Record, String> {
+fn stored_record(
+    topic: &Str,
+    id: TopicId,
+    seq: Seq,
+    value: &[u8],
+    before: Option<&Event>,
+    data: &mut DataOf<'_>,
+) -> Result<Record, String> {
+    let value = Bytes::copy_from_slice(value);
     // Of the topic `in`, the record of this number.
     fail::fail_point!("log-damaged-in", |damaged| {
         let is_it = &**topic == "in" && damaged.and_then(|n| n.parse().ok()) == Some(seq);
-        let whole = || keys::decode_record(topic, id, seq, &Bytes::copy_from_slice(value), before);
-        if is_it { Err("injected".to_owned()) } else { whole() }
+        if is_it {
+            return Err("injected".to_owned());
+        }
+        keys::decode_record(topic, id, seq, &value, before, |shared| data.find(shared))
     });
-    keys::decode_record(topic, id, seq, &Bytes::copy_from_slice(value), before)
+    keys::decode_record(topic, id, seq, &value, before, |shared| data.find(shared))
 }
 
 fn corrupt(topic: &Topic, seq: Seq, what: &str) -> Error {
@@ -229,13 +264,20 @@ fn repaired(db: &DB, topic: &Topic, first: Option<Seq>, last: Option<Seq>) -> Re
         return Ok(Counters { first: counters.next, trimmed: counters.total, newest, ..counters });
     };
     let ((oldest, _), (newest, len)) = (stored_header(db, topic, first)?, stored_header(db, topic, last)?);
-    counters.total = newest.offset + len as u64;
+    counters.total = newest.offset + len;
     counters.newest = newest.stored;
     counters.next = counters.next.max(last + 1);
     let (log, mut value) = (family(db, keys::CF_LOG)?, Vec::new());
     for seq in last + 1..counters.next {
         let header = Header { stored: counters.newest, offset: counters.total };
-        keys::encode_record(&mut value, topic.id, seq, header, &Event::new("hexafn", "hexafn.lost", Bytes::new()));
+        keys::encode_record(
+            &mut value,
+            topic.id,
+            seq,
+            header,
+            &Event::new("hexafn", "hexafn.lost", Bytes::new()),
+            None,
+        );
         db.put_cf(log, keys::record(topic.id, seq), &value).map_err(|e| open_error(&e, db.path()))?;
         counters.total += value.len() as u64;
     }

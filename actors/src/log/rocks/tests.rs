@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod model;
 mod recycled;
+mod shared;
 
 fn event(data: &str) -> Event {
     Event::new("test", "t", Bytes::copy_from_slice(data.as_bytes()))
@@ -354,9 +355,9 @@ fn a_directory_of_a_later_format_is_not_touched() {
     OpenOptions::new().append(true).open(&wal).unwrap().write_all(b"of a later format").unwrap();
     let said = dir.path().join("log.format");
     assert_eq!(fs::read_to_string(&said).unwrap(), format!("{}\n", keys::FORMAT));
-    fs::write(&said, "4\n").unwrap();
+    fs::write(&said, "5\n").unwrap();
     let before = content(dir.path());
-    assert!(matches!(open(&dir), Err(Error::Format { found: 4, known: keys::FORMAT })));
+    assert!(matches!(open(&dir), Err(Error::Format { found: 5, known: keys::FORMAT })));
     assert_eq!(content(dir.path()), before);
     // An earlier one is read, and from now on refused by versions that know no more than it.
     fs::write(&said, "2\n").unwrap();
@@ -370,7 +371,7 @@ fn a_format_that_is_no_number_is_refused_with_what_to_do() {
     fs::write(dir.path().join("log.format"), "\u{0}\n").unwrap();
     let error = open(&dir).err().unwrap().to_string();
     assert!(error.contains(r#"log.format holds "\0\n", and not the number of a format"#), "{error}");
-    assert!(error.contains("write 3 into it"), "{error}");
+    assert!(error.contains("write 4 into it"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The engine against a model made of `BTreeMap`s, with reopening in between.
 
 use super::*;
+use crate::log::Ops;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -13,15 +14,25 @@ enum Step {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Append { topic: usize, data: String, id: Option<u8> },
+    Append {
+        topic: usize,
+        data: String,
+        id: Option<u8>,
+    },
+    /// One event to both topics, with data that may be long enough to be shared.
+    Both(String),
     Put(u8, String),
     Delete(u8),
-    Trim { topic: usize, below: Seq },
+    Trim {
+        topic: usize,
+        below: Seq,
+    },
 }
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         6 => (0..2usize, "[a-z]{0,600}", prop::option::of(0..6u8)).prop_map(|(topic, data, id)| Change::Append { topic, data, id }),
+        4 => "[a-z]{300,900}".prop_map(Change::Both),
         2 => (0..6u8, "[a-z]{0,8}").prop_map(|(k, v)| Change::Put(k, v)),
         1 => (0..6u8).prop_map(Change::Delete),
         1 => (0..2usize, 0..20u64).prop_map(|(topic, below)| Change::Trim { topic, below }),
@@ -43,6 +54,8 @@ struct Model {
     next: [Seq; 2],
     table: BTreeMap<Vec<u8>, Vec<u8>>,
     seen: BTreeMap<u8, (usize, Seq)>,
+    /// The places of what both topics got and share.
+    shared: Vec<[Seq; 2]>,
 }
 
 proptest! {
@@ -60,7 +73,7 @@ proptest! {
                     let mut expected = Vec::new();
                     let group = group
                         .into_iter()
-                        .map(|batch| Batch { ops: batch.into_iter().map(|c| apply(&mut model, c, &topics, &mut expected)).collect() })
+                        .map(|batch| Batch { ops: batch.into_iter().flat_map(|c| apply(&mut model, c, &topics, &mut expected)).collect() })
                         .collect();
                     let receipts = log.commit(group, synced).unwrap();
                     let got: Vec<_> = receipts
@@ -86,7 +99,7 @@ proptest! {
     }
 }
 
-fn apply(model: &mut Model, change: Change, topics: &[TopicId; 2], expected: &mut Vec<(bool, String, Seq)>) -> Op {
+fn apply(model: &mut Model, change: Change, topics: &[TopicId; 2], expected: &mut Vec<(bool, String, Seq)>) -> Ops {
     let name = |topic: usize| ["a", "b.c"][topic].to_string();
     match change {
         Change::Append { topic, data, id } => {
@@ -105,19 +118,33 @@ fn apply(model: &mut Model, change: Change, topics: &[TopicId; 2], expected: &mu
                 id: id.to_string().into(),
                 window: Duration::from_secs(3600),
             });
-            Op::Append { topic: topics[topic], event: Box::new(event(&data)), dedupe }
+            smallvec![Op::Append { topic: topics[topic], event: Box::new(event(&data)), dedupe }]
+        }
+        Change::Both(data) => {
+            let event = event(&data);
+            let both = topics.map(|topic| Op::Append { topic, event: Box::new(event.clone()), dedupe: None });
+            for topic in 0..2 {
+                let seq = model.next[topic];
+                model.next[topic] += 1;
+                model.records[topic].insert(seq, data.clone());
+                expected.push((true, name(topic), seq));
+            }
+            if data.len() >= 512 {
+                model.shared.push([model.next[0] - 1, model.next[1] - 1]);
+            }
+            both.into_iter().collect()
         }
         Change::Put(key, value) => {
             model.table.insert(vec![key], value.clone().into_bytes());
-            Op::Put { table: Table::Kv, key: vec![key], value: value.into_bytes() }
+            smallvec![Op::Put { table: Table::Kv, key: vec![key], value: value.into_bytes() }]
         }
         Change::Delete(key) => {
             model.table.remove(&vec![key]);
-            Op::Delete { table: Table::Kv, key: vec![key] }
+            smallvec![Op::Delete { table: Table::Kv, key: vec![key] }]
         }
         Change::Trim { topic, below } => {
             model.records[topic].retain(|seq, _| *seq >= below);
-            Op::Trim { topic: topics[topic], below }
+            smallvec![Op::Trim { topic: topics[topic], below }]
         }
     }
 }
@@ -137,6 +164,9 @@ fn compare(log: &RocksLog, model: &Model, topics: &[TopicId; 2]) -> Result<(), T
         prop_assert_eq!(bounds.bytes == 0, model.records[at].is_empty());
         prop_assert_eq!(log.seq_keeping(*topic, bounds.bytes).unwrap(), bounds.first);
     }
+    let held = |places: &&[Seq; 2]| (0..2).any(|topic| model.records[topic].contains_key(&places[topic]));
+    let shared = model.shared.iter().filter(held).count();
+    prop_assert_eq!(&shared::stored(log)[1..], &[shared; 2]);
     let table: BTreeMap<_, _> = log.scan(Table::Kv, &[], usize::MAX).unwrap().into_iter().collect();
     prop_assert_eq!(&table, &model.table);
     for key in 0..6u8 {

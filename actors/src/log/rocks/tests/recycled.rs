@@ -359,7 +359,7 @@ fn files_of_the_time_before_recycling_are_read() {
         batch.put_log_data(marker);
         let mut value = Vec::new();
         let header = keys::Header { stored: Wall::now(), offset: 0 };
-        keys::encode_record(&mut value, topic, seq, header, &event(&format!("old {seq}")));
+        keys::encode_record(&mut value, topic, seq, header, &event(&format!("old {seq}")), None);
         batch.put_cf(records, keys::record(topic, seq), &value);
         let counters = Counters { next: seq + 1, ..open_counters(&db, topic) };
         batch.put_cf(state, keys::counters(topic), counters.encode(topic));
