@@ -35,7 +35,7 @@ MILLION = 1_000_000
 # What each job is compared with, and the part of its rate that hexaFn must reach.
 THROUGHPUT = {"A": ("raw-actix", 0.60), "C": ("raw-actix", 0.80), "D": ("raw-rocks", 0.80), "DB": ("raw-rocks", 0.70)}
 JOBS = [*THROUGHPUT, "latency", "idle", "start", "stalled"]
-DELIVERY = ["deliver", "kafka", "file", "isolation", "targets"]
+DELIVERY = ["deliver", "kafka", "file", "isolation", "targets", "fanout"]
 FUNCTIONS = ["functions", "neighbours"]
 
 
@@ -104,6 +104,10 @@ class Process:
     def rss(self):
         """MB in memory now."""
         return int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE / 1e6
+
+    def written(self):
+        """Bytes that it has given to a disk so far; none on tmpfs."""
+        return int(re.search(r"\nwrite_bytes: (\d+)", pathlib.Path(f"/proc/{self.pid}/io").read_text())[1])
 
     def peak(self):
         """MB in memory at most so far."""

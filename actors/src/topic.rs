@@ -437,6 +437,8 @@ pub enum TopicMessage {
         /// Answered with its place.
         reply: Option<oneshot::Sender<Arc<Record>>>,
     },
+    /// Publish to a memory topic what nobody waits for.
+    PublishAll(Vec<Event>),
     /// Deliveries are settled.
     Settle {
         /// The subscription.
@@ -507,6 +509,7 @@ impl std::fmt::Debug for TopicMessage {
         f.write_str(match self {
             Self::Published(_) => "Published",
             Self::Publish { .. } => "Publish",
+            Self::PublishAll(_) => "PublishAll",
             Self::Settle { .. } => "Settle",
             Self::Progress { .. } => "Progress",
             Self::Attach(_) => "Attach",

@@ -31,7 +31,7 @@ use crate::topic::cast::Cast;
 use crate::topic::subscription::Verdict;
 use crate::topic::{Deliveries, Feedback, Settlement, TopicMessage, Write};
 use crate::trace::{Detail, Stage, Step, Tracer};
-use run::{End, Fault, Ran, Runner};
+use run::{End, Fault, InMemory, Ran, Runner};
 use ways::Ways;
 
 pub mod dry;
@@ -119,6 +119,8 @@ pub struct Trigger {
     history: History,
     /// Why it is beyond help: said to the supervisor at the end of the batch.
     gave_up: Option<String>,
+    /// What of the results since the last answer to a topic goes to topics in memory.
+    memory: InMemory,
     /// What workers have finished since the last answer to a topic.
     finished: Vec<(Front<TopicMessage>, Settlement)>,
     steps: Vec<Step>,
@@ -143,6 +145,7 @@ impl Trigger {
             life,
             history: History::default(),
             gave_up: None,
+            memory: InMemory::default(),
             finished: Vec::new(),
             steps: Vec::new(),
             running: HashMap::new(),
@@ -229,7 +232,7 @@ impl Trigger {
                     steps.push(step.with(Detail::Text(emission.topic.clone())));
                 }
                 self.well();
-                let mut ops = self.spec.runner.ops(output.as_deref(), &to, emitted);
+                let mut ops = self.spec.runner.ops(output.as_deref(), &to, emitted, &mut self.memory);
                 if let Some(output) = output.filter(|_| !failed.is_empty()) {
                     self.undecided(record, &output, &failed, now, (&mut ops, steps));
                 }
@@ -380,6 +383,7 @@ impl Trigger {
             round: None,
             write: Write::default(),
         };
+        self.publish(ctx);
         settle(&deliveries.reply_to, message, self, ctx);
         self.give_up(ctx);
         if !deliveries.items.is_empty() {
@@ -423,6 +427,13 @@ impl Trigger {
         }
     }
 
+    /// Hands results to topics in memory. As with an answer, a trigger waits while such a topic has no room for more.
+    fn publish(&mut self, ctx: &mut Context<Self>) {
+        for (topic, events) in std::mem::take(&mut self.memory).0 {
+            settle(&topic, TopicMessage::PublishAll(events), self, ctx);
+        }
+    }
+
     fn give_up(&mut self, ctx: &mut Context<Self>) {
         if let Some(message) = self.gave_up.take() {
             self.life.fail(ctx, Failure::new(FailureKind::Permanent, message, Wall::now()));
@@ -436,6 +447,7 @@ impl Handler<Answered> for Trigger {
     fn handle(&mut self, _: Answered, ctx: &mut Self::Context) {
         let Some(_busy) = self.life.enter_own() else { return ctx.stop() };
         self.spec.tracer.record(std::mem::take(&mut self.steps));
+        self.publish(ctx);
         let mut finished = std::mem::take(&mut self.finished);
         // One answer for each topic.
         while let Some((topic, _)) = finished.first() {

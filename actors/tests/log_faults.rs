@@ -56,6 +56,23 @@ fn texts(log: &dyn EventLog, topic: TopicId) -> Vec<String> {
     records.iter().map(|r| String::from_utf8(r.event.data.to_vec()).unwrap()).collect()
 }
 
+/// That data cannot be read now does not make an event damaged, which would be given up.
+#[test]
+fn shared_data_that_cannot_be_read_now_is_read_later() {
+    let _faults = faults();
+    let dir = tempfile::tempdir().unwrap();
+    let (log, topic) = open(dir.path());
+    let other = log.topic("other").unwrap();
+    let event = Event::new("s", "t", Bytes::from(vec![b'x'; 600]));
+    let op = |topic| Op::Append { topic, event: Box::new(event.clone()), dedupe: None };
+    log.commit(vec![Batch { ops: [op(topic), op(other)].into_iter().collect() }], true).unwrap();
+    assert_eq!(log.shared_bytes(), 600);
+    fail::cfg("log-data-unreadable", "return").unwrap();
+    assert!(matches!(log.read(topic, 1, 9, usize::MAX), Err(Error::Unreadable(_))));
+    fail::remove("log-data-unreadable");
+    assert_eq!(texts(&*log, topic), ["x".repeat(600)]);
+}
+
 #[test]
 fn a_full_disk_refuses_and_recovers() {
     let _faults = faults();

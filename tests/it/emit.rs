@@ -1,7 +1,7 @@
 //! Functions that send events of their own: to topics that they name, in the write of their result, or not at all.
 
 use super::dead::letters_when;
-use super::sender::{publish, send};
+use super::sender::{answer, client, get, publish, send};
 use super::service::{Scenario, Service};
 use super::watch::{events, events_when, eventually, idle, ids_of, subscription};
 use serde_json::{Value, json};
@@ -208,4 +208,60 @@ fn a_trial_tells_what_would_be_sent_and_sends_nothing() {
         assert_eq!((&runs[0]["outcome"], &runs[0]["emitted"]), (&json!("failed"), &Value::Null), "{runs}");
     }
     assert!(!scenario.path("data").exists(), "nothing was written");
+}
+
+const BURST: &str = r#"
+[[source]]
+name = "burst"
+kind = "webhook"
+topic = "burst"
+verify = { scheme = "none" }
+
+[[topic]]
+name = "quick"
+durability = "memory"
+
+[[topic]]
+name = "beside"
+durability = "memory"
+
+[[function]]
+name = "hundred"
+code = '[emit "quick" n for n in range(0, 100)]'
+
+[[function]]
+name = "hundred-lua"
+runtime = "lua"
+emit = ["quick"]
+code = "return function(event, ctx) for n = 1, 100 do ctx.emit('quick', n) end return {} end"
+
+[[trigger]]
+name = "burst"
+on = "burst"
+run = "hundred"
+to = ["beside"]
+
+[[trigger]]
+name = "burst-lua"
+on = "burst"
+run = "hundred-lua"
+to = ["beside"]
+
+[[target]]
+name = "beside"
+kind = "topic"
+"#;
+
+/// Many times what a topic's mailbox has room for: its triggers wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_between_a_trigger_and_a_topic_in_memory() {
+    let service = Scenario::new("emit").file("burst.toml", BURST).start();
+    let of = |n| json!({ "specversion": "1.0", "id": format!("{n}"), "source": "/s", "type": "t", "data": {} });
+    let batch: Vec<Value> = (0..200).map(of).collect();
+    let request = client().post(service.url("/hooks/burst"));
+    let request = request.header("content-type", "application/cloudevents-batch+json").body(json!(batch).to_string());
+    assert_eq!(answer(request).await.status, 202);
+    idle(&service).await;
+    let last = async |topic: &str| get(&service.url(&format!("/admin/topics/{topic}"))).await.1["last"].clone();
+    assert_eq!((last("quick").await, last("beside").await), (json!(2 * 200 * 100), json!(2 * 200)));
 }

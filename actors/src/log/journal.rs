@@ -260,7 +260,8 @@ impl Journal {
             return;
         }
         self.sweeping = true;
-        ctx.spawn(std::future::ready(()).into_actor(self).map(|(), journal, ctx| {
+        // Timers have their turn between two pieces.
+        ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), journal, ctx| {
             journal.sweeping = false;
             match journal.parts.log.sweep() {
                 Ok(true) => journal.sweep_soon(ctx),
@@ -287,6 +288,7 @@ impl Journal {
             if !self.parts.write(pending) {
                 self.lost(ctx);
             }
+            self.sweep_soon(ctx);
         } else {
             self.flush(ctx);
         }
@@ -338,7 +340,7 @@ impl JournalParts {
     /// One write, and a sync when it is to be synced.
     fn commit(&self, part: Part, synced: bool) -> Result<Vec<Receipt>, Error> {
         let stats = &*self.stats;
-        let Part { batches, bytes } = part;
+        let batches = part.batches;
         let commits = batches.len() as u64;
         let started = Instant::now();
         let receipts = self.log.commit(batches, synced)?;
@@ -348,7 +350,6 @@ impl JournalParts {
         }
         stats.add(&stats.groups, 1);
         stats.add(&stats.commits, commits);
-        stats.add(&stats.bytes, bytes as u64);
         Ok(receipts)
     }
 
@@ -362,13 +363,14 @@ impl JournalParts {
     /// The new records of each topic, in order.
     fn by_topic(&self, receipts: &[Receipt]) -> Vec<(TopicId, Vec<Arc<Record>>)> {
         let mut topics: Vec<(TopicId, Vec<Arc<Record>>)> = Vec::new();
-        let (mut records, mut duplicates) = (0, 0);
+        let (mut records, mut duplicates, mut bytes) = (0, 0, 0);
         for appended in receipts.iter().flat_map(|r| &r.appended) {
             let Appended::Stored(record) = appended else {
                 duplicates += 1;
                 continue;
             };
             records += 1;
+            bytes += record.event.data.len() as u64;
             match topics.iter_mut().rev().find(|(id, _)| *id == record.topic_id) {
                 Some((_, list)) => list.push(record.clone()),
                 None => topics.push((record.topic_id, vec![record.clone()])),
@@ -376,6 +378,7 @@ impl JournalParts {
         }
         self.stats.add(&self.stats.records, records);
         self.stats.add(&self.stats.duplicates, duplicates);
+        self.stats.add(&self.stats.bytes, bytes);
         topics
     }
 

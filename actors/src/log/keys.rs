@@ -482,26 +482,23 @@ pub fn check_record(topic: TopicId, seq: Seq, value: &[u8]) -> Result<Header, &'
     Ok(Header { stored: Wall(i64::from_be_bytes(stored)), offset: u64::from_be_bytes(offset) })
 }
 
-/// Checks and decodes a stored record. Its data shares `value`, or is what `shared` finds.
+/// Checks and decodes a stored record; says what does not match. Its data shares `value`; where it lies elsewhere, the event has none yet, and
+/// what names it comes with the record.
 pub fn decode_record(
     name: &Str,
     topic: TopicId,
     seq: Seq,
     value: &bytes::Bytes,
     like: Option<&Event>,
-    shared: impl FnOnce(Shared) -> Result<bytes::Bytes, String>,
-) -> Result<Record, String> {
+) -> Result<(Record, Option<Shared>), String> {
     let header = check_record(topic, seq, value)?;
-    let event = match shared_of(value) {
-        None => Event::decode_like(&value.slice(RECORD_HEADER..), like).map_err(|e| e.to_string())?,
-        Some(elsewhere) => {
-            let attributes = &mut &value[RECORD_HEADER + SHARED_LEN..];
-            let mut event = Event::decode_attributes(attributes, like).map_err(|e| e.to_string())?;
-            event.data = shared(elsewhere)?;
-            event
-        }
+    let shared = shared_of(value);
+    let event = match shared {
+        None => Event::decode_like(&value.slice(RECORD_HEADER..), like),
+        Some(_) => Event::decode_attributes(&mut &value[RECORD_HEADER + SHARED_LEN..], like),
     };
-    Ok(Record::new(name.clone(), topic, seq, header.stored, event))
+    let event = event.map_err(|e| e.to_string())?;
+    Ok((Record::new(name.clone(), topic, seq, header.stored, event), shared))
 }
 
 /// The checksum of a key and (the rest of) its value.
@@ -597,9 +594,8 @@ mod tests {
         );
         assert_eq!(out[RECORD_HEADER + SHARED_LEN..], body[..body.len() - 3], "without the data and its length");
         assert_eq!((shared_of(&out), size_of(&out)), (Some(shared), out.len() as u64 + 2));
-        let find = |wanted| (wanted == shared).then(|| event.data.clone()).ok_or_else(|| "another".to_owned());
-        let read = decode_record(&"a".into(), TopicId(1), 2, &out.clone().into(), None, find).unwrap().event;
-        assert_eq!((&read.id, &read.data), (&event.id, &event.data));
+        let (read, elsewhere) = decode_record(&"a".into(), TopicId(1), 2, &out.clone().into(), None).unwrap();
+        assert_eq!((&read.event.id, read.event.data.len(), elsewhere), (&event.id, 0, Some(shared)));
 
         encode_data(&mut out, shared.id, b"{}");
         assert_eq!(hex::encode(&out), "5683a6c17b7d");

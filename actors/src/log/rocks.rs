@@ -79,6 +79,8 @@ struct Writer {
     in_doubt: bool,
     /// Trimmed records that nobody has looked at.
     unswept: VecDeque<Unswept>,
+    /// The bytes that trims of topics freed, of which files could not go while there was something to be swept.
+    held_back: HashMap<TopicId, u64>,
     write: WriteOptions,
     chain: wal::Chain,
     scratch: group::Scratch,
@@ -202,6 +204,7 @@ impl RocksLog {
             full_since: None,
             in_doubt: false,
             unswept: opened.unswept,
+            held_back: HashMap::new(),
             write: options::write(),
             chain: wal::Chain::default(),
             scratch: group::Scratch::default(),
@@ -224,9 +227,7 @@ impl RocksLog {
     /// Writes all memtables to tables: before a backup or a planned stop, so that the next start replays nothing.
     pub fn flush(&self) -> Result<(), Error> {
         let db = self.db();
-        let db = engine(&db)?;
-        let [log, dedupe, state] = [keys::CF_LOG, keys::CF_DEDUPE, keys::CF_STATE].map(|name| family(db, name));
-        db.flush_cfs_opt(&[log?, dedupe?, state?], &FlushOptions::default()).map_err(|e| {
+        flush(engine(&db)?, true).map_err(|e| {
             let text: String = e.into();
             if is_full(&text) { Error::Full } else { self.fail(text) }
         })
@@ -466,8 +467,8 @@ fn open_engine(options: &RocksOptions, marked: u64, now: Arc<AtomicI64>) -> Resu
     if group < marked && !options.accept_loss {
         return Err(loss(&format!("group {marked} had been synced, but the log ends at group {group}")));
     }
-    let topics = read::load_topics(&db, options.accept_loss)?;
     let unswept = shared::load_unswept(&db)?;
+    let topics = read::load_topics(&db, &unswept, options.accept_loss)?;
     Ok(Opened { db, group, topics, unswept })
 }
 
@@ -500,6 +501,15 @@ fn read_error(e: &rocksdb::Error) -> Error {
 
 fn shown(path: &Path) -> Str {
     path.display().to_string().into()
+}
+
+/// Writes all memtables to tables, all of them together; without `wait` it is begun.
+fn flush(db: &DB, wait: bool) -> Result<(), rocksdb::Error> {
+    let mut options = FlushOptions::default();
+    options.set_wait(wait);
+    let families = [keys::CF_LOG, keys::CF_DEDUPE, keys::CF_STATE].map(|name| db.cf_handle(name));
+    let families: Vec<_> = families.iter().flatten().collect();
+    db.flush_cfs_opt(&families, &options)
 }
 
 fn engine(db: &Option<DB>) -> Result<&DB, Error> {

@@ -328,13 +328,16 @@ impl Topic {
         }
     }
 
-    fn publish(&mut self, event: Event) -> Arc<Record> {
-        let handle = &self.spec.handle;
-        let record = Arc::new(Record::new(handle.name.clone(), handle.id, self.next, Wall::now(), event));
-        handle.newest.store(record.seq, Ordering::Release);
-        self.published(Published { records: vec![record.clone()] });
+    /// Takes events into a topic in memory; gives the record of the last.
+    fn publish(&mut self, events: impl IntoIterator<Item = Event>) -> Option<Arc<Record>> {
+        let (handle, now) = (&self.spec.handle, Wall::now());
+        let record = |(event, seq)| Arc::new(Record::new(handle.name.clone(), handle.id, seq, now, event));
+        let records: Vec<_> = events.into_iter().zip(self.next..).map(record).collect();
+        let last = records.last()?.clone();
+        handle.newest.store(last.seq, Ordering::Release);
+        self.published(Published { records });
         self.first = self.tail.first().unwrap_or(self.next);
-        record
+        Some(last)
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
@@ -539,13 +542,14 @@ impl Handler<TopicMessage> for Topic {
         match message {
             TopicMessage::Published(published) => self.published(published),
             TopicMessage::Publish { event, reply } => {
-                let record = self.publish(*event);
-                if let Some(reply) = reply
+                let record = self.publish([*event]);
+                if let (Some(reply), Some(record)) = (reply, record)
                     && reply.send(record).is_err()
                 {
                     tracing::debug!("a publisher did not wait for its answer");
                 }
             }
+            TopicMessage::PublishAll(events) => drop(self.publish(events)),
             TopicMessage::Settle { subscription, items, round, write: Write { soon, told } } => {
                 self.hear(&subscription, round);
                 match self.settle(&subscription, items, soon) {

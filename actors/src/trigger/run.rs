@@ -333,24 +333,32 @@ impl Runner {
         (Box::new(output), to, failed)
     }
 
-    /// The appends of a result. What goes to a topic in memory is sent at once, and lost where that topic is too busy:
-    /// that is what `durability = "memory"` means.
-    pub fn ops(&self, output: Option<&Event>, to: &[usize], emitted: Vec<Emission>) -> Ops {
+    /// The appends of a result. What goes to a topic in memory is added to what others had for such.
+    pub fn ops(&self, output: Option<&Event>, to: &[usize], emitted: Vec<Emission>, memory: &mut InMemory) -> Ops {
         let mut ops = Ops::new();
+        let mut append = |topic, front: Option<&_>, event| match front {
+            None => ops.push(Op::Append { topic, event, dedupe: None }),
+            Some(front) => memory.push(front, *event),
+        };
         for (target, output) in to.iter().filter_map(|&index| Some((self.outputs.get(index)?, output?))) {
-            let event = Box::new(target.event(output));
-            append(&mut ops, target.topic, target.memory.as_ref(), &target.topic_name, event);
+            append(target.topic, target.memory.as_ref(), Box::new(target.event(output)));
         }
         for emission in emitted {
-            append(&mut ops, emission.place.id, emission.place.memory.as_ref(), &emission.topic, emission.event);
+            append(emission.place.id, emission.place.memory.as_ref(), emission.event);
         }
         ops
     }
 }
 
-fn append(ops: &mut Ops, topic: TopicId, memory: Option<&Front<TopicMessage>>, name: &str, event: Box<Event>) {
-    let Some(front) = memory else { return ops.push(Op::Append { topic, event, dedupe: None }) };
-    if let Err(error) = front.try_send(TopicMessage::Publish { event, reply: None }) {
-        tracing::warn!(topic = name, %error, "a result was lost by a topic in memory");
+/// What goes to topics in memory: of each, its events in their order.
+#[derive(Debug, Default)]
+pub struct InMemory(pub Vec<(Front<TopicMessage>, Vec<Event>)>);
+
+impl InMemory {
+    fn push(&mut self, topic: &Front<TopicMessage>, event: Event) {
+        match self.0.iter_mut().find(|(front, _)| front.leads_where(topic)) {
+            Some((_, events)) => events.push(event),
+            None => self.0.push((topic.clone(), vec![event])),
+        }
     }
 }

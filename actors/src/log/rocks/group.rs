@@ -29,14 +29,14 @@ pub(super) struct Touched {
     fresh: Vec<Header>,
     /// The sequence before this group's first append.
     next_before: Seq,
-    /// The bytes that a trim of this group frees in whole files.
-    freed: u64,
+    /// The bytes that trims of this group free.
+    pub(super) freed: u64,
     /// The group removes it.
     pub(super) removed: bool,
 }
 
 impl Touched {
-    /// Whether so much goes that its files do, too.
+    /// Whether so much goes at once that its files do, too.
     fn drops_files(&self) -> bool {
         self.freed >= DROP_FILES_FROM
     }
@@ -103,9 +103,11 @@ impl RocksLog {
             let saved = group.put_shared(shared);
             let unswept = std::mem::take(&mut group.unswept);
             let (batch, mut touched) = group.finish(number);
-            // Files that hold what is to be swept must stay.
-            let swept = |t: &Touched| !writer.unswept.iter().chain(&unswept).any(|left| left.topic == t.topic.id);
-            touched.iter_mut().filter(|t| !swept(t)).for_each(|t| t.freed = 0);
+            // Files that hold what is to be swept must stay until then.
+            let is_swept = |t: &Touched| !writer.unswept.iter().chain(&unswept).any(|left| left.topic == t.topic.id);
+            for t in touched.iter_mut().filter(|t| t.freed > 0 && !is_swept(t)) {
+                *writer.held_back.entry(t.topic.id).or_default() += std::mem::take(&mut t.freed);
+            }
             // Files go for good at once, so what says that they may must not be lost after them.
             let synced = synced || touched.iter().any(Touched::drops_files);
             self.write(writer, db, batch, synced)?;
@@ -122,7 +124,7 @@ impl RocksLog {
         }
         self.forget_removed(&touched);
         writer.in_doubt = false;
-        self.drop_files(db, &touched);
+        touched.iter().filter(|t| t.drops_files()).for_each(|t| self.drop_files(db, t.topic.id, t.counters.first));
         Ok(receipts)
     }
 
@@ -156,14 +158,11 @@ impl RocksLog {
         }
     }
 
-    /// After a large trim: drops the files that hold nothing else at once. A failure only delays it.
-    fn drop_files(&self, db: &DB, touched: &[Touched]) {
-        for t in touched.iter().filter(|t| t.drops_files()) {
-            let Ok(log) = family(db, keys::CF_LOG) else { return };
-            let (from, to) = (keys::record(t.topic.id, 0), keys::record(t.topic.id, t.counters.first - 1));
-            if let Err(e) = db.delete_file_in_range_cf(log, from, to) {
-                tracing::warn!(error = %e, topic = %t.topic.name, "dropping trimmed files failed; compaction will");
-            }
+    /// After a large trim: drops the files that hold nothing but what is below a topic's first record. A failure only delays it.
+    pub(super) fn drop_files(&self, db: &DB, topic: TopicId, first: Seq) {
+        let Ok(log) = family(db, keys::CF_LOG) else { return };
+        if let Err(e) = db.delete_file_in_range_cf(log, keys::record(topic, 0), keys::record(topic, first - 1)) {
+            tracing::warn!(error = %e, topic = topic.0, "dropping trimmed files failed; compaction will");
         }
     }
 }
@@ -290,8 +289,7 @@ impl<'a> Group<'a> {
         t.counters.first = below;
         t.counters.trimmed = kept.offset;
         t.counters.oldest = kept.stored;
-        let last_shared = t.counters.last_shared;
-        self.discard(topic, first, below, last_shared);
+        self.discard(at, first, below);
         Ok(())
     }
 
@@ -314,7 +312,7 @@ impl<'a> Group<'a> {
         t.removed = true;
         t.freed += counters.total.saturating_sub(counters.trimmed);
         t.counters = Counters { first: counters.next, trimmed: counters.total, ..counters };
-        self.discard(topic, counters.first, counters.next, counters.last_shared);
+        self.discard(at, counters.first, counters.next);
         Ok(true)
     }
 

@@ -34,6 +34,9 @@ impl RocksOptions {
     }
 }
 
+/// So many removals in a row come from a backlog that was trimmed, not from what was delivered between two flushes.
+const REMOVALS: usize = 1 << 16;
+
 /// How many write-ahead files whose content is in tables are kept to be written again.
 const RECYCLED: usize = 3;
 
@@ -153,6 +156,8 @@ fn log(options: &RocksOptions, cache: &Cache) -> Options {
     // the same disk (docs/performance.md); it is done on a background thread.
     cf.set_compression_type(DBCompressionType::Lz4);
     cf.set_blob_compression_type(DBCompressionType::Lz4);
+    // A table with so many removals of shared data, one after the other, is compacted with what they remove.
+    cf.add_compact_on_deletion_collector_factory(2 * REMOVALS, REMOVALS, 0.0);
     // Topics of different retention share blob files: the oldest quarter is rewritten when half of it is garbage.
     cf.set_enable_blob_gc(true);
     cf.set_blob_gc_age_cutoff(0.25);

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use rocksdb::{DB, Direction, IteratorMode, ReadOptions, WriteOptions};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::shared::DataOf;
 use super::{RocksLog, Topic, Topics, engine, family, keys, open_error, read_error};
 use crate::clock::Wall;
 use crate::event::Event;
-use crate::log::keys::{Counters, Header};
+use crate::log::keys::{Counters, Header, Unswept};
 use crate::log::{Entries, Error, Record, Seq, Str, Table, TopicId};
 
 impl RocksLog {
@@ -70,9 +71,7 @@ impl RocksLog {
                 Ok(record) => records.push(Arc::new(record)),
                 // What is before it is good; whoever goes on reads the error.
                 Err(_) if !records.is_empty() => return Ok(Ok(records)),
-                Err(what) => {
-                    return trimmed(db, topic, expected).map(Err).ok_or_else(|| corrupt(topic, expected, &what));
-                }
+                Err(wrong) => return trimmed(db, topic, expected)?.map(Err).ok_or_else(|| wrong.of(topic, expected)),
             }
             expected += 1;
             iter.next();
@@ -80,13 +79,12 @@ impl RocksLog {
         match iter.status() {
             Ok(()) => {}
             Err(_) if !records.is_empty() => return Ok(Ok(records)),
-            Err(e) if e.kind() == rocksdb::ErrorKind::Corruption => return Err(corrupt(topic, expected, e.as_ref())),
-            Err(e) => return Err(read_error(&e)),
+            Err(e) => return Err(Wrong::from(e).of(topic, expected)),
         }
         if expected == next || !records.is_empty() {
             return Ok(Ok(records));
         }
-        trimmed(db, topic, expected).map(Err).ok_or_else(|| corrupt(topic, expected, "missing"))
+        trimmed(db, topic, expected)?.map(Err).ok_or_else(|| corrupt(topic, expected, "missing"))
     }
 
     pub(super) fn scan_table(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Entries, Error> {
@@ -119,7 +117,7 @@ impl RocksLog {
             let middle = low + (high - low) / 2;
             let header = match self.stored_header(db, &topic, middle) {
                 Ok(header) => header,
-                Err(e) => match trimmed(db, &topic, middle) {
+                Err(e) => match trimmed(db, &topic, middle)? {
                     // The answer is above.
                     Some(first) => {
                         low = first.min(high);
@@ -139,22 +137,47 @@ impl RocksLog {
     }
 }
 
-/// Where a topic begins, when that is above this record: a trim has removed it since the counters were read. It may be written and not
-/// shown yet, so what is stored counts.
-fn trimmed(db: &DB, topic: &Topic, seq: Seq) -> Option<Seq> {
-    let stored = db.get_cf(family(db, keys::CF_STATE).ok()?, keys::counters(topic.id)).ok().flatten();
-    let stored = stored.and_then(|value| Counters::decode(topic.id, &value)).map_or(0, |counters| counters.first);
-    Some(stored.max(topic.counters().first)).filter(|first| *first > seq)
+/// What is wrong with a record.
+pub(super) enum Wrong {
+    /// It, or its data, does not match its checksum or is missing: trying again cannot help.
+    Damaged(String),
+    /// It could not be read now.
+    Unread(String),
+}
+
+impl From<rocksdb::Error> for Wrong {
+    fn from(error: rocksdb::Error) -> Self {
+        if error.kind() == rocksdb::ErrorKind::Corruption {
+            Self::Damaged(error.into())
+        } else {
+            Self::Unread(error.into())
+        }
+    }
+}
+
+impl Wrong {
+    fn of(&self, topic: &Topic, seq: Seq) -> Error {
+        match self {
+            Self::Damaged(what) => corrupt(topic, seq, what),
+            Self::Unread(why) => Error::Unreadable(why.as_str().into()),
+        }
+    }
+}
+
+/// Where a topic begins, when that is above this record: a trim, or a removal of the topic, has removed it since the counters were read. It may
+/// be written and not shown yet, so what is stored counts.
+fn trimmed(db: &DB, topic: &Topic, seq: Seq) -> Result<Option<Seq>, Error> {
+    let stored = db.get_cf(family(db, keys::CF_STATE)?, keys::counters(topic.id)).map_err(|e| read_error(&e))?;
+    let first =
+        stored.map_or(Some(Seq::MAX), |value| Counters::decode(topic.id, &value).map(|counters| counters.first));
+    Ok(first.max(Some(topic.counters().first)).filter(|first| *first > seq))
 }
 
 /// The fixed part and what the record counts for.
 fn stored_header(db: &DB, topic: &Topic, seq: Seq) -> Result<(Header, u64), Error> {
     let value = db
         .get_pinned_cf(family(db, keys::CF_LOG)?, keys::record(topic.id, seq))
-        .map_err(|e| match e.kind() {
-            rocksdb::ErrorKind::Corruption => corrupt(topic, seq, e.as_ref()),
-            _ => read_error(&e),
-        })?
+        .map_err(|e| Wrong::from(e).of(topic, seq))?
         .ok_or_else(|| corrupt(topic, seq, "missing"))?;
     let header = keys::check_record(topic.id, seq, &value).map_err(|what| corrupt(topic, seq, what))?;
     Ok((header, keys::size_of(&value)))
@@ -167,17 +190,24 @@ fn stored_record(
     value: &[u8],
     before: Option<&Event>,
     data: &mut DataOf<'_>,
-) -> Result<Record, String> {
+) -> Result<Record, Wrong> {
+    if is_to_be_damaged(topic, seq) {
+        return Err(Wrong::Damaged("injected".to_owned()));
+    }
     let value = Bytes::copy_from_slice(value);
-    // Of the topic `in`, the record of this number.
-    fail::fail_point!("log-damaged-in", |damaged| {
-        let is_it = &**topic == "in" && damaged.and_then(|n| n.parse().ok()) == Some(seq);
-        if is_it {
-            return Err("injected".to_owned());
-        }
-        keys::decode_record(topic, id, seq, &value, before, |shared| data.find(shared))
-    });
-    keys::decode_record(topic, id, seq, &value, before, |shared| data.find(shared))
+    let (mut record, elsewhere) = keys::decode_record(topic, id, seq, &value, before).map_err(Wrong::Damaged)?;
+    if let Some(shared) = elsewhere {
+        record.event.data = data.find(shared)?;
+    }
+    Ok(record)
+}
+
+/// For tests: of the topic `in`, the record of a number.
+fn is_to_be_damaged(topic: &str, seq: Seq) -> bool {
+    fail::fail_point!("log-damaged-in", |n| topic == "in" && n.and_then(|n| n.parse().ok()) == Some(seq));
+    // Not used otherwise.
+    let _ = (topic, seq);
+    false
 }
 
 fn corrupt(topic: &Topic, seq: Seq, what: &str) -> Error {
@@ -186,7 +216,9 @@ fn corrupt(topic: &Topic, seq: Seq, what: &str) -> Error {
 
 /// Reads names and counters of all topics, and checks that the counters agree with the first and last record.
 /// With `repair` (a person accepted a loss) the counters follow the records instead.
-pub(super) fn load_topics(db: &DB, repair: bool) -> Result<Topics, Error> {
+///
+/// `unswept` is what is left of each topic below its first record: no record of it any more.
+pub(super) fn load_topics(db: &DB, unswept: &VecDeque<Unswept>, repair: bool) -> Result<Topics, Error> {
     let state = family(db, keys::CF_STATE)?;
     let wrong = |e: rocksdb::Error| open_error(&e, db.path());
     let mut topics = Topics::default();
@@ -199,7 +231,11 @@ pub(super) fn load_topics(db: &DB, repair: bool) -> Result<Topics, Error> {
         let counters = db.get_cf(state, keys::counters(id)).map_err(wrong)?.unwrap_or_default();
         let counters = match Counters::decode(id, &counters) {
             Some(counters) => counters,
-            None if repair => Counters::EMPTY,
+            None if repair => {
+                let ends = unswept.iter().filter(|unswept| unswept.topic == id).map(|unswept| unswept.below);
+                let first = ends.max().unwrap_or(1);
+                Counters { first, next: first, ..Counters::EMPTY }
+            }
             None => return Err(damaged("counters record")),
         };
         let name: Str = name.into();
@@ -259,6 +295,8 @@ fn check_ends(db: &DB, topic: &Topic, repair: bool) -> Result<(), Error> {
 /// took along with its counters is not known here: those sequences are given again (docs/operations.md).
 fn repaired(db: &DB, topic: &Topic, first: Option<Seq>, last: Option<Seq>) -> Result<Counters, Error> {
     let mut counters = topic.counters();
+    // Any of them may share its data.
+    counters.last_shared = counters.last_shared.max(last.unwrap_or(0));
     let (Some(first), Some(last)) = (first, last) else {
         let newest = counters.newest.max(Wall(0));
         return Ok(Counters { first: counters.next, trimmed: counters.total, newest, ..counters });

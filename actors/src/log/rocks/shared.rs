@@ -11,7 +11,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
 use super::group::Group;
-use super::{Error, RocksLog, Writer, engine, family, keys, lock, open_error};
+use super::read::Wrong;
+use super::{DROP_FILES_FROM, Error, RocksLog, Writer, engine, family, flush, keys, lock, open_error};
+use crate::clock::Tick;
 use crate::event::Event;
 use crate::log::keys::{DataId, Shared, Unswept};
 use crate::log::{Batch, Op, Seq, TopicId};
@@ -22,8 +24,14 @@ const SHARED_FROM: usize = 512;
 /// How many trimmed records are looked at in one write, about a third of a millisecond; what is more is left for
 /// [`RocksLog::sweep_piece`].
 pub(super) const LOOKED_AT: u64 = 256;
+/// No more is begun after so many bytes have been read, and what is larger altogether is left at once. Records that do not share have their data,
+/// which is read with them.
+const LOOKED_AT_BYTES: u64 = 4 << 20;
 /// The most that a sweep looks at in one write: the more there is, the more at once, so that it does not fall behind what is trimmed.
 const SWEPT: u64 = 4096;
+
+/// Groups so close to each other mostly have none that shares data between them.
+const NEAR: u64 = 16;
 
 /// Where data is in memory, and its length.
 type Address = (usize, usize);
@@ -100,35 +108,45 @@ impl Group<'_> {
         saved
     }
 
-    /// Removes records of a topic whose counters say so already, and what only they held. When they are too many to be looked at in
-    /// one group, they are left to be swept.
-    pub(super) fn discard(&mut self, topic: TopicId, from: Seq, below: Seq, last_shared: Seq) {
-        let look_below = below.min(last_shared.saturating_add(1));
-        let looks = look_below.saturating_sub(from);
-        if looks > LOOKED_AT - self.looked_at {
-            let unswept = Unswept { topic, from, below };
+    /// Removes records of a topic (its place in `touched`) whose counters say so already, and what only they held. When they are too many
+    /// to be looked at in one group, they are left to be swept.
+    pub(super) fn discard(&mut self, at: usize, from: Seq, below: Seq) {
+        let t = &self.touched[at];
+        let (topic, last_shared, large) = (t.topic.id, t.counters.last_shared, t.freed > LOOKED_AT_BYTES);
+        let look_below = below.min(last_shared.saturating_add(1)).max(from);
+        let looks = look_below - from;
+        let mut removed = from;
+        if looks > LOOKED_AT - self.looked_at || (looks > 0 && large) {
+            let unswept = Unswept { topic, from, below: look_below };
             self.batch.put_cf(self.cf.state, unswept.key(), unswept.value());
-            return self.unswept.push(unswept);
-        }
-        self.looked_at += looks;
-        if looks > 0 {
+            self.unswept.push(unswept);
+            removed = look_below;
+        } else if looks > 0 {
+            self.looked_at += looks;
             self.release(topic, from, look_below);
         }
-        self.batch.delete_range_cf(self.cf.log, keys::record(topic, from), keys::record(topic, below));
+        if removed < below {
+            self.batch.delete_range_cf(self.cf.log, keys::record(topic, removed), keys::record(topic, below));
+        }
     }
 
-    /// Removes the data that only these records held. What cannot be read stays for ever: that must not spoil the group, which is
-    /// others' as well.
-    fn release(&mut self, topic: TopicId, from: Seq, below: Seq) {
+    /// Removes the data that only these records held, until it has read enough; gives the first that it did not look at. What cannot be read
+    /// stays for ever: that must not spoil the group, which is others' as well.
+    fn release(&mut self, topic: TopicId, from: Seq, below: Seq) -> Seq {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::record(topic, below));
         options.fill_cache(false);
         let mut records = self.db.raw_iterator_cf_opt(self.cf.log, options);
         records.seek(keys::record(topic, from));
         let mut holders = Finder::new(self.db.raw_iterator_cf(self.cf.log));
-        let mut firsts = HashMap::new();
+        let (mut firsts, mut read) = (HashMap::new(), 0);
         while let Some((key, value)) = records.item() {
-            let whole = keys::seq_of(key).is_some_and(|seq| keys::check_record(topic, seq, value).is_ok());
+            let seq = keys::seq_of(key);
+            if let Some(seq) = seq.filter(|_| read >= LOOKED_AT_BYTES) {
+                return seq;
+            }
+            read += value.len() as u64;
+            let whole = seq.is_some_and(|seq| keys::check_record(topic, seq, value).is_ok());
             if let Some(Shared { id, .. }) = keys::shared_of(value).filter(|_| whole)
                 && !self.released.contains(&id)
                 && self.is_free(id, &mut holders, &mut firsts)
@@ -143,11 +161,12 @@ impl Group<'_> {
         if let Err(error) = records.status() {
             tracing::warn!(topic = topic.0, from, below, %error, "shared data of removed events may stay on the disk, since they cannot be read");
         }
+        below
     }
 
     /// Whether data is there and no record holds it any more. `firsts` is what was looked up before.
     fn is_free(&self, id: DataId, holders: &mut Finder<'_>, firsts: &mut HashMap<TopicId, Seq>) -> bool {
-        let stored = match holders.find(id.holders()) {
+        let stored = match holders.find(id, DataId::holders) {
             Ok(stored) => stored,
             Err(error) => {
                 tracing::warn!(?id, %error, "shared data stays on the disk, since it cannot be read who has it");
@@ -184,30 +203,57 @@ impl RocksLog {
         let db = self.db();
         let db = engine(&db)?;
         let all: u64 = writer.unswept.iter().map(|unswept| unswept.below - unswept.from).sum();
-        let until = below.min(from.saturating_add((all / 16).clamp(LOOKED_AT, SWEPT)));
-        let rest = (until < below).then_some(Unswept { topic, from: until, below });
         let mut scratch = std::mem::take(&mut writer.scratch);
         let number = writer.group + 1;
         let begun = Group::begin(self, db, &mut scratch, writer.chain.marker(number, writer.synced));
         let written = begun.and_then(|mut group| {
-            group.release(topic, from, until);
-            group.batch.delete_range_cf(group.cf.log, keys::record(topic, from), keys::record(topic, until));
+            // Never what its topic has, whatever is stored here.
+            let ends = below.min(group.first_of(topic)).max(from);
+            let until = group.release(topic, from, ends.min(from.saturating_add((all / 16).clamp(LOOKED_AT, SWEPT))));
+            if from < until {
+                group.batch.delete_range_cf(group.cf.log, keys::record(topic, from), keys::record(topic, until));
+            }
             group.batch.delete_cf(group.cf.state, Unswept { topic, from, below }.key());
+            let rest = (until < ends).then_some(Unswept { topic, from: until, below });
             if let Some(rest) = rest {
                 group.batch.put_cf(group.cf.state, rest.key(), rest.value());
             }
             let (batch, _) = group.finish(number);
-            self.write(&mut writer, db, batch, false)
+            self.write(&mut writer, db, batch, false).map(|()| rest)
         });
         writer.scratch = scratch;
-        written?;
+        let rest = written?;
         writer.unswept.pop_front();
         if let Some(rest) = rest {
             writer.unswept.push_front(rest);
         }
         writer.in_doubt = false;
         self.tell_unswept(&writer);
+        self.give_back(&mut writer, db, topic)?;
         Ok(!writer.unswept.is_empty())
+    }
+
+    /// Gives the space of what was swept back where that is much, or where space is short.
+    fn give_back(&self, writer: &mut Writer, db: &DB, topic: TopicId) -> Result<(), Error> {
+        if !writer.unswept.iter().any(|unswept| unswept.topic == topic) {
+            let first = self.topic_of(topic).map(|topic| topic.counters().first);
+            let large = writer.held_back.get(&topic).is_some_and(|bytes| *bytes >= DROP_FILES_FROM);
+            if large || first.is_err() {
+                writer.held_back.remove(&topic);
+            }
+            if large {
+                // Files go for good at once, so what says that they may must not be lost after them.
+                self.sync(writer, db)?;
+                self.drop_files(db, topic, first.unwrap_or(Seq::MAX));
+            }
+        }
+        if writer.unswept.is_empty() && self.space.low(Tick::now()) {
+            // Shared data goes when the tables with it are compacted with one that says so, which no other write may make full.
+            if let Err(error) = flush(db, false) {
+                tracing::warn!(%error, "giving space back waits for further writes");
+            }
+        }
+        Ok(())
     }
 
     /// Shows to all threads whether something is to be swept.
@@ -230,25 +276,35 @@ pub(super) fn load_unswept(db: &DB) -> Result<VecDeque<Unswept>, Error> {
     Ok(all)
 }
 
-/// Finds values one after the other, whose keys lie beside each other mostly: a step each, and no search.
-struct Finder<'a>(DBRawIterator<'a>);
+/// Finds what is stored of shared data, one after the other. Mostly the next lies beside the last: a step, and no search.
+struct Finder<'a> {
+    all: DBRawIterator<'a>,
+    last: Option<DataId>,
+}
 
 impl<'a> Finder<'a> {
     fn new(all: DBRawIterator<'a>) -> Self {
-        Self(all)
+        Self { all, last: None }
     }
 
-    fn find(&mut self, key: [u8; 13]) -> Result<Option<&[u8]>, rocksdb::Error> {
-        if self.0.valid() {
-            self.0.next();
+    fn find(&mut self, id: DataId, key: fn(DataId) -> [u8; 13]) -> Result<Option<&[u8]>, rocksdb::Error> {
+        let key = key(id);
+        // A step to what is not wanted may read a large value.
+        let follows = |last: DataId| match id.group.checked_sub(last.group) {
+            Some(0) => Some(id.index) == last.index.checked_add(1),
+            Some(groups) => groups < NEAR && id.index == 0,
+            None => false,
+        };
+        if self.last.replace(id).is_some_and(follows) && self.all.valid() {
+            self.all.next();
         }
-        if self.0.key() != Some(&key) {
-            self.0.seek(key);
+        if self.all.key() != Some(&key) {
+            self.all.seek(key);
         }
-        if self.0.key() != Some(&key) {
-            return self.0.status().map(|()| None);
+        if self.all.key() != Some(&key) {
+            return self.all.status().map(|()| None);
         }
-        Ok(self.0.value())
+        Ok(self.all.value())
     }
 }
 
@@ -266,14 +322,16 @@ impl<'a> DataOf<'a> {
     }
 
     /// The data, or what is wrong with it.
-    pub(super) fn find(&mut self, shared: Shared) -> Result<Bytes, String> {
+    pub(super) fn find(&mut self, shared: Shared) -> Result<Bytes, Wrong> {
+        fail::fail_point!("log-data-unreadable", |_| Err(Wrong::Unread("injected: Too many open files".to_owned())));
         let (snapshot, log) = (self.snapshot, self.log);
         let all = self.all.get_or_insert_with(|| {
             let mut options = ReadOptions::default();
             options.fill_cache(false);
             Finder::new(snapshot.raw_iterator_cf_opt(log, options))
         });
-        let value = all.find(shared.id.data()).map_err(|e| e.to_string())?.ok_or("its data is missing")?;
-        keys::decode_data(shared, &Bytes::copy_from_slice(value)).map_err(Into::into)
+        let damaged = |what: &str| Wrong::Damaged(what.to_owned());
+        let value = all.find(shared.id, DataId::data)?.ok_or_else(|| damaged("its data is missing"))?;
+        keys::decode_data(shared, &Bytes::copy_from_slice(value)).map_err(damaged)
     }
 }

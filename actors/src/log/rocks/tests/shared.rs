@@ -294,3 +294,94 @@ fn counters_of_earlier_formats_are_read() {
     log.commit(vec![trim(topic, 4), trim(other, 2)], true).unwrap();
     assert_eq!(stored(&log), [0, 0, 0]);
 }
+
+/// What lies with the records that are looked at counts, too, whatever topic's data it is.
+#[test]
+fn a_trim_of_large_records_is_swept_in_pieces() {
+    let (_dir, log, [a, b, _]) = three();
+    log.commit(vec![fan_out(&[a, b], &long(0))], false).unwrap();
+    let large = "x".repeat(200 << 10);
+    for n in 0..50 {
+        log.commit(vec![append(a, &large), fan_out(&[a, b], &long(n))], false).unwrap();
+    }
+    log.commit(vec![trim(a, 102)], false).unwrap();
+    assert!(log.has_unswept());
+    let mut pieces = 1;
+    while log.sweep().unwrap() {
+        pieces += 1;
+    }
+    assert_eq!((pieces, stored(&log)), (3, [51, 51, 51]));
+}
+
+#[test]
+fn what_comes_after_the_last_shared_record_goes_at_once() {
+    let (_dir, log, [a, b, _]) = three();
+    let n = 2 * LOOKED_AT as usize;
+    log.commit((0..n).map(|i| fan_out(&[a, b], &long(i))).collect(), false).unwrap();
+    log.commit((0..1000).map(|_| append(a, "own")).collect(), false).unwrap();
+    log.commit(vec![trim(a, (n + 1001) as Seq)], false).unwrap();
+    assert_eq!((stored(&log), log.has_unswept()), ([2 * n, n, n], true));
+    while log.sweep().unwrap() {}
+    assert_eq!(stored(&log), [n; 3]);
+}
+
+/// On a full disk a person trims, and nothing else is written.
+#[test]
+fn space_comes_back_where_it_is_short_and_nothing_else_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = RocksLog::open(RocksOptions { reserve: u64::MAX, ..RocksOptions::new(dir.path()) }).unwrap();
+    let [a, b] = ["a", "b"].map(|name| log.topic(name).unwrap());
+    assert!(log.is_low());
+    // Which compresses badly, and more removals than make a table worth compacting.
+    let data = |n: u64| {
+        let next = |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        std::iter::successors(Some(n), next).take(40).map(|x| format!("{x:016x}")).collect::<String>()
+    };
+    for part in 0..14 {
+        log.commit((0..5_000).map(|n| fan_out(&[a, b], &data(part * 5_000 + n))).collect(), false).unwrap();
+    }
+    log.flush().unwrap();
+    let tables = || -> u64 {
+        let files = fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+        // One that goes at this moment is gone.
+        let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+        files.filter(|path| path.extension().is_some_and(|e| e == "sst")).map(size).sum()
+    };
+    let before = tables();
+    for topic in [a, b] {
+        log.commit(vec![trim(topic, Seq::MAX)], false).unwrap();
+        while log.sweep().unwrap() {}
+    }
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while tables() > before / 20 {
+        assert!(std::time::Instant::now() < end, "{} of {before} bytes are left", tables());
+        std::thread::yield_now();
+    }
+}
+
+/// Counters that are lost are made from the records, and what is to be swept is none of them any more.
+#[test]
+fn a_repair_does_not_bring_back_what_is_to_be_swept() {
+    let (dir, log, [a, b, _]) = three();
+    let n = 2 * LOOKED_AT as usize;
+    log.commit((0..n).map(|i| fan_out(&[a, b], &long(i))).collect(), false).unwrap();
+    log.commit(vec![trim(a, 2 * LOOKED_AT - 1)], true).unwrap();
+    assert!(log.has_unswept());
+    {
+        let db = log.db();
+        let db = engine(&db).unwrap();
+        db.put_cf(family(db, keys::CF_STATE).unwrap(), keys::counters(a), b"damaged").unwrap();
+    }
+    log.flush().unwrap();
+    drop(log);
+    assert!(matches!(open(&dir), Err(Error::Open(_))));
+    let log = RocksLog::open(RocksOptions { accept_loss: true, ..RocksOptions::new(dir.path()) }).unwrap();
+    assert_eq!(texts(&log, a), [long(n - 2), long(n - 1)]);
+    while log.sweep().unwrap() {}
+    assert_eq!((texts(&log, a).len(), texts(&log, b).len()), (2, n));
+    log.commit(vec![trim(a, Seq::MAX), trim(b, Seq::MAX)], false).unwrap();
+    while log.sweep().unwrap() {}
+    assert_eq!(stored(&log), [0, 0, 0]);
+    drop(log);
+    open(&dir).unwrap();
+}
