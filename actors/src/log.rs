@@ -305,8 +305,7 @@ pub trait EventLog: Send + Sync + 'static {
     fn has_unswept(&self) -> bool {
         false
     }
-    /// Does a piece of what a trim was too large to do at once, a few milliseconds at most; tells whether there is more. Losing it
-    /// costs that it is done again.
+    /// Does a piece of what a trim was too large to do at once; tells whether there is more. Losing it costs that it is done again.
     fn sweep(&self) -> Result<bool, Error> {
         Ok(false)
     }

@@ -21,8 +21,7 @@ use crate::log::{Batch, Op, Seq, TopicId};
 /// Data shorter than this is written with each record: what names it takes about a hundred bytes for two records, and
 /// reading it is a step of its own.
 const SHARED_FROM: usize = 512;
-/// How many trimmed records are looked at in one write, about a third of a millisecond; what is more is left for
-/// [`RocksLog::sweep_piece`].
+/// How many trimmed records are looked at in one write; what is more is left for [`RocksLog::sweep_piece`].
 pub(super) const LOOKED_AT: u64 = 256;
 /// No more is begun after so many bytes have been read, and what is larger altogether is left at once. Records that do not share have their data,
 /// which is read with them.
