@@ -6,7 +6,7 @@
 //! double nor reorder. An attempt that timed out may still have arrived: the next one comes under the same `webhook-id`.
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -14,6 +14,7 @@ use rdkafka::producer::future_producer::{Delivery as Report, DeliveryFuture};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -170,16 +171,17 @@ impl Client {
 }
 
 /// A record as it is sent.
-struct Message {
-    topic: String,
+struct Message<'a> {
+    topic: Cow<'a, str>,
     partition: Option<i32>,
-    key: Option<Vec<u8>>,
-    headers: Vec<(String, String)>,
+    /// Empty: none.
+    key: Cow<'a, str>,
+    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     value: bytes::Bytes,
 }
 
 /// A message in the producer's queue, or why it is not.
-type Queued = Result<(DeliveryFuture, Message), Failure>;
+type Queued<'a> = Result<(DeliveryFuture, Message<'a>), Failure>;
 
 impl KafkaTarget {
     /// Checks the settings; nothing is connected to.
@@ -255,13 +257,13 @@ impl KafkaTarget {
     }
 
     /// The record of an event. What fails here fails with every attempt.
-    fn message(&self, delivery: Delivery<'_>) -> Result<Message, Failure> {
+    fn message<'a>(&'a self, delivery: Delivery<'a>) -> Result<Message<'a>, Failure> {
         let event = &delivery.record.event;
-        let topic = self.topic.render(delivery).map_err(|e| unusable("topic", &e))?.into_owned();
+        let topic = self.topic.render(delivery).map_err(|e| unusable("topic", &e))?;
         check_topic(&topic).map_err(|e| unusable("topic", &e))?;
         let key = match &self.key {
-            Some(template) => template.render(delivery).map_err(|e| unusable("key", &e))?.into_owned().into_bytes(),
-            None => event.key.as_deref().unwrap_or_default().as_bytes().to_vec(),
+            Some(template) => template.render(delivery).map_err(|e| unusable("key", &e))?,
+            None => event.key.as_deref().unwrap_or_default().into(),
         };
         let partition = match &self.partition {
             Some(template) => {
@@ -271,20 +273,21 @@ impl KafkaTarget {
             None => None,
         };
         let body = self.formatter.one(delivery)?;
-        let mut headers = self.formatter.attributes(event, "ce_");
-        headers.extend(body.content_type.map(|text| ("content-type".to_owned(), text.into_owned())));
-        headers.push(("traceparent".to_owned(), event.trace.traceparent()));
-        headers.extend(event.trace.state.as_deref().map(|state| ("tracestate".to_owned(), state.to_owned())));
+        let attributes = self.formatter.attributes(event, "ce_").into_iter();
+        let mut headers: Vec<(Cow<'a, str>, Cow<'a, str>)> = attributes.map(|(n, v)| (n.into(), v.into())).collect();
+        headers.extend(body.content_type.map(|text| ("content-type".into(), text)));
+        headers.push(("traceparent".into(), event.trace.traceparent().into()));
+        headers.extend(event.trace.state.as_deref().map(|state| ("tracestate".into(), state.into())));
         // The id is the receiver's idempotency key: the same on every attempt.
-        headers.push(("webhook-id".to_owned(), event.id.to_string()));
+        headers.push(("webhook-id".into(), (&*event.id).into()));
         for (name, template) in &self.headers {
             let value = template.render(delivery).map_err(|e| unusable(&format!("headers.{name}"), &e))?;
-            headers.push((name.clone(), value.into_owned()));
+            headers.push((name.into(), value));
         }
         if body.bytes.len() as u64 > self.max_message {
             return Err(self.too_large(body.bytes.len()));
         }
-        Ok(Message { topic, partition, key: (!key.is_empty()).then_some(key), headers, value: body.bytes })
+        Ok(Message { topic, partition, key, headers, value: body.bytes })
     }
 
     /// A new producer. The brokers are asked first, who may take nearly all of the time that is left: at its end the
@@ -323,16 +326,16 @@ impl KafkaTarget {
     }
 
     /// Puts a message into the producer's queue.
-    fn enqueue(&self, client: &Client, message: &Message) -> Result<DeliveryFuture, Failure> {
+    fn enqueue(&self, client: &Client, message: &Message<'_>) -> Result<DeliveryFuture, Failure> {
         let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
         for (name, value) in &message.headers {
-            headers = headers.insert(Header { key: name, value: Some(value.as_str()) });
+            headers = headers.insert(Header { key: name, value: Some(value.as_bytes()) });
         }
         let record = FutureRecord::<[u8], [u8]> {
             topic: &message.topic,
             partition: message.partition,
             payload: Some(&message.value[..]),
-            key: message.key.as_deref(),
+            key: Some(message.key.as_bytes()).filter(|key| !key.is_empty()),
             timestamp: None,
             headers: Some(headers),
         };
@@ -343,7 +346,7 @@ impl KafkaTarget {
     }
 
     /// What an error of a record means.
-    fn failure(&self, client: &Client, error: &KafkaError, message: &Message) -> Failure {
+    fn failure(&self, client: &Client, error: &KafkaError, message: &Message<'_>) -> Failure {
         let topic = &message.topic;
         let code = error.rdkafka_error_code();
         match code {
@@ -379,7 +382,7 @@ impl KafkaTarget {
     async fn send(&self, records: &[Arc<Record>], attempt: u32, now: Wall) -> Vec<Outcome> {
         let began = Instant::now();
         let deadline = (began + self.timeout).into();
-        let made: Vec<Result<Message, Failure>> =
+        let made: Vec<Result<Message<'_>, Failure>> =
             records.iter().map(|record| self.message(Delivery { record, attempt, now })).collect();
         let connected = async {
             let mut connection = self.connection.lock().await;
@@ -395,7 +398,7 @@ impl KafkaTarget {
                 return all.map(|failure| placed(Err(failure), 0, began.elapsed())).collect();
             }
         };
-        let queued: Vec<(Queued, u64)> = made
+        let queued: Vec<(Queued<'_>, u64)> = made
             .into_iter()
             .map(|made| {
                 let size = made.as_ref().map_or(0, |message| message.value.len() as u64);
@@ -405,17 +408,16 @@ impl KafkaTarget {
             .collect();
         // The next batch is queued behind this one.
         drop(connection);
-        let reports = queued.into_iter().map(|(queued, size)| {
-            let client = &client;
-            async move {
-                let result = match queued {
-                    Ok((report, message)) => self.report(client, report, message, deadline).await,
-                    Err(failure) => Err(failure),
-                };
-                placed(result, size, began.elapsed())
-            }
-        });
-        let outcomes = join_all(reports).await;
+        // All of them are on their way, and have one deadline: waiting for one after the other takes no longer, and wakes this task
+        // for those alone that are not there yet.
+        let mut outcomes = Vec::with_capacity(queued.len());
+        for (queued, size) in queued {
+            let result = match queued {
+                Ok((report, message)) => self.report(&client, report, message, deadline).await,
+                Err(failure) => Err(failure),
+            };
+            outcomes.push(placed(result, size, began.elapsed()));
+        }
         self.renew(&client, &outcomes);
         outcomes
     }
@@ -443,11 +445,15 @@ impl KafkaTarget {
     async fn report(
         &self,
         client: &Client,
-        report: DeliveryFuture,
-        message: Message,
+        mut report: DeliveryFuture,
+        message: Message<'_>,
         deadline: tokio::time::Instant,
     ) -> Result<Str, Failure> {
-        match timeout_at(deadline, report).await {
+        let reported = match (&mut report).now_or_never() {
+            Some(reported) => Ok(reported),
+            None => timeout_at(deadline, report).await,
+        };
+        match reported {
             Ok(Ok(Ok(Report { partition, offset, .. }))) => {
                 Ok(format!("{}/{partition}/{offset}", message.topic).into())
             }
@@ -479,8 +485,9 @@ impl Target for KafkaTarget {
         if let Some(partition) = message.partition {
             destination.push_str(&format!("/{partition}"));
         }
-        let key = message.key.map(|key| ("key".to_owned(), String::from_utf8_lossy(&key).into_owned()));
-        let headers = key.into_iter().chain(message.headers).collect();
+        let key = Some(("key".into(), message.key)).filter(|(_, key): &(Cow<'_, str>, _)| !key.is_empty());
+        let headers = key.into_iter().chain(message.headers);
+        let headers = headers.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
         Ok(Preview { destination, headers, body: String::from_utf8_lossy(&message.value).into_owned() })
     }
 

@@ -7,6 +7,7 @@ use crate::event::{Event, TraceContext};
 use crate::log::TopicId;
 use crate::target::kinds::sample::Sample;
 use crate::target::{Secrets, attempt_batch};
+use futures_util::future::join_all;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::path::Path;
